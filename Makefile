@@ -1,0 +1,173 @@
+# Two commands do everything: `make run` and `make test`. What they need, they install.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENVS := .venvs
+export UV_PYTHON_DOWNLOADS := never
+export SANDBOX_COMMAND := $(CURDIR)/$(VENVS)/sandbox/bin/sandbox
+export MELTANO_COMMAND := $(CURDIR)/$(VENVS)/meltano/bin/meltano
+export MELTANO_SEND_ANONYMOUS_USAGE_STATS := false
+DEV := $(VENVS)/dev/bin
+IMAGE_NAME ?= rickandmorty-pipeline
+OSV := GOTOOLCHAIN=auto go run github.com/google/osv-scanner/v2/cmd/osv-scanner@v2.6.0
+# The peers of the benchmarks are measured as they are.
+LOCKS := $(filter-out requirements/bench-%,$(wildcard requirements/*.txt))
+UV = $(shell command -v uv || echo $(CURDIR)/$(VENVS)/uv/bin/uv)
+# Meltano's `uv` back end and the plugins' installation find uv on the PATH.
+export PATH := $(PATH):$(CURDIR)/$(VENVS)/uv/bin
+
+.PHONY: help run query tables test test-faults test-kestra test-terraform bench reliability-peers install check lint lint-sql types format pytest docs locks clean \
+	dbt-changed contract site links audit image scan-image plan deploy-flows
+
+help: ## What there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## The whole pipeline, no cloud needed: `make run`, `make run DATA=folder`
+	@$(VENVS)/sandbox/bin/python scripts/run_pipeline.py $(if $(DATA),--data '$(DATA)')
+
+query: $(VENVS)/sandbox/.done ## Asks the local BigQuery: make query SQL="SELECT …"
+	@$(SANDBOX_COMMAND) exec --parts storage,bigquery -- $(SANDBOX_COMMAND) query "$(SQL)"
+
+tables: $(VENVS)/sandbox/.done ## The local BigQuery's tables and their rows
+	@$(SANDBOX_COMMAND) exec --parts storage,bigquery -- $(SANDBOX_COMMAND) query --tables
+
+test: install check ## Everything, offline: lint, types, tests
+	@$(MAKE) pytest ARGS="-n 2 --dist loadgroup -m 'not slow'"
+
+test-faults: ## The fault matrix alone (docs/reliability.md)
+	@$(MAKE) pytest ARGS="tests/test_fault_matrix.py target-bigquery/tests/test_target_singer.py -n 2"
+
+test-kestra: ## The flows on Kestra's own engine alone
+	@$(MAKE) pytest ARGS="tests/test_kestra_flows.py"
+
+test-terraform: ## Terraform's checks and tests alone
+	@$(MAKE) pytest ARGS="tests/test_terraform.py"
+
+BENCHED := $(patsubst requirements/%.txt,$(VENVS)/%/.done,$(wildcard requirements/bench-*.txt))
+bench: install $(BENCHED) ## Ours and the peers side by side: make bench ARGS="--size 100k --rounds 3"
+	$(VENVS)/bench-runner/bin/python benchmarks/bench.py $(ARGS)
+
+reliability-peers: install $(BENCHED) ## The faults of the matrix done to z3-target-bigquery, beside ours
+	$(VENVS)/bench-runner/bin/python benchmarks/reliability_peers.py $(ARGS)
+	@$(MAKE) docs
+
+docs: $(VENVS)/dev/.done ## Tables that the documentation takes from the code
+	$(DEV)/python scripts/plugin_locks.py
+	$(DEV)/python scripts/reference_docs.py
+	$(DEV)/python scripts/landing_schemas.py
+
+install: $(VENVS)/dev/.done $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Every environment
+
+check: lint types ## Style and types
+
+lint: $(VENVS)/dev/.done .meltano/.done
+	$(DEV)/ruff check .
+	$(DEV)/ruff format --check .
+	$(DEV)/yamllint --strict .
+	$(DEV)/shellcheck .ci/run .github/scripts/dbt_changed.sh
+	$(DEV)/python scripts/landing_schemas.py --check
+	@$(MAKE) lint-sql
+
+types: $(VENVS)/dev/.done $(VENVS)/sandbox/.done
+	$(DEV)/mypy tap-rickandmorty/src
+	$(DEV)/mypy target-bigquery/src
+	$(DEV)/mypy --python-executable $(VENVS)/sandbox/bin/python sandbox/src scripts/run_pipeline.py
+	MYPYPATH=tests $(DEV)/mypy scripts/plugin_locks.py scripts/reference_docs.py scripts/landing_schemas.py
+
+format: $(VENVS)/dev/.done ## Formats the code
+	$(DEV)/ruff check --fix .
+	$(DEV)/ruff format .
+
+pytest: $(VENVS)/dev/.done $(VENVS)/sandbox/.done .meltano/.done
+	$(DEV)/pytest $(ARGS)
+
+lint-sql: $(VENVS)/dev/.done ## The SQL of transform/, as BigQuery reads it
+	$(DEV)/sqlfluff lint transform/models transform/tests
+
+dbt-changed: $(VENVS)/sandbox/.done .meltano/.done ## dbt build of what differs from BASE, the rest deferred to it
+	@.github/scripts/dbt_changed.sh $(or $(BASE),origin/main)
+
+contract: $(VENVS)/dev/.done ## The live API against the tap's schemas: talks to the live API
+	@TAP_RICKANDMORTY_DRIFT_NEW_FIELD=fail TAP_RICKANDMORTY_DRIFT_UNKNOWN_VALUE=fail TAP_RICKANDMORTY_CONCURRENCY=2 \
+	  $(DEV)/tap-rickandmorty --config=ENV > /dev/null
+
+site: $(VENVS)/dev/.done $(VENVS)/sandbox/.done .meltano/.done ## Documentation and dbt docs, into site/ (after make run)
+	$(DEV)/sphinx-build -q -W --keep-going -b html docs site
+	@$(SANDBOX_COMMAND) exec --parts storage,bigquery -- $(MELTANO_COMMAND) invoke dbt-bigquery:docs --static
+	@mkdir -p site/dbt && cp transform/target/static_index.html site/dbt/index.html
+
+links: $(VENVS)/dev/.done ## Every link of the documentation, over the network
+	$(DEV)/sphinx-build -q -b linkcheck docs .cache/links
+
+audit: ## Known weaknesses of what the locks pin, over the network (Go)
+	@$(OSV) scan source --format json $(foreach lock,$(LOCKS),--lockfile requirements.txt:$(lock)) | .github/scripts/fixable.py
+
+scan-image: ## The same of the image (Docker and Go)
+	@$(OSV) scan image --format json $(IMAGE_NAME) | .github/scripts/fixable.py
+
+image: ## The container image
+	docker build --tag $(IMAGE_NAME) .
+
+plan: ## terraform plan: make plan ENVIRONMENT=prod STATE_BUCKET=…
+	@terraform -chdir=terraform init -input=false -backend-config=bucket=$(STATE_BUCKET) -backend-config=prefix=rickandmorty/$(ENVIRONMENT) > /dev/null
+	@terraform -chdir=terraform plan -input=false -var-file=environments/$(ENVIRONMENT).tfvars -var-file=environments/$(ENVIRONMENT).site.tfvars $(ARGS)
+
+deploy-flows: ## Flows, their files and the image's digest to Kestra (.github/scripts/deploy_flows.py)
+	@.github/scripts/deploy_flows.py
+
+# --- environments: one lock each, installed anew when its lock or its part's metadata changes -----------------------
+$(VENVS)/.python:
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found: install Python 3.11 to 3.14, or name one: make PYTHON=python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' \
+	  || { echo "make: Python 3.11 to 3.14 is needed, $$($(PYTHON) --version) found; name another: make PYTHON=python3.12 …" >&2; exit 1; }
+	@mkdir -p $(VENVS)
+	@command -v uv >/dev/null || { echo "Installing uv"; $(PYTHON) -m venv $(VENVS)/uv && \
+	  $(VENVS)/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt; } \
+	  || { echo "make: uv could not be installed: on Debian and Ubuntu, 'apt-get install python3-venv', and look at the lines above" >&2; exit 1; }
+	@touch $@
+
+define environment
+	@echo "Installing $(@D)"
+	@$(UV) venv --quiet --clear --python "$$(command -v $(PYTHON))" $(@D)
+	@$(UV) pip install --quiet --python $(@D)/bin/python $(1)
+	@touch $@
+endef
+
+$(VENVS)/sandbox/.done: requirements/sandbox.txt sandbox/pyproject.toml | $(VENVS)/.python
+	$(call environment,-r requirements/sandbox.txt -e ./sandbox)
+
+$(VENVS)/meltano/.done: requirements/meltano.txt | $(VENVS)/.python
+	$(call environment,-r requirements/meltano.txt)
+
+$(VENVS)/bench-%/.done: requirements/bench-%.txt | $(VENVS)/.python
+	$(call environment,-r requirements/bench-$*.txt)
+
+$(VENVS)/dev/.done: requirements/dev.txt tap-rickandmorty/pyproject.toml target-bigquery/pyproject.toml | $(VENVS)/.python
+	$(call environment,-r requirements/dev.txt -e ./tap-rickandmorty -e ./target-bigquery)
+
+.meltano/.done: meltano.yml requirements/tap-rickandmorty.txt requirements/target-bigquery.txt requirements/dbt-bigquery.txt \
+		tap-rickandmorty/pyproject.toml target-bigquery/pyproject.toml $(VENVS)/meltano/.done
+	@echo "Installing Meltano's plugins"
+	@mkdir -p .meltano && $(MELTANO_COMMAND) --log-level warning install > .meltano/install.log 2>&1 \
+	  || { cat .meltano/install.log >&2; echo "make: the plugins could not be installed: look at the lines above" >&2; exit 1; }
+	@touch $@
+
+LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+locks: | $(VENVS)/.python ## The locks anew, with the newest versions allowed; plugin locks from --about
+	$(LOCK) --upgrade requirements/uv.in -o requirements/uv.txt
+	$(LOCK) --upgrade requirements/meltano.in -o requirements/meltano.txt
+	$(LOCK) --upgrade requirements/sandbox.in -o requirements/sandbox.txt
+	$(LOCK) --upgrade requirements/dbt-bigquery.in -o requirements/dbt-bigquery.txt
+	$(LOCK) --upgrade tap-rickandmorty/pyproject.toml -o requirements/tap-rickandmorty.txt
+	$(LOCK) --upgrade target-bigquery/pyproject.toml -o requirements/target-bigquery.txt
+	$(LOCK) --upgrade requirements/dev.in tap-rickandmorty/pyproject.toml target-bigquery/pyproject.toml --all-extras -o requirements/dev.txt
+	for part in requirements/bench-*.in; do $(LOCK) --upgrade $$part -o $${part%.in}.txt; done
+	$(MAKE) $(VENVS)/dev/.done
+	$(DEV)/python scripts/plugin_locks.py
+
+clean: ## Removes environments, the sandbox's data and everything built
+	-$(SANDBOX_COMMAND) stop
+	rm -rf $(VENVS) .meltano .sandbox .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis transform/target transform/logs

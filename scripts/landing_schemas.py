@@ -1,0 +1,103 @@
+"""Writes the landing tables' schemas for Terraform, from the tap's JSON schemas by the target's own translation.
+
+    python scripts/landing_schemas.py            write terraform/schemas/*.json
+    python scripts/landing_schemas.py --check    exit status 1 when one of them is not current
+
+A file is a table: its description, the column it is partitioned by (by day), those it is clustered by, and its
+columns as BigQuery's API has them. The ledger `_loads` is one of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from target_bigquery import ledger, tables
+from target_bigquery.names import LEDGER, clean
+from target_bigquery.schema import metadata_fields, translate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from google.cloud.bigquery import SchemaField
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "tap-rickandmorty" / "src" / "tap_rickandmorty" / "schemas"
+SCHEMAS = ROOT / "terraform" / "schemas"
+KEY = ["id"]
+
+
+def table(
+    description: str, fields: Iterable[SchemaField], *, partitioned_by: str | None, keys: list[str]
+) -> dict[str, Any]:
+    """Gives a table as Terraform reads it, laid out as the target lays out its own."""
+    fields = list(fields)
+    types = {field.name: field.field_type for field in fields}
+    clustered_by = [key for key in keys if types[key] in tables.CLUSTERABLE][: tables.MOST_CLUSTERED]
+    return {
+        "description": description,
+        "partitioned_by": partitioned_by,
+        "clustered_by": clustered_by,
+        "fields": [field.to_api_repr() for field in fields],
+    }
+
+
+def landing_tables(source: Path = SOURCE) -> dict[str, dict[str, Any]]:
+    """Gives every landing table and the ledger, by table name.
+
+    Raises:
+        TargetError: The target cannot hold a stream of that schema.
+    """
+    found = {}
+    for path in sorted(source.glob("*.json")):
+        schema = json.loads(path.read_text(encoding="utf-8"))
+        columns = [column.field() for column in translate(path.stem, schema, KEY)]
+        found[clean(path.stem)] = table(
+            f"Whole extractions of {path.stem}, append only; _sdc_table_version tells one from another.",
+            [*columns, *metadata_fields()],
+            partitioned_by=tables.PARTITION_COLUMN,
+            keys=KEY,
+        )
+    found[LEDGER] = table(
+        "The ledger: one row for each stream and run that was loaded.",
+        ledger.FIELDS,
+        partitioned_by=None,
+        keys=[],
+    )
+    return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Writes or checks every file; returns the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 on a difference")
+    parser.add_argument("--source", type=Path, default=SOURCE, help="folder of the tap's JSON schemas")
+    parser.add_argument("--folder", type=Path, default=SCHEMAS, help="folder of the tables' files")
+    options = parser.parse_args(arguments)
+    wanted = {
+        options.folder / f"{name}.json": json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        for name, content in landing_tables(options.source).items()
+    }
+    left_over = sorted(set(options.folder.glob("*.json")) - set(wanted))
+    stale = [
+        path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    for path in [*stale, *left_over]:
+        if options.check:
+            said = "not what tap and target say; run python scripts/landing_schemas.py"
+        elif path in wanted:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(wanted[path], encoding="utf-8")
+            said = "written"
+        else:
+            path.unlink()
+            said = "removed: the tap has no such stream"
+        print(f"{path}: {said}", file=sys.stderr)
+    return 1 if options.check and (stale or left_over) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,129 @@
+"""Writes Meltano's plugin locks from what tap and target say about themselves.
+
+    python scripts/plugin_locks.py            write plugins/{extractors,loaders}/*.lock
+    python scripts/plugin_locks.py --check    exit status 1 when one of them is not current
+
+A lock is a plugin definition as Meltano Hub would serve it: name, settings, capabilities. Ours are not on the
+Hub, and the source of truth for their settings is the program itself (`--about --format=json`).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+VARIANT = "rickandmorty"
+PLUGINS = {"tap-rickandmorty": "extractors", "target-bigquery": "loaders"}
+# Meltano maps these by itself, or they belong to its own features; they are not settings of the plugin.
+BUILT_IN = {
+    "add_record_metadata",
+    "batch_config",
+    "faker_config",
+    "flattening_enabled",
+    "flattening_max_depth",
+    "flattening_max_key_length",
+    "flattening_separator",
+    "stream_map_config",
+    "stream_maps",
+    "validate_records",
+    "batch_size_rows",
+    "batch_wait_limit_seconds",
+    "process_activate_version_messages",
+}
+KINDS = {
+    "integer": "integer",
+    "number": "decimal",
+    "boolean": "boolean",
+    "object": "object",
+    "array": "array",
+}
+
+
+def kind(schema: dict[str, Any]) -> str:
+    """Gives Meltano's kind for a setting's JSON schema."""
+    if "enum" in schema:
+        return "options"
+    types = schema.get("type", "string")
+    name = next((t for t in ([types] if isinstance(types, str) else types) if t != "null"), "string")
+    return KINDS.get(name, "string")
+
+
+def setting(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Gives one entry of `settings` for a property of the plugin's settings schema."""
+    out: dict[str, Any] = {"name": name, "kind": kind(schema)}
+    if "title" in schema:
+        out["label"] = schema["title"]
+    if "description" in schema:
+        out["description"] = schema["description"]
+    if "enum" in schema:
+        out["options"] = [{"label": str(v), "value": v} for v in schema["enum"] if v is not None]
+    if schema.get("secret"):
+        out["sensitive"] = True
+    return out
+
+
+def about(name: str) -> dict[str, Any]:
+    """Gives what the plugin `name` says about itself.
+
+    Raises:
+        subprocess.CalledProcessError: Its --about failed.
+    """
+    program = Path(sys.executable).with_name(name)
+    found: dict[str, Any] = json.loads(
+        subprocess.run(
+            [program, "--about", "--format=json"], check=True, capture_output=True, text=True
+        ).stdout
+    )
+    return found
+
+
+def lock(name: str, folder: str) -> dict[str, Any]:
+    """Gives the lock of the plugin `name`, from its --about.
+
+    Raises:
+        subprocess.CalledProcessError: The plugin's --about failed.
+    """
+    said = about(name)
+    schema = said["settings"]
+    names = [n for n in schema["properties"] if n not in BUILT_IN]
+    required = [n for n in schema.get("required", []) if n in names]
+    return {
+        "plugin_type": folder,
+        "name": name,
+        "namespace": name.replace("-", "_"),
+        "variant": VARIANT,
+        "label": said.get("description") or name,
+        "pip_url": f"-r requirements/{name}.txt -e ./{name}",
+        "executable": name,
+        "capabilities": sorted(c if isinstance(c, str) else c["value"] for c in said["capabilities"]),
+        "settings_group_validation": [required],
+        "settings": [setting(n, schema["properties"][n]) for n in names],
+    }
+
+
+def main() -> int:
+    """Writes or checks every lock; returns the exit status."""
+    stale = []
+    for name, folder in PLUGINS.items():
+        path = ROOT / "plugins" / folder / f"{name}--{VARIANT}.lock"
+        text = json.dumps(lock(name, folder), indent=2, ensure_ascii=False) + "\n"
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(path.relative_to(ROOT))
+        if "--check" not in sys.argv:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    for path in stale:
+        print(
+            f"{path}: {'not what --about says; run make locks' if '--check' in sys.argv else 'written'}",
+            file=sys.stderr,
+        )
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,114 @@
+"""Writes what the documentation takes from the code: settings tables, and the tables of docs/reliability.md.
+
+    python scripts/reference_docs.py            write them
+    python scripts/reference_docs.py --check    exit status 1 when one of them is not current
+
+A table stands between `<!-- name -->` and `<!-- /name -->`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
+
+import fault_matrix  # noqa: E402 (the tests' cases are the source)
+from plugin_locks import BUILT_IN, about  # noqa: E402 (beside this script)
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Gives a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines)
+
+
+def settings(name: str) -> str:
+    """Gives the settings table of a plugin, from its --about."""
+    schema = about(name)["settings"]
+    required = set(schema.get("required", ()))
+
+    def default(key: str, item: dict[str, Any]) -> str:
+        if key in required:
+            return "required"
+        return f"`{json.dumps(item['default'])}`" if "default" in item else ""
+
+    return table(
+        ["setting", "default", "what it does"],
+        [
+            [f"`{key}`", default(key, item), str(item.get("description", ""))]
+            for key, item in schema["properties"].items()
+            if key not in BUILT_IN
+        ],
+    )
+
+
+def faults() -> str:
+    """Gives the table of faults of the API, the cloud and the ledger."""
+    cases = [*fault_matrix.API, *fault_matrix.STORAGE, *fault_matrix.BIGQUERY]
+    return table(["where", "fault", "what comes of it"], [[c.place, c.fault, c.outcome] for c in cases])
+
+
+def kills() -> str:
+    """Gives the table of stages at which the target is killed."""
+    return table(
+        ["load method", "killed"],
+        [[f"`{method}`", ", ".join(k.stage for k in found)] for method, found in fault_matrix.KILLS.items()],
+    )
+
+
+def singer() -> str:
+    """Gives the table of Singer cases, from the first line of each file."""
+    rows = []
+    for file in sorted((ROOT / "target-bigquery/tests/singer").glob("*.singer")):
+        with file.open(encoding="utf-8") as lines:
+            rows.append([file.stem.replace("-", " "), json.loads(next(lines))["outcome"]])
+    return table(["case", "what comes of it"], rows)
+
+
+def peers() -> str:
+    """Gives the table that `make reliability-peers` measured last."""
+    return (ROOT / "benchmarks/results/reliability_peers.md").read_text(encoding="utf-8").strip()
+
+
+def current() -> dict[Path, str]:
+    """Gives each document's text with its tables as they must be.
+
+    Raises:
+        ValueError: A document lacks a table's marks.
+    """
+    tables = {
+        "tap-rickandmorty/README.md": {"settings": settings("tap-rickandmorty")},
+        "target-bigquery/README.md": {"settings": settings("target-bigquery")},
+        "docs/reliability.md": {"faults": faults(), "kills": kills(), "singer": singer(), "peers": peers()},
+    }
+    documents = {}
+    for name, parts in tables.items():
+        path = ROOT / name
+        text = path.read_text(encoding="utf-8")
+        for mark, made in parts.items():
+            before, begin, rest = text.partition(f"<!-- {mark} -->\n")
+            _, end, after = rest.partition(f"<!-- /{mark} -->")
+            if not begin or not end:
+                raise ValueError(f"{name}: no <!-- {mark} --> … <!-- /{mark} -->")
+            text = f"{before}{begin}{made}\n{end}{after}"
+        documents[path] = text
+    return documents
+
+
+def main() -> int:
+    """Writes or checks every document; returns the exit status."""
+    stale = [(path, text) for path, text in current().items() if path.read_text(encoding="utf-8") != text]
+    for path, text in stale:
+        if "--check" in sys.argv:
+            print(f"{path.relative_to(ROOT)}: not what the code says; run make docs", file=sys.stderr)
+        else:
+            path.write_text(text, encoding="utf-8")
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
