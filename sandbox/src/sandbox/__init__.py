@@ -1,0 +1,1 @@
+"""Local stand-ins for the API, Cloud Storage and BigQuery."""

@@ -1,0 +1,72 @@
+"""The live API into a folder of JSON lines that the API server can serve."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from sandbox.errors import SandboxError
+from sandbox.records import RESOURCES
+
+ATTEMPTS = 5
+PAUSE = 0.2
+
+
+def capture(folder: Path, api_url: str) -> None:
+    """Captures all three resources; the folder appears whole or not at all.
+
+    Raises:
+        SandboxError: The API does not answer, its pages do not add up, or the folder is there already.
+    """
+    if folder.exists():
+        raise SandboxError(f"{folder} is there already; name a new folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        with requests.Session() as session:
+            for resource in RESOURCES:
+                with (work / f"{resource}.jsonl").open("w", encoding="utf-8") as file:
+                    count = _resource(session, f"{api_url.rstrip('/')}/{resource}", file)
+                print(f"{resource}: {count} records", file=sys.stderr)  # noqa: T201 (progress)
+        work.rename(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _resource(session: requests.Session, url: str, file: Any) -> int:  # noqa: ANN401 (a text file)
+    number, pages, written, count = 1, 1, 0, 0
+    while number <= pages:
+        answer = _get(session, f"{url}?page={number}")
+        count, pages = answer["info"]["count"], answer["info"]["pages"]
+        for record in answer["results"]:
+            file.write(json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n")
+            written += 1
+        number += 1
+        time.sleep(PAUSE)
+    if written != count:
+        raise SandboxError(
+            f"{url}: {written} records on {pages} pages, the API counts {count}; capture again"
+        )
+    return written
+
+
+def _get(session: requests.Session, url: str) -> dict[str, Any]:
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            response = session.get(url, timeout=30)
+            response.raise_for_status()
+            found: dict[str, Any] = response.json()
+        except (requests.RequestException, ValueError) as error:
+            if attempt == ATTEMPTS:
+                raise SandboxError(f"{url}: {error}; {ATTEMPTS} attempts, nothing was captured") from error
+            time.sleep(2**attempt / 4)
+        else:
+            return found
+    raise AssertionError

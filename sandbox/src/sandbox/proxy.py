@@ -1,0 +1,108 @@
+"""A proxy before a local service: passes everything on, lists what it passed, and does faults to order.
+
+A rule with `"when": "after"` lets the request through first and spoils its answer: what a client sees when the answer
+to something that has happened is lost. `replace` changes the answer's text by a regular expression (`find`, `with`).
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from typing import TYPE_CHECKING
+
+from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
+from yarl import URL
+
+from sandbox import serving
+from sandbox.faults import Faults, Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# They belong to one connection, or change when the body is read here (RFC 9110, 7.6.1).
+OWN_HEADERS = frozenset(
+    {"connection", "keep-alive", "transfer-encoding", "content-length", "te", "trailer", "upgrade", "host"}
+)
+LARGEST_BODY = 1 << 32
+
+
+class Proxy:
+    """Passes requests on to one upstream."""
+
+    def __init__(self, upstream: str) -> None:
+        self._upstream = upstream.rstrip("/")
+        self._faults = Faults()
+
+    def app(self) -> web.Application:
+        """Gives the application."""
+        app = web.Application(client_max_size=LARGEST_BODY)
+        self._faults.add_routes(app)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        app.cleanup_ctx.append(self._session)
+        return app
+
+    async def _session(self, app: web.Application):  # type: ignore[no-untyped-def]  # noqa: ANN202, ARG002
+        async with ClientSession(
+            connector=TCPConnector(limit=0, force_close=True),
+            timeout=ClientTimeout(total=None),
+            auto_decompress=False,
+        ) as self._client:
+            yield
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        seen = self._faults.note(request)
+        body = await request.read()
+        rule = self._faults.rule(request, body)
+        if rule is None or rule.action in {"count", "field"}:
+            response: web.StreamResponse = await self._pass(request, body)
+        elif rule.action == "replace":
+            response = _replaced(await self._pass(request, body), rule)
+        else:
+            passed = await self._pass(request, body) if rule.options.get("when") == "after" else None
+
+            async def answer() -> web.Response:
+                return passed or await self._pass(request, body)
+
+            response = await self._faults.spoil(request, rule, answer)
+        seen["status"] = response.status
+        return response
+
+    async def _pass(self, request: web.Request, body: bytes) -> web.Response:
+        url = URL(self._upstream + request.raw_path, encoded=True)
+        async with self._client.request(
+            request.method, url, headers=_kept(request.headers), data=body, allow_redirects=False
+        ) as answer:
+            headers = _kept(answer.headers)
+            if "Location" in headers:
+                # An upload goes on at the address it is given, and that must be here.
+                here = f"{request.scheme}://{request.host}"
+                headers["Location"] = headers["Location"].replace(self._upstream, here)
+            return web.Response(status=answer.status, body=await answer.read(), headers=headers)
+
+
+def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name.lower() not in OWN_HEADERS}
+
+
+def _replaced(answer: web.Response, rule: Rule) -> web.Response:
+    body = answer.body if isinstance(answer.body, bytes) else b""
+    packed = answer.headers.get("Content-Encoding") == "gzip"
+    try:
+        text = (gzip.decompress(body) if packed else body).decode()
+    except (OSError, zlib.error, UnicodeDecodeError):
+        return answer
+    changed = re.sub(rule.options["find"], rule.options["with"], text).encode()
+    headers = {
+        k: v for k, v in answer.headers.items() if k.lower() not in {"content-encoding", "content-length"}
+    }
+    return web.Response(status=rule.options.get("status", answer.status), body=changed, headers=headers)
+
+
+def serve(upstream: str, port: int) -> int:
+    """Serves in the foreground until SIGTERM or SIGINT; prints one JSON line when ready.
+
+    Raises:
+        SandboxError: The port is in use.
+    """
+    return serving.serve(lambda: Proxy(upstream).app(), port)

@@ -1,0 +1,78 @@
+"""A question to the local BigQuery, answered as a table in the terminal."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from typing import Any
+
+from google.api_core.exceptions import GoogleAPIError
+from google.cloud import bigquery
+from rich.console import Console
+from rich.table import Table
+
+from sandbox.errors import SandboxError
+
+SECONDS = 60.0
+
+
+def query(sql: str, form: str) -> None:
+    """Runs a query and prints its rows as `table`, `csv` or `json`.
+
+    Raises:
+        SandboxError: No BigQuery is named by the environment, or it refuses the query.
+    """
+    client = _client()
+    try:
+        found = client.query(sql, timeout=SECONDS).result(timeout=SECONDS)
+        names = [item.name for item in found.schema]
+        rows = [list(row.values()) for row in found]
+    except GoogleAPIError as error:
+        raise SandboxError(f"BigQuery: {' '.join(str(getattr(error, 'message', error)).split())}") from error
+    _show(names, rows, form)
+
+
+def tables(form: str) -> None:
+    """Prints every table and its rows.
+
+    Raises:
+        SandboxError: No BigQuery is named by the environment, or it does not answer.
+    """
+    client = _client()
+    found: list[list[Any]] = []
+    try:
+        for dataset in client.list_datasets(timeout=SECONDS):
+            for item in client.list_tables(dataset.reference, timeout=SECONDS):
+                name = f"{item.dataset_id}.{item.table_id}"
+                sql = f"SELECT COUNT(*) FROM `{name}`"  # noqa: S608 (BigQuery's own names)
+                (count,) = next(iter(client.query(sql, timeout=SECONDS).result()))
+                found.append([item.dataset_id, item.table_id, item.table_type.lower(), count])
+    except GoogleAPIError as error:
+        raise SandboxError(f"BigQuery: {' '.join(str(error).split())}") from error
+    _show(["dataset", "table", "type", "rows"], found, form)
+
+
+def _client() -> bigquery.Client:
+    if not os.environ.get("BIGQUERY_EMULATOR_HOST"):
+        raise SandboxError(
+            "no local BigQuery: start it with 'sandbox start', or use 'sandbox exec -- sandbox query …'"
+        )
+    return bigquery.Client(project=os.environ.get("GOOGLE_CLOUD_PROJECT"))
+
+
+def _show(names: list[str], rows: list[list[Any]], form: str) -> None:
+    if form == "json":
+        for row in rows:
+            print(json.dumps(dict(zip(names, row, strict=True)), default=str, ensure_ascii=False))  # noqa: T201
+    elif form == "csv":
+        writer = csv.writer(sys.stdout)
+        writer.writerow(names)
+        writer.writerows(rows)
+    else:
+        table = Table(*names)
+        for row in rows:
+            table.add_row(*("" if value is None else str(value) for value in row))
+        Console(highlight=False).print(table)
+        Console(highlight=False).print(f"{len(rows)} row{'' if len(rows) == 1 else 's'}")

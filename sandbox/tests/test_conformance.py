@@ -1,0 +1,232 @@
+"""What our code relies on of BigQuery's load jobs and tables and of Cloud Storage, on the local ones.
+
+Each test's docstring ends with the title of the page of Google's documentation that states the behaviour.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from google.api_core import exceptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery, storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+F = bigquery.SchemaField
+SCHEMA = [
+    F("id", "INTEGER", "REQUIRED"),
+    F("name", "STRING"),
+    F("origin", "RECORD", fields=[F("url", "STRING")]),
+    F("episode", "STRING", "REPEATED"),
+    F("at", "TIMESTAMP"),
+]
+ROWS = [
+    {"id": i, "name": "Ünna", "origin": {"url": "u"}, "episode": ["a", "b"], "at": "2026-01-01T00:00:00Z"}
+    for i in range(5)
+]
+BUCKET = "local-landing"
+
+
+class Warehouse:
+    """Google's clients on the local services, and a dataset of the tests' own."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        self.bigquery = bigquery.Client(
+            project=env["GOOGLE_CLOUD_PROJECT"],
+            credentials=AnonymousCredentials(),
+            client_options={"api_endpoint": env["BIGQUERY_EMULATOR_HOST"]},
+        )
+        self.storage = storage.Client(
+            project=env["GOOGLE_CLOUD_PROJECT"],
+            credentials=AnonymousCredentials(),
+            client_options={"api_endpoint": env["STORAGE_EMULATOR_HOST"]},
+        )
+        self.dataset = f"conformance_{uuid.uuid4().hex[:8]}"
+        self.bigquery.create_dataset(self.dataset)
+
+    def table(self, schema: list[bigquery.SchemaField] = SCHEMA) -> bigquery.Table:
+        """A new empty table, partitioned by day and clustered by key."""
+        table = bigquery.Table(
+            f"{self.bigquery.project}.{self.dataset}.t{uuid.uuid4().hex[:8]}", schema=schema
+        )
+        table.time_partitioning = bigquery.TimePartitioning(field="at")
+        table.clustering_fields = ["id"]
+        return self.bigquery.create_table(table)
+
+    def put(self, rows: list[dict[str, Any]]) -> str:
+        """A gzip part of rows; its address."""
+        name = f"conformance/{uuid.uuid4().hex}.jsonl.gz"
+        body = gzip.compress("\n".join(json.dumps(row) for row in rows).encode())
+        self.storage.bucket(BUCKET).blob(name).upload_from_string(body, content_type="application/gzip")
+        return f"gs://{BUCKET}/{name}"
+
+    def load(
+        self, table: bigquery.Table, uris: str | list[str], job_id: str | None = None, **options: Any
+    ) -> Any:
+        """A load job as the target makes it, awaited."""
+        settings = {
+            "source_format": "NEWLINE_DELIMITED_JSON",
+            "schema": SCHEMA,
+            "write_disposition": "WRITE_APPEND",
+            "create_disposition": "CREATE_NEVER",
+            **options,
+        }
+        config = bigquery.LoadJobConfig(**settings)
+        job = self.bigquery.load_table_from_uri(uris, table.reference, job_id=job_id, job_config=config)
+        job.result(timeout=60)
+        return job
+
+    def count(self, table: bigquery.Table) -> int:
+        """The table's rows."""
+        (row,) = self.bigquery.query(f"SELECT COUNT(*) FROM `{table.dataset_id}.{table.table_id}`").result()
+        return int(row[0])
+
+
+@pytest.fixture(scope="module")
+def warehouse(services: dict[str, str]) -> Warehouse:
+    """Clients and a dataset."""
+    return Warehouse(services)
+
+
+def test_a_job_id_is_used_once(warehouse: Warehouse) -> None:
+    """A second job with the id of a finished one is refused with 409 and loads nothing: "Running jobs programmatically"."""
+    table, uri, job_id = warehouse.table(), warehouse.put(ROWS), uuid.uuid4().hex
+    warehouse.load(table, uri, job_id)
+    with pytest.raises(exceptions.Conflict):
+        warehouse.load(table, uri, job_id)
+    assert warehouse.count(table) == 5
+
+
+def test_a_failed_job_keeps_its_id_and_its_error(warehouse: Warehouse) -> None:
+    """A job that failed is found by its id with errorResult, and the id stays taken: "Method: jobs.insert"."""
+    table, job_id = warehouse.table(), uuid.uuid4().hex
+    with pytest.raises(exceptions.GoogleAPICallError):
+        warehouse.load(table, f"gs://{BUCKET}/conformance/nothing.jsonl.gz", job_id)
+    job = warehouse.bigquery.get_job(job_id)
+    assert job.state == "DONE"
+    assert job.error_result["reason"] == "notFound"
+    with pytest.raises(exceptions.Conflict):
+        warehouse.load(table, warehouse.put(ROWS), job_id)
+
+
+def test_output_rows_are_the_jobs_own(warehouse: Warehouse) -> None:
+    """statistics.load.outputRows counts what this job loaded, not the table: "REST Resource: jobs"."""
+    table = warehouse.table()
+    warehouse.load(table, warehouse.put(ROWS))
+    assert warehouse.load(table, [warehouse.put(ROWS[:2]), warehouse.put(ROWS[2:])]).output_rows == 5
+    assert warehouse.count(table) == 10
+
+
+def test_labels_are_kept_with_the_job(warehouse: Warehouse) -> None:
+    """Labels given with a job are given back with it: "REST Resource: jobs"."""
+    job = warehouse.load(warehouse.table(), warehouse.put(ROWS), labels={"rows": "5"})
+    assert warehouse.bigquery.get_job(job.job_id).labels == {"rows": "5"}
+
+
+BAD_ROWS: dict[str, dict[str, Any]] = {
+    "unknown-field": {"id": 9, "planet": "x"},
+    "missing-required": {"name": "x"},
+    "null-required": {"id": None},
+    "text-for-a-number": {"id": "x"},
+    "bad-timestamp": {"id": 9, "at": "soon"},
+    "object-for-text": {"id": 9, "name": {"a": 1}},
+    "unknown-nested-field": {"id": 9, "origin": {"x": 1}},
+}
+
+
+@pytest.mark.parametrize("row", BAD_ROWS.values(), ids=BAD_ROWS.keys())
+def test_one_bad_row_loads_nothing(warehouse: Warehouse, row: dict[str, Any]) -> None:
+    """With maxBadRecords 0 a bad row fails the job and no row of it is loaded: "Loading JSON data from Cloud Storage"."""
+    table = warehouse.table()
+    with pytest.raises(exceptions.BadRequest):
+        warehouse.load(table, warehouse.put([*ROWS[:2], row, *ROWS[2:]]))
+    assert warehouse.count(table) == 0
+
+
+def test_values_come_back_as_they_were_sent(warehouse: Warehouse) -> None:
+    """RECORD, REPEATED, TIMESTAMP and text beyond ASCII come back whole: "Loading JSON data from Cloud Storage"."""
+    table = warehouse.table()
+    warehouse.load(table, warehouse.put(ROWS[:1]))
+    (row,) = warehouse.bigquery.query(f"SELECT * FROM `{table.dataset_id}.{table.table_id}`").result()
+    assert {**dict(row), "at": row["at"].isoformat()} == {**ROWS[0], "at": "2026-01-01T00:00:00+00:00"}
+
+
+def test_create_never_refuses_a_missing_table(warehouse: Warehouse) -> None:
+    """A job with CREATE_NEVER on a missing table fails with notFound: "REST Resource: jobs"."""
+    table = bigquery.Table(f"{warehouse.bigquery.project}.{warehouse.dataset}.missing")
+    with pytest.raises(exceptions.NotFound):
+        warehouse.load(table, warehouse.put(ROWS))
+
+
+def test_a_column_can_be_added_and_relaxed(warehouse: Warehouse) -> None:
+    """tables.patch adds a NULLABLE column and makes REQUIRED NULLABLE; rows stay: "Modifying table schemas"."""
+    table = warehouse.table()
+    warehouse.load(table, warehouse.put(ROWS))
+    table.schema = [F("id", "INTEGER", "NULLABLE"), *SCHEMA[1:], F("planet", "STRING")]
+    table = warehouse.bigquery.update_table(table, ["schema"])
+    assert [(f.name, f.mode) for f in table.schema][::5] == [("id", "NULLABLE"), ("planet", "NULLABLE")]
+    assert warehouse.count(table) == 5
+
+
+def test_an_integer_column_can_be_widened_to_float(warehouse: Warehouse) -> None:
+    """ALTER COLUMN SET DATA TYPE widens INT64 to FLOAT64; the rows and the other columns stay: "Modifying table schemas"."""
+    table = warehouse.table([*SCHEMA, F("size", "INTEGER", description="In metres.")])
+    warehouse.load(table, warehouse.put([{**ROWS[0], "size": 5}]), schema=list(table.schema))
+    name = f"`{table.dataset_id}.{table.table_id}`"
+    warehouse.bigquery.query_and_wait(f"ALTER TABLE {name} ALTER COLUMN size SET DATA TYPE FLOAT64")
+    changed = warehouse.bigquery.get_table(table.reference)
+    assert [(f.name, f.field_type, f.mode) for f in changed.schema] == [
+        *((f.name, f.field_type, f.mode) for f in SCHEMA),
+        ("size", "FLOAT", "NULLABLE"),
+    ]
+    assert [row["size"] for row in warehouse.bigquery.query_and_wait(f"SELECT size FROM {name}")] == [5.0]
+
+
+def test_partitioning_and_clustering_are_kept(warehouse: Warehouse) -> None:
+    """A table tells the partitioning and clustering it was made with: "REST Resource: tables"."""
+    table = warehouse.bigquery.get_table(warehouse.table().reference)
+    assert table.time_partitioning.field == "at"
+    assert table.clustering_fields == ["id"]
+
+
+def test_a_failed_truncate_keeps_the_rows(warehouse: Warehouse) -> None:
+    """WRITE_TRUNCATE replaces the rows when the job succeeds and changes nothing when it fails: "REST Resource: jobs"."""
+    table = warehouse.table()
+    warehouse.load(table, warehouse.put(ROWS))
+    with pytest.raises(exceptions.BadRequest):
+        warehouse.load(table, warehouse.put([{"id": "x"}]), write_disposition="WRITE_TRUNCATE")
+    assert warehouse.count(table) == 5
+    warehouse.load(table, warehouse.put(ROWS[:1]), write_disposition="WRITE_TRUNCATE")
+    assert warehouse.count(table) == 1
+
+
+def test_an_object_is_created_once(warehouse: Warehouse) -> None:
+    """IfGenerationMatch 0 on a name in use is refused with 412, the object stays: "Request preconditions"."""
+    blob = warehouse.storage.bucket(BUCKET).blob(f"conformance/{uuid.uuid4().hex}")
+    blob.upload_from_string(b"one", if_generation_match=0)
+    with pytest.raises(exceptions.PreconditionFailed):
+        warehouse.storage.bucket(BUCKET).blob(blob.name).upload_from_string(b"two", if_generation_match=0)
+    assert blob.download_as_bytes() == b"one"
+
+
+def test_an_object_tells_its_checksum(warehouse: Warehouse) -> None:
+    """crc32c is in the object's metadata as base64: "Data validation and change detection"."""
+    blob = warehouse.storage.bucket(BUCKET).blob(f"conformance/{uuid.uuid4().hex}")
+    blob.upload_from_string(b"123456789")
+    blob.reload()
+    assert blob.crc32c == "4waSgw=="
+
+
+@pytest.mark.parametrize(
+    "act", [lambda b: b.upload_from_string(b"x"), lambda b: b.reload()], ids=["write", "read"]
+)
+def test_a_missing_bucket_is_404(warehouse: Warehouse, act: Callable[[Any], Any]) -> None:
+    """A request to a bucket that is not there is refused with 404: "HTTP status and error codes for JSON"."""
+    with pytest.raises(exceptions.NotFound):
+        act(warehouse.storage.bucket("no-such-bucket").blob("x"))
