@@ -1,0 +1,256 @@
+"""A local API for the tap's tests: real HTTP, real sockets, faults to order; and how the tap is run on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import struct
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PAGE = 20
+RESOURCES = {"characters": "character", "episodes": "episode", "locations": "location"}
+
+
+def character(number: int, **changes: Any) -> dict[str, Any]:
+    """A record as the API gives it."""
+    return {
+        "id": number,
+        "name": f"Nobody {number}",
+        "status": "Alive",
+        "species": "Human",
+        "type": "",
+        "gender": "unknown",
+        "origin": {"name": "unknown", "url": ""},
+        "location": {"name": "Nowhere", "url": "https://rickandmortyapi.com/api/location/1"},
+        "image": f"https://rickandmortyapi.com/api/character/avatar/{number}.jpeg",
+        "episode": ["https://rickandmortyapi.com/api/episode/1"],
+        "url": f"https://rickandmortyapi.com/api/character/{number}",
+        "created": "2017-11-04T18:48:46.250Z",
+        **changes,
+    }
+
+
+def episode(number: int) -> dict[str, Any]:
+    """A record as the API gives it."""
+    return {
+        "id": number,
+        "name": f"Part {number}",
+        "air_date": "December 2, 2013",
+        "episode": f"S01E{number:02}",
+        "characters": [],
+        "url": f"https://rickandmortyapi.com/api/episode/{number}",
+        "created": "2017-11-10T12:56:33.798Z",
+    }
+
+
+def location(number: int) -> dict[str, Any]:
+    """A record as the API gives it."""
+    return {
+        "id": number,
+        "name": f"Place {number}",
+        "type": "Planet",
+        "dimension": "unknown",
+        "residents": [],
+        "url": f"https://rickandmortyapi.com/api/location/{number}",
+        "created": "2017-11-10T12:42:04.162Z",
+    }
+
+
+@dataclass
+class Fault:
+    """Applies to the requests whose path matches, `times` times, after `skip` of them."""
+
+    path: str
+    apply: Callable[[Handler], None]
+    times: int = 1
+    skip: int = 0
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers a listing's page as the API does."""
+
+    protocol_version = "HTTP/1.1"
+    server: Server  # type: ignore[assignment]
+
+    def log_message(self, *_: Any) -> None:
+        """The tests count requests themselves."""
+
+    def do_GET(self) -> None:
+        """One page, or the fault ordered for it."""
+        api = self.server.api
+        with api.lock:
+            api.requests.append((self.path, dict(self.headers)))
+            api.connections.add(self.client_address)
+            fault = next((f for f in api.faults if re.search(f.path, self.path) and f.times > 0), None)
+            if fault and fault.skip:
+                fault.skip -= 1
+                fault = None
+            elif fault:
+                fault.times -= 1
+        if fault:
+            fault.apply(self)
+        else:
+            self.answer(*api.page(self.path))
+
+    def answer(self, status: int, body: bytes, **headers: str) -> None:
+        """A whole answer."""
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Type", "application/json; charset=utf-8")
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+class Server(ThreadingHTTPServer):
+    """The server of an Api."""
+
+    daemon_threads = True
+    request_queue_size = 128
+    api: Api
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that goes away is part of the tests."""
+
+
+@dataclass
+class Api:
+    """The API's records, the faults ordered, and the requests seen."""
+
+    url: str
+    records: dict[str, list[dict[str, Any]]]
+    faults: list[Fault] = field(default_factory=list)
+    requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    connections: set[Any] = field(default_factory=set)
+    counts: dict[str, int] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def page(self, path: str) -> tuple[int, bytes]:
+        """Status and body of a page."""
+        parts = urlsplit(path)
+        resource = parts.path.rsplit("/", 1)[-1]
+        if resource not in self.records:
+            return 404, b'{"error":"There is nothing here."}'
+        number = int(parse_qs(parts.query).get("page", ["1"])[0])
+        records = self.records[resource]
+        pages = -(-len(records) // PAGE)
+        if number > pages:
+            return 404, b'{"error":"There is nothing here"}'
+        info = {
+            "count": self.counts.get(path.removeprefix("/api/"), len(records)),
+            "pages": pages,
+            "next": f"https://rickandmortyapi.com/api/{resource}?page={number + 1}"
+            if number < pages
+            else None,
+            "prev": None,
+        }
+        body = {"info": info, "results": records[(number - 1) * PAGE : number * PAGE]}
+        return 200, json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+
+    def fault(self, path: str, apply: Callable[[Handler], None], times: int = 1, skip: int = 0) -> None:
+        """Orders a fault."""
+        self.faults.append(Fault(path, apply, times, skip))
+
+    def asked(self, resource: str) -> list[str]:
+        """The paths asked of a resource."""
+        return [path for path, _ in self.requests if urlsplit(path).path.endswith(f"/{resource}")]
+
+
+def status(code: int, body: bytes = b'{"error":"no"}', **headers: str) -> Callable[[Handler], None]:
+    """The fault of an answer with this status."""
+    return lambda handler: handler.answer(code, body, **headers)
+
+
+def reset(handler: Handler) -> None:
+    """The fault of a connection reset before the answer."""
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.close_connection = True
+    handler.connection.shutdown(socket.SHUT_RD)
+    handler.connection.close()
+
+
+def truncate(handler: Handler) -> None:
+    """The fault of a body that ends before its length."""
+    _, body = handler.server.api.page(handler.path)
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body[:100])
+    handler.close_connection = True
+
+
+def bad_json(handler: Handler) -> None:
+    """The fault of a body of right length whose JSON is cut."""
+    _, body = handler.server.api.page(handler.path)
+    handler.answer(200, body[: len(body) // 2])
+
+
+def slow(seconds: float) -> Callable[[Handler], None]:
+    """The fault of an answer that comes late."""
+
+    def apply(handler: Handler) -> None:
+        time.sleep(seconds)
+        handler.answer(*handler.server.api.page(handler.path))
+
+    return apply
+
+
+@dataclass
+class Outcome:
+    """What a run of the tap left."""
+
+    status: int
+    messages: list[dict[str, Any]]
+    log: str
+
+    def records(self, stream: str, version: int | None = None) -> list[dict[str, Any]]:
+        """The records of a stream, of one version where given."""
+        return [
+            m["record"]
+            for m in self.messages
+            if m["type"] == "RECORD" and m["stream"] == stream and version in (None, m["version"])
+        ]
+
+    def activated(self, stream: str) -> list[int]:
+        """The versions said to be whole."""
+        return [
+            m["version"] for m in self.messages if m["type"] == "ACTIVATE_VERSION" and m["stream"] == stream
+        ]
+
+    def last_line(self) -> str:
+        """The last line of the log."""
+        return self.log.strip().rpartition("\n")[2]
+
+
+def command(api: Api, *arguments: str, **settings: Any) -> tuple[list[str], dict[str, str]]:
+    """The tap's command line and environment, with settings by environment variables."""
+    given = {"api_url": api.url, "retry_seconds": 20, **settings}
+    variables = {f"TAP_RICKANDMORTY_{name.upper()}": str(value) for name, value in given.items()}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("TAP_RICKANDMORTY_")}
+    return [sys.executable, "-m", "tap_rickandmorty", "--config=ENV", *arguments], {**kept, **variables}
+
+
+def serve() -> Server:
+    """An API of 45 characters, 3 episodes and 21 locations, bound to a free port but not yet answering."""
+    server = Server(("127.0.0.1", 0), Handler)
+    server.api = Api(
+        f"http://127.0.0.1:{server.server_address[1]}/api",
+        {
+            "character": [character(i) for i in range(1, 46)],
+            "episode": [episode(i) for i in range(1, 4)],
+            "location": [location(i) for i in range(1, 22)],
+        },
+    )
+    return server

@@ -1,0 +1,256 @@
+"""What the tap sends: every record once, in order, and its word that a version is whole only when it is."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tap_api import (
+    RESOURCES,
+    Api,
+    Outcome,
+    bad_json,
+    character,
+    command,
+    episode,
+    location,
+    slow,
+    status,
+    truncate,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "rickandmorty"
+
+
+def test_records_are_what_the_api_serves_in_its_order(api: Api, run_tap: Callable[..., Outcome]) -> None:
+    """Each stream's records equal the API's, field for field, ascending by id."""
+    run = run_tap()
+    assert run.status == 0, run.log
+    for stream, resource in RESOURCES.items():
+        assert run.records(stream) == api.records[resource]
+
+
+def test_order_holds_when_early_pages_answer_last(api: Api, run_tap: Callable[..., Outcome]) -> None:
+    """Pages that are fetched side by side and answer in any order are sent in the listing's order."""
+    api.records["character"] = [character(i) for i in range(1, 401)]
+    pauses = random.Random(7)  # noqa: S311 (pauses)
+    for number in range(2, 21):
+        api.fault(rf"character\?page={number}$", slow(pauses.uniform(0, 0.1)))
+    run = run_tap()
+    assert [r["id"] for r in run.records("characters")] == list(range(1, 401))
+
+
+def test_activate_version_follows_the_last_record(run_tap: Callable[..., Outcome]) -> None:
+    """A stream's one ACTIVATE_VERSION comes after its last RECORD, with the version that every RECORD carries."""
+    run = run_tap()
+    for stream in RESOURCES:
+        of_stream = [m for m in run.messages if m.get("stream") == stream and m["type"] != "SCHEMA"]
+        assert of_stream[-1]["type"] == "ACTIVATE_VERSION"
+        assert {m["version"] for m in of_stream} == {of_stream[-1]["version"]}
+        assert len(run.activated(stream)) == 1
+
+
+def test_a_full_run_of_the_real_sizes_takes_52_requests(api: Api, run_tap: Callable[..., Outcome]) -> None:
+    """826 characters, 126 locations and 51 episodes take one request a page: 42, 7 and 3."""
+    api.records = {
+        "character": [character(i) for i in range(1, 827)],
+        "location": [location(i) for i in range(1, 127)],
+        "episode": [episode(i) for i in range(1, 52)],
+    }
+    run = run_tap()
+    assert run.status == 0, run.log
+    assert {r: len(api.asked(r)) for r in api.records} == {"character": 42, "location": 7, "episode": 3}
+    assert len(api.requests) == 52
+
+
+def test_pages_are_asked_from_the_given_address_only(api: Api, run_tap: Callable[..., Outcome]) -> None:
+    """The API's own next links, which name the live site, are not followed."""
+    run = run_tap()
+    assert run.status == 0
+    assert sorted(api.asked("character")) == [
+        "/api/character",
+        "/api/character?page=2",
+        "/api/character?page=3",
+    ]
+
+
+def test_requests_introduce_the_tap(api: Api, run_tap: Callable[..., Outcome]) -> None:
+    """Each request carries the tap's name and version."""
+    run_tap()
+    assert {headers["User-Agent"] for _, headers in api.requests} == {"tap-rickandmorty/0.1.0"}
+
+
+def test_an_empty_api_is_zero_records_and_whole(api: Api, run_tap: Callable[..., Outcome]) -> None:
+    """The API's 404 for an empty listing means no records; the empty version is said to be whole."""
+    api.records["episode"] = []
+    run = run_tap()
+    assert run.status == 0, run.log
+    assert run.records("episodes") == []
+    assert len(run.activated("episodes")) == 1
+
+
+def test_a_count_that_changes_once_is_read_again(api: Api, run_tap: Callable[..., Outcome]) -> None:
+    """A page of another age makes the tap read the listing again; only the second version is said to be whole."""
+    stale = json.loads(api.page("/api/character?page=2")[1])
+    stale["info"]["count"] = 44
+    api.fault(r"character\?page=2$", status(200, json.dumps(stale).encode()))
+    run = run_tap()
+    assert run.status == 0, run.log
+    (version,) = run.activated("characters")
+    assert [r["id"] for r in run.records("characters", version)] == list(range(1, 46))
+    assert "reading it again" in run.log
+    assert [h.get("Cache-Control") for p, h in api.requests if p == "/api/character?page=2"] == [
+        None,
+        "no-cache",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "ids", "said"),
+    [
+        (46, list(range(1, 46)), "45 records on 3 pages, but the API counts 46"),
+        (45, [*range(1, 30), 29, *range(31, 46)], "page 2 has id 29 after id 29"),
+    ],
+    ids=["fewer-records-than-the-count", "an-id-twice"],
+)
+def test_a_listing_that_never_fits_is_an_error_with_the_numbers(
+    api: Api, run_tap: Callable[..., Outcome], count: int, ids: list[int], said: str
+) -> None:
+    """A listing that does not add up is read as often as allowed, then fails, and is never said to be whole."""
+    api.records["character"] = [character(i) for i in ids]
+    api.counts = {f"character{p}": count for p in ("", "?page=2", "?page=3")}
+    run = run_tap(listing_attempts=2)
+    assert run.status == 1
+    assert said in run.last_line()
+    assert "2 times" in run.last_line()
+    assert run.activated("characters") == []
+    assert len(api.asked("character")) <= 6
+
+
+def test_deselected_fields_and_streams_are_not_sent(
+    api: Api, run_tap: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    """A catalog's selection holds: no requests for a deselected stream, no values of a deselected field."""
+    line, env = command(api, "--discover")
+    catalog = json.loads(subprocess.run(line, env=env, check=True, capture_output=True, text=True).stdout)
+    for stream in catalog["streams"]:
+        for entry in stream["metadata"]:
+            if entry["breadcrumb"] == []:
+                entry["metadata"]["selected"] = stream["tap_stream_id"] == "characters"
+            if entry["breadcrumb"] == ["properties", "image"]:
+                entry["metadata"]["selected"] = False
+    (tmp_path / "catalog.json").write_text(json.dumps(catalog))
+    run = run_tap("--catalog", str(tmp_path / "catalog.json"))
+    assert run.status == 0, run.log
+    assert run.records("characters")[0].keys() == character(1).keys() - {"image"}
+    assert len(run.activated("characters")) == 1
+    assert run.records("episodes") == []
+    assert api.asked("episode") == []
+
+
+def test_the_connection_test_sends_no_activate_version(run_tap: Callable[..., Outcome]) -> None:
+    """`--test` reads a record a stream and says of none that it is whole."""
+    run = run_tap("--test")
+    assert run.status == 0, run.log
+    assert [m for m in run.messages if m["type"] == "ACTIVATE_VERSION"] == []
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_tap_with_one_line(api: Api, sent: signal.Signals) -> None:
+    """SIGTERM and Ctrl-C end the tap while requests are open; nothing is said to be whole."""
+    api.fault(r"character\?page=[23]$", slow(5), times=2)
+    line, env = command(api)
+    with subprocess.Popen(
+        line, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while len(api.asked("character")) < 3:
+            time.sleep(0.02)
+        process.send_signal(sent)
+        out, err = process.communicate(timeout=4)
+    assert process.returncode == 128 + sent
+    assert (
+        err.strip().rpartition("\n")[2]
+        == f"tap-rickandmorty: ended by {sent.name}; the stream in progress is not complete"
+    )
+    assert "ACTIVATE_VERSION" not in out
+
+
+def test_records_do_not_wait_for_a_page_that_is_late(api: Api) -> None:
+    """What was read goes out while the next page is awaited: a reader sees page 1 before page 2 has come."""
+    api.fault(r"character\?page=2$", slow(20))
+    line, env = command(api)
+    with subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        sent = [json.loads(process.stdout.readline())["type"] for _ in range(21)]
+        process.kill()
+    assert sent == ["SCHEMA", *["RECORD"] * 20]
+
+
+def test_a_proxy_of_the_environment_is_used(
+    api: Api, run_tap: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HTTP_PROXY takes the requests, with the whole address; NO_PROXY names hosts that go without."""
+    monkeypatch.setenv("http_proxy", api.url.removesuffix("/api"))
+    monkeypatch.setenv("no_proxy", "")
+    run = run_tap(api_url="http://api.example/api")
+    assert run.status == 0, run.log
+    assert {path.partition("?")[0] for path, _ in api.requests} == {
+        f"http://api.example/api/{resource}" for resource in RESOURCES.values()
+    }
+    api.requests.clear()
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    run = run_tap()
+    assert run.status == 0, run.log
+    assert "/api/character" in {path for path, _ in api.requests}
+
+
+def test_a_reader_that_goes_away_is_one_line(api: Api) -> None:
+    """When the target dies, the tap ends with status 1 and says so, without a traceback."""
+    api.records["character"] = [character(i, name="x" * 4000) for i in range(1, 401)]
+    line, env = command(api)
+    with subprocess.Popen(
+        line, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr is not None
+        err = process.stderr.read()
+        process.wait(timeout=20)
+    assert process.returncode == 1
+    assert "has ended before the tap" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data/rickandmorty is not there")
+def test_the_real_data_set_comes_through_field_for_field(api: Api, run_tap: Callable[..., Outcome]) -> None:
+    """All 493 characters, 76 locations and 31 episodes are sent exactly as the API gives them."""
+    for resource in api.records:
+        with (SHARED / f"{resource}.jsonl").open(encoding="utf-8") as lines:
+            api.records[resource] = [json.loads(line) for line in lines]
+    run = run_tap()
+    assert run.status == 0, run.log
+    for stream, resource in RESOURCES.items():
+        assert run.records(stream) == api.records[resource]
+    assert {s: len(run.records(s)) for s in RESOURCES} == {"characters": 493, "episodes": 31, "locations": 76}
+
+
+@pytest.mark.parametrize("fault", [truncate, bad_json], ids=["body-cut-short", "json-cut-short"])
+def test_a_cut_page_sends_no_record_twice(
+    api: Api, run_tap: Callable[..., Outcome], fault: Callable[..., None]
+) -> None:
+    """A page that comes cut is asked again, and its records are sent once."""
+    api.fault(r"character\?page=2$", fault)
+    run = run_tap()
+    assert run.status == 0, run.log
+    assert [r["id"] for r in run.records("characters")] == list(range(1, 46))
