@@ -1,0 +1,47 @@
+"""BATCH messages: records in JSON lines files on the local disk, gzip or plain (https://sdk.meltano.com/en/latest/batch.html)."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from target_bigquery.errors import TargetError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+COMPRESSIONS = (None, "none", "gzip")
+
+
+def records(stream: str, message: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields each record of the files, and where it stands.
+
+    Raises:
+        TargetError: A file is not local, not JSON lines, or cannot be read.
+    """
+    encoding = message["encoding"]
+    if encoding.get("format") != "jsonl" or encoding.get("compression") not in COMPRESSIONS:
+        raise TargetError(
+            f"{stream}: BATCH of format {encoding.get('format')} with compression {encoding.get('compression')}; expected "
+            "jsonl, with gzip or without; change batch_config in the tap"
+        )
+    for address in message["manifest"]:
+        parts = urlsplit(address)
+        if parts.scheme not in {"", "file"}:
+            raise TargetError(
+                f"{stream}: BATCH file {address} is not on the local disk; set the storage root in the tap's "
+                "batch_config to a file:// folder"
+            )
+        path = Path(unquote(parts.path))
+        # A path with fewer slashes than a URL needs has its first folder where the host would be.
+        path = path if not parts.netloc else Path(parts.netloc + parts.path)
+        try:
+            with gzip.open(path) if encoding.get("compression") == "gzip" else path.open("rb") as lines:
+                for number, line in enumerate(lines, 1):
+                    yield f"{path}, line {number}", msgspec.json.decode(line, type=dict[str, Any])
+        except (OSError, EOFError, msgspec.DecodeError) as error:
+            raise TargetError(f"{stream}: BATCH file {path} cannot be read: {error}") from error

@@ -1,0 +1,92 @@
+"""Parts: a version's rows as gzip JSON lines on the local disk, cut at a size."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+BUFFER = 1 << 18
+LEVEL = 4
+
+
+@dataclass(frozen=True)
+class Part:
+    """A finished file: its path, rows, and compressed bytes."""
+
+    path: Path
+    rows: int
+    size: int
+
+
+class PartWriter:
+    """Writes lines to parts `<prefix>-00000.jsonl.gz`, `-00001` and so on.
+
+    Args:
+        folder: Where the parts are written.
+        prefix: Beginning of each file's name.
+        limit: Compressed bytes after which a part is closed and the next begun.
+        closed: Called with each part when it is closed, in order.
+    """
+
+    def __init__(self, folder: Path, prefix: str, limit: int, closed: Callable[[int, Part], None]) -> None:
+        self._folder, self._prefix, self._limit = folder, prefix, limit
+        self.closed = closed
+        self._raw: BinaryIO | None = None
+        self._file: gzip.GzipFile | None = None
+        self._buffer = bytearray()
+        self._rows = 0
+        self._parts: list[Part] = []
+        self.rows = 0
+
+    def write(self, line: bytes) -> None:
+        """Adds one line, without its end."""
+        self._buffer += line
+        self._buffer += b"\n"
+        self._rows += 1
+        self.rows += 1
+        if len(self._buffer) >= BUFFER:
+            self._flush()
+
+    def close(self, *, least: int = 0) -> list[Part]:
+        """Ends the last part; gives all of them, in order, and an empty one where `least` is 1 and there is none."""
+        if self._buffer or (least and not self._parts and self._file is None):
+            self._flush()
+        self._close_part()
+        return self._parts
+
+    def abandon(self) -> None:
+        """Deletes the part in progress; those closed belong to whoever was called with them."""
+        if self._file is not None and self._raw is not None:
+            self._file.close()
+            self._raw.close()
+            self._path().unlink()
+            self._file = self._raw = None
+
+    def _flush(self) -> None:
+        if self._file is None:
+            self._raw = self._path().open("wb")
+            # No time in the header: the same rows give the same bytes, and so the same checksum.
+            self._file = gzip.GzipFile("", "wb", LEVEL, self._raw, mtime=0)
+        self._file.write(self._buffer)
+        self._buffer.clear()
+        if self._raw is not None and self._raw.tell() >= self._limit:
+            self._close_part()
+
+    def _path(self) -> Path:
+        return self._folder / f"{self._prefix}-{len(self._parts):05}.jsonl.gz"
+
+    def _close_part(self) -> None:
+        if self._file is None or self._raw is None:
+            return
+        path = self._path()
+        self._file.close()
+        self._raw.close()
+        part = Part(path, self._rows, path.stat().st_size)
+        self._parts.append(part)
+        self._file, self._raw, self._rows = None, None, 0
+        self.closed(len(self._parts) - 1, part)

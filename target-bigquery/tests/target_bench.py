@@ -1,0 +1,133 @@
+"""The target as a process on a dataset of its own, and the messages that tests send it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.api_core.exceptions import NotFound
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+
+SCHEMA = {
+    "type": "SCHEMA",
+    "stream": "things",
+    "key_properties": ["id"],
+    "schema": {
+        "type": "object",
+        "properties": {
+            "id": {"type": "integer", "description": "Number of the thing."},
+            "name": {"type": ["string", "null"]},
+            "origin": {"type": "object", "properties": {"url": {"type": "string"}}},
+            "links": {"type": "array", "items": {"type": "string"}},
+            "created": {"type": "string", "format": "date-time"},
+        },
+    },
+}
+STATE = {"type": "STATE", "value": {"bookmarks": {"things": {}}}}
+
+
+def schema(**properties: Any) -> dict[str, Any]:
+    """The SCHEMA message with other or more properties; None takes one away."""
+    changed: dict[str, Any] = json.loads(json.dumps(SCHEMA))
+    changed["schema"]["properties"].update(properties)
+    found = changed["schema"]["properties"]
+    changed["schema"]["properties"] = {name: value for name, value in found.items() if value is not None}
+    return changed
+
+
+def record(number: int, version: int | None = 1, **changes: Any) -> dict[str, Any]:
+    """A RECORD message."""
+    value = {
+        "id": number,
+        "name": "Ünna",
+        "origin": {"url": "u"},
+        "links": ["a", "b"],
+        "created": "2026-01-01T00:00:00Z",
+        **changes,
+    }
+    message = {
+        "type": "RECORD",
+        "stream": "things",
+        "record": value,
+        "time_extracted": "2026-01-01T00:00:01Z",
+    }
+    return message if version is None else {**message, "version": version}
+
+
+def whole(version: int = 1) -> dict[str, Any]:
+    """An ACTIVATE_VERSION message."""
+    return {"type": "ACTIVATE_VERSION", "stream": "things", "version": version}
+
+
+@dataclass
+class Bench:
+    """A dataset of its own, and the target run on it."""
+
+    env: dict[str, str]
+    dataset: str = field(default_factory=lambda: f"t_{uuid.uuid4().hex[:8]}")
+    run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        """The target's environment."""
+        given = {"dataset": self.dataset, "bucket": "local-landing", "run_id": self.run_id, **settings}
+        return {**os.environ, **self.env, **{f"TARGET_BIGQUERY_{k.upper()}": v for k, v in given.items()}}
+
+    def start(self, *messages: dict[str, Any], **settings: str) -> subprocess.Popen[str]:
+        """Starts the target and sends it these messages."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "target_bigquery", "--config=ENV"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment(**settings),
+        )
+        assert process.stdin is not None
+        for message in messages:
+            process.stdin.write(json.dumps(message) + "\n")
+        process.stdin.flush()
+        return process
+
+    def load(self, *messages: dict[str, Any], **settings: str) -> subprocess.CompletedProcess[str]:
+        """Runs the target on these messages."""
+        return self.load_text("".join(json.dumps(m) + "\n" for m in messages), **settings)
+
+    def load_text(self, text: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Runs the target on this input."""
+        return subprocess.run(
+            [sys.executable, "-m", "target_bigquery", "--config=ENV"],
+            input=text,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            env=self.environment(**settings),
+        )
+
+    def rows(self, table: str = "things") -> list[dict[str, Any]]:
+        """The table's rows; none when it is not there."""
+        client = bigquery.Client(
+            project=self.env["GOOGLE_CLOUD_PROJECT"],
+            credentials=AnonymousCredentials(),
+            client_options={"api_endpoint": self.env["BIGQUERY_EMULATOR_HOST"]},
+        )
+        try:
+            return [dict(r) for r in client.query(f"SELECT * FROM `{self.dataset}.{table}`").result()]
+        except NotFound:
+            return []
+
+
+def refused(run: subprocess.CompletedProcess[str], *said: str) -> None:
+    """Says that a run failed in one clear line and let no STATE out."""
+    assert run.returncode == 1, run.stderr
+    assert run.stdout == ""
+    assert "Traceback" not in run.stderr
+    last = run.stderr.strip().rpartition("\n")[2]
+    for text in said:
+        assert text in last

@@ -1,0 +1,89 @@
+"""The load methods: append-only is in test_target_loading.py; killed at every stage they are in the fault matrix."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from google.cloud import bigquery
+from target_bench import SCHEMA, STATE, Bench, record, refused, schema, whole
+
+
+@pytest.fixture
+def bench(cloud: dict[str, str]) -> Bench:
+    """A fresh dataset."""
+    return Bench(cloud)
+
+
+def next_run(bench: Bench) -> None:
+    """Another run id."""
+    bench.run_id = str(uuid.uuid4())
+
+
+def test_overwrite_replaces_every_row(bench: Bench) -> None:
+    """The rows of the last whole version are all there is; columns the stream no longer sends, partitioning and clustering stay."""
+    bench.load(SCHEMA, record(1), record(2), whole(1), STATE)
+    next_run(bench)
+    run = bench.load(schema(links=None), record(3, 2, links=None), whole(2), STATE, load_method="overwrite")
+    assert run.returncode == 1, "a record may not hold what its schema lacks"
+    narrow = record(3, 2)
+    del narrow["record"]["links"]
+    run = bench.load(schema(links=None), narrow, whole(2), STATE, load_method="overwrite")
+    assert run.returncode == 0, run.stderr
+    (row,) = bench.rows()
+    assert (row["id"], row["links"]) == (3, [])
+    table = bigquery.Client().get_table(f"{bench.dataset}.things")
+    assert table.time_partitioning.field == "_sdc_batched_at"
+    assert table.clustering_fields == ["id"]
+
+
+def test_overwrite_with_an_empty_stream_empties_the_table(bench: Bench) -> None:
+    """A whole version without records is the source's word that there are none."""
+    bench.load(SCHEMA, record(1), whole(1), load_method="overwrite")
+    next_run(bench)
+    run = bench.load(SCHEMA, whole(2), STATE, load_method="overwrite")
+    assert run.returncode == 0, run.stderr
+    assert bench.rows() == []
+    assert sorted(row["rows"] for row in bench.rows("_loads")) == [0, 1]
+
+
+def test_overwrite_keeps_the_rows_when_a_version_is_not_whole(bench: Bench) -> None:
+    """An incomplete version replaces nothing."""
+    bench.load(SCHEMA, record(1), whole(1), load_method="overwrite")
+    next_run(bench)
+    refused(bench.load(SCHEMA, record(2, 2), STATE, load_method="overwrite"), "not complete")
+    assert [row["id"] for row in bench.rows()] == [1]
+
+
+def test_upsert_replaces_by_key(bench: Bench) -> None:
+    """Keys sent are replaced whole, new ones are added, others stay; the last record of a key counts; nothing temporary is left."""
+    bench.load(SCHEMA, record(1), record(2), whole(1), load_method="upsert")
+    next_run(bench)
+    changed = [record(2, 2, name="first"), record(2, 2, name="last", links=[]), record(3, 2)]
+    run = bench.load(SCHEMA, *changed, whole(2), STATE, load_method="upsert")
+    assert run.returncode == 0, run.stderr
+    rows = {row["id"]: (row["name"], row["links"], row["origin"]) for row in bench.rows()}
+    origin = {"url": "u"}
+    assert rows == {
+        1: ("Ünna", ["a", "b"], origin),
+        2: ("last", [], origin),
+        3: ("Ünna", ["a", "b"], origin),
+    }
+    assert {t.table_id for t in bigquery.Client().list_tables(bench.dataset)} == {"things", "_loads"}
+
+
+def test_upsert_without_a_key_is_refused(bench: Bench) -> None:
+    """The line names the stream and the methods that need no key."""
+    keyless = {**SCHEMA, "key_properties": []}
+    refused(
+        bench.load(keyless, record(1, None), STATE, load_method="upsert"),
+        "things: upsert needs a key",
+        "append-only or overwrite",
+    )
+
+
+def test_an_unknown_method_is_refused(bench: Bench) -> None:
+    """The settings' check names the methods there are."""
+    run = bench.load(SCHEMA, load_method="merge")
+    assert run.returncode == 1
+    assert "'merge' is not one of" in run.stderr

@@ -1,0 +1,149 @@
+"""JSON schema to columns, names, and values there and back."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from target_bench import Bench
+from target_bigquery.errors import TargetError
+from target_bigquery.names import RESERVED, clean, clean_all
+from target_bigquery.schema import translate
+
+TYPES = {
+    "text": ({"type": "string"}, "NULLABLE STRING"),
+    "nullable": ({"type": ["null", "integer"]}, "NULLABLE INTEGER"),
+    "number": ({"type": "number"}, "NULLABLE FLOAT"),
+    "integer-or-number": ({"type": ["integer", "number"]}, "NULLABLE FLOAT"),
+    "boolean": ({"type": "boolean"}, "NULLABLE BOOLEAN"),
+    "timestamp": ({"type": "string", "format": "date-time"}, "NULLABLE TIMESTAMP"),
+    "date": ({"type": "string", "format": "date"}, "NULLABLE DATE"),
+    "object": ({"type": "object", "properties": {"a": {"type": "string"}}}, "NULLABLE RECORD"),
+    "open-object": ({"type": "object"}, "NULLABLE JSON"),
+    "array": ({"type": "array", "items": {"type": "string"}}, "REPEATED STRING"),
+    "array-of-objects": (
+        {"type": "array", "items": {"type": "object", "properties": {"a": {"type": "string"}}}},
+        "REPEATED RECORD",
+    ),
+    "array-of-arrays": (
+        {"type": "array", "items": {"type": "array", "items": {"type": "string"}}},
+        "NULLABLE JSON",
+    ),
+    "mixed": ({"type": ["string", "integer"]}, "NULLABLE JSON"),
+    "anyof-with-null": (
+        {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]},
+        "NULLABLE TIMESTAMP",
+    ),
+    "anyof-mixed": ({"anyOf": [{"type": "string"}, {"type": "object"}]}, "NULLABLE JSON"),
+    "no-type": ({}, "NULLABLE JSON"),
+}
+
+
+@pytest.mark.parametrize(("schema", "expected"), TYPES.values(), ids=TYPES.keys())
+def test_a_type_becomes_its_column(schema: dict[str, object], expected: str) -> None:
+    """Each kind of JSON schema has one mode and type in BigQuery."""
+    (column,) = translate("s", {"properties": {"x": schema}}, [])
+    assert f"{column.mode} {column.type}" == expected
+
+
+def test_keys_are_required_and_descriptions_stay() -> None:
+    """A key becomes REQUIRED; the schema's description becomes the column's."""
+    (column,) = translate("s", {"properties": {"id": {"type": "integer", "description": "Number."}}}, ["id"])
+    assert (column.mode, column.field().description) == ("REQUIRED", "Number.")
+
+
+def test_a_key_that_is_not_in_the_schema_is_named() -> None:
+    """The error names stream and key."""
+    with pytest.raises(TargetError, match="s: the key 'id' is not in the schema"):
+        translate("s", {"properties": {}}, ["id"])
+
+
+def test_names_that_become_one_are_refused() -> None:
+    """Two fields that would share a column are both named."""
+    with pytest.raises(TargetError, match="'a-b' and 'a_b' would both be column a_b"):
+        clean_all(["a-b", "a_b"], "s")
+    with pytest.raises(TargetError, match="'ID' and 'id'"):
+        clean_all(["ID", "id"], "s")
+
+
+@given(st.text(min_size=1, max_size=200))
+def test_a_cleaned_name_is_one_that_bigquery_takes(name: str) -> None:
+    """Whatever the name, the result keeps BigQuery's rules, or the name is refused."""
+    try:
+        cleaned = clean(name)
+    except TargetError:
+        return
+    assert re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,299}", cleaned)
+    assert not cleaned.upper().startswith(RESERVED)
+    assert clean(cleaned) == cleaned
+
+
+VALUES = {
+    "text": st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30),
+    "whole": st.integers(-(2**63), 2**63 - 1),
+    "number": st.floats(allow_nan=False, allow_infinity=False),
+    "flag": st.booleans(),
+    "day": st.dates().map(str),
+    "at": st.datetimes(timezones=st.just(UTC)).map(lambda at: at.isoformat()),
+    "part": st.fixed_dictionaries({"a": st.text(max_size=5).filter(lambda t: "\0" not in t)}),
+    "list": st.lists(st.integers(-100, 100), max_size=4),
+    "any": st.recursive(st.none() | st.booleans() | st.integers(-9, 9), st.lists, max_leaves=4),
+}
+SENT = st.lists(
+    st.fixed_dictionaries({}, optional={k: v if k == "any" else v | st.none() for k, v in VALUES.items()}),
+    max_size=30,
+)
+ALL_KINDS = {
+    "type": "SCHEMA",
+    "stream": "kinds",
+    "key_properties": ["id"],
+    "schema": {
+        "properties": {
+            "id": {"type": "integer"},
+            "text": {"type": ["string", "null"]},
+            "whole": {"type": ["integer", "null"]},
+            "number": {"type": ["number", "null"]},
+            "flag": {"type": ["boolean", "null"]},
+            "day": {"type": ["string", "null"], "format": "date"},
+            "at": {"type": ["string", "null"], "format": "date-time"},
+            "part": {"type": ["object", "null"], "properties": {"a": {"type": "string"}}},
+            "list": {"type": ["array", "null"], "items": {"type": "integer"}},
+            "any": {},
+        }
+    },
+}
+
+
+def normal(kind: str, value: Any) -> Any:
+    """A value as BigQuery gives it back: no array is NULL, days and times are objects."""
+    if kind == "list":
+        return value or []
+    if kind == "at" and value is not None:
+        return datetime.fromisoformat(value)
+    if kind == "day" and value is not None:
+        return date.fromisoformat(value)
+    return value
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(sent=SENT)
+def test_records_come_back_from_bigquery_as_they_were_sent(
+    cloud: dict[str, str], sent: list[dict[str, Any]]
+) -> None:
+    """Whatever the values, record → JSON lines → BigQuery → record gives the same record."""
+    bench = Bench(cloud)
+    messages = [
+        {"type": "RECORD", "stream": "kinds", "record": {"id": number, **values}}
+        for number, values in enumerate(sent)
+    ]
+    run = bench.load(ALL_KINDS, *messages)
+    assert run.returncode == 0, run.stderr
+    found = {row["id"]: row for row in bench.rows("kinds")}
+    assert len(found) == len(sent)
+    for number, values in enumerate(sent):
+        for kind in VALUES:
+            assert found[number][kind] == normal(kind, values.get(kind)), kind

@@ -1,0 +1,95 @@
+"""Singer as others send it: one file of messages a case in singer/, its first line what must come of it.
+
+The first line is a JSON object: `outcome` in words, exit `status`, what the last line of the log says (`said`), the
+`rows` of each table without metadata, the types of some `columns`, and the `state` that goes out.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+from target_bench import Bench
+
+FOLDER = Path(__file__).parent / "singer"
+FILES = sorted(FOLDER.glob("*.singer"))
+
+
+@pytest.fixture
+def bench(cloud: dict[str, str]) -> Bench:
+    """A fresh dataset."""
+    return Bench(cloud)
+
+
+def plain(row: dict[str, Any], wanted: list[dict[str, Any]]) -> dict[str, Any]:
+    """A row without metadata, but for what the case names; dates and times as text."""
+    named = {name for expected in wanted for name in expected}
+    return {
+        name: str(value) if hasattr(value, "isoformat") else value
+        for name, value in row.items()
+        if not name.startswith("_sdc_") or name in named
+    }
+
+
+def in_order(rows: list[dict[str, Any]]) -> list[str]:
+    """Rows as text, in an order of their own."""
+    return sorted(json.dumps(row, sort_keys=True) for row in rows)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_case(file: Path, bench: Bench) -> None:
+    """Exit status, last line, rows, columns and STATE are what the file's first line says."""
+    header, _, messages = file.read_text(encoding="utf-8").partition("\n")
+    case = json.loads(header)
+    run = bench.load_text(messages.replace("{FOLDER}", str(FOLDER)))
+    assert run.returncode == case["status"], run.stderr
+    assert "Traceback" not in run.stderr
+    assert case["said"] in (run.stderr.strip().rpartition("\n")[2] if case["status"] else run.stderr)
+    assert (json.loads(run.stdout) if run.stdout else None) == case["state"]
+    for table, wanted in case["rows"].items():
+        found = [plain(row, wanted) for row in bench.rows(table)]
+        assert in_order(found) == in_order(wanted)
+    if case["status"] and not case["rows"]:
+        assert bench.rows() == []
+    for table, columns in case["columns"].items():
+        client = bigquery.Client(
+            project=bench.env["GOOGLE_CLOUD_PROJECT"],
+            credentials=AnonymousCredentials(),
+            client_options={"api_endpoint": bench.env["BIGQUERY_EMULATOR_HOST"]},
+        )
+        types = {f.name: f.field_type for f in client.get_table(f"{bench.dataset}.{table}").schema}
+        assert {name: types[name] for name in columns} == columns
+
+
+def test_a_record_of_ten_megabytes(bench: Bench) -> None:
+    """It is loaded whole."""
+    text = "Ünna " * 2_000_000
+    schema = {
+        "type": "SCHEMA",
+        "stream": "things",
+        "key_properties": ["id"],
+        "schema": {"properties": {"id": {"type": "integer"}, "name": {"type": "string"}}},
+    }
+    run = bench.load(schema, {"type": "RECORD", "stream": "things", "record": {"id": 1, "name": text}})
+    assert run.returncode == 0, run.stderr
+    (row,) = bench.rows()
+    assert row["name"] == text
+
+
+def test_a_record_longer_than_bigquery_takes(bench: Bench) -> None:
+    """More than 100 MB in one row is refused, with the record and the bytes."""
+    schema = {
+        "type": "SCHEMA",
+        "stream": "things",
+        "key_properties": ["id"],
+        "schema": {"properties": {"id": {"type": "integer"}, "name": {"type": "string"}}},
+    }
+    record = {"type": "RECORD", "stream": "things", "record": {"id": 1, "name": "x" * 100_000_000}}
+    run = bench.load(schema, record)
+    assert run.returncode == 1
+    assert "things: record id 1: 100000" in run.stderr
+    assert bench.rows() == []

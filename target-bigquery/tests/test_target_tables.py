@@ -1,0 +1,121 @@
+"""Tables that are there already: what is changed, what is used as it is, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from google.cloud import bigquery
+from target_bench import SCHEMA, STATE, Bench, record, refused, schema, whole
+
+F = bigquery.SchemaField
+
+
+@pytest.fixture
+def bench(cloud: dict[str, str]) -> Bench:
+    """A fresh dataset."""
+    return Bench(cloud)
+
+
+def make(bench: Bench, *fields: bigquery.SchemaField, **layout: Any) -> None:
+    """Makes the dataset and the table `things`."""
+    client = bigquery.Client()
+    client.create_dataset(bench.dataset)
+    table = bigquery.Table(f"{client.project}.{bench.dataset}.things", schema=fields)
+    for name, value in layout.items():
+        setattr(table, name, value)
+    client.create_table(table)
+
+
+def columns(bench: Bench) -> dict[str, str]:
+    """The table's columns: mode and type."""
+    table = bigquery.Client().get_table(f"{bench.dataset}.things")
+    return {field.name: f"{field.mode} {field.field_type}" for field in table.schema}
+
+
+def test_required_becomes_nullable_where_the_stream_is(bench: Bench) -> None:
+    """A column that the stream may leave out is relaxed, and the run loads."""
+    make(bench, F("id", "INTEGER", "REQUIRED"), F("name", "STRING", "REQUIRED"))
+    run = bench.load(SCHEMA, record(1, name=None), whole(), STATE)
+    assert run.returncode == 0, run.stderr
+    assert columns(bench)["name"] == "NULLABLE STRING"
+
+
+def test_an_integer_column_becomes_float(bench: Bench) -> None:
+    """A stream that sends numbers widens the column, and the values before stay."""
+    bench.load(schema(size={"type": "integer"}), record(1, 1, size=5), whole(1))
+    bench.run_id = "wider"
+    run = bench.load(schema(size={"type": "number"}), record(2, 2, size=5.5), whole(2), STATE)
+    assert run.returncode == 0, run.stderr
+    assert "column size widened from INTEGER to FLOAT" in run.stderr
+    assert {row["id"]: row["size"] for row in bench.rows()} == {1: 5.0, 2: 5.5}
+
+
+def test_a_column_that_the_stream_no_longer_sends_stays(bench: Bench) -> None:
+    """Its older values stay, the new rows have none there."""
+    bench.load(SCHEMA, record(1, 1), whole(1))
+    bench.run_id = "narrower"
+    narrow = record(2, 2)
+    del narrow["record"]["name"]
+    run = bench.load(schema(name=None), narrow, whole(2), STATE)
+    assert run.returncode == 0, run.stderr
+    assert {row["id"]: row["name"] for row in bench.rows()} == {1: "Ünna", 2: None}
+
+
+def test_a_plain_column_that_becomes_an_array_is_refused(bench: Bench) -> None:
+    """The line names column, old and new mode; the table is as it was."""
+    bench.load(SCHEMA, record(1, 1), whole(1))
+    bench.run_id = "arrays"
+    changed = schema(name={"type": "array", "items": {"type": "string"}})
+    run = bench.load(changed, record(2, 2, name=["x"]), whole(2), STATE)
+    refused(run, "column name is NULLABLE STRING in the table, the stream sends REPEATED STRING")
+    assert len(bench.rows()) == 1
+
+
+def test_a_changed_table_is_refused_where_it_is_not_the_targets_to_change(bench: Bench) -> None:
+    """With create_tables off, the line names the column that is new."""
+    bench.load(SCHEMA, record(1, 1), whole(1))
+    bench.run_id = "fixed"
+    run = bench.load(
+        schema(planet={"type": "string"}), record(2, 2, planet="x"), whole(2), create_tables="false"
+    )
+    refused(run, "column planet (NULLABLE STRING) is new", "Terraform")
+
+
+def test_a_job_that_fails_is_told_with_its_reason(bench: Bench) -> None:
+    """A REQUIRED column that the stream does not know: the line names job, reason and where the parts are."""
+    make(bench, F("id", "INTEGER", "REQUIRED"), F("planet", "STRING", "REQUIRED"))
+    run = bench.load(SCHEMA, record(1), whole(), STATE)
+    refused(
+        run, "nothing was loaded into", "planet", f"job {bench.dataset}-things-{bench.run_id}-load-0 failed"
+    )
+    assert bench.rows() == []
+
+
+def test_another_layout_is_said_and_used(bench: Bench) -> None:
+    """A table without partitions or clustering is loaded; the log says what it lacks."""
+    make(bench, F("id", "INTEGER", "REQUIRED"))
+    run = bench.load(SCHEMA, record(1), whole(), STATE)
+    assert run.returncode == 0, run.stderr
+    assert "partitioned by nothing, not by day on _sdc_batched_at" in run.stderr
+    assert "clustered by nothing, not by the key id" in run.stderr
+
+
+def test_a_table_in_another_location_is_refused(bench: Bench) -> None:
+    """The line names both locations."""
+    make(bench, F("id", "INTEGER", "REQUIRED"))
+    run = bench.load(SCHEMA, record(1), whole(), STATE, location="EU")
+    refused(run, "is in US, the location setting says EU")
+
+
+def test_an_object_of_that_name_with_other_content_is_kept(bench: Bench) -> None:
+    """The part goes beside it, and the run loads once."""
+    from google.cloud import storage  # type: ignore[attr-defined]  # noqa: PLC0415
+
+    blob = storage.Client().bucket("local-landing").blob(f"things/run_id={bench.run_id}/1-00000.jsonl.gz")
+    blob.upload_from_string(b"somebody else's")
+    run = bench.load(SCHEMA, record(1), whole(), STATE)
+    assert run.returncode == 0, run.stderr
+    assert "there already with other content, kept" in run.stderr
+    assert blob.download_as_bytes() == b"somebody else's"
+    assert len(bench.rows()) == 1
