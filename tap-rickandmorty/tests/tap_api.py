@@ -191,6 +191,12 @@ def truncate(handler: Handler) -> None:
     handler.close_connection = True
 
 
+def hang_up(handler: Handler) -> None:
+    """The fault of a keep-alive connection that is closed after a whole answer that did not say so."""
+    handler.answer(*handler.server.api.page(handler.path))
+    handler.close_connection = True
+
+
 def bad_json(handler: Handler) -> None:
     """The fault of a body of right length whose JSON is cut."""
     _, body = handler.server.api.page(handler.path)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from tap_api import Api, Outcome, bad_json, reset, slow, status, truncate
+from tap_api import Api, Outcome, bad_json, hang_up, reset, slow, status, truncate
 from tap_rickandmorty.client import retry_after
 
 if TYPE_CHECKING:
@@ -41,6 +41,26 @@ def test_a_fault_that_passes_is_retried(
     assert len(run.activated("characters")) == 1
     assert len(run.records("characters")) == 45
     assert len(api.asked("character")) == 4
+
+
+def test_a_connection_closed_under_us_is_opened_anew(api: Api, run_tap: Callable[..., Outcome]) -> None:
+    """A server that closes each kept-alive connection after its answer costs connections, not records or requests."""
+    api.fault(r"/api/", hang_up, times=99)
+    run = run_tap(concurrency=1)
+    assert run.status == 0, run.log
+    assert len(run.records("characters")) == 45
+    assert len(run.records("locations")) == 21
+    assert len(api.asked("character")) == 3
+
+
+def test_a_server_that_is_not_there_is_named(api: Api, run_tap: Callable[..., Outcome]) -> None:
+    """A refused connection and a name that leads nowhere are told as such, with the address that was set."""
+    for url in ("http://127.0.0.1:1/api", "http://nowhere.invalid/api"):
+        run = run_tap(api_url=url, max_attempts=2)
+        assert run.status == 1
+        assert f"GET {url}/character: connection failed (" in run.last_line()
+        assert f"api_url is {url}) after 2 attempts" in run.last_line()
+    assert api.requests == []
 
 
 STAYING = {

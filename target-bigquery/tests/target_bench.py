@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
@@ -110,17 +111,32 @@ class Bench:
             env=self.environment(**settings),
         )
 
-    def rows(self, table: str = "things") -> list[dict[str, Any]]:
-        """The table's rows; none when it is not there."""
-        client = bigquery.Client(
+    def client(self) -> bigquery.Client:
+        """Google's client on the local BigQuery."""
+        return bigquery.Client(
             project=self.env["GOOGLE_CLOUD_PROJECT"],
             credentials=AnonymousCredentials(),
             client_options={"api_endpoint": self.env["BIGQUERY_EMULATOR_HOST"]},
         )
+
+    def rows(self, table: str = "things") -> list[dict[str, Any]]:
+        """The table's rows; none when it is not there."""
         try:
-            return [dict(r) for r in client.query(f"SELECT * FROM `{self.dataset}.{table}`").result()]
+            return [dict(r) for r in self.client().query(f"SELECT * FROM `{self.dataset}.{table}`").result()]
         except NotFound:
             return []
+
+    def await_table(self, table: str = "things") -> None:
+        """Waits until the table is there: the target makes it when the first record has come."""
+        client, deadline = self.client(), time.monotonic() + 60
+        while True:
+            try:
+                client.get_table(f"{self.dataset}.{table}")
+            except NotFound:
+                assert time.monotonic() < deadline, f"{table} was not made within 60 s"
+                time.sleep(0.05)
+            else:
+                return
 
 
 def refused(run: subprocess.CompletedProcess[str], *said: str) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import secrets
 import signal
-import time
 from typing import Any
 
 import pytest
@@ -40,6 +40,13 @@ def test_a_whole_version_is_loaded_as_it_was_sent(bench: Bench) -> None:
         2,
         1,
     )
+
+
+def test_the_metric_counts_the_records_staged(bench: Bench) -> None:
+    """The SDK's record_count metric, which Kestra and other runners read, is the number of records of the stream."""
+    run = bench.load(SCHEMA, record(1), record(2), whole())
+    (metric,) = [line for line in run.stderr.splitlines() if '"record_count"' in line]
+    assert json.loads(metric.partition("METRIC: ")[2])["value"] == 2
 
 
 def test_the_same_run_id_twice_is_loaded_once(bench: Bench) -> None:
@@ -138,6 +145,17 @@ def test_a_missing_table_is_refused_where_it_is_not_the_targets_to_make(bench: B
     refused(bench.load(SCHEMA, record(1), whole(), create_tables="false"), "things is not there", "Terraform")
 
 
+def test_a_large_part_is_sent_in_chunks(bench: Bench) -> None:
+    """A part of several upload chunks arrives whole, its checksum verified."""
+    texts = [secrets.token_hex(1 << 20) for _ in range(10)]
+    run = bench.load(SCHEMA, *(record(n, name=text) for n, text in enumerate(texts)), whole())
+    assert run.returncode == 0, run.stderr
+    (ledger,) = bench.rows("_loads")
+    assert ledger["parts"] == 1
+    assert ledger["bytes"] > 8 << 20
+    assert {row["id"]: row["name"] for row in bench.rows()} == dict(enumerate(texts))
+
+
 def test_a_missing_bucket_is_one_line(bench: Bench) -> None:
     """The line names object and bucket; nothing is loaded and no STATE goes out."""
     refused(
@@ -167,7 +185,7 @@ def test_missing_credentials_are_one_line(bench: Bench) -> None:
 def test_sigterm_loads_nothing(bench: Bench) -> None:
     """Ended by a signal, the target loads nothing of what was not whole, and says so."""
     with bench.start(SCHEMA, record(1)) as process:
-        time.sleep(3)
+        bench.await_table()
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=10)
     assert process.returncode == 128 + signal.SIGTERM

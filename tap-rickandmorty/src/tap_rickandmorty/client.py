@@ -149,6 +149,10 @@ class Client:
         headers = {**self._headers, "Cache-Control": "no-cache"} if fresh else self._headers
         try:
             response = self._pool.request("GET", url, headers=headers)
+        except urllib3.exceptions.NewConnectionError as error:
+            raise _RetryableError(
+                f"connection failed ({_innermost(error)}; api_url is {self._api_url})"
+            ) from error
         except urllib3.exceptions.TimeoutError as error:
             raise _RetryableError(f"no answer within {self._timeout:.0f} s") from error
         except urllib3.exceptions.SSLError as error:

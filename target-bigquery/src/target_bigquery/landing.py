@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("target-bigquery.landing")
 
+# Bytes held in memory while a large part is sent; Google's client would read up to 100 MiB at once.
+CHUNK = 4 << 20
+
 
 def crc32c(path: Path) -> str:
     """Gives a file's CRC32C as Cloud Storage writes it: base64 of four bytes, big-endian."""
@@ -75,7 +78,7 @@ def upload(client: storage.Client, bucket: str, name: str, path: Path, timeout: 
 
 def _put(client: storage.Client, bucket: str, name: str, path: Path, timeout: float) -> str | None:
     """Uploads where nothing of that name is; gives the checksum of what is there then."""
-    blob = client.bucket(bucket).blob(name)
+    blob = client.bucket(bucket).blob(name, chunk_size=CHUNK)
     retry = DEFAULT_RETRY.with_timeout(timeout)
     try:
         blob.upload_from_filename(

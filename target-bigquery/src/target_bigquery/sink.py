@@ -236,6 +236,7 @@ class StreamSink(Sink):
         writer = cast("PartWriter", self._writer)
         # An empty version replaces the table's rows too, and that takes a file.
         parts = writer.close(least=1 if self._bigquery_target.settings.load_method == "overwrite" else 0)
+        self.record_counter_metric.increment(writer.rows)
         self._bigquery_target.submit(
             WholeVersion(
                 self.stream_name,

@@ -310,7 +310,9 @@ def apply():
             for f in meta.schema_.fields
         )
         ctx.catalog.update_table(
-            measured(ctx.engine, meta, ctx.clock.now()).model_copy(update={"schema_": TableSchema(fields=fields)})
+            measured(ctx.engine, meta, ctx.clock.now()).model_copy(
+                update={"schema_": TableSchema(fields=fields)}
+            )
         )
 
     patching.replace(
