@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from google.api_core.exceptions import NotFound
+from google.api_core.exceptions import BadRequest, NotFound, PreconditionFailed
 from google.cloud import bigquery
 from google.cloud.bigquery import DEFAULT_RETRY, SchemaField
 
@@ -60,28 +60,55 @@ def ensure(
             f"table {reference} is in {table.location}, the location setting says {settings.location}; change the setting"
         )
     _say_layout(table, wanted)
-    merged, widened = merge(list(table.schema), fields, str(reference))
-    if shape(merged) != shape(list(table.schema)):
-        if not settings.create_tables:
-            raise TargetError(
-                f"table {reference} cannot hold what the stream sends: {_differences(list(table.schema), merged)}; "
-                "change it (Terraform does in production), or set create_tables to true"
-            )
-        for name in widened:
-            client.query_and_wait(
-                f"ALTER TABLE `{reference.project}.{reference.dataset_id}.{reference.table_id}` "
-                f"ALTER COLUMN `{name}` SET DATA TYPE FLOAT64",
-                project=settings.project,
-                location=settings.location,
-            )
-            logger.warning("%s: column %s widened from INTEGER to FLOAT", reference, name)
-        table = client.get_table(reference, timeout=settings.timeout, retry=retry)
-        if shape(merged) != shape(list(table.schema)):
-            logger.info("%s: %s", reference, _differences(list(table.schema), merged))
-            table.schema = merged
-            table = client.update_table(table, ["schema"], timeout=settings.timeout, retry=retry)
+    while True:
+        before = shape(list(table.schema))
+        try:
+            merged, table = _widened(client, table, fields, settings)
+            break
+        except (PreconditionFailed, BadRequest):
+            # Another run may have changed the table since it was read; then what it added is merged too.
+            table = client.get_table(reference, timeout=settings.timeout, retry=retry)
+            if shape(list(table.schema)) == before:
+                raise
     sent = {item.name.lower() for item in fields}
     return [item for item in merged if item.name.lower() in sent], table
+
+
+def _widened(
+    client: bigquery.Client, table: bigquery.Table, fields: list[SchemaField], settings: Settings
+) -> tuple[list[SchemaField], bigquery.Table]:
+    """Changes a table so that it holds what the stream sends; gives its columns and the table.
+
+    Raises:
+        TargetError: A column cannot hold it, or changes are not the target's to make.
+        GoogleAPIError: BigQuery refused, or the table has changed since it was read.
+    """
+    retry = DEFAULT_RETRY.with_timeout(settings.timeout)
+    reference = table.reference
+    merged, widened = merge(list(table.schema), fields, str(reference))
+    if shape(merged) == shape(list(table.schema)):
+        return merged, table
+    if not settings.create_tables:
+        raise TargetError(
+            f"table {reference} cannot hold what the stream sends: {_differences(list(table.schema), merged)}; "
+            "change it (Terraform does in production), or set create_tables to true"
+        )
+    for name in widened:
+        client.query_and_wait(
+            f"ALTER TABLE `{reference.project}.{reference.dataset_id}.{reference.table_id}` "
+            f"ALTER COLUMN `{name}` SET DATA TYPE FLOAT64",
+            project=settings.project,
+            location=settings.location,
+        )
+        logger.warning("%s: column %s widened from INTEGER to FLOAT", reference, name)
+    if widened:
+        table = client.get_table(reference, timeout=settings.timeout, retry=retry)
+    if shape(merged) != shape(list(table.schema)):
+        logger.info("%s: %s", reference, _differences(list(table.schema), merged))
+        table.schema = merged
+        # With the table's etag: a change by another run in the meantime is refused, not undone.
+        table = client.update_table(table, ["schema"], timeout=settings.timeout, retry=retry)
+    return merged, table
 
 
 def shape(fields: list[SchemaField]) -> list[object]:
