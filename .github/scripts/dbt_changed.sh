@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Builds with dbt what differs from another commit, and what depends on it; the rest is as that commit built it (defer).
+#
+#   dbt_changed.sh COMMIT
+#
+# All on a sandbox of its own, with data of its own, under .cache/dbt-changed.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+base=$(git merge-base HEAD "${1:?the commit to compare with, such as origin/main}")
+work=$PWD/.cache/dbt-changed
+sandbox=("${SANDBOX_COMMAND:-$PWD/.venvs/sandbox/bin/sandbox}" --home "$work/sandbox")
+meltano=${MELTANO_COMMAND:-$PWD/.venvs/meltano/bin/meltano}
+dbt=$PWD/.meltano/utilities/dbt-bigquery/venv/bin/dbt
+
+rm -rf "$work"
+mkdir -p "$work/base"
+git archive "$base" transform | tar -x -C "$work/base"
+trap '"${sandbox[@]}" stop' EXIT
+"${sandbox[@]}" start --universe characters=120,locations=20,episodes=10
+eval "$("${sandbox[@]}" env)"
+export DBT_SEND_ANONYMOUS_USAGE_STATS=false DATASET_PREFIX=local_ DBT_TARGET=local
+
+echo "Landing: tap and target of the change"
+MELTANO_DATABASE_URI=sqlite:///$work/meltano.db "$meltano" --log-level warning run tap-rickandmorty target-bigquery
+
+echo "Building: the dbt project of ${base:0:12}"
+DBT_TARGET_PATH=$work/base-target DBT_LOG_PATH=$work/base-logs \
+  "$dbt" --quiet run --project-dir "$work/base/transform" --profiles-dir "$work/base/transform"
+
+echo "Building: what differs from it"
+DBT_TARGET_PATH=$work/target DBT_LOG_PATH=$work/logs \
+  "$dbt" build --project-dir transform --profiles-dir transform \
+  --select state:modified+ --defer --state "$work/base-target"

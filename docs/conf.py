@@ -1,0 +1,55 @@
+"""Sphinx: these pages as a site (`make site`); a link that leads nowhere is an error."""
+
+# ruff: noqa: INP001 (Sphinx's own file)
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+
+project = "Rick and Morty ELT"
+author = "The project's contributors"
+extensions = ["myst_parser", "sphinxcontrib.mermaid"]
+html_theme = "furo"
+html_title = project
+exclude_patterns = ["_build"]
+myst_heading_anchors = 3
+myst_fence_as_directive = ["mermaid"]
+nitpicky = True
+# dbt's SQL has Jinja in it.
+suppress_warnings = ["misc.highlighting_failure"]
+linkcheck_timeout = 30
+linkcheck_retries = 2
+
+
+def link_to_the_repository(app: Sphinx, page: str, source: list[str]) -> None:  # noqa: ARG001 (Sphinx's order)
+    """Leads links that leave these pages to the repository; without one, leaves their text.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    repository = os.environ.get("GITHUB_REPOSITORY")
+
+    def link(found: re.Match[str]) -> str:
+        path = (DOCS / page).parent.joinpath(found[2]).resolve()
+        if path.is_relative_to(DOCS):
+            return found[0]
+        if not path.exists():
+            raise FileNotFoundError(f"docs/{page}.md: {found[0]} leads nowhere")
+        if not repository:
+            return found[1]
+        return f"[{found[1]}](https://github.com/{repository}/blob/main/{path.relative_to(ROOT)}{found[3] or ''})"
+
+    source[0] = re.sub(r"\[([^\]]+)\]\((\.\./[^)#\s]*)(#[^)\s]*)?\)", link, source[0])
+
+
+def setup(app: Sphinx) -> None:
+    """Registers the above."""
+    app.connect("source-read", link_to_the_repository)

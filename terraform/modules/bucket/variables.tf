@@ -1,0 +1,58 @@
+variable "delete_after_days" {
+  description = "Age at which objects are deleted."
+  type        = number
+}
+
+variable "deletion_protection" {
+  description = "Refuse to delete the bucket, full or empty."
+  type        = bool
+}
+
+variable "iam" {
+  description = "Permissions on this bucket only, each under a name of its own."
+  type        = map(object({ role = string, member = string }))
+  default     = {}
+}
+
+variable "kms_key" {
+  description = "Key for new objects; null for Google's."
+  type        = string
+  default     = null
+}
+
+variable "location" {
+  description = "US, EU or a region."
+  type        = string
+}
+
+variable "name" {
+  description = "The bucket's name, unique in the world."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$", var.name)) && !strcontains(var.name, "google")
+    error_message = "A bucket's name has 3 to 63 lower-case letters, digits and hyphens, and not the word google: choose another project_id."
+  }
+}
+
+variable "project_id" {
+  description = "The project's id."
+  type        = string
+}
+
+variable "soft_delete_days" {
+  description = "Days in which a deleted object can be restored: 0, or 7 to 90."
+  type        = number
+  default     = 7
+
+  validation {
+    condition     = var.soft_delete_days == 0 || (var.soft_delete_days >= 7 && var.soft_delete_days <= 90)
+    error_message = "soft_delete_days must be 0 or between 7 and 90: Cloud Storage takes no other."
+  }
+}
+
+variable "versioning" {
+  description = "Keep replaced and deleted objects for 30 days."
+  type        = bool
+  default     = false
+}

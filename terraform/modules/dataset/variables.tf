@@ -1,0 +1,42 @@
+variable "dataset_id" {
+  description = "The dataset's id."
+  type        = string
+}
+
+variable "deletion_protection" {
+  description = "Refuse to delete the dataset, full or empty."
+  type        = bool
+}
+
+variable "description" {
+  description = "What is in it."
+  type        = string
+}
+
+variable "iam" {
+  description = "Permissions on this dataset only, each under a name of its own."
+  type        = map(object({ role = string, member = string }))
+  default     = {}
+}
+
+variable "kms_key" {
+  description = "Key for new tables; null for Google's."
+  type        = string
+  default     = null
+}
+
+variable "labels" {
+  description = "Labels beside the provider's."
+  type        = map(string)
+  default     = {}
+}
+
+variable "location" {
+  description = "US, EU or a region."
+  type        = string
+}
+
+variable "project_id" {
+  description = "The project's id."
+  type        = string
+}

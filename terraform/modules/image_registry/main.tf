@@ -1,0 +1,59 @@
+terraform {
+  required_providers {
+    google = { source = "hashicorp/google" }
+  }
+}
+
+# Where the pipeline's images are, and who pushes and pulls them.
+
+resource "google_artifact_registry_repository" "this" {
+  project                = var.project_id
+  location               = var.region
+  repository_id          = var.repository_id
+  description            = "Images of the pipeline; deployed by digest."
+  format                 = "DOCKER"
+  kms_key_name           = var.kms_key
+  cleanup_policy_dry_run = false
+  deletion_policy        = var.deletion_protection ? "PREVENT" : "DELETE"
+
+  # A tag, once pushed, never means another image.
+  docker_config {
+    immutable_tags = true
+  }
+
+  cleanup_policies {
+    id     = "keep-newest"
+    action = "KEEP"
+    most_recent_versions {
+      keep_count = var.keep_newest
+    }
+  }
+
+  cleanup_policies {
+    id     = "delete-untagged"
+    action = "DELETE"
+    condition {
+      tag_state  = "UNTAGGED"
+      older_than = "1209600s" # 14 days
+    }
+  }
+
+  cleanup_policies {
+    id     = "delete-old"
+    action = "DELETE"
+    condition {
+      tag_state  = "ANY"
+      older_than = "15552000s" # 180 days
+    }
+  }
+}
+
+resource "google_artifact_registry_repository_iam_member" "this" {
+  for_each = var.iam
+
+  project    = var.project_id
+  location   = google_artifact_registry_repository.this.location
+  repository = google_artifact_registry_repository.this.repository_id
+  role       = each.value.role
+  member     = each.value.member
+}

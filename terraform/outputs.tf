@@ -1,0 +1,103 @@
+locals {
+  # What the container needs; the rest is in meltano.yml.
+  container_environment = {
+    GOOGLE_CLOUD_PROJECT     = module.project.project_id
+    MELTANO_ENVIRONMENT      = var.environment
+    TARGET_BIGQUERY_BUCKET   = module.landing_bucket.name
+    TARGET_BIGQUERY_LOCATION = var.location
+    DBT_BIGQUERY_LOCATION    = var.location
+  }
+}
+
+output "datasets" {
+  description = "Dataset ids by layer."
+  value       = { for layer, dataset in module.dataset : layer => dataset.dataset_id }
+}
+
+output "dotenv" {
+  description = "The same for a person: terraform output -raw dotenv > ../.env"
+  value       = join("", [for name, value in local.container_environment : "${name}=${value}\n"])
+}
+
+output "environment" {
+  description = "Environment variables of Meltano and its container."
+  value       = local.container_environment
+}
+
+output "github" {
+  description = "What the workflows sign in with; null without github."
+  value = var.github == null ? null : {
+    workload_identity_provider = module.github[0].provider
+    service_account            = module.ci[0].email
+    plan_service_account       = one(module.plan[*].email)
+  }
+}
+
+output "github_variables" {
+  description = "The repository's variables, a line each: terraform output -raw github_variables > github.env && gh variable set --env-file github.env"
+  value = var.github == null ? "" : join("", [for name, value in {
+    GCP_IMAGE                      = "${module.images.address}/pipeline"
+    GCP_PLAN_SERVICE_ACCOUNT       = one(module.plan[*].email)
+    GCP_REGION                     = var.region
+    GCP_SERVICE_ACCOUNT            = module.ci[0].email
+    GCP_WORKLOAD_IDENTITY_PROVIDER = module.github[0].provider
+    KESTRA_TOKEN_SECRET            = "projects/${module.project.project_id}/secrets/${module.kestra_api_token.secret_id}"
+    TF_ENVIRONMENT                 = var.environment
+    TF_STATE_BUCKET                = var.state_bucket
+  } : "${name}=${value}\n" if value != null])
+}
+
+output "kestra" {
+  description = "The keys and values of Kestra's KV store that the flows read; image wants a digest after it."
+  value = {
+    bigquery_location   = var.location
+    gcp_project         = module.project.project_id
+    gcp_region          = var.region
+    image               = "${module.images.address}/pipeline"
+    landing_bucket      = module.landing_bucket.name
+    meltano_environment = var.environment
+    network             = module.network.network
+    service_account     = module.container.email
+    staging_bucket      = module.work_bucket.name
+    subnetwork          = module.network.subnetwork
+  }
+}
+
+output "kestra_account" {
+  description = "The service account that Kestra runs as."
+  value       = module.kestra.email
+}
+
+output "kestra_home" {
+  description = "The command that opens Kestra at http://localhost:8080; null without kestra_home."
+  value       = one(module.kestra_home[*].open)
+}
+
+output "landing_tables" {
+  description = "The landing tables by stream; _loads is the ledger."
+  value       = module.landing_tables.tables
+}
+
+output "permissions" {
+  description = "Every permission made here, as text, to be read and compared: terraform output -json permissions"
+  value = sort(concat(
+    flatten([for dataset in module.dataset : dataset.permissions]),
+    flatten([for account in concat([module.container, module.kestra], module.ci, module.plan) : account.permissions]),
+    flatten(module.encryption[*].permissions),
+    flatten(module.kestra_home[*].permissions),
+    module.landing_bucket.permissions,
+    module.work_bucket.permissions,
+    module.images.permissions,
+    module.alert_webhook.permissions,
+    module.kestra_api_token.permissions,
+    [for grant in google_storage_bucket_iam_member.plan_reads_state : "bucket ${grant.bucket}: ${grant.role} for ${grant.member}"],
+  ))
+}
+
+output "secrets" {
+  description = "Names of the secrets that want a value."
+  value = {
+    alert_webhook    = module.alert_webhook.secret_id
+    kestra_api_token = module.kestra_api_token.secret_id
+  }
+}

@@ -1,0 +1,45 @@
+# What Google computes, as the tests need it: the rest is made up by terraform test.
+
+mock_resource "google_service_account" {
+  defaults = {
+    email  = "rickandmorty-account@example-project.iam.gserviceaccount.com"
+    member = "serviceAccount:rickandmorty-account@example-project.iam.gserviceaccount.com"
+    name   = "projects/example-project/serviceAccounts/rickandmorty-account@example-project.iam.gserviceaccount.com"
+  }
+}
+
+mock_resource "google_iam_workload_identity_pool" {
+  defaults = {
+    name = "projects/424242/locations/global/workloadIdentityPools/rickandmorty-github"
+  }
+}
+
+mock_resource "google_iam_workload_identity_pool_provider" {
+  defaults = {
+    name = "projects/424242/locations/global/workloadIdentityPools/rickandmorty-github/providers/github"
+  }
+}
+
+mock_resource "google_project_iam_custom_role" {
+  defaults = {
+    name = "projects/example-project/roles/rickandmorty_landing_writer"
+  }
+}
+
+mock_data "google_project" {
+  defaults = {
+    number = "424242"
+  }
+}
+
+mock_data "google_storage_project_service_account" {
+  defaults = {
+    member = "serviceAccount:service-424242@gs-project-accounts.iam.gserviceaccount.com"
+  }
+}
+
+mock_data "google_bigquery_default_service_account" {
+  defaults = {
+    member = "serviceAccount:bq-424242@bigquery-encryption.iam.gserviceaccount.com"
+  }
+}

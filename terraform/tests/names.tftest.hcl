@@ -1,0 +1,398 @@
+# Names, places, lifecycle and layout, as design and Meltano have them.
+
+mock_provider "google" {
+  source = "./tests/mocks"
+}
+
+variables {
+  environment  = "prod"
+  project_id   = "example-project"
+  alert_emails = ["data@example.com"]
+}
+
+run "prod" {
+  command = apply
+
+  assert {
+    condition = output.datasets == {
+      landing   = "rickandmorty_landing"
+      marts     = "rickandmorty_marts"
+      snapshots = "rickandmorty_snapshots"
+      staging   = "rickandmorty_staging"
+    }
+    error_message = "Production's datasets have no prefix: dbt and the target look for these names."
+  }
+
+  assert {
+    condition = output.landing_tables == {
+      _loads     = "rickandmorty_landing._loads"
+      characters = "rickandmorty_landing.characters"
+      episodes   = "rickandmorty_landing.episodes"
+      locations  = "rickandmorty_landing.locations"
+    }
+    error_message = "There is one landing table a stream, and the ledger."
+  }
+
+  assert {
+    condition = output.environment == {
+      DBT_BIGQUERY_LOCATION    = "EU"
+      GOOGLE_CLOUD_PROJECT     = "example-project"
+      MELTANO_ENVIRONMENT      = "prod"
+      TARGET_BIGQUERY_BUCKET   = "example-project-rickandmorty-landing"
+      TARGET_BIGQUERY_LOCATION = "EU"
+    }
+    error_message = "The container's environment is what meltano.yml and the profile of dbt read."
+  }
+
+  assert {
+    condition     = output.dotenv == "DBT_BIGQUERY_LOCATION=EU\nGOOGLE_CLOUD_PROJECT=example-project\nMELTANO_ENVIRONMENT=prod\nTARGET_BIGQUERY_BUCKET=example-project-rickandmorty-landing\nTARGET_BIGQUERY_LOCATION=EU\n"
+    error_message = "dotenv is the same, a line each."
+  }
+
+  assert {
+    condition = output.kestra == {
+      bigquery_location   = "EU"
+      gcp_project         = "example-project"
+      gcp_region          = "europe-west1"
+      image               = "europe-west1-docker.pkg.dev/example-project/rickandmorty/pipeline"
+      landing_bucket      = "example-project-rickandmorty-landing"
+      meltano_environment = "prod"
+      network             = "projects/example-project/global/networks/rickandmorty-batch"
+      service_account     = "rickandmorty-account@example-project.iam.gserviceaccount.com"
+      staging_bucket      = "example-project-rickandmorty-work"
+      subnetwork          = "projects/example-project/regions/europe-west1/subnetworks/rickandmorty-batch"
+    }
+    error_message = "Kestra is given the keys that the flows read, and everything that a Batch job is made of."
+  }
+
+  assert {
+    condition     = output.github == null
+    error_message = "Without github there is nothing to sign in with."
+  }
+}
+
+run "dev_has_a_prefix" {
+  command = plan
+
+  variables {
+    environment = "dev"
+  }
+
+  assert {
+    condition     = output.datasets.landing == "dev_rickandmorty_landing" && output.datasets.marts == "dev_rickandmorty_marts"
+    error_message = "Outside production, datasets begin with the environment, as DATASET_PREFIX in meltano.yml does."
+  }
+
+  assert {
+    condition     = output.environment.TARGET_BIGQUERY_BUCKET == "example-project-dev-rickandmorty-landing"
+    error_message = "Outside production, the bucket's name has the environment in it."
+  }
+}
+
+run "bucket_is_private_and_clears_itself" {
+  command = plan
+
+  module {
+    source = "./modules/bucket"
+  }
+
+  variables {
+    name                = "example-project-landing"
+    location            = "EU"
+    delete_after_days   = 90
+    deletion_protection = true
+    versioning          = true
+    kms_key             = "projects/p/locations/europe/keyRings/r/cryptoKeys/k"
+  }
+
+  assert {
+    condition     = google_storage_bucket.this.uniform_bucket_level_access && google_storage_bucket.this.public_access_prevention == "enforced"
+    error_message = "Access is uniform and never public."
+  }
+
+  assert {
+    condition = [
+      for rule in google_storage_bucket.this.lifecycle_rule :
+      "${one(rule.action).type} ${try(tostring(coalesce(one(rule.condition).age)), "-")} ${try(tostring(coalesce(one(rule.condition).days_since_noncurrent_time)), "-")}"
+    ] == ["Delete 90 -", "AbortIncompleteMultipartUpload 1 -", "Delete - 30"]
+    error_message = "Old parts, torn uploads and old versions are deleted."
+  }
+
+  assert {
+    condition     = google_storage_bucket.this.soft_delete_policy[0].retention_duration_seconds == 604800
+    error_message = "A deleted part can be restored for a week."
+  }
+
+  assert {
+    condition     = !google_storage_bucket.this.force_destroy && google_storage_bucket.this.deletion_policy == "PREVENT"
+    error_message = "A protected bucket is not deleted, full or empty."
+  }
+
+  assert {
+    condition     = google_storage_bucket.this.encryption[0].default_kms_key_name == var.kms_key
+    error_message = "The key given is the bucket's."
+  }
+}
+
+run "landing_tables_are_laid_out_as_the_target_does" {
+  command = plan
+
+  module {
+    source = "./modules/landing_tables"
+  }
+
+  variables {
+    dataset_id          = "rickandmorty_landing"
+    schemas             = "./schemas"
+    rows_days           = 90
+    deletion_protection = true
+  }
+
+  assert {
+    condition = alltrue([
+      for name in ["characters", "episodes", "locations"] :
+      google_bigquery_table.this[name].time_partitioning[0].type == "DAY" &&
+      google_bigquery_table.this[name].time_partitioning[0].field == "_sdc_batched_at" &&
+      google_bigquery_table.this[name].time_partitioning[0].expiration_ms == 7776000000 &&
+      google_bigquery_table.this[name].clustering == tolist(["id"])
+    ])
+    error_message = "Streams' tables are partitioned by day on _sdc_batched_at, clustered by id, and rows leave after rows_days."
+  }
+
+  assert {
+    condition     = length(google_bigquery_table.this["_loads"].time_partitioning) == 0 && google_bigquery_table.this["_loads"].clustering == null
+    error_message = "The ledger is small and plain, and keeps everything."
+  }
+
+  assert {
+    condition = alltrue([
+      for name in ["characters", "episodes", "locations"] :
+      length(setsubtract(["id", "_sdc_table_version", "_sdc_run_id", "_sdc_batched_at"], jsondecode(google_bigquery_table.this[name].schema)[*].name)) == 0
+    ])
+    error_message = "Every stream's table has its key and the metadata that dbt reads."
+  }
+
+  assert {
+    condition = one([for field in jsondecode(google_bigquery_table.this["characters"].schema) : [field.type, field.mode, field.fields[*].name] if field.name == "origin"]) == [
+      "RECORD", "NULLABLE", ["name", "url"],
+    ]
+    error_message = "Nested fields stay nested."
+  }
+
+  assert {
+    condition     = alltrue([for table in google_bigquery_table.this : table.deletion_protection])
+    error_message = "Protected tables are neither dropped nor replaced."
+  }
+}
+
+run "images_keep_their_tags_and_leave_when_old" {
+  command = plan
+
+  module {
+    source = "./modules/image_registry"
+  }
+
+  variables {
+    region              = "europe-west1"
+    repository_id       = "rickandmorty"
+    deletion_protection = true
+  }
+
+  assert {
+    condition     = google_artifact_registry_repository.this.docker_config[0].immutable_tags
+    error_message = "A tag never means another image."
+  }
+
+  assert {
+    condition = { for policy in google_artifact_registry_repository.this.cleanup_policies : policy.id => policy.action } == {
+      keep-newest = "KEEP", delete-untagged = "DELETE", delete-old = "DELETE"
+    }
+    error_message = "Old images are deleted, the newest are kept."
+  }
+
+  assert {
+    condition     = !google_artifact_registry_repository.this.cleanup_policy_dry_run
+    error_message = "The clean-up policies are in force."
+  }
+}
+
+run "network_lets_nothing_in" {
+  command = plan
+
+  module {
+    source = "./modules/batch_network"
+  }
+
+  variables {
+    name   = "rickandmorty"
+    region = "europe-west1"
+    nat    = true
+  }
+
+  assert {
+    condition     = !google_compute_network.this.auto_create_subnetworks && google_compute_subnetwork.this.private_ip_google_access
+    error_message = "One subnetwork, which reaches Google without the internet."
+  }
+
+  assert {
+    condition     = google_compute_firewall.nothing_in.direction == "INGRESS" && one(google_compute_firewall.nothing_in.deny).protocol == "all" && length(google_compute_firewall.nothing_in.allow) == 0
+    error_message = "Nothing comes in."
+  }
+
+  assert {
+    condition     = [for rule in google_compute_firewall.https_out.allow : "${rule.protocol} ${join(",", rule.ports)}"] == ["tcp 443"] && google_compute_firewall.https_out.priority < google_compute_firewall.nothing_else_out.priority
+    error_message = "Only HTTPS goes out."
+  }
+
+  assert {
+    condition     = length(google_compute_router_nat.this) == 1
+    error_message = "Machines without an address reach the API through NAT."
+  }
+}
+
+run "a_failed_run_is_told" {
+  command = plan
+
+  module {
+    source = "./modules/failure_alert"
+  }
+
+  variables {
+    name   = "rickandmorty"
+    emails = ["data@example.com"]
+  }
+
+  assert {
+    condition     = strcontains(google_monitoring_alert_policy.failed_run.conditions[0].condition_matched_log[0].filter, "projects/example-project/logs/batch_task_logs")
+    error_message = "The alert reads the container's log."
+  }
+
+  assert {
+    condition     = google_monitoring_alert_policy.failed_run.alert_strategy[0].notification_rate_limit[0].period == "3600s"
+    error_message = "An alert on a log line needs a rate limit."
+  }
+
+  assert {
+    condition     = google_monitoring_notification_channel.email["data@example.com"].labels.email_address == "data@example.com"
+    error_message = "Each address has its channel."
+  }
+}
+
+run "budget_and_audit_logs" {
+  command = plan
+
+  module {
+    source = "./modules/budget"
+  }
+
+  variables {
+    name                  = "rickandmorty"
+    billing_account       = "012345-6789AB-CDEF01"
+    monthly_amount        = 25
+    project_number        = "424242"
+    notification_channels = ["a", "b", "c", "d", "e", "f"]
+  }
+
+  assert {
+    condition     = google_billing_budget.this.amount[0].specified_amount[0].units == "25" && google_billing_budget.this.budget_filter[0].projects == toset(["projects/424242"])
+    error_message = "The budget is the project's, in whole units."
+  }
+
+  assert {
+    condition     = length(google_billing_budget.this.all_updates_rule[0].monitoring_notification_channels) == 5
+    error_message = "A budget takes five channels."
+  }
+
+  assert {
+    condition     = [for rule in google_billing_budget.this.threshold_rules : "${rule.spend_basis} ${rule.threshold_percent}"] == ["CURRENT_SPEND 0.5", "CURRENT_SPEND 0.9", "CURRENT_SPEND 1", "FORECASTED_SPEND 1"]
+    error_message = "It tells at half, nine tenths and all of it, and when the forecast goes over."
+  }
+}
+
+run "services_and_audit_logs" {
+  command = plan
+
+  module {
+    source = "./modules/project"
+  }
+
+  variables {
+    audit_logs = true
+    services   = ["bigquery.googleapis.com", "storage.googleapis.com"]
+  }
+
+  assert {
+    condition     = alltrue([for service in google_project_service.this : !service.disable_on_destroy])
+    error_message = "A service that others may use is never switched off."
+  }
+
+  assert {
+    condition     = toset(google_project_iam_audit_config.this["storage.googleapis.com"].audit_log_config[*].log_type) == toset(["ADMIN_READ", "DATA_READ", "DATA_WRITE"])
+    error_message = "Who reads and writes objects is logged."
+  }
+
+  assert {
+    condition     = toset(keys(google_project_iam_audit_config.this)) == toset(["iam.googleapis.com", "secretmanager.googleapis.com", "storage.googleapis.com", "sts.googleapis.com"])
+    error_message = "Objects, secrets and identities are logged."
+  }
+}
+
+run "kestras_home_is_reached_by_name_only" {
+  command = apply
+
+  module {
+    source = "./modules/kestra_home"
+  }
+
+  variables {
+    name                = "rickandmorty"
+    region              = "europe-west1"
+    zone                = "europe-west1-b"
+    machine_type        = "e2-medium"
+    network             = "projects/example-project/global/networks/rickandmorty-batch"
+    subnetwork          = "projects/example-project/regions/europe-west1/subnetworks/rickandmorty-batch"
+    service_account     = "kestra@example-project.iam.gserviceaccount.com"
+    alert_webhook       = "rickandmorty-alert-webhook"
+    kestra_image        = "kestra/kestra:v2.0.0"
+    postgres_image      = "postgres:18"
+    users               = ["group:data@example.com"]
+    deletion_protection = true
+  }
+
+  assert {
+    condition     = length(google_compute_instance.this.network_interface[0].access_config) == 0 && length(google_compute_instance.this.network_interface[0].ipv6_access_config) == 0
+    error_message = "The machine has no address of its own."
+  }
+
+  assert {
+    condition     = google_compute_firewall.identity_aware_proxy_in.source_ranges == toset(["35.235.240.0/20"]) && google_compute_firewall.identity_aware_proxy_in.target_service_accounts == toset(["kestra@example-project.iam.gserviceaccount.com"])
+    error_message = "Only Identity-Aware Proxy comes in, and to Kestra's machine only."
+  }
+
+  assert {
+    condition     = google_compute_instance.this.service_account[0].email == "kestra@example-project.iam.gserviceaccount.com" && alltrue([for key in ["block-project-ssh-keys", "enable-oslogin"] : google_compute_instance.this.metadata[key] == "true"])
+    error_message = "The machine is the Kestra account, and its shell is opened by name."
+  }
+
+  assert {
+    condition     = google_compute_instance.this.deletion_protection && google_compute_disk.data.deletion_policy == "PREVENT"
+    error_message = "Protected, machine and data stay."
+  }
+
+  assert {
+    condition = [
+      for file in yamldecode(google_compute_instance.this.metadata["user-data"]).write_files : basename(file.path)
+    ] == ["application.yaml", "prepare.sh", "secrets.sh", "kestra-postgres.service", "kestra.service"]
+    error_message = "What the machine starts with is one file that can be read as YAML."
+  }
+
+  assert {
+    condition     = yamldecode(yamldecode(google_compute_instance.this.metadata["user-data"]).write_files[0].content).datasources.postgres.password == "$${POSTGRES_PASSWORD}"
+    error_message = "The database's password is in no metadata."
+  }
+
+  assert {
+    condition     = output.open == "gcloud compute start-iap-tunnel rickandmorty-kestra 8080 --local-host-port=localhost:8080 --zone=europe-west1-b --project=example-project"
+    error_message = "The output says how to open it."
+  }
+}

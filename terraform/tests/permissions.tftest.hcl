@@ -1,0 +1,244 @@
+# Every permission, all of them: what is not in these lists, nobody has.
+
+mock_provider "google" {
+  source = "./tests/mocks"
+}
+
+override_resource {
+  target = module.container.google_service_account.this
+  values = {
+    email  = "container@example-project.iam.gserviceaccount.com"
+    member = "serviceAccount:container@example-project.iam.gserviceaccount.com"
+    name   = "projects/example-project/serviceAccounts/container@example-project.iam.gserviceaccount.com"
+  }
+}
+
+override_resource {
+  target = module.kestra.google_service_account.this
+  values = {
+    email  = "kestra@example-project.iam.gserviceaccount.com"
+    member = "serviceAccount:kestra@example-project.iam.gserviceaccount.com"
+    name   = "projects/example-project/serviceAccounts/kestra@example-project.iam.gserviceaccount.com"
+  }
+}
+
+override_resource {
+  target = module.ci[0].google_service_account.this
+  values = {
+    email  = "ci@example-project.iam.gserviceaccount.com"
+    member = "serviceAccount:ci@example-project.iam.gserviceaccount.com"
+    name   = "projects/example-project/serviceAccounts/ci@example-project.iam.gserviceaccount.com"
+  }
+}
+
+override_resource {
+  target = module.plan[0].google_service_account.this
+  values = {
+    email  = "plan@example-project.iam.gserviceaccount.com"
+    member = "serviceAccount:plan@example-project.iam.gserviceaccount.com"
+    name   = "projects/example-project/serviceAccounts/plan@example-project.iam.gserviceaccount.com"
+  }
+}
+
+variables {
+  environment = "prod"
+  project_id  = "example-project"
+}
+
+run "pipeline_alone" {
+  command = apply
+
+  assert {
+    condition = output.permissions == tolist([
+      "account rickandmorty-container: roles/iam.serviceAccountUser for serviceAccount:kestra@example-project.iam.gserviceaccount.com",
+      "bucket example-project-rickandmorty-landing: roles/storage.objectCreator for serviceAccount:container@example-project.iam.gserviceaccount.com",
+      "bucket example-project-rickandmorty-landing: roles/storage.objectViewer for serviceAccount:container@example-project.iam.gserviceaccount.com",
+      "bucket example-project-rickandmorty-work: roles/storage.objectUser for serviceAccount:container@example-project.iam.gserviceaccount.com",
+      "bucket example-project-rickandmorty-work: roles/storage.objectUser for serviceAccount:kestra@example-project.iam.gserviceaccount.com",
+      "dataset rickandmorty_landing: projects/example-project/roles/rickandmorty_landing_writer for serviceAccount:container@example-project.iam.gserviceaccount.com",
+      "dataset rickandmorty_marts: roles/bigquery.dataEditor for serviceAccount:container@example-project.iam.gserviceaccount.com",
+      "dataset rickandmorty_snapshots: roles/bigquery.dataEditor for serviceAccount:container@example-project.iam.gserviceaccount.com",
+      "dataset rickandmorty_staging: roles/bigquery.dataEditor for serviceAccount:container@example-project.iam.gserviceaccount.com",
+      "images rickandmorty: roles/artifactregistry.reader for serviceAccount:container@example-project.iam.gserviceaccount.com",
+      "project: roles/batch.agentReporter for serviceAccount:container@example-project.iam.gserviceaccount.com",
+      "project: roles/batch.jobsEditor for serviceAccount:kestra@example-project.iam.gserviceaccount.com",
+      "project: roles/bigquery.jobUser for serviceAccount:container@example-project.iam.gserviceaccount.com",
+      "project: roles/logging.logWriter for serviceAccount:container@example-project.iam.gserviceaccount.com",
+      "project: roles/logging.viewer for serviceAccount:kestra@example-project.iam.gserviceaccount.com",
+      "secret rickandmorty-alert-webhook: roles/secretmanager.secretAccessor for serviceAccount:kestra@example-project.iam.gserviceaccount.com",
+    ])
+    error_message = "Container and Kestra have exactly these permissions in production."
+  }
+
+  assert {
+    condition     = length(setintersection(google_project_iam_custom_role.landing_writer[0].permissions, ["bigquery.tables.create", "bigquery.tables.delete", "bigquery.datasets.delete"])) == 0
+    error_message = "In production, the loader makes and drops no table."
+  }
+}
+
+run "everything_on" {
+  command = apply
+
+  variables {
+    customer_managed_key = true
+    github               = { owner_id = "1234567", repository_id = "123456789", plan = true }
+    kestra_principals    = ["serviceAccount:example-project.svc.id.goog[kestra/kestra]"]
+    marts_readers        = ["group:analysts@example.com"]
+    state_bucket         = "example-state"
+    budget               = { billing_account = "012345-6789AB-CDEF01" }
+    kestra_home          = { users = ["group:data@example.com"] }
+  }
+
+  assert {
+    condition = output.permissions == tolist([
+      "account rickandmorty-ci: roles/iam.workloadIdentityUser for principalSet://iam.googleapis.com/projects/424242/locations/global/workloadIdentityPools/rickandmorty-github/attribute.repository_at/123456789/refs/heads/main",
+      "account rickandmorty-container: roles/iam.serviceAccountUser for serviceAccount:kestra@example-project.iam.gserviceaccount.com",
+      "account rickandmorty-kestra: roles/iam.workloadIdentityUser for serviceAccount:example-project.svc.id.goog[kestra/kestra]",
+      "account rickandmorty-plan: roles/iam.workloadIdentityUser for principalSet://iam.googleapis.com/projects/424242/locations/global/workloadIdentityPools/rickandmorty-github/attribute.repository_id/123456789",
+      "bucket example-project-rickandmorty-landing: roles/storage.objectCreator for serviceAccount:container@example-project.iam.gserviceaccount.com",
+      "bucket example-project-rickandmorty-landing: roles/storage.objectViewer for serviceAccount:container@example-project.iam.gserviceaccount.com",
+      "bucket example-project-rickandmorty-work: roles/storage.objectUser for serviceAccount:container@example-project.iam.gserviceaccount.com",
+      "bucket example-project-rickandmorty-work: roles/storage.objectUser for serviceAccount:kestra@example-project.iam.gserviceaccount.com",
+      "bucket example-state: roles/storage.objectViewer for serviceAccount:plan@example-project.iam.gserviceaccount.com",
+      "dataset rickandmorty_landing: projects/example-project/roles/rickandmorty_landing_writer for serviceAccount:container@example-project.iam.gserviceaccount.com",
+      "dataset rickandmorty_marts: roles/bigquery.dataEditor for serviceAccount:container@example-project.iam.gserviceaccount.com",
+      "dataset rickandmorty_marts: roles/bigquery.dataViewer for group:analysts@example.com",
+      "dataset rickandmorty_snapshots: roles/bigquery.dataEditor for serviceAccount:container@example-project.iam.gserviceaccount.com",
+      "dataset rickandmorty_staging: roles/bigquery.dataEditor for serviceAccount:container@example-project.iam.gserviceaccount.com",
+      "images rickandmorty: roles/artifactregistry.reader for serviceAccount:container@example-project.iam.gserviceaccount.com",
+      "images rickandmorty: roles/artifactregistry.writer for serviceAccount:ci@example-project.iam.gserviceaccount.com",
+      "key for bigquery: roles/cloudkms.cryptoKeyEncrypterDecrypter for serviceAccount:bq-424242@bigquery-encryption.iam.gserviceaccount.com",
+      "key for disks: roles/cloudkms.cryptoKeyEncrypterDecrypter for serviceAccount:service-424242@compute-system.iam.gserviceaccount.com",
+      "key for registry: roles/cloudkms.cryptoKeyEncrypterDecrypter for serviceAccount:service-424242@gcp-sa-artifactregistry.iam.gserviceaccount.com",
+      "key for secrets: roles/cloudkms.cryptoKeyEncrypterDecrypter for serviceAccount:service-424242@gcp-sa-secretmanager.iam.gserviceaccount.com",
+      "key for storage: roles/cloudkms.cryptoKeyEncrypterDecrypter for serviceAccount:service-424242@gs-project-accounts.iam.gserviceaccount.com",
+      "machine rickandmorty-kestra: roles/iap.tunnelResourceAccessor for group:data@example.com",
+      "project: roles/batch.agentReporter for serviceAccount:container@example-project.iam.gserviceaccount.com",
+      "project: roles/batch.jobsEditor for serviceAccount:kestra@example-project.iam.gserviceaccount.com",
+      "project: roles/bigquery.jobUser for serviceAccount:container@example-project.iam.gserviceaccount.com",
+      "project: roles/iam.securityReviewer for serviceAccount:plan@example-project.iam.gserviceaccount.com",
+      "project: roles/logging.logWriter for serviceAccount:container@example-project.iam.gserviceaccount.com",
+      "project: roles/logging.logWriter for serviceAccount:kestra@example-project.iam.gserviceaccount.com",
+      "project: roles/logging.viewer for serviceAccount:kestra@example-project.iam.gserviceaccount.com",
+      "project: roles/serviceusage.serviceUsageConsumer for serviceAccount:plan@example-project.iam.gserviceaccount.com",
+      "project: roles/viewer for serviceAccount:plan@example-project.iam.gserviceaccount.com",
+      "secret rickandmorty-alert-webhook: roles/secretmanager.secretAccessor for serviceAccount:kestra@example-project.iam.gserviceaccount.com",
+      "secret rickandmorty-kestra-api-token: roles/secretmanager.secretAccessor for serviceAccount:ci@example-project.iam.gserviceaccount.com",
+    ])
+    error_message = "With everything switched on, exactly these permissions are there."
+  }
+
+  assert {
+    condition     = output.github.service_account == "ci@example-project.iam.gserviceaccount.com" && endswith(output.github.workload_identity_provider, "/providers/github")
+    error_message = "The workflows are told whom to sign in as."
+  }
+
+  assert {
+    condition = output.github_variables == join("", [for line in [
+      "GCP_IMAGE=europe-west1-docker.pkg.dev/example-project/rickandmorty/pipeline",
+      "GCP_PLAN_SERVICE_ACCOUNT=plan@example-project.iam.gserviceaccount.com",
+      "GCP_REGION=europe-west1",
+      "GCP_SERVICE_ACCOUNT=ci@example-project.iam.gserviceaccount.com",
+      "GCP_WORKLOAD_IDENTITY_PROVIDER=projects/424242/locations/global/workloadIdentityPools/rickandmorty-github/providers/github",
+      "KESTRA_TOKEN_SECRET=projects/example-project/secrets/rickandmorty-kestra-api-token",
+      "TF_ENVIRONMENT=prod",
+      "TF_STATE_BUCKET=example-state",
+    ] : "${line}\n"])
+    error_message = "The repository's variables are those that the workflows read."
+  }
+}
+
+run "dev_makes_its_own_tables" {
+  command = plan
+
+  variables {
+    environment = "dev"
+  }
+
+  assert {
+    condition     = length(google_project_iam_custom_role.landing_writer) == 0
+    error_message = "In dev the loader makes tables itself, and needs no role of ours."
+  }
+}
+
+run "github_is_told_by_numbers" {
+  command = plan
+
+  module {
+    source = "./modules/github_federation"
+  }
+
+  variables {
+    pool_id             = "rickandmorty-github"
+    owner_id            = "1234567"
+    repository_id       = "123456789"
+    branch              = "main"
+    deletion_protection = true
+  }
+
+  assert {
+    condition     = google_iam_workload_identity_pool_provider.this.attribute_condition == "assertion.repository_id == '123456789' && assertion.repository_owner_id == '1234567'"
+    error_message = "Tokens of other repositories and owners are refused, by number."
+  }
+
+  assert {
+    condition     = google_iam_workload_identity_pool_provider.this.attribute_mapping["attribute.repository_at"] == "assertion.repository_id + '/' + assertion.ref"
+    error_message = "Repository and branch are mapped together, so that a permission can ask for both."
+  }
+
+  assert {
+    condition     = google_iam_workload_identity_pool_provider.this.oidc[0].issuer_uri == "https://token.actions.githubusercontent.com"
+    error_message = "The tokens are GitHub's."
+  }
+}
+
+run "secrets_are_protected_and_empty" {
+  command = plan
+
+  module {
+    source = "./modules/secret"
+  }
+
+  variables {
+    secret_id           = "rickandmorty-alert-webhook"
+    region              = "europe-west1"
+    deletion_protection = true
+    readers             = { kestra = "serviceAccount:kestra@example-project.iam.gserviceaccount.com" }
+  }
+
+  assert {
+    condition     = google_secret_manager_secret.this.deletion_protection && google_secret_manager_secret.this.replication[0].user_managed[0].replicas[0].location == "europe-west1"
+    error_message = "A secret is protected and stays in its region."
+  }
+
+  assert {
+    condition     = google_secret_manager_secret_iam_member.this["kestra"].role == "roles/secretmanager.secretAccessor"
+    error_message = "Readers read this secret's value and nothing more."
+  }
+}
+
+run "keys_are_where_data_is" {
+  command = plan
+
+  module {
+    source = "./modules/encryption"
+  }
+
+  variables {
+    name                = "rickandmorty"
+    project_number      = "424242"
+    location            = "EU"
+    region              = "europe-west1"
+    deletion_protection = true
+  }
+
+  assert {
+    condition     = { for place, ring in google_kms_key_ring.this : place => ring.location } == { europe = "europe", europe-west1 = "europe-west1" }
+    error_message = "Cloud KMS calls BigQuery's EU europe."
+  }
+
+  assert {
+    condition     = alltrue([for key in google_kms_crypto_key.this : key.rotation_period == "7776000s" && key.deletion_policy == "PREVENT"])
+    error_message = "Keys are rotated every 90 days and never deleted while protected."
+  }
+}

@@ -1,0 +1,166 @@
+# What is refused before anything is made.
+
+mock_provider "google" {
+  source = "./tests/mocks"
+}
+
+variables {
+  environment = "dev"
+  project_id  = "example-project"
+}
+
+run "deletion_in_dev_is_allowed" {
+  command = plan
+
+  variables {
+    deletion_protection = false
+  }
+}
+
+run "unprotected_bucket_can_go" {
+  command = plan
+
+  module {
+    source = "./modules/bucket"
+  }
+
+  variables {
+    name                = "example-project-landing"
+    location            = "EU"
+    delete_after_days   = 14
+    deletion_protection = false
+  }
+
+  assert {
+    condition     = google_storage_bucket.this.force_destroy && google_storage_bucket.this.deletion_policy == "DELETE"
+    error_message = "Without protection, one destroy takes the bucket and its objects."
+  }
+}
+
+run "project_wide_editor" {
+  command = plan
+
+  module {
+    source = "./modules/service_account"
+  }
+
+  variables {
+    account_id    = "somebody"
+    display_name  = "Somebody"
+    description   = "Somebody."
+    project_roles = ["roles/editor"]
+  }
+
+  expect_failures = [var.project_roles]
+}
+
+run "soft_delete_that_cloud_storage_does_not_take" {
+  command = plan
+
+  module {
+    source = "./modules/bucket"
+  }
+
+  variables {
+    name                = "example-project-landing"
+    location            = "EU"
+    delete_after_days   = 14
+    soft_delete_days    = 3
+    deletion_protection = true
+  }
+
+  expect_failures = [var.soft_delete_days]
+}
+
+# One plan refuses many things at once: each variable breaks one rule, and each must be refused. A rule that reads
+# another variable is not asked while that one is refused, so that such pairs are in different plans.
+
+run "things_that_are_not_what_they_should_be" {
+  command = plan
+
+  variables {
+    environment        = "local"
+    project_id         = "My Project"
+    location           = "Europe"
+    github             = { owner_id = "1234567", repository_id = "" }
+    budget             = { billing_account = "my account" }
+    alert_emails       = ["nobody"]
+    marts_readers      = ["allUsers"]
+    kestra_principals  = ["allAuthenticatedUsers"]
+    landing_parts_days = 1
+    landing_rows_days  = 1
+  }
+
+  expect_failures = [
+    var.alert_emails, var.budget, var.environment, var.github, var.kestra_principals,
+    var.landing_parts_days, var.landing_rows_days, var.location, var.marts_readers, var.project_id,
+  ]
+}
+
+run "deletion_in_prod_and_a_repository_by_name" {
+  command = plan
+
+  variables {
+    environment         = "prod"
+    deletion_protection = false
+    region              = "europe-west1-b"
+    github              = { owner_id = "1234567", repository_id = "someone/something" }
+    budget              = { billing_account = "012345-6789AB-CDEF01", monthly_amount = 0 }
+    landing_parts_days  = 7.5
+  }
+
+  expect_failures = [var.budget, var.deletion_protection, var.github, var.landing_parts_days, var.region]
+}
+
+run "another_continent_and_no_owner" {
+  command = plan
+
+  variables {
+    region = "us-central1"
+    github = { owner_id = "", repository_id = "123456789" }
+  }
+
+  expect_failures = [var.github, var.region]
+}
+
+run "everybody_in_kestra" {
+  command = plan
+
+  variables {
+    kestra_home = { users = ["allUsers"] }
+  }
+
+  expect_failures = [var.kestra_home]
+}
+
+run "zone_of_another_region" {
+  command = plan
+
+  variables {
+    kestra_home = { users = ["group:data@example.com"], zone = "europe-west3-a" }
+  }
+
+  expect_failures = [var.kestra_home]
+}
+
+run "region_beside_a_single_location_and_any_branch" {
+  command = plan
+
+  variables {
+    location = "europe-west3"
+    github   = { owner_id = "1234567", repository_id = "123456789", branch = "*" }
+  }
+
+  expect_failures = [var.github, var.region]
+}
+
+run "location_in_lower_case_and_plan_without_state" {
+  command = plan
+
+  variables {
+    location = "eu"
+    github   = { owner_id = "1234567", repository_id = "123456789", plan = true }
+  }
+
+  expect_failures = [var.location, var.state_bucket]
+}

@@ -1,0 +1,227 @@
+variable "alert_emails" {
+  description = "Who is told by e-mail when a run fails or the budget is used up."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for address in var.alert_emails : can(regex("^[^@[:space:]]+@[^@[:space:]]+[.][^@[:space:]]+$", address))])
+    error_message = "alert_emails must be e-mail addresses, such as data@example.com."
+  }
+}
+
+variable "audit_logs" {
+  description = "Log who reads and writes bucket objects, secrets and identities (BigQuery always does); false where the organization sets it."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "budget" {
+  description = "Budget of the project in the billing account's currency; null for none. Needs the billing account's permission to make budgets."
+  type = object({
+    billing_account = string
+    monthly_amount  = optional(number, 25)
+  })
+  default = null
+
+  validation {
+    condition     = var.budget == null || can(regex("^[0-9A-F]{6}(-[0-9A-F]{6}){2}$", var.budget.billing_account))
+    error_message = "budget.billing_account must look like 012345-6789AB-CDEF01: `gcloud billing accounts list` shows it."
+  }
+
+  validation {
+    condition     = var.budget == null || try(var.budget.monthly_amount >= 1 && floor(var.budget.monthly_amount) == var.budget.monthly_amount, false)
+    error_message = "budget.monthly_amount must be a whole number of at least 1."
+  }
+}
+
+variable "customer_managed_key" {
+  description = "Encrypt bucket objects, datasets, images and secrets with keys of this project, rotated every 90 days, in place of Google's."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "deletion_protection" {
+  description = "Refuse to delete whatever holds data: buckets, datasets, tables, images, secrets, keys. False takes one apply before the destroy; never in prod."
+  type        = bool
+  default     = true
+  nullable    = false
+
+  validation {
+    condition     = var.deletion_protection || var.environment != "prod"
+    error_message = "deletion_protection cannot be false in prod: data there is deleted by hand, one thing at a time."
+  }
+}
+
+variable "environment" {
+  description = "The Meltano environment that runs on what is made here: dev or prod. Outside prod, names begin with it."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = contains(["dev", "prod"], var.environment)
+    error_message = "environment must be dev or prod; local needs no cloud (make run)."
+  }
+}
+
+variable "github" {
+  description = "The GitHub repository that ships to this project, by its numeric ids (names can be taken over by others, ids cannot); null for none. The plan account reads the project for plans of pull requests."
+  type = object({
+    owner_id      = string
+    repository_id = string
+    branch        = optional(string, "main")
+    plan          = optional(bool, false)
+  })
+  default = null
+
+  validation {
+    condition     = var.github == null || can(regex("^[1-9][0-9]*$", var.github.repository_id))
+    error_message = "github.repository_id must be the repository's number, never empty: `gh api repos/OWNER/NAME --jq .id` shows it."
+  }
+
+  validation {
+    condition     = var.github == null || can(regex("^[1-9][0-9]*$", var.github.owner_id))
+    error_message = "github.owner_id must be the owner's number, never empty: `gh api repos/OWNER/NAME --jq .owner.id` shows it."
+  }
+
+  validation {
+    condition     = var.github == null || can(regex("^[A-Za-z0-9][A-Za-z0-9._/-]*$", var.github.branch))
+    error_message = "github.branch must be a branch's name, such as main."
+  }
+}
+
+variable "kestra_home" {
+  description = "A machine for open-source Kestra in this project, and who opens it; null where Kestra lives elsewhere. Give the images by digest in prod."
+  type = object({
+    users          = set(string)
+    zone           = optional(string)
+    machine_type   = optional(string, "e2-medium")
+    kestra_image   = optional(string, "kestra/kestra:v2.0.0")
+    postgres_image = optional(string, "postgres:18")
+  })
+  default = null
+
+  validation {
+    condition     = alltrue([for member in try(var.kestra_home.users, []) : can(regex("^(group|user|serviceAccount|principal|principalSet):.+", member))])
+    error_message = "kestra_home.users must begin with group:, user:, serviceAccount:, principal: or principalSet:; Kestra is nobody else's."
+  }
+
+  validation {
+    condition     = try(var.kestra_home.zone, null) == null || startswith(coalesce(try(var.kestra_home.zone, null), "-"), "${var.region}-")
+    error_message = "kestra_home.zone must be a zone of region, such as europe-west1-b."
+  }
+}
+
+variable "kestra_principals" {
+  description = "Identities that may act as the Kestra account, such as serviceAccount:PROJECT.svc.id.goog[NAMESPACE/NAME] for Kestra on GKE."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for principal in var.kestra_principals : can(regex("^(serviceAccount|principal|principalSet):.+", principal))])
+    error_message = "kestra_principals must begin with serviceAccount:, principal: or principalSet:; people and everybody are not meant."
+  }
+}
+
+variable "landing_parts_days" {
+  description = "Days after which the landing bucket's parts are deleted; the rows stay in BigQuery."
+  type        = number
+  default     = 90
+  nullable    = false
+
+  validation {
+    condition     = var.landing_parts_days >= 7 && floor(var.landing_parts_days) == var.landing_parts_days
+    error_message = "landing_parts_days must be a whole number of at least 7: a run is mended from its parts."
+  }
+}
+
+variable "landing_rows_days" {
+  description = "Days after which a day's rows leave the landing tables; null keeps them."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.landing_rows_days == null || try(var.landing_rows_days >= 30 && floor(var.landing_rows_days) == var.landing_rows_days, false)
+    error_message = "landing_rows_days must be null or a whole number of at least 30."
+  }
+}
+
+variable "landing_versioning" {
+  description = "Keep replaced and deleted parts for 30 days more; parts are never overwritten, so that soft delete normally does."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "location" {
+  description = "Where data lives: US, EU or a region. Bucket and datasets share it, as load jobs ask for."
+  type        = string
+  default     = "EU"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^(US|EU|[a-z]+-[a-z]+[1-9][0-9]?)$", var.location))
+    error_message = "location must be US, EU or a region such as europe-west1."
+  }
+}
+
+variable "marts_readers" {
+  description = "Who reads the marts, such as group:analysts@example.com."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for member in var.marts_readers : can(regex("^(group|user|serviceAccount|domain|principal|principalSet):.+", member))])
+    error_message = "marts_readers must begin with group:, user:, serviceAccount:, domain:, principal: or principalSet:; nothing here is public."
+  }
+}
+
+variable "nat" {
+  description = "A way to the internet for Batch machines, which have no external address; false where the network has one already."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "project_id" {
+  description = "The Google Cloud project; one for each environment keeps them apart."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project_id))
+    error_message = "project_id must be a project's id (not its name or number): 6 to 30 lower-case letters, digits and hyphens."
+  }
+}
+
+variable "region" {
+  description = "Where containers run and images live; on the continent of location."
+  type        = string
+  default     = "europe-west1"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[1-9][0-9]?$", var.region))
+    error_message = "region must be a region such as europe-west1; zones and multi-regions are not."
+  }
+
+  validation {
+    condition     = contains(["US", "EU"], var.location) ? startswith(var.region, var.location == "US" ? "us-" : "europe-") : var.region == var.location
+    error_message = "region must lie in location: us-… in US, europe-… in EU, the same region otherwise; traffic between continents costs money and time."
+  }
+}
+
+variable "state_bucket" {
+  description = "The bucket of Terraform's state, which the plan account may read; needed with github.plan only."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.state_bucket != null || !try(var.github.plan, false)
+    error_message = "state_bucket must be given with github.plan: a plan reads the state."
+  }
+}

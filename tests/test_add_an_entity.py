@@ -1,0 +1,171 @@
+"""The walk-throughs of docs/onboarding.md, followed literally, each on a copy of the project.
+
+Its text is the program: blocks after Create, In … after/replace … add/with, and Run are carried out in their order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+from whole_pipeline import ROOT, program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGE = ROOT / "docs" / "onboarding.md"
+FENCE = r"```\w*\n(?P<{}>.*?)^```$"
+STEP = re.compile(
+    r"^(?:(?P<create>Create) `(?P<new>[^`]+)`:\n\n"
+    + FENCE.format("content")
+    + r"|In `(?P<file>[^`]+)`, (?P<verb>after|replace):\n\n"
+    + FENCE.format("old")
+    + r"\n\n(?:add|with):\n\n"
+    + FENCE.format("text")
+    + r"|(?P<run>Run):\n\n"
+    + FENCE.format("commands")
+    + r")",
+    re.MULTILINE | re.DOTALL,
+)
+SECONDS = 600
+
+
+def section(title: str) -> str:
+    """Gives the part of the page under a heading of the second rank."""
+    found = re.search(
+        rf"^## {title}\n(.*?)(?=^## |\Z)", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    assert found is not None
+    return found[1]
+
+
+@dataclass
+class Copy:
+    """A copy of the project, as a person with a fresh clone has it."""
+
+    folder: Path
+    said: str = ""
+
+    def change(self, step: re.Match[str]) -> None:
+        """Carries out a step that makes or changes a file."""
+        path = self.folder / (step["new"] or step["file"])
+        if step["create"]:
+            assert not path.exists(), f"{path} is there already"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(step["content"], encoding="utf-8")
+            return
+        text = path.read_text(encoding="utf-8")
+        assert text.count(step["old"]) == 1, (
+            f"{path.relative_to(self.folder)}: not once there:\n{step['old']}"
+        )
+        put = step["text"] if step["verb"] == "replace" else step["old"] + step["text"]
+        path.write_text(text.replace(step["old"], put), encoding="utf-8")
+
+    def run(self, commands: str) -> None:
+        """Runs commands as a person's shell would, stopping at the first that fails."""
+        mine = (
+            "SANDBOX_",
+            "MELTANO_",
+            "MAKE",
+            "MFLAGS",
+            "TAP_",
+            "TARGET_",
+            "DBT_",
+            "GOOGLE_",
+            "BIGQUERY_",
+            "STORAGE_",
+        )
+        log = self.folder.with_suffix(".log")
+        with (
+            log.open("w", encoding="utf-8") as out,
+            subprocess.Popen(
+                ["bash", "-euo", "pipefail", "-c", commands],
+                cwd=self.folder,
+                env={**{k: v for k, v in os.environ.items() if not k.startswith(mine)}, "NO_COLOR": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            ) as process,
+        ):
+            try:
+                status = process.wait(SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                status = process.wait()
+        said = log.read_text(encoding="utf-8", errors="replace")
+        assert status == 0, f"status {status}: {said[-6000:]}"
+        self.said += said
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Copy:
+    """The project's files with the environments that no step of the page changes."""
+    program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    folder = tmp_path / "project"
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+            # Older than the environments: make has nothing to do for what is not changed.
+            os.utime(folder / name, (0, 0))
+    (folder / ".venvs").mkdir()
+    for name in (".python", "dev", "meltano", "sql", "uv"):
+        if (ROOT / ".venvs" / name).exists():
+            (folder / ".venvs" / name).symlink_to(ROOT / ".venvs" / name)
+    return Copy(folder)
+
+
+def follow(copy: Copy, title: str) -> None:
+    """Carries out every step of a section, in its order; the sandbox that it starts is stopped."""
+    steps = list(STEP.finditer(section(title)))
+    assert len(steps) == len(re.findall(r"^(?:Create|In|Run)\b[^\n]*:$", section(title), re.MULTILINE))
+    try:
+        for step in steps:
+            if step["run"]:
+                copy.run(step["commands"])
+            else:
+                copy.change(step)
+    finally:
+        sandbox = copy.folder / ".venvs" / "sandbox" / "bin" / "sandbox"
+        if sandbox.exists():
+            subprocess.run([sandbox, "stop"], cwd=copy.folder, check=False, capture_output=True, timeout=60)
+
+
+@pytest.mark.slow
+def test_the_walk_through_gives_a_fourth_working_stream(copy: Copy) -> None:
+    """After the page's steps vehicles are landed, in a tested mart, in Terraform's schemas and in the flows."""
+    follow(copy, "Add an entity")
+    assert re.search(r"vehicles: 25 of 25 records", copy.said), copy.said[-4000:]
+    assert re.search(r"\b25\b\W+17\b", copy.said[copy.said.rindex("Done. PASS") :]), copy.said[-2000:]
+    assert "ERROR=0" in copy.said
+    table = json.loads((copy.folder / "terraform" / "schemas" / "vehicles.json").read_text())
+    assert {"id", "name", "seats", "pilots", "url", "created"} <= {field["name"] for field in table["fields"]}
+    flow = yaml.safe_load(
+        (copy.folder / "orchestrate" / "kestra" / "rick_and_morty_pipeline.yml").read_text()
+    )
+    (fetch,) = [task for task in flow["tasks"] if task["id"] == "fetch"]
+    assert [task["id"] for task in fetch["tasks"]] == ["character", "episode", "location", "vehicle"]
+
+
+@pytest.mark.slow
+def test_the_walk_through_lands_another_api(copy: Copy) -> None:
+    """After the page's steps the books of an API with another envelope are landed, all of them and only they."""
+    follow(copy, "Make it yours for another API")
+    assert re.search(r"books: 3 of 3 records", copy.said), copy.said[-4000:]
+    assert re.search(r"\b3\b\W+1000\W+3\b", copy.said[copy.said.rindex("loaded by job") :]), copy.said[-2000:]

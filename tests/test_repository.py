@@ -1,0 +1,110 @@
+"""What must hold of the files in the repository themselves."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from required_tools import tool
+from whole_pipeline import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def tracked() -> list[str]:
+    """The names of the files that git tracks."""
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
+    return [name for name in done.stdout.split("\0") if name]
+
+
+def test_every_lock_pins_with_hashes_and_names_no_registry() -> None:
+    """Each requirement of each lock has a version and a hash, and no lock holds an address."""
+    locks = sorted((ROOT / "requirements").glob("*.txt"))
+    assert {lock.stem for lock in locks} == {lock.stem for lock in (ROOT / "requirements").glob("*.in")} | {
+        "tap-rickandmorty",
+        "target-bigquery",
+    }
+    for lock in locks:
+        text = lock.read_text()
+        assert "://" not in text, lock
+        assert "index-url" not in text, lock
+        pins = re.split(r"\n(?=\S)", re.sub(r"(?m)^#.*\n", "", text).strip())
+        assert all(
+            re.match(r"[a-z0-9._-]+(\[[a-z0-9,._-]+\])?==\S+", pin) and "--hash=sha256:" in pin
+            for pin in pins
+        )
+
+
+def test_plugin_locks_say_what_the_plugins_say() -> None:
+    """plugins/*.lock are what `--about` of tap and target gives today."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "plugin_locks.py", "--check"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_documentation_says_what_the_code_says() -> None:
+    """Settings tables and docs/reliability.md are what the settings and the tests' cases give today."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "reference_docs.py", "--check"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_variable_of_the_environment_is_explained() -> None:
+    """What meltano.yml, dbt and Terraform's output read or write stands in .env.example, below a comment."""
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    found = {
+        match[1]: above
+        for above, line in itertools.pairwise(lines)
+        if (match := re.fullmatch(r"#?([A-Z_]+)=", line))
+    }
+    assert all(above.startswith("# ") for above in found.values()), found
+    outputs = (ROOT / "terraform" / "outputs.tf").read_text()
+    asked = {
+        *re.findall(r"\$\{([A-Z_]+)\}", (ROOT / "meltano.yml").read_text()),
+        *re.findall(r"(?m)^ +([A-Z_]+) += ", outputs[: outputs.index("output ")]),
+        *(
+            name
+            for folder in ("models", "macros", "snapshots", "tests", "*.yml")
+            for path in (ROOT / "transform").glob(folder if folder == "*.yml" else f"{folder}/**/*.*")
+            for name in re.findall(r"env_var\('([A-Z_]+)'", path.read_text())
+        ),
+    } - {"MELTANO_PROJECT_ROOT"}
+    assert len(asked) >= 6
+    assert asked <= set(found)
+
+
+def test_the_documentation_is_a_site(tmp_path: Path) -> None:
+    """Every page is reached, and no link within the repository leads nowhere."""
+    done = subprocess.run(
+        [tool("sphinx-build"), "-q", "-W", "--keep-going", "-b", "html", ROOT / "docs", tmp_path],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_projects_own_lock_file_is_not_another_format() -> None:
+    """No uv.lock or package-lock.json is committed: they name a registry's host."""
+    assert not [name for name in tracked() if name.rsplit("/", 1)[-1] in {"uv.lock", "package-lock.json"}]
+
+
+def test_no_real_record_of_the_data_set_is_in_the_project() -> None:
+    """The acceptance data stays in ../shared: no JSON Lines file of API records is tracked."""
+    assert not [
+        name
+        for name in tracked()
+        if name.rsplit("/", 1)[-1] in {"character.jsonl", "location.jsonl", "episode.jsonl"}
+    ]

@@ -1,0 +1,452 @@
+"""What must hold of the workflows: least rights, pins, the Makefile's targets, and one way only to the live API."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from required_tools import missing, tool
+from whole_pipeline import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+GITHUB = ROOT / ".github"
+WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
+ACTIONS = sorted((GITHUB / "actions").glob("*/action.yml"))
+SCRIPTS = GITHUB / "scripts"
+ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
+LIVE = "live-contract.yml"
+DIGEST = "sha256:" + "a" * 64
+
+
+def read(path: Path) -> dict[Any, Any]:
+    """Gives a workflow; PyYAML reads its key `on` as True."""
+    found: dict[Any, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return found
+
+
+def jobs() -> list[tuple[str, str, dict[str, Any]]]:
+    """Every job: its workflow, its id, and itself."""
+    return [(path.name, name, job) for path in WORKFLOWS for name, job in read(path)["jobs"].items()]
+
+
+def steps() -> list[tuple[str, dict[str, Any]]]:
+    """Every step of every workflow and action."""
+    of_jobs = [(workflow, step) for workflow, _, job in jobs() for step in job.get("steps", [])]
+    return of_jobs + [(path.parent.name, step) for path in ACTIONS for step in read(path)["runs"]["steps"]]
+
+
+@pytest.fixture(scope="module")
+def actionlint() -> str:
+    """The program actionlint: of the PATH, or built by Go."""
+    if (program := shutil.which("actionlint")) is not None:
+        return program
+    built = ROOT / ".cache" / ACTIONLINT.rpartition("@")[2] / "actionlint"
+    if not built.exists():
+        if (go := shutil.which("go")) is None:
+            missing("actionlint", "put it on the PATH, or install Go, which builds it")
+        done = subprocess.run(
+            [go, "install", ACTIONLINT],
+            env={**os.environ, "GOBIN": str(built.parent), "GOFLAGS": "-mod=mod"},
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        if done.returncode:
+            missing("actionlint", f"Go could not build it: {done.stderr.strip()[-300:]}")
+    return str(built)
+
+
+def test_actionlint_finds_nothing(actionlint: str) -> None:
+    """Workflows, their expressions and their shell lines are clean."""
+    done = subprocess.run(
+        [actionlint, "-no-color", "-shellcheck", tool("shellcheck"), "-pyflakes="],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_zizmor_finds_nothing() -> None:
+    """No finding of any weight, in workflows, actions and Dependabot's file."""
+    done = subprocess.run(
+        [tool("zizmor"), "--offline", "--no-progress", "--persona=pedantic", str(GITHUB)],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "anchors" not in done.stderr
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_nothing_is_permitted_at_the_top(path: Path) -> None:
+    """The rights of a workflow are empty; each job says its own, and who else runs at the same time is said too."""
+    workflow = read(path)
+    assert workflow["permissions"] == {}
+    assert all("permissions" in job for job in workflow["jobs"].values())
+    if "workflow_call" not in workflow[True]:
+        assert workflow["concurrency"]["group"]
+
+
+def test_only_these_jobs_may_write_or_sign_in() -> None:
+    """Whatever is more than reading the code stands in this list."""
+    more = {
+        f"{workflow}: {name}": {k: v for k, v in job["permissions"].items() if (k, v) != ("contents", "read")}
+        for workflow, name, job in jobs()
+    }
+    assert {name: rights for name, rights in more.items() if rights} == {
+        "cache-cleanup.yml: delete": {"actions": "write"},
+        "main.yml: flows": {"id-token": "write"},
+        "main.yml: image": {"id-token": "write", "attestations": "write"},
+        "main.yml: pages": {"id-token": "write", "pages": "write"},
+        "pull-request.yml: plan": {"id-token": "write"},
+        "release.yml: publish": {"id-token": "write"},
+    }
+
+
+def test_every_action_is_pinned_by_a_commit_and_says_its_tag() -> None:
+    """A tag can be moved, a commit cannot; the same action has the same pin everywhere."""
+    pins: dict[str, set[str]] = {}
+    for path in [*WORKFLOWS, *ACTIONS]:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if found := re.search(r"\buses: (\S+)(.*)$", line):
+                name, comment = found[1], found[2]
+                if name.startswith("./"):
+                    assert (ROOT / name).exists()
+                    continue
+                assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", name), line
+                assert re.fullmatch(r" # v\d+\.\d+\.\d+", comment), line
+                pins.setdefault(name.partition("@")[0], set()).add(name + comment)
+    assert not {name: pin for name, pin in pins.items() if len(pin) > 1}
+
+
+def test_pins_carry_the_tag_of_their_commit() -> None:
+    """Where ../shared is beside the project, each pin that its list knows says the tag of its commit."""
+    facts = ROOT.parent / "shared" / "facts" / "github-action-pins.md"
+    if not facts.is_file():
+        pytest.skip("../shared/facts is not there")
+    rows = re.findall(r"(?m)^\| (\S+) \| (v[\d.]+) \| `([0-9a-f]{40})`", facts.read_text(encoding="utf-8"))
+    listed = {f"{name}@{commit}": tag for name, tag, commit in rows}
+    used = re.findall(
+        r"uses: (?!\./)(\S+) # (\S+)", "\n".join(path.read_text() for path in [*WORKFLOWS, *ACTIONS])
+    )
+    assert used
+    assert not [(name, tag) for name, tag in used if listed.get(name, tag) != tag]
+    assert len({name for name, _ in used} & set(listed)) > 10
+
+
+def test_no_checkout_keeps_its_credentials() -> None:
+    """A later step finds no token in the working copy."""
+    found = [step for _, step in steps() if step.get("uses", "").startswith("actions/checkout@")]
+    assert found
+    assert all(step["with"]["persist-credentials"] is False for step in found)
+
+
+def test_every_job_has_a_time_limit_and_a_fixed_machine() -> None:
+    """No job runs for hours, and none changes its system by itself."""
+    for workflow, name, job in jobs():
+        if "uses" not in job:
+            assert job["timeout-minutes"] <= 60, (workflow, name)
+            assert job["runs-on"] == "ubuntu-24.04", (workflow, name)
+
+
+def test_steps_run_targets_that_the_makefile_has() -> None:
+    """What CI runs, anyone can: each `make` of a workflow is a target."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    asked = {target for _, step in steps() for target in re.findall(r"\bmake ([a-z-]+)", step.get("run", ""))}
+    assert len(asked) >= 10
+    assert not asked - targets
+
+
+def test_no_long_lived_key_is_anywhere() -> None:
+    """No workflow reads a secret: Google, PyPI and Pages trust the run's own identity."""
+    for path in [*WORKFLOWS, *ACTIONS]:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(
+            r"\bsecrets\b\s*(\.|\[|:)|credentials_json|\.json_key|password: \$\{\{ secrets", text
+        ), path
+
+
+def test_the_live_api_is_within_reach_of_one_workflow_only() -> None:
+    """Each job that runs the project goes through the set-up action, and one alone leaves the live API within reach."""
+    setups = [(workflow, step) for workflow, step in steps() if step.get("uses") == "./.github/actions/setup"]
+    assert {w for w, step in setups if (step.get("with") or {}).get("live-api") == "true"} == {LIVE}
+    for workflow, name, job in jobs():
+        text = json.dumps(job.get("steps", []))
+        # These touch neither tap nor sandbox: Docker's build, a scan, a plan.
+        asked = set(re.findall(r"\bmake ([a-z-]+)", text)) - {
+            "image",
+            "scan-image",
+            "audit",
+            "plan",
+            "deploy-flows",
+        }
+        assert not asked or "./.github/actions/setup" in text, (workflow, name)
+    action = read(GITHUB / "actions" / "setup" / "action.yml")
+    first = action["runs"]["steps"][0]
+    assert action["inputs"]["live-api"]["default"] == "false"
+    assert (first["if"], "/etc/hosts" in first["run"]) == ("inputs.live-api != 'true'", True)
+
+
+def test_nothing_privileged_runs_a_strangers_code() -> None:
+    """No trigger gives a fork's pull request the repository's rights."""
+    for path in WORKFLOWS:
+        assert not {"pull_request_target", "workflow_run", "issue_comment"} & set(read(path)[True]), path
+    plan = read(GITHUB / "workflows" / "pull-request.yml")["jobs"]["plan"]
+    assert "head.repo.full_name == github.repository" in plan["if"]
+
+
+def test_releases_use_no_cache() -> None:
+    """What is shipped is built from what the locks name, not from what another run has left."""
+    found = [step for workflow, step in steps() if workflow == "release.yml"]
+    assert all(s["with"]["cache"] == "false" for s in found if s.get("uses") == "./.github/actions/setup")
+    assert not [s for s in found if s.get("uses", "").startswith("actions/cache@")]
+
+
+def test_dependabot_waits_a_week_and_sees_every_kind() -> None:
+    """Each ecosystem of the repository is there, with a cool-down of at least seven days."""
+    updates = yaml.safe_load((GITHUB / "dependabot.yml").read_text())["updates"]
+    assert {u["package-ecosystem"] for u in updates} == {
+        "github-actions",
+        "pip",
+        "docker",
+        "docker-compose",
+        "terraform",
+        "maven",
+    }
+    assert all(u["cooldown"]["default-days"] >= 7 for u in updates)
+
+
+def test_the_development_container_names_what_is_there() -> None:
+    """Its compose file, its service and its working folder fit together."""
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
+    compose = yaml.safe_load((ROOT / ".devcontainer" / container["dockerComposeFile"]).read_text())
+    service = compose["services"][container["service"]]
+    assert service["working_dir"] == container["workspaceFolder"]
+    assert service["build"]["target"] == "development"
+
+
+# --- the scripts that workflows call --------------------------------------------------------------------------------
+
+
+def run(script: str, *arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs a script of .github/scripts."""
+    return subprocess.run(
+        [sys.executable, SCRIPTS / script, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        input=stdin,
+        env={**os.environ, **variables},
+        timeout=60,
+    )
+
+
+def test_a_release_tag_must_be_the_packages_version() -> None:
+    """The right tag gives name and version; another is one line that names both versions."""
+    done = run("release_tag.py", "tap-rickandmorty-v0.1.0")
+    assert (done.returncode, done.stdout) == (0, "name=tap-rickandmorty\nversion=0.1.0\n")
+    for tag, said in [
+        ("tap-rickandmorty-v9.9.9", "says version 0.1.0"),
+        ("report-v1.0.0", "expected"),
+        ("", "expected"),
+    ]:
+        done = run("release_tag.py", tag)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+        assert said in done.stderr
+
+
+def scanned(**affected: Any) -> str:
+    """A scanner's report with one vulnerability."""
+    about = {"package": {"name": "Zlib", "ecosystem": "PyPI"}, **affected}
+    return json.dumps(
+        {
+            "results": [
+                {
+                    "source": {"path": "requirements/dev.txt"},
+                    "packages": [
+                        {
+                            "package": {"name": "zlib", "version": "1.0", "ecosystem": "PyPI"},
+                            "vulnerabilities": [{"id": "OSV-1", "affected": [about]}],
+                        }
+                    ],
+                }
+            ]
+        }
+    )
+
+
+def test_a_weakness_fails_the_scan_once_it_can_be_mended() -> None:
+    """With a fixed version the scan ends with 1 and names it; without one it is counted."""
+    done = run(
+        "fixable.py",
+        stdin=scanned(ranges=[{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "1.1"}]}]),
+    )
+    assert done.returncode == 1
+    assert "zlib 1.0: OSV-1, fixed in 1.1 (requirements/dev.txt)" in done.stdout
+    done = run("fixable.py", stdin=scanned(ranges=[{"type": "ECOSYSTEM", "events": [{"introduced": "0"}]}]))
+    assert (done.returncode, done.stdout) == (0, "0 to be mended, 1 without a fix yet\n")
+    assert run("fixable.py", stdin='{"results": []}').returncode == 0
+    assert run("fixable.py", stdin="").returncode == 2
+
+
+class Kestra(BaseHTTPRequestHandler):
+    """Takes what a Kestra server takes, and keeps it."""
+
+    seen: list[tuple[str, str, str, str]]
+    status = 200
+
+    def answer(self) -> None:
+        """Keeps method, path, content type and body."""
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.seen.append((self.command, self.path, self.headers["Authorization"], body))
+        self.send_response(self.status)
+        self.end_headers()
+        self.wfile.write(b"{}" if self.status == 200 else b'{"message":"Invalid entity: no such task"}')
+
+    do_POST = do_PUT = answer  # noqa: N815 (http.server's names)
+
+    def log_message(self, *_: Any) -> None:
+        """The test looks at `seen`."""
+
+
+@pytest.fixture
+def kestra() -> Iterator[tuple[str, type[Kestra]]]:
+    """A local server with Kestra's routes."""
+    handler = type("Handler", (Kestra,), {"seen": []})
+    server = HTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", handler
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_flows_are_deployed_with_their_files_and_the_image_by_digest(
+    kestra: tuple[str, type[Kestra]],
+) -> None:
+    """Files and image go first, then the flows of one runner; the token is in no message."""
+    url, handler = kestra
+    image = f"europe-docker.example/p/r/pipeline@{DIGEST}"
+    done = run("deploy_flows.py", KESTRA_URL=url, KESTRA_TOKEN="secret-token", IMAGE=image)  # noqa: S106 (made up)
+    assert done.returncode == 0, done.stderr
+    paths = [path for _, path, _, _ in handler.seen]
+    assert paths[-2:] == [
+        "/api/v1/main/namespaces/rickandmorty/kv/image",
+        "/api/v1/main/flows/bulk?delete=false&namespace=rickandmorty",
+    ]
+    assert all(path.startswith("/api/v1/main/namespaces/rickandmorty/files?path=%2F") for path in paths[:-2])
+    assert len(paths) > 2
+    assert json.loads(handler.seen[-2][3]) == image
+    flows = list(yaml.safe_load_all(handler.seen[-1][3]))
+    assert [flow["id"] for flow in flows] == ["meltano_run", "rick_and_morty_pipeline"]
+    assert {authorization for _, _, authorization, _ in handler.seen} == {"Bearer secret-token"}
+    assert "secret-token" not in done.stdout + done.stderr
+
+
+def test_terraforms_settings_go_to_kestra(kestra: tuple[str, type[Kestra]], tmp_path: Path) -> None:
+    """Each setting of the file is put; the image there has no digest, and stays as it is."""
+    url, handler = kestra
+    file = tmp_path / "kestra.json"
+    file.write_text(json.dumps({"gcp_region": "europe-west1", "image": "pipeline", "landing_bucket": "b"}))
+    done = run("deploy_flows.py", KESTRA_URL=url, KESTRA_TOKEN="t", IMAGE="", KESTRA_SETTINGS=str(file))  # noqa: S106 (made up)
+    assert done.returncode == 0, done.stderr
+    puts = {
+        path.rpartition("/kv/")[2]: json.loads(body)
+        for method, path, _, body in handler.seen
+        if method == "PUT"
+    }
+    assert puts == {"gcp_region": "europe-west1", "landing_bucket": "b"}
+
+
+def test_an_environment_is_a_namespace(kestra: tuple[str, type[Kestra]]) -> None:
+    """With KESTRA_NAMESPACE files, settings and flows go there; the files of the flows stay as they are."""
+    url, handler = kestra
+    variables = {"KESTRA_NAMESPACE": "rickandmorty.dev", "KESTRA_RUNNER": "local", "IMAGE": ""}
+    done = run("deploy_flows.py", KESTRA_URL=url, KESTRA_TOKEN="t", **variables)  # noqa: S106 (made up)
+    assert done.returncode == 0, done.stderr
+    assert all("rickandmorty.dev" in path for _, path, _, _ in handler.seen)
+    flows = list(yaml.safe_load_all(handler.seen[-1][3]))
+    assert [flow["namespace"] for flow in flows] == ["rickandmorty.dev"] * 2
+
+
+def test_compose_deploys_the_flows_into_the_kestra_that_it_starts(kestra: tuple[str, type[Kestra]]) -> None:
+    """The service `flows` of compose.yaml, run as it stands there, signs in as the service `kestra` expects and loads the local variant."""
+    url, handler = kestra
+    # Docker Compose's own interpolation, with nothing set.
+    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (ROOT / "compose.yaml").read_text())
+    services = yaml.safe_load(text)["services"]
+    server, flows, postgres = services["kestra"], services["flows"], services["postgres"]["environment"]
+    configuration = yaml.safe_load(server["environment"]["KESTRA_CONFIGURATION"])
+    database = configuration["datasources"]["postgres"]
+    assert database["url"] == f"jdbc:postgresql://postgres:5432/{postgres['POSTGRES_DB']}"
+    assert [database[k] for k in ("username", "password")] == [
+        postgres["POSTGRES_USER"],
+        postgres["POSTGRES_PASSWORD"],
+    ]
+    assert all(port.startswith("127.0.0.1:") for port in server["ports"])
+    places = {inside: ROOT / outside for outside, inside, _ in (v.split(":") for v in flows["volumes"])}
+    interpreter, script = flows["command"]
+    assert interpreter == "python3"
+    (path,) = [
+        ROOT / outside / script.removeprefix(f"{inside}/")
+        for inside, outside in places.items()
+        if script.startswith(inside)
+    ]
+    done = subprocess.run(
+        [sys.executable, path],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=flows["environment"] | {"KESTRA_URL": url},
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    account = configuration["kestra"]["server"]["basic-auth"]
+    basic = base64.b64encode(f"{account['username']}:{account['password']}".encode()).decode()
+    assert {authorization for _, _, authorization, _ in handler.seen} == {f"Basic {basic}"}
+    meltano_run, _ = yaml.safe_load_all(handler.seen[-1][3])
+    assert meltano_run["tasks"][0]["taskRunner"]["type"] == "io.kestra.plugin.core.runner.Process"
+    assert meltano_run["namespace"] == "rickandmorty.local"
+
+
+def test_what_kestra_refuses_is_one_line(kestra: tuple[str, type[Kestra]]) -> None:
+    """Address, status and Kestra's words, no token; so is each wrong variable."""
+    url, handler = kestra
+    handler.status = 422
+    done = run("deploy_flows.py", KESTRA_URL=url, KESTRA_TOKEN="me:secret", IMAGE="")  # noqa: S106 (made up)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "status 422" in done.stderr
+    assert "no such task" in done.stderr
+    assert "secret" not in done.stderr
+    for variables, said in [
+        ({"KESTRA_TOKEN": ""}, "KESTRA_TOKEN is not set"),
+        ({"IMAGE": "pipeline:latest"}, "by digest"),
+        ({"KESTRA_RUNNER": "lambda"}, "batch, enterprise, local"),
+        ({"KESTRA_NAMESPACE": "a b"}, "such as rickandmorty.dev"),
+        ({"KESTRA_SETTINGS": "nowhere.json"}, "terraform output -json kestra"),
+        ({"KESTRA_URL": "kestra"}, "expected https"),
+    ]:
+        done = run("deploy_flows.py", **{"KESTRA_URL": url, "KESTRA_TOKEN": "t", **variables})
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert said in done.stderr

@@ -1,0 +1,183 @@
+"""The sandbox and the real Meltano project, as the tests that cross the parts use them.
+
+`SANDBOX_COMMAND` and `MELTANO_COMMAND` name the programs; the Makefile sets them, and `.venvs/` is where they are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED_DATA = ROOT.parent / "shared" / "data" / "rickandmorty"
+RUN_ALL = ["tap-rickandmorty", "target-bigquery", "dbt-bigquery:build"]
+RESOURCES = {"characters": "character", "episodes": "episode", "locations": "location"}
+
+
+def program(variable: str, default: str) -> str:
+    """Gives the program that `variable` names; skips the test where there is none."""
+    path = os.environ.get(variable) or str(ROOT / default)
+    if not Path(path).is_file():
+        pytest.skip(f"{variable} names no program ({path}); `make test` installs it")
+    return path
+
+
+@dataclass
+class Sandbox:
+    """A running sandbox of the tests' own: its home, and the environment it gives."""
+
+    command: str
+    home: Path
+
+    def start(self, *options: str) -> None:
+        """Starts what is not running, or restarts the API with other data."""
+        subprocess.run(
+            [self.command, "--home", str(self.home), "start", *options],
+            check=True,
+            timeout=90,
+        )
+
+    def stop(self) -> None:
+        """Stops every part."""
+        subprocess.run([self.command, "--home", str(self.home), "stop"], check=True, timeout=60)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The addresses, project, bucket and credentials."""
+        done = subprocess.run(
+            [self.command, "--home", str(self.home), "env", "--format", "json"],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        found: dict[str, str] = json.loads(done.stdout)
+        return found
+
+    @property
+    def api_url(self) -> str:
+        """The API's address, ending in /api."""
+        return self.env["TAP_RICKANDMORTY_API_URL"]
+
+    def control(self, path: str) -> str:
+        """The address of the API's control route `path`."""
+        return self.api_url.removesuffix("/api") + f"/__sandbox__/{path}"
+
+    def faults(self, *rules: dict[str, Any]) -> None:
+        """Orders faults from the API; none given clears them."""
+        if rules:
+            requests.put(self.control("faults"), json=list(rules), timeout=10).raise_for_status()
+        else:
+            requests.delete(self.control("faults"), timeout=10).raise_for_status()
+
+    def served(self, resource: str) -> list[dict[str, Any]]:
+        """Every record of a resource, as the API serves it now."""
+        url = f"{self.api_url}/{resource}"
+        pages = requests.get(url, timeout=30).json()["info"]["pages"]
+        return [
+            record
+            for page in range(1, pages + 1)
+            for record in requests.get(url, params={"page": page}, timeout=30).json()["results"]
+        ]
+
+    def client(self) -> bigquery.Client:
+        """Google's client on the local BigQuery."""
+        return bigquery.Client(
+            project=self.env["GOOGLE_CLOUD_PROJECT"],
+            credentials=AnonymousCredentials(),
+            client_options={"api_endpoint": self.env["BIGQUERY_EMULATOR_HOST"]},
+        )
+
+    def ask(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a query."""
+        return [tuple(row.values()) for row in self.client().query(sql, timeout=60).result(timeout=60)]
+
+    def value(self, sql: str) -> Any:
+        """The one value of a query."""
+        ((value,),) = self.ask(sql)
+        return value
+
+
+@dataclass
+class Project:
+    """The real Meltano project with a system database and dbt folders of its own."""
+
+    command: str
+    sandbox: Sandbox
+    folder: Path
+
+    def environment(self, run_id: str | None = None) -> dict[str, str]:
+        """What a run needs: the sandbox's variables, a database and folders of the test's own."""
+        return {
+            **os.environ,
+            **self.sandbox.env,
+            "MELTANO_RUN_ID": run_id or str(uuid.uuid4()),
+            "MELTANO_DATABASE_URI": f"sqlite:///{self.folder}/meltano.db",
+            "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
+            "MELTANO_CLI_LOG_FORMAT": "uncolored",
+            "DBT_TARGET_PATH": str(self.folder / "dbt-target"),
+            "DBT_LOG_PATH": str(self.folder / "dbt-logs"),
+            "NO_COLOR": "1",
+        }
+
+    def start(self, *blocks: str, run_id: str | None = None) -> subprocess.Popen[str]:
+        """Starts `meltano run`, its log on stdout."""
+        return subprocess.Popen(
+            [self.command, "run", *blocks],
+            cwd=ROOT,
+            env=self.environment(run_id),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+
+    def run(self, *blocks: str, run_id: str | None = None) -> tuple[int, str]:
+        """Runs `meltano run`; gives its exit status and its log."""
+        with self.start(*blocks, run_id=run_id) as process:
+            log, _ = process.communicate(timeout=300)
+        return process.returncode, log
+
+
+@dataclass
+class BuiltPipeline:
+    """What one whole run has left: dbt's manifest and folders, and a client on the local BigQuery."""
+
+    project_runner: Project
+    log: str
+    prefix: str = "local_"
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """The sandbox it ran on."""
+        return self.project_runner.sandbox
+
+    @property
+    def target_dir(self) -> Path:
+        """Dbt's target folder as that run has left it, with compiled/ and run/."""
+        return self.project_runner.folder / "built"
+
+    @property
+    def manifest(self) -> Path:
+        """Dbt's manifest.json."""
+        return self.target_dir / "manifest.json"
+
+    @property
+    def bigquery(self) -> bigquery.Client:
+        """Google's client on the local BigQuery."""
+        return self.sandbox.client()
+
+    @property
+    def project(self) -> str:
+        """The Google Cloud project."""
+        return self.sandbox.env["GOOGLE_CLOUD_PROJECT"]
