@@ -1,0 +1,326 @@
+"""The fault matrix: what is done to a run at which place, and what must come of it.
+
+Every case is run by test_fault_matrix.py; the tables of docs/reliability.md are made of this file.
+Rules are those of the sandbox's API server and of its proxies (sandbox/README.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+Rule = dict[str, Any]
+
+LOADED = "loaded once, exit status 0, STATE"
+REFUSED = "nothing loaded, exit status 1, no STATE"
+LOADED_UNSAID = "loaded, but not said to be: exit status 1, no STATE"
+
+GOOGLE_ERROR = '{{"error": {{"code": {status}, "message": "{text}", "errors": [{{"reason": "{reason}", "message": "{text}"}}]}}}}'
+
+
+def google(status: int, reason: str, text: str = "as ordered", **more: Any) -> Rule:
+    """Gives an error answer in the form of Google's APIs."""
+    body = GOOGLE_ERROR.format(status=status, reason=reason, text=text)
+    headers = {"Content-Type": "application/json"}
+    return {"action": "status", "status": status, "headers": headers, "body": body, **more}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One case of a fault in an answer: `said` is in the last line of the log, `again` is the outcome of the same run id next."""
+
+    place: str
+    fault: str
+    rules: tuple[Rule, ...]
+    outcome: str = LOADED
+    said: str = ""
+    warned: str = ""
+    again: str = LOADED
+    settings: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The case's name in a test report."""
+        return f"{self.place}-{self.fault}".replace(" ", "-").lower()
+
+
+UPLOAD: Rule = {"method": "POST", "path": "^/upload/storage"}
+INSERT: Rule = {
+    "method": "POST",
+    "path": "^/bigquery/v2/projects/[^/]+/jobs$|^/bigquery/v2/projects/[^/]+/jobs[?]",
+}
+# Answers of load jobs come when they have ended here; made to look as if they still ran, the loader polls.
+RUNS: Rule = {
+    "action": "replace",
+    "method": "POST",
+    "path": INSERT["path"],
+    "find": '"state": ?"DONE"',
+    "with": '"state":"RUNNING"',
+}
+POLL: Rule = {"method": "GET", "path": "/jobs/[^/?]*-things-"}
+LEDGER: Rule = {"method": "POST", "path": "^/upload/bigquery"}
+SHORT = (("timeout_seconds", "5"),)
+
+STORAGE = [
+    Fault("Cloud Storage", "503 once", (google(503, "backendError", **UPLOAD),)),
+    Fault("Cloud Storage", "429 twice", (google(429, "rateLimitExceeded", times=2, **UPLOAD),)),
+    Fault(
+        "Cloud Storage",
+        "503 for good",
+        (google(503, "backendError", times=None, **UPLOAD),),
+        REFUSED,
+        "upload failed",
+        settings=SHORT,
+    ),
+    Fault("Cloud Storage", "connection reset in the upload", ({"action": "reset", **UPLOAD},)),
+    Fault("Cloud Storage", "answer to the upload lost", ({"action": "reset", "when": "after", **UPLOAD},)),
+    Fault(
+        "Cloud Storage",
+        "403",
+        (google(403, "forbidden", times=None, **UPLOAD),),
+        REFUSED,
+        "no permission to write; the account needs roles/storage.objectCreator",
+    ),
+    Fault(
+        "Cloud Storage",
+        "bucket not there",
+        (google(404, "notFound", times=None, **UPLOAD),),
+        REFUSED,
+        "bucket local-landing is not there",
+    ),
+    Fault(
+        "Cloud Storage",
+        "object arrives damaged",
+        (
+            {
+                "action": "replace",
+                "find": '"crc32c": ?"[^"]*"',
+                "with": '"crc32c":"AAAAAA=="',
+                "times": None,
+                "path": "/storage/v1/b|^/upload/storage",
+            },
+        ),
+        REFUSED,
+        "crc32c",
+    ),
+]
+
+BIGQUERY = [
+    Fault("BigQuery", "503 when the job is started", (google(503, "backendError", **INSERT),)),
+    Fault("BigQuery", "connection reset when the job is started", ({"action": "reset", **INSERT},)),
+    Fault(
+        "BigQuery",
+        "answer to the start of the job lost",
+        ({"action": "reset", "when": "after", **INSERT},),
+    ),
+    Fault("BigQuery", "rate limit when the job is started", (google(403, "rateLimitExceeded", **INSERT),)),
+    Fault(
+        "BigQuery",
+        "job not found after its start",
+        (RUNS, google(404, "notFound", skip=1, times=2, **POLL)),
+    ),
+    Fault(
+        "BigQuery",
+        "503 on polling",
+        (RUNS, google(503, "backendError", skip=1, times=2, **POLL)),
+    ),
+    Fault(
+        "BigQuery",
+        "503 on polling for good",
+        (RUNS, google(503, "backendError", skip=1, times=None, **POLL)),
+        LOADED_UNSAID,
+        "run again with the same run id",
+        settings=SHORT,
+    ),
+    Fault(
+        "BigQuery",
+        "quota exceeded",
+        (google(403, "quotaExceeded", "Quota exceeded: too many load jobs", times=None, **INSERT),),
+        REFUSED,
+        "quotaExceeded: ",
+    ),
+    Fault(
+        "BigQuery",
+        "no permission to run jobs",
+        (google(403, "accessDenied", times=None, **INSERT),),
+        REFUSED,
+        "no permission: ",
+    ),
+    Fault(
+        "BigQuery",
+        "no permission to make tables",
+        (google(403, "accessDenied", times=None, method="POST", path="/tables"),),
+        REFUSED,
+        "roles/bigquery.dataEditor",
+    ),
+    Fault(
+        "BigQuery",
+        "bucket in another location",
+        (
+            google(
+                400,
+                "invalid",
+                "Cannot read and write in different locations: source: EU, destination: US",
+                times=None,
+                **INSERT,
+            ),
+        ),
+        REFUSED,
+        "different locations: source: EU, destination: US",
+    ),
+    Fault(
+        "BigQuery",
+        "rows reported are not the rows staged",
+        (
+            {
+                "action": "replace",
+                "find": '"outputRows": ?"3"',
+                "with": '"outputRows":"2"',
+                "times": None,
+                "path": "/jobs",
+            },
+        ),
+        LOADED_UNSAID,
+        "reports 2 rows, 3 were staged",
+    ),
+    Fault(
+        "Ledger",
+        "503 when its job is started",
+        (google(503, "backendError", **LEDGER),),
+    ),
+    Fault(
+        "Ledger",
+        "answer to the start of its job lost",
+        ({"action": "reset", "when": "after", **LEDGER},),
+    ),
+    Fault(
+        "Ledger",
+        "403 for good",
+        (google(403, "accessDenied", times=None, **LEDGER),),
+        LOADED_UNSAID,
+        "no permission",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One stage at which the target is killed: the service whose request is held, and the request."""
+
+    stage: str
+    service: str
+    rule: Rule
+    more: tuple[Rule, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The case's name in a test report."""
+        return self.stage.replace(" ", "-")
+
+
+def _hold(rule: Rule, **more: Any) -> Rule:
+    return {"action": "hold", "times": None, **rule, **more}
+
+
+MERGE: Rule = {**INSERT, "contains": "MERGE"}
+BEFORE_MERGE: Rule = {**INSERT, "contains": "sourceUris"}
+KILLS = {
+    "append-only": [
+        Kill("before the table is there", "bigquery", _hold({"method": "POST", "path": "/tables"})),
+        Kill("before the upload", "storage", _hold(UPLOAD)),
+        Kill("between two parts", "storage", _hold(UPLOAD, skip=1)),
+        Kill("after the upload", "storage", _hold(UPLOAD, when="after", skip=1)),
+        Kill("before the load job", "bigquery", _hold(INSERT)),
+        Kill("during the load job", "bigquery", _hold(POLL, skip=1), (RUNS,)),
+        Kill("after the load job", "bigquery", _hold(INSERT, when="after")),
+        Kill("before the ledger", "bigquery", _hold(LEDGER)),
+        Kill("after the ledger and before STATE", "bigquery", _hold(LEDGER, when="after")),
+    ],
+    "overwrite": [
+        Kill("before the load job", "bigquery", _hold(INSERT)),
+        Kill("after the load job", "bigquery", _hold(INSERT, when="after")),
+        Kill("before the ledger", "bigquery", _hold(LEDGER)),
+    ],
+    "upsert": [
+        Kill("before the load into the temporary table", "bigquery", _hold(BEFORE_MERGE)),
+        Kill("after the load into the temporary table", "bigquery", _hold(BEFORE_MERGE, when="after")),
+        Kill("before the merge", "bigquery", _hold(MERGE)),
+        Kill("after the merge", "bigquery", _hold(MERGE, when="after")),
+        Kill("before the ledger", "bigquery", _hold(LEDGER)),
+    ],
+}
+
+PAGE: Rule = {"path": "^/api/character[?]page=2$"}
+
+
+def _api(status: int, **more: Any) -> Rule:
+    return {"action": "status", "status": status, **PAGE, **more}
+
+
+NOTHING_OF_IT = "nothing loaded of that stream, exit status 1, no STATE"
+API = [
+    Fault("API", "429 with Retry-After in seconds", (_api(429, headers={"Retry-After": "1"}),)),
+    Fault(
+        "API",
+        "429 with Retry-After as a date",
+        (_api(429, headers={"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}),),
+    ),
+    *[Fault("API", f"{status} once", (_api(status),)) for status in (500, 502, 503, 504)],
+    Fault("API", "connection reset", ({"action": "reset", **PAGE},)),
+    Fault("API", "truncated body", ({"action": "truncate", "bytes": 60, **PAGE},)),
+    Fault("API", "truncated JSON", ({"action": "bad_json", **PAGE},)),
+    Fault("API", "HTML instead of JSON", (_api(200, body="<html>busy</html>"),)),
+    Fault("API", "empty body", (_api(200, body=""),)),
+    Fault("API", "no answer in time", ({"action": "slow", "seconds": 5, **PAGE},)),
+    Fault(
+        "API",
+        "503 for good",
+        (_api(503, times=None, body="busy"),),
+        NOTHING_OF_IT,
+        "page=2: status 503, body 'busy' after 2 attempts",
+    ),
+    Fault("API", "403", (_api(403, times=None),), NOTHING_OF_IT, "page=2: status 403 after 1 attempt"),
+    Fault("API", "count changes on one page", ({"action": "count", "count": 99, **PAGE},)),
+    Fault(
+        "API",
+        "count differs for good",
+        ({"action": "count", "count": 99, "times": None, **PAGE},),
+        NOTHING_OF_IT,
+        "page 2 counts 99",
+    ),
+    Fault(
+        "API",
+        "an id twice",
+        ({"action": "field", "id": 21, "set": {"id": 20}, "times": None, **PAGE},),
+        NOTHING_OF_IT,
+        "has id 20 after id 20",
+    ),
+    Fault(
+        "API",
+        "a field missing",
+        ({"action": "field", "id": 21, "drop": ["species"], "times": None, **PAGE},),
+        NOTHING_OF_IT,
+        "species",
+    ),
+    Fault(
+        "API",
+        "a field of another type",
+        ({"action": "field", "id": 21, "set": {"name": 7}, "times": None, **PAGE},),
+        NOTHING_OF_IT,
+        "name",
+    ),
+    Fault(
+        "API",
+        "a new field",
+        ({"action": "field", "id": 21, "set": {"planet": "Mars"}, "times": None, **PAGE},),
+        LOADED,
+        warned="planet",
+    ),
+    Fault(
+        "API",
+        "an unknown status",
+        ({"action": "field", "id": 21, "set": {"status": "Asleep"}, "times": None, **PAGE},),
+        LOADED,
+        warned="Asleep",
+    ),
+]

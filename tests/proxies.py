@@ -1,0 +1,71 @@
+"""The sandbox's fault proxies before Cloud Storage and BigQuery."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+import requests
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+@dataclass
+class Proxy:
+    """A proxy before one service, with faults to order."""
+
+    command: str
+    upstream: str
+    url: str = ""
+    _process: subprocess.Popen[str] | None = field(default=None, repr=False)
+
+    def __enter__(self) -> Self:
+        """Starts it."""
+        self._process = subprocess.Popen(
+            [self.command, "proxy", self.upstream], stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None
+        self.url = json.loads(self._process.stdout.readline())["url"]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends it."""
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait(timeout=10)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def order(self, *rules: dict[str, Any]) -> None:
+        """Orders faults in place of those before, and forgets the requests seen."""
+        requests.delete(f"{self.url}/__sandbox__/faults", timeout=10).raise_for_status()
+        requests.delete(f"{self.url}/__sandbox__/requests", timeout=10).raise_for_status()
+        requests.put(f"{self.url}/__sandbox__/faults", json=list(rules), timeout=10).raise_for_status()
+
+    def seen(self) -> list[dict[str, Any]]:
+        """The requests since the last order."""
+        found: list[dict[str, Any]] = requests.get(f"{self.url}/__sandbox__/requests", timeout=10).json()
+        return found
+
+    def held(self) -> int:
+        """How many requests a `hold` rule holds now."""
+        answer = requests.get(f"{self.url}/__sandbox__/held", timeout=10)
+        answer.raise_for_status()
+        return int(answer.json())
+
+    def await_held(self, process: subprocess.Popen[str], seconds: float = 60) -> bool:
+        """Waits until a request is held; False when the process ended before one was."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.held():
+                return True
+            if process.poll() is not None:
+                return False
+            time.sleep(0.02)
+        raise TimeoutError(f"{self.upstream}: nothing was held within {seconds:.0f} s")

@@ -1,0 +1,292 @@
+"""Every case of fault_matrix.py, on the wire: real processes, the sandbox's services, proxies that do the faults."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fault_matrix import (
+    API,
+    BIGQUERY,
+    KILLS,
+    LOADED,
+    LOADED_UNSAID,
+    NOTHING_OF_IT,
+    STORAGE,
+    Fault,
+    Kill,
+)
+from proxies import Proxy
+from target_bench import SCHEMA, STATE, Bench, record, schema, whole
+from whole_pipeline import Sandbox, program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+METHODS = [(method, kill) for method, kills in KILLS.items() for kill in kills]
+# Incompressible, so that a part of a megabyte is full before the next record.
+LONG = os.urandom(700_000).hex()
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A sandbox of this module's own, with a small universe."""
+    running = Sandbox(
+        program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox"), tmp_path_factory.mktemp("faults")
+    )
+    try:
+        running.start("--universe", "characters=60,locations=5,episodes=4")
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="module")
+def storage(services: Sandbox) -> Iterator[Proxy]:
+    """A proxy before Cloud Storage."""
+    with Proxy(services.command, services.env["STORAGE_EMULATOR_HOST"]) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def bigquery(services: Sandbox) -> Iterator[Proxy]:
+    """A proxy before BigQuery."""
+    with Proxy(services.command, services.env["BIGQUERY_EMULATOR_HOST"]) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def bench(services: Sandbox, storage: Proxy, bigquery: Proxy) -> Iterator[Bench]:
+    """The target behind the proxies, on a dataset of its own."""
+    storage.order()
+    bigquery.order()
+    proxied = {"STORAGE_EMULATOR_HOST": storage.url, "BIGQUERY_EMULATOR_HOST": bigquery.url}
+    yield Bench({**services.env, **proxied})
+    storage.order()
+    bigquery.order()
+
+
+def run(bench: Bench, version: int, settings: tuple[tuple[str, str], ...] = ()) -> Any:
+    """A run of three records."""
+    records = [record(number, version) for number in (1, 2, 3)]
+    return bench.load(SCHEMA, *records, whole(version), STATE, **dict(settings))
+
+
+def told(bench: Bench) -> list[tuple[str, int]]:
+    """The ledger's runs and rows."""
+    return sorted((row["run_id"], row["rows"]) for row in bench.rows("_loads"))
+
+
+@pytest.mark.parametrize("case", [*STORAGE, *BIGQUERY], ids=lambda case: case.id)
+def test_a_fault_of_the_cloud(case: Fault, bench: Bench, storage: Proxy, bigquery: Proxy) -> None:
+    """The run ends as the matrix says; after it the same run id leaves the rows there once, and one row in the ledger."""
+    proxy = storage if case.place == "Cloud Storage" else bigquery
+    proxy.order(*case.rules)
+    first = run(bench, 1, case.settings)
+    proxy.order()
+    assert "Traceback" not in first.stderr
+    assert case.said in first.stderr.strip().rpartition("\n")[2]
+    assert (first.returncode, bool(first.stdout)) == ((0, True) if case.outcome == LOADED else (1, False))
+    assert len(bench.rows()) == (3 if case.outcome in {LOADED, LOADED_UNSAID} else 0)
+    second = run(bench, 2)
+    assert second.returncode == 0, second.stderr
+    assert len(bench.rows()) == 3
+    assert told(bench) == [(bench.run_id, 3)]
+
+
+@pytest.mark.parametrize(
+    ("method", "kill"), METHODS, ids=lambda value: value.id if isinstance(value, Kill) else value
+)
+def test_the_target_killed(method: str, kill: Kill, bench: Bench, storage: Proxy, bigquery: Proxy) -> None:
+    """SIGKILL at a stage; then the same run id, then another: each complete run is there exactly once, in the ledger too.
+
+    With append-only both runs' rows are there, with overwrite and upsert the last one's. No STATE came out of the
+    killed process; the runs after it end well.
+    """
+
+    # Two parts: the second record fills the first part.
+    def messages(version: int) -> list[dict[str, Any]]:
+        records = [record(n, version, name=LONG if n < 3 else "short") for n in (1, 2, 3)]
+        return [SCHEMA, *records, whole(version), STATE]
+
+    settings = {"load_method": method, "part_size_mb": "1"}
+    proxy = storage if kill.service == "storage" else bigquery
+    proxy.order(kill.rule, *kill.more)
+    with bench.start(*messages(1), **settings) as process:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.stdin = None
+        reached = proxy.await_held(process)
+        process.kill()
+        out, log = process.communicate(timeout=30)
+    assert reached, log
+    assert out == ""
+    proxy.order()
+    again = bench.load(*messages(2), **settings)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout) == STATE["value"]
+    assert sorted(row["id"] for row in bench.rows()) == [1, 2, 3]
+    first_run, bench.run_id = bench.run_id, str(uuid.uuid4())
+    another = bench.load(*messages(3), **settings)
+    assert another.returncode == 0, another.stderr
+    rows = bench.rows()
+    kept = [first_run, bench.run_id] if method == "append-only" else [bench.run_id]
+    assert sorted((row["id"], row["_sdc_run_id"]) for row in rows) == sorted(
+        (number, run_id) for number in (1, 2, 3) for run_id in kept
+    )
+    assert told(bench) == sorted([(first_run, 3), (bench.run_id, 3)])
+
+
+@pytest.mark.parametrize("kill", KILLS["append-only"][-3:], ids=lambda kill: kill.id)
+def test_another_run_mends_the_ledger_after_a_crash(kill: Kill, bench: Bench, bigquery: Proxy) -> None:
+    """Killed after the load and never run again under its id, the next run tells the ledger what was loaded."""
+    bigquery.order(kill.rule)
+    with bench.start(SCHEMA, record(1), whole(), STATE) as process:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.stdin = None
+        assert bigquery.await_held(process)
+        process.kill()
+        process.communicate(timeout=30)
+    bigquery.order()
+    killed, bench.run_id = bench.run_id, str(uuid.uuid4())
+    assert run(bench, 2).returncode == 0
+    assert len(bench.rows()) == 4
+    assert told(bench) == sorted([(killed, 1), (bench.run_id, 3)])
+
+
+def test_two_processes_of_one_run_at_the_same_time(bench: Bench) -> None:
+    """A runner that starts a job twice: both end well, rows and ledger have the run once."""
+    first = bench.start(SCHEMA, record(1, 1), record(2, 1), whole(1), STATE)
+    second = bench.start(SCHEMA, record(1, 2), record(2, 2), whole(2), STATE)
+    for process in (first, second):
+        out, log = process.communicate(timeout=90)
+        assert process.returncode == 0, log
+        assert json.loads(out) == STATE["value"]
+    assert len(bench.rows()) == 2
+    assert told(bench) == [(bench.run_id, 2)]
+
+
+def test_two_runs_at_the_same_time(bench: Bench) -> None:
+    """Two run ids of the same stream side by side: each is there once."""
+    other = Bench(bench.env, bench.dataset)
+    running = [b.start(SCHEMA, record(1), record(2), whole(), STATE) for b in (bench, other)]
+    for process in running:
+        _, log = process.communicate(timeout=90)
+        assert process.returncode == 0, log
+    assert sorted(row["_sdc_run_id"] for row in bench.rows()) == sorted([bench.run_id, other.run_id] * 2)
+    assert told(bench) == sorted([(bench.run_id, 2), (other.run_id, 2)])
+
+
+def pipe(services: Sandbox, bench: Bench, **settings: str) -> tuple[int, int, str, str]:
+    """Runs tap and target as Meltano does; gives both exit statuses, the tap's log and what the target let out."""
+    tap_env = {
+        **os.environ,
+        **services.env,
+        **{f"TAP_RICKANDMORTY_{k.upper()}": v for k, v in settings.items()},
+    }
+    with (
+        subprocess.Popen(
+            [sys.executable, "-m", "tap_rickandmorty", "--config=ENV"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=tap_env,
+        ) as tap,
+        subprocess.Popen(
+            [sys.executable, "-m", "target_bigquery", "--config=ENV"],
+            stdin=tap.stdout,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=bench.environment(),
+        ) as target,
+    ):
+        assert tap.stdout is not None
+        tap.stdout.close()
+        assert tap.stderr is not None
+        log = tap.stderr.read().decode()
+        out, _ = target.communicate(timeout=120)
+        tap.wait(timeout=30)
+    return tap.returncode, target.returncode, log, out.decode()
+
+
+@pytest.mark.parametrize("case", API, ids=lambda case: case.id)
+def test_a_fault_of_the_api(case: Fault, bench: Bench, services: Sandbox) -> None:
+    """Through tap and target: what passes is retried and lands whole; what does not lands nothing of the stream."""
+    services.faults(*case.rules)
+    status, target_status, log, out = pipe(services, bench, max_attempts="2", timeout="2")
+    services.faults()
+    assert "Traceback" not in log
+    assert case.warned in log
+    if case.outcome == NOTHING_OF_IT:
+        assert (status, target_status, out) == (1, 1, "")
+        assert case.said in log.strip().rpartition("\n")[2]
+        assert bench.rows("characters") == []
+        return
+    assert (status, target_status) == (0, 0), log
+    assert out
+    assert sorted(row["id"] for row in bench.rows("characters")) == list(range(1, 61))
+    if case.fault == "a new field":
+        kept = {row["id"]: row["new_fields"] for row in bench.rows("characters") if row["new_fields"]}
+        assert kept == {21: {"planet": "Mars"}}
+
+
+def test_two_runs_that_add_columns_at_the_same_time(bench: Bench, services: Sandbox, bigquery: Proxy) -> None:
+    """The one that read the table before the other changed it reads it again: columns and rows of both are there."""
+    assert bench.load(SCHEMA, record(1), whole()).returncode == 0
+    other = Bench(dict(services.env), bench.dataset)
+    bench.run_id = str(uuid.uuid4())
+    bigquery.order({"action": "hold", "method": "PATCH", "path": "/tables/things"})
+    with bench.start(schema(color={"type": "string"}), record(2, 2, color="red"), whole(2), STATE) as process:
+        assert bigquery.await_held(process)
+        run = other.load(schema(size={"type": "integer"}), record(3, 3, size=5), whole(3), STATE)
+        assert run.returncode == 0, run.stderr
+        bigquery.order()
+        out, log = process.communicate(timeout=60)
+    assert process.returncode == 0, log
+    assert json.loads(out) == STATE["value"]
+    found = {row["id"]: (row["color"], row["size"]) for row in bench.rows()}
+    assert found == {1: (None, None), 2: ("red", None), 3: (None, 5)}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+def test_the_tap_killed(number: signal.Signals, bench: Bench, services: Sandbox) -> None:
+    """In the middle of a stream: the target ends with status 1, names the stream, and loads nothing of it."""
+    services.faults({"action": "hold", "path": "^/api/character[?]page=3", "times": None})
+    environment = {**os.environ, **services.env}
+    with (
+        subprocess.Popen(
+            [sys.executable, "-m", "tap_rickandmorty", "--config=ENV"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+        ) as tap,
+        subprocess.Popen(
+            [sys.executable, "-m", "target_bigquery", "--config=ENV"],
+            stdin=tap.stdout,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=bench.environment(),
+        ) as target,
+    ):
+        assert tap.stdout is not None
+        tap.stdout.close()
+        api = Proxy("", services.api_url, services.api_url.removesuffix("/api"))
+        assert api.await_held(tap)  # type: ignore[arg-type]
+        # The two pages before the one held have come to the target.
+        bench.await_table("characters")
+        tap.send_signal(number)
+        tap.wait(timeout=10)
+        out, log = target.communicate(timeout=60)
+    services.faults()
+    assert tap.returncode in {-number, 128 + number}
+    assert (target.returncode, out) == (1, "")
+    assert re.search(r"characters: \d+ records staged, stream not complete, nothing loaded", log)
+    assert bench.rows("characters") == []

@@ -1,0 +1,201 @@
+"""Whole runs of the real Meltano project on the sandbox.
+
+The tests of this module share one sandbox and run in the order they stand in: each first says what it needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+import uuid
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from whole_pipeline import RESOURCES, RUN_ALL, SHARED_DATA, BuiltPipeline, Project
+
+LANDING = "local_rickandmorty_landing"
+MARTS = "local_rickandmorty_marts"
+needs_real_data = pytest.mark.skipif(
+    not SHARED_DATA.is_dir(), reason="../shared/data/rickandmorty is not there"
+)
+
+
+def newest(stream: str) -> str:
+    """The condition that selects the newest version of a stream in its landing table."""
+    return f"_sdc_table_version = (SELECT MAX(_sdc_table_version) FROM `{LANDING}.{stream}`)"
+
+
+def landed(pipeline: BuiltPipeline | Project) -> dict[str, int]:
+    """The number of rows in each landing table."""
+    return {s: pipeline.sandbox.value(f"SELECT COUNT(*) FROM `{LANDING}.{s}`") for s in RESOURCES}
+
+
+def as_served(row: dict[str, Any]) -> dict[str, Any]:
+    """A landing row as the API gave it: no metadata, times in the API's form."""
+    record = {k: v for k, v in row.items() if not k.startswith("_sdc_")}
+    assert record.pop("new_fields") is None
+    created = record["created"]
+    assert isinstance(created, datetime)
+    return {
+        **record,
+        "created": created.strftime("%Y-%m-%dT%H:%M:%S.") + f"{created.microsecond // 1000:03d}Z",
+    }
+
+
+@pytest.mark.parametrize("stream", RESOURCES)
+def test_landing_equals_the_api_field_for_field(built_pipeline: BuiltPipeline, stream: str) -> None:
+    """Every record that the API serves is landed, each field with its value."""
+    rows = built_pipeline.bigquery.query(
+        f"SELECT * FROM `{LANDING}.{stream}` WHERE {newest(stream)}"
+    ).result()
+    found = {row["id"]: as_served(dict(row)) for row in rows}
+    assert found == {record["id"]: record for record in built_pipeline.sandbox.served(RESOURCES[stream])}
+
+
+@needs_real_data
+def test_the_real_data_set_has_its_exact_counts(built_pipeline: BuiltPipeline) -> None:
+    """493 characters, 76 locations and 31 episodes are landed and in the dimensions; 802 links are told by characters."""
+    value = built_pipeline.sandbox.value
+    expected = {"characters": 493, "locations": 76, "episodes": 31}
+    assert {s: value(f"SELECT COUNT(*) FROM `{LANDING}.{s}` WHERE {newest(s)}") for s in expected} == expected
+    assert {s: value(f"SELECT COUNT(*) FROM `{MARTS}.dim_{s}`") for s in expected} == expected
+    assert value(f"SELECT COUNT(*) FROM `{MARTS}.fct_appearances` WHERE told_by_character") == 802
+    assert value(f"SELECT COUNT(*) FROM `{MARTS}.fct_appearances` WHERE told_by_episode") == 800
+
+
+@needs_real_data
+def test_every_oddity_of_the_real_data_set_is_still_visible(built_pipeline: BuiltPipeline) -> None:
+    """What the data set's README lists as odd is in the warehouse: flagged or kept, never dropped."""
+    ask, value = built_pipeline.sandbox.ask, built_pipeline.sandbox.value
+    one_sided = ask(
+        f"SELECT character_id, episode_id FROM `{MARTS}.fct_appearances` "
+        "WHERE told_by_character AND NOT told_by_episode ORDER BY 1, 2"
+    )
+    assert one_sided == [(125, 18), (125, 21)]
+    url = "https://rickandmortyapi.com/api/character/242"
+    both = f"SELECT id FROM `{LANDING}.locations`, UNNEST(residents) AS r WHERE r = '{url}' AND {newest('locations')}"
+    assert sorted(i for (i,) in ask(both)) == [53, 67]
+    characters = f"FROM `{LANDING}.characters` WHERE {newest('characters')}"
+    assert value(f"SELECT COUNT(*) {characters} AND origin.name = 'unknown' AND origin.url = ''") == 244
+    assert value(f"SELECT COUNT(*) {characters} AND location.name = 'unknown' AND location.url = ''") == 24
+    assert value(f"SELECT COUNT(*) {characters} AND type = ''") == 296
+    names = f"SELECT COUNT(*) FROM (SELECT character_name FROM `{MARTS}.dim_characters` GROUP BY character_name HAVING COUNT(*) > 1)"
+    assert value(names) == 21
+    empty = f"SELECT COUNT(*) FROM `{LANDING}.locations` WHERE {newest('locations')} AND ARRAY_LENGTH(residents) = 0"
+    assert value(empty) == 21
+
+
+def test_the_ledger_has_one_row_for_each_stream_of_the_run(built_pipeline: BuiltPipeline) -> None:
+    """`_loads` tells for each stream the rows that its landing table holds of that run."""
+    ledger = built_pipeline.sandbox.ask(f"SELECT stream, rows, run_id FROM `{LANDING}._loads`")
+    for stream in RESOURCES:
+        for name, rows, run_id in ledger:
+            if name == stream:
+                held = f"SELECT COUNT(*) FROM `{LANDING}.{stream}` WHERE _sdc_run_id = '{run_id}'"
+                assert built_pipeline.sandbox.value(held) == rows
+    assert {name for name, _, _ in ledger} == set(RESOURCES)
+
+
+def test_the_same_run_id_twice_lands_rows_once(built_pipeline: BuiltPipeline) -> None:
+    """A second run with the id of a finished one ends well and changes no landing table."""
+    run_id = str(uuid.uuid4())
+    status, log = built_pipeline.project_runner.run("character", run_id=run_id)
+    assert status == 0, log[-4000:]
+    before = landed(built_pipeline)
+    status, log = built_pipeline.project_runner.run("character", run_id=run_id)
+    assert status == 0, log[-4000:]
+    assert landed(built_pipeline) == before
+
+
+def test_a_job_loads_its_own_stream_only(built_pipeline: BuiltPipeline) -> None:
+    """`meltano run episode` lands episodes and nothing else."""
+    before = landed(built_pipeline)
+    status, log = built_pipeline.project_runner.run("episode")
+    assert status == 0, log[-4000:]
+    after = landed(built_pipeline)
+    served = len(built_pipeline.sandbox.served("episode"))
+    assert after == {**before, "episodes": before["episodes"] + served}
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes below `pid`, from /proc."""
+    below: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        below.setdefault(parent, []).append(int(stat.parent.name))
+    found, todo = [], [pid]
+    while todo:
+        children = below.get(todo.pop(), [])
+        found += children
+        todo += children
+    return found
+
+
+def command_line(pid: int) -> str:
+    """The command of a process, or nothing when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="/proc is not there")
+def test_a_tap_killed_in_the_middle_lands_nothing(built_pipeline: BuiltPipeline) -> None:
+    """When the tap is killed, the run fails, says which stream is not complete, and no landing table changes."""
+    sandbox = built_pipeline.sandbox
+    before = landed(built_pipeline)
+    sandbox.faults({"method": "GET", "path": r"/character\?page=15$", "action": "hold"})
+    try:
+        requests.delete(sandbox.control("requests"), timeout=10).raise_for_status()
+        process = built_pipeline.project_runner.start("character")
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            seen = requests.get(sandbox.control("requests"), timeout=10).json()
+            if sum(r["path"].endswith("/character") for r in seen) >= 15:
+                break
+            time.sleep(0.2)
+        # The tap sends what it has when the next page has not come for a tenth of a second.
+        time.sleep(2)
+        (tap,) = [
+            pid
+            for pid in descendants(process.pid)
+            if "bin/tap-rickandmorty" in command_line(pid) and "--discover" not in command_line(pid)
+        ]
+        os.kill(tap, signal.SIGKILL)
+        log, _ = process.communicate(timeout=120)
+    finally:
+        sandbox.faults()
+    assert process.returncode != 0
+    assert "stream not complete, nothing loaded" in log, log[-4000:]
+    assert landed(built_pipeline) == before
+
+
+@needs_real_data
+def test_a_record_deleted_at_the_source_leaves_the_marts(
+    built_pipeline: BuiltPipeline, tmp_path: Path
+) -> None:
+    """After the next run a deleted character is in no mart, the landing table still has it, and the marts keep their size otherwise."""
+    data = tmp_path / "data"
+    shutil.copytree(SHARED_DATA, data)
+    lines = (data / "character.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["id"] != 493]
+    (data / "character.jsonl").write_text("".join(kept), encoding="utf-8")
+    sandbox = built_pipeline.sandbox
+    sandbox.start("--data", str(data))
+    try:
+        status, log = built_pipeline.project_runner.run(*RUN_ALL)
+        assert status == 0, log[-6000:]
+    finally:
+        sandbox.start("--data", str(SHARED_DATA))
+    dimension = f"SELECT COUNT(*), COUNTIF(character_id = 493) FROM `{MARTS}.dim_characters`"
+    assert sandbox.ask(dimension) == [(492, 0)]
+    assert sandbox.value(f"SELECT COUNT(*) FROM `{LANDING}.characters` WHERE id = 493") >= 1
