@@ -1,0 +1,275 @@
+"""Several versions of a small world, one after the other: marts, changes and snapshots show exactly what happened.
+
+The tests of this module share one sandbox and run in the order they stand in.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from marts_in_python import ENTITIES, MARTS, Load, Marts, code, day, number, numbers
+from test_marts import differences, newest_loads, served
+from whole_pipeline import RUN_ALL, Project, Sandbox, program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+pytestmark = pytest.mark.xdist_group("history")
+
+Records = dict[str, list[dict[str, Any]]]
+SITE = "https://rickandmortyapi.com/api"
+SNAPSHOTS = "local_rickandmorty_snapshots"
+
+
+def links(resource: str, *ids: int) -> list[str]:
+    """Addresses of records."""
+    return [f"{SITE}/{resource}/{i}" for i in ids]
+
+
+def at(location: int | None) -> dict[str, str]:
+    """A character's place; None is the API's unknown one."""
+    return (
+        {"name": "unknown", "url": ""}
+        if location is None
+        else {"name": f"Place {location}", "url": f"{SITE}/location/{location}"}
+    )
+
+
+def record(resource: str, i: int, **values: Any) -> dict[str, Any]:
+    """A record with the fields that every one has."""
+    return {
+        "id": i,
+        **values,
+        "url": f"{SITE}/{resource}/{i}",
+        "created": f"2017-11-04T18:48:46.{i:03}Z",
+    }
+
+
+def character(i: int, episodes: tuple[int, ...], place: int | None, **values: Any) -> dict[str, Any]:
+    """A character."""
+    given = {"name": f"Who {i}", "status": "Alive", "species": "Human", "type": "", "gender": "Female"}
+    return record(
+        "character",
+        i,
+        **{**given, **values},
+        origin=at(None),
+        location=at(place),
+        image=f"{SITE}/character/avatar/{i}.jpeg",
+        episode=links("episode", *episodes),
+    )
+
+
+def location(i: int, residents: tuple[int, ...], **values: Any) -> dict[str, Any]:
+    """A location."""
+    given = {"name": f"Place {i}", "type": "Planet", "dimension": "unknown"}
+    return record("location", i, **{**given, **values}, residents=links("character", *residents))
+
+
+def episode(i: int, cast: tuple[int, ...], **values: Any) -> dict[str, Any]:
+    """An episode."""
+    given = {"name": f"Part {i}", "air_date": f"December {i}, 2013", "episode": f"S01E0{i}"}
+    return record("episode", i, **{**given, **values}, characters=links("character", *cast))
+
+
+def nothing() -> Records:
+    """An API without a record."""
+    return {entity: [] for entity in ENTITIES}
+
+
+def world() -> Records:
+    """A small world, odd in all the ways that the marts tell apart."""
+    return {
+        "characters": [
+            character(1, (1, 2), 1),
+            character(2, (1, 3), 1, status="Dead", type="Clone", name="Who 1"),
+            character(3, (2,), None, species="Alien", gender="unknown"),
+            # Where nobody lists the character, and an episode that is not there.
+            character(4, (9,), 2, status="unknown", name='Œil d\'"O\\hara"'),
+            character(5, (2, 1), 7),
+        ],
+        "episodes": [
+            episode(1, (1, 2, 5)),
+            episode(2, (5, 3, 1, 8)),
+            episode(3, (2,), air_date="soon", episode="Special 1"),
+            # The first of all by its code.
+            episode(4, (), episode="S00E10"),
+        ],
+        "locations": [location(1, (1, 2)), location(2, (3,), type=""), location(3, (), dimension="")],
+    }
+
+
+def edited() -> Records:
+    """The same world after edits, a deletion and an addition."""
+    records = copy.deepcopy(world())
+    one, two, *_ = records["characters"]
+    one.update(status="Dead", episode=links("episode", 1, 2, 4), location=at(3))
+    two["type"] = ""
+    del records["characters"][2]
+    records["characters"].append(character(6, (4,), 3, species="Robot"))
+    records["episodes"][3]["characters"] = links("character", 1, 6)
+    records["locations"][0].update(name="Place 1 (Rebuilt)", residents=links("character", 2))
+    return records
+
+
+def single() -> Records:
+    """One record of each entity; the character is again as it first was."""
+    return {
+        "characters": world()["characters"][:1],
+        "episodes": edited()["episodes"][:1],
+        "locations": edited()["locations"][:1],
+    }
+
+
+VERSIONS = {"nothing": nothing(), "world": world(), "edited": edited(), "single": single()}
+
+
+@pytest.fixture(scope="module")
+def own_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A sandbox of this module's own."""
+    home = tmp_path_factory.mktemp("sandbox")
+    running = Sandbox(program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox"), home)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def own_project(own_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The Meltano project on it."""
+    meltano = program("MELTANO_COMMAND", ".venvs/meltano/bin/meltano")
+    return Project(meltano, own_sandbox, tmp_path_factory.mktemp("project"))
+
+
+def serve(sandbox: Sandbox, records: Records, folder: Path) -> None:
+    """Lets the sandbox's API serve these records."""
+    for entity, resource in ENTITIES.items():
+        lines = (json.dumps(r, ensure_ascii=False) + "\n" for r in records[entity])
+        (folder / f"{resource}.jsonl").write_text("".join(lines), encoding="utf-8")
+    sandbox.start("--data", str(folder))
+
+
+def states(entity: str, records: Records) -> dict[int, tuple[Any, ...]]:
+    """What a snapshot keeps of each record: its columns between the key and the times."""
+
+    def state(r: dict[str, Any]) -> tuple[Any, ...]:
+        if entity == "characters":
+            told = [r[f] or None for f in ("name", "status", "species", "type", "gender")]
+            for place in (r["origin"], r["location"]):
+                told += [number(place["url"]), place["name"]]
+            return (*told, numbers(r["episode"]))
+        if entity == "episodes":
+            text = r["episode"]
+            return (
+                r["name"],
+                text,
+                code(text, 1),
+                code(text, 2),
+                day(r["air_date"]),
+                numbers(r["characters"]),
+            )
+        return (r["name"], r["type"] or None, r["dimension"] or None, numbers(r["residents"]))
+
+    return {r["id"]: state(r) for r in records[entity]}
+
+
+SNAPSHOT_COLUMNS = {
+    "characters": "character_name, status, species, character_type, gender, origin_location_id, origin_name, "
+    "last_location_id, last_location_name, episode_ids",
+    "episodes": "episode_name, episode_code, season_number, episode_number, air_date, character_ids",
+    "locations": "location_name, location_type, dimension, resident_ids",
+}
+
+
+def history(sandbox: Sandbox, entity: str) -> list[tuple[Any, ...]]:
+    """The rows of a snapshot: id, state, since when, and whether the state still holds."""
+    rows = sandbox.ask(
+        f"SELECT {ENTITIES[entity]}_id, {SNAPSHOT_COLUMNS[entity]}, dbt_valid_from, dbt_valid_to "
+        f"FROM `{SNAPSHOTS}.snap_{entity}`"
+    )
+    return sorted(
+        ((i, (*told, json.loads(ids)), since, until) for i, *told, ids, since, until in rows),
+        key=lambda row: (row[0], row[2]),
+    )
+
+
+# What has been loaded so far: the records and what the ledger says of them.
+loaded: list[tuple[Records, dict[str, Load]]] = []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_marts_and_changes_follow_each_version(own_project: Project, tmp_path: Path, version: str) -> None:
+    """After a run on no record, on a world, on its edited form and on single records, each row of each mart is right."""
+    sandbox = own_project.sandbox
+    serve(sandbox, VERSIONS[version], tmp_path)
+    status, log = own_project.run(*RUN_ALL)
+    assert status == 0, log[-6000:]
+    before = loaded[-1] if loaded else None
+    loaded.append((served(sandbox) if version != "nothing" else nothing(), newest_loads(sandbox)))
+    marts = Marts(*loaded[-1], before)
+    found = {mart: differences(sandbox, mart, getattr(marts, mart)()) for mart in MARTS}
+    assert found == dict.fromkeys(MARTS, ([], []))
+
+
+def test_changes_name_exactly_the_edits_the_deletion_and_the_addition() -> None:
+    """The comparison that the test above makes is not empty: the edits, written out."""
+    told = {entity: Load(run_id="", loaded_at=None) for entity in ENTITIES}  # type: ignore[arg-type]
+    rows = Marts(edited(), told, (world(), told)).rpt_changes()
+    assert sorted((r["entity"], r["record_id"], r["change"], r["field_name"] or "") for r in rows) == [
+        ("characters", 1, "changed", "episode"),
+        ("characters", 1, "changed", "location.name"),
+        ("characters", 1, "changed", "location.url"),
+        ("characters", 1, "changed", "status"),
+        ("characters", 2, "changed", "type"),
+        ("characters", 3, "removed", ""),
+        ("characters", 6, "added", ""),
+        ("episodes", 4, "changed", "characters"),
+        ("locations", 1, "changed", "name"),
+        ("locations", 1, "changed", "residents"),
+    ]
+
+
+@pytest.mark.parametrize("entity", ENTITIES)
+def test_snapshots_hold_every_state_and_when_it_held(own_project: Project, entity: str) -> None:
+    """A changed record has a row for each state, one row meeting the next; a deleted one has its last row closed."""
+    assert len(loaded) == len(VERSIONS), "needs the runs of the first test"
+    expected: list[tuple[int, tuple[Any, ...], datetime, datetime | None]] = []
+    gone: dict[tuple[int, datetime], datetime] = {}
+    open_rows: dict[int, tuple[tuple[Any, ...], datetime]] = {}
+    for records, loads in loaded:
+        now, moment = states(entity, records), loads[entity].loaded_at
+        for i, (state, since) in list(open_rows.items()):
+            if now.get(i) != state:
+                expected.append((i, state, since, moment))
+                if i not in now:
+                    gone[i, since] = moment
+                del open_rows[i]
+        for i, state in now.items():
+            open_rows.setdefault(i, (state, moment))
+    expected += [(i, state, since, None) for i, (state, since) in open_rows.items()]
+    found = history(own_project.sandbox, entity)
+    # A deletion is dated by dbt's run, which comes after the load that no longer has the record.
+    for i, _, since, until in found:
+        if (i, since) in gone:
+            assert until >= gone[i, since]
+    dated = [(i, state, since, gone.get((i, since), until)) for i, state, since, until in found]
+    assert dated == sorted(expected, key=lambda row: (row[0], row[2]))
+
+
+@pytest.mark.slow
+def test_marts_are_right_and_pairs_bounded_on_100_000_characters(own_project: Project) -> None:
+    """51 episodes of some 3,500 characters each would make 300 million pairs: the crowds are named, not counted."""
+    sandbox = own_project.sandbox
+    sandbox.start("--universe", "characters=100000,locations=1000,episodes=51")
+    status, log = own_project.run(*RUN_ALL)
+    assert status == 0, log[-6000:]
+    now = served(sandbox)
+    marts = Marts(now, newest_loads(sandbox), loaded[-1] if loaded else None)
+    for mart in MARTS:
+        assert differences(sandbox, mart, getattr(marts, mart)()) == ([], []), mart
+    assert sandbox.value("SELECT COUNT(*) FROM `local_rickandmorty_marts.rpt_character_pairs`") == 0
+    crowds = "SELECT COUNT(*) FROM `local_rickandmorty_marts.rpt_data_quality` WHERE rule = 'crowded_episode'"
+    assert sandbox.value(crowds) == 51

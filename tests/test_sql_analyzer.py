@@ -1,0 +1,114 @@
+"""Every statement that dbt compiles passes Google's own SQL analyzer, over the tables of the run."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from googlesql import Analyzer, SqlRefusedError
+
+if TYPE_CHECKING:
+    from google.cloud.bigquery import SchemaField
+    from whole_pipeline import BuiltPipeline
+
+
+@pytest.fixture(scope="module")
+def analyzer(built_pipeline: BuiltPipeline) -> Analyzer:
+    """The analyzer over every table and view of the local BigQuery."""
+    client = built_pipeline.bigquery
+    tables = {}
+    for dataset in client.list_datasets():
+        for item in client.list_tables(dataset.reference):
+            name = f"{item.project}.{item.dataset_id}.{item.table_id}"
+            tables[name] = list(client.get_table(item.reference).schema)
+    assert len(tables) >= 11
+    return Analyzer(tables)
+
+
+def test_every_compiled_statement_passes(analyzer: Analyzer, built_pipeline: BuiltPipeline) -> None:
+    """Models as compiled and as run, and every data test: none is refused."""
+    refused = []
+    files = [
+        path
+        for kind in ("compiled", "run")
+        for path in sorted((built_pipeline.target_dir / kind).rglob("*.sql"))
+    ]
+    assert len(files) > 60
+    for path in files:
+        try:
+            analyzer.check(path.read_text().strip().rstrip(";"))
+        except SqlRefusedError as error:
+            refused.append(f"{path.relative_to(built_pipeline.target_dir)}: {error}")
+    assert not refused, "\n".join(refused)
+
+
+def type_of(field: SchemaField) -> str:
+    """A column's type in BigQuery's words; no table of dbt's holds a RECORD."""
+    one = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}.get(field.field_type, field.field_type)
+    return f"ARRAY<{one}>" if field.mode == "REPEATED" else one
+
+
+def test_built_columns_are_those_that_the_analyzer_derives(
+    analyzer: Analyzer, built_pipeline: BuiltPipeline
+) -> None:
+    """Every view, mart and snapshot has the columns and types that Google's analyzer gives its statement."""
+    nodes = json.loads(built_pipeline.manifest.read_text())["nodes"].values()
+    derived, built = {}, {}
+    for node in nodes:
+        if node["resource_type"] in {"model", "snapshot"}:
+            statement = built_pipeline.target_dir / "run" / node["package_name"] / node["original_file_path"]
+            derived[node["name"]] = analyzer.columns(statement.read_text().strip().rstrip(";"))
+            table = built_pipeline.bigquery.get_table(
+                f"{built_pipeline.project}.{node['schema']}.{node['name']}"
+            )
+            built[node["name"]] = [(field.name, type_of(field)) for field in table.schema]
+    assert len(built) > 20
+    assert built == derived
+
+
+def test_sources_are_the_landed_columns(built_pipeline: BuiltPipeline) -> None:
+    """Each landing table is a source, and each of its columns is described there."""
+    sources = json.loads(built_pipeline.manifest.read_text())["sources"].values()
+    described = {
+        source["name"]: {name for name, column in source["columns"].items() if column["description"]}
+        for source in sources
+    }
+    client = built_pipeline.bigquery
+    landed = {
+        item.table_id: {field.name for field in client.get_table(item.reference).schema}
+        for item in client.list_tables(f"{built_pipeline.project}.local_rickandmorty_landing")
+    }
+    assert described == landed
+
+
+def test_descriptions_and_labels_are_in_the_warehouse(built_pipeline: BuiltPipeline) -> None:
+    """Every mart and snapshot carries its layer; they, the views and all columns say what they are."""
+    client = built_pipeline.bigquery
+    bare = []
+    for layer in ("staging", "marts", "snapshots"):
+        for item in client.list_tables(f"{built_pipeline.project}.local_rickandmorty_{layer}"):
+            table = client.get_table(item.reference)
+            # The local BigQuery does not keep a view's labels.
+            if not table.description or ("layer" not in table.labels and table.table_type == "TABLE"):
+                bare.append(table.table_id)
+            bare += [f"{table.table_id}.{field.name}" for field in table.schema if not field.description]
+    assert bare == []
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("SELECT nam FROM `local-project.local_rickandmorty_landing.characters`", "Did you mean name"),
+        (
+            "SELECT name + 1 FROM `local-project.local_rickandmorty_landing.characters`",
+            "No matching signature",
+        ),
+        ("SELECT origin.nam FROM `local-project.local_rickandmorty_landing.characters`", "nam"),
+    ],
+    ids=["unknown-column", "string-plus-number", "unknown-nested-field"],
+)
+def test_the_analyzer_is_awake(analyzer: Analyzer, sql: str, said: str) -> None:
+    """What BigQuery would refuse is refused here, with Google's own words."""
+    with pytest.raises(SqlRefusedError, match=said):
+        analyzer.check(sql)

@@ -1,0 +1,33 @@
+WITH told AS (
+    SELECT
+        'species' AS breakdown,
+        IFNULL(species, 'unknown') AS breakdown_value,
+        IFNULL(status, 'unknown') AS status
+    FROM {{ ref('dim_characters') }}
+
+    UNION ALL
+
+    SELECT
+        'origin' AS breakdown,
+        IFNULL(origin_name, 'unknown') AS breakdown_value,
+        IFNULL(status, 'unknown') AS status
+    FROM {{ ref('dim_characters') }}
+),
+
+counted AS (
+    SELECT
+        breakdown,
+        breakdown_value,
+        status,
+        COUNT(*) AS character_count
+    FROM told
+    GROUP BY breakdown, breakdown_value, status
+)
+
+SELECT
+    breakdown,
+    breakdown_value,
+    status,
+    character_count,
+    character_count / SUM(character_count) OVER (PARTITION BY breakdown, breakdown_value) AS share
+FROM counted
