@@ -3,7 +3,8 @@
     python scripts/run_pipeline.py [--data FOLDER]
 
 Runs exactly `meltano run tap-rickandmorty target-bigquery dbt-bigquery:build` with a run id of its own, then counts
-what each step holds. Exit status: 0, Meltano's where it failed, 1 when the counts differ, 2 for bad arguments.
+what each step holds and builds the page of the marts (report/). Exit status: 0, Meltano's where it failed, 1 when the
+counts differ or there is no page, 2 for bad arguments.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parent.parent
 LIVE_API = "https://rickandmortyapi.com/api"
 BLOCKS = ["tap-rickandmorty", "target-bigquery", "dbt-bigquery:build"]
+# What `meltano run report:build` runs, without Meltano's start.
+REPORT = ROOT / ".meltano" / "utilities" / "report" / "venv" / "bin" / "report"
+PAGE = ROOT / "output" / "report.html"
 # Stream, the API's resource, dimension.
 ENTITIES = [
     ("characters", "character", "dim_characters"),
@@ -147,7 +151,13 @@ class Run:
 def meltano(run: Run) -> int:
     """Runs Meltano, shows its telling lines and keeps the whole log; returns its exit status."""
     program = os.environ.get("MELTANO_COMMAND") or str(ROOT / ".venvs/meltano/bin/meltano")
-    environment = {**os.environ, "MELTANO_RUN_ID": run.run_id, "NO_COLOR": "1"}
+    # A .env for the cloud may name another environment; what runs on the sandbox is local.
+    environment = {
+        **os.environ,
+        "MELTANO_ENVIRONMENT": "local",
+        "MELTANO_RUN_ID": run.run_id,
+        "NO_COLOR": "1",
+    }
     console.print(f"Running: meltano run {' '.join(BLOCKS)}  (run id {run.run_id})", soft_wrap=True)
     with (
         run.log.open("w", encoding="utf-8") as log,
@@ -208,6 +218,17 @@ def counts(run: Run, api_url: str) -> list[dict[str, Any]]:
     return found
 
 
+def build_page(run: Run) -> subprocess.CompletedProcess[str]:
+    """Builds the page of the marts; gives the finished program, its complaint in `stderr`."""
+    began = run.since()
+    with console.status("Building the page"):
+        done = subprocess.run(
+            [REPORT, "build", "--output", PAGE], check=False, capture_output=True, text=True, cwd=ROOT
+        )
+    run.marks["page"] = run.since() - began
+    return done
+
+
 def report(run: Run, rows: list[dict[str, Any]], sandbox_seconds: float) -> bool:
     """Prints the table and the times; returns whether every row's counts are equal."""
     table = Table(title=None)
@@ -228,7 +249,7 @@ def report(run: Run, rows: list[dict[str, Any]], sandbox_seconds: float) -> bool
     console.print(
         f"{end + sandbox_seconds:.1f} s: sandbox {sandbox_seconds:.1f}, Meltano's start {begin:.1f}, "
         f"extract and load {middle - begin:.1f}, dbt {marks.get('dbt ends', middle) - middle:.1f}, "
-        f"the rest {end - marks.get('dbt ends', middle):.1f}"
+        f"page {marks['page']:.1f}, the rest {end - marks.get('dbt ends', middle) - marks['page']:.1f}"
     )
     versions = max(row["versions"] for row in rows)
     console.print(f"The landing tables hold {versions} version(s); the marts show the newest.")
@@ -266,8 +287,11 @@ def main() -> int:
         rows = counts(run, api_url)
     except (GoogleAPIError, requests.RequestException) as error:
         fail(f"the run succeeded, but counting its rows failed: {error}; the log is in {log_name}")
+    page = build_page(run)
     if not report(run, rows, sandbox_seconds):
         fail(f"the counts differ; the log is in {log_name}")
+    if page.returncode:
+        fail(f"the run succeeded, but its page could not be built: {page.stderr.strip()}")
     console.print(
         "Where to look next:\n"
         "  make tables                          every table and its rows\n"
@@ -277,6 +301,7 @@ def main() -> int:
         soft_wrap=True,
         markup=False,
     )
+    console.print("The page:", PAGE.relative_to(ROOT), soft_wrap=True, markup=False)
     return 0
 
 

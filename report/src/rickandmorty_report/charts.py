@@ -1,0 +1,226 @@
+"""The charts, as Vega-Lite made by Altair.
+
+Colours are the page's CSS variables, so that a chart follows the page into the dark and onto paper without being drawn anew.
+A parameter (`season`, `breakdown`, `measure`) is set by a control of the page.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import altair as alt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rickandmorty_report.marts import Row
+
+Spec = dict[str, Any]
+
+STATUS_COLOURS = {"Alive": "var(--alive)", "Dead": "var(--dead)", "unknown": "var(--unknown)"}
+OTHER_COLOUR = "var(--other)"
+ROW = 22
+# Columns that are wide enough for a figure above each, on a phone too.
+FIGURES_FIT = 8
+# The page's own, by name: Vega measures text with it.
+FONT = 'system-ui, "Segoe UI", Roboto, "Helvetica Neue", sans-serif'
+CONFIG = {
+    "background": "transparent",
+    "font": FONT,
+    "view": {"stroke": None},
+    "axis": {
+        "domain": False,
+        "ticks": False,
+        "gridColor": "var(--line)",
+        "labelColor": "var(--text)",
+        "titleColor": "var(--muted)",
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "labelLimit": 128,
+        "labelPadding": 6,
+    },
+    "legend": {
+        "orient": "top",
+        "title": None,
+        "labelColor": "var(--text)",
+        "titleColor": "var(--muted)",
+        "labelFontSize": 12,
+        "symbolType": "square",
+        "symbolStrokeWidth": 0,
+    },
+    "bar": {"fill": "var(--accent)"},
+    "rect": {"fill": "var(--accent)"},
+    "text": {"fill": "var(--text)", "fontSize": 12},
+}
+
+
+def _spec(chart: alt.Chart | alt.LayerChart, height: int) -> Spec:
+    sized = chart.properties(width="container", height=height, autosize=alt.AutoSizeParams(type="fit-x"))
+    found: Spec = sized.to_dict()
+    return found | {"config": CONFIG}
+
+
+def _data(rows: Iterable[Row]) -> alt.Chart:
+    return alt.Chart(alt.InlineData(values=list(rows)))
+
+
+def _names() -> alt.Y:
+    """The vertical axis of a chart with one row a name, in the rows' order."""
+    return alt.Y(
+        "name:N", sort=None, title=None, axis=alt.Axis(grid=False), scale=alt.Scale(paddingInner=0.2)
+    )
+
+
+def _statuses(rows: Iterable[Row]) -> alt.Color:
+    found = {row["status"] for row in rows}
+    domain = [*(s for s in STATUS_COLOURS if s in found), *sorted(found - STATUS_COLOURS.keys())]
+    return alt.Color(
+        "status:N",
+        scale=alt.Scale(domain=domain, range=[STATUS_COLOURS.get(s, OTHER_COLOUR) for s in domain]),
+    )
+
+
+def seasons(rows: list[Row]) -> Spec:
+    """Appearances of each season: `season`, `appearances`, `characters`, `episodes`."""
+    base = _data(rows).encode(
+        x=alt.X(
+            "season:O",
+            title="season",
+            axis=alt.Axis(grid=False, labelAngle=0, labelOverlap="greedy", labelSeparation=4),
+            scale=alt.Scale(paddingInner=0.5, paddingOuter=0.25),
+        ),
+        y=alt.Y("appearances:Q", title="appearances", axis=alt.Axis(tickCount=5, tickMinStep=1)),
+        tooltip=["season:O", "episodes:Q", "appearances:Q", "characters:Q"],
+    )
+    figures = base.mark_text(baseline="bottom", dy=-4).encode(text=alt.Text("appearances:Q", format=","))
+    return _spec(base.mark_bar() + figures if len(rows) <= FIGURES_FIT else base.mark_bar(), 320)
+
+
+def episodes(rows: list[Row]) -> Spec:
+    """Characters of each episode in the order of airing: `code`, `episode`, `season`, `aired`, `kind`, `place`, `characters`."""
+    kinds = ["first seen here", "seen before"]
+    chart = (
+        _data(rows)
+        .mark_bar()
+        .transform_filter("season == 'all' || datum.season == season")
+        .encode(
+            x=alt.X(
+                "code:N",
+                sort=None,
+                title=None,
+                axis=alt.Axis(
+                    grid=False,
+                    labelAngle=0,
+                    labelOverlap="greedy",
+                    labelSeparation=4,
+                    # All of them: one label a season; one season: its episodes.
+                    labelExpr="season != 'all' ? substring(datum.value, 3)"
+                    " : test(/E0*1$/, datum.value) ? substring(datum.value, 0, 3) : ''",
+                ),
+                scale=alt.Scale(paddingInner=0.2),
+            ),
+            y=alt.Y("characters:Q", title="characters", axis=alt.Axis(tickCount=5, tickMinStep=1)),
+            color=alt.Color(
+                "kind:N", scale=alt.Scale(domain=kinds, range=["var(--accent)", "var(--accent-soft)"])
+            ),
+            order=alt.Order("place:Q"),
+            tooltip=["code:N", "episode:N", "aired:N", "kind:N", "characters:Q"],
+        )
+        .add_params(alt.param(name="season", value="all"))
+    )
+    return _spec(chart, 260)
+
+
+def characters(rows: list[Row]) -> Spec:
+    """Episodes of the leading characters: `name`, `species`, `status`, `episodes`."""
+    chart = (
+        _data(rows)
+        .mark_bar()
+        .encode(
+            x=alt.X("episodes:Q", title="episodes", axis=alt.Axis(tickCount=5, tickMinStep=1)),
+            y=_names(),
+            color=_statuses(rows),
+            tooltip=["name:N", "species:N", "status:N", "episodes:Q"],
+        )
+    )
+    return _spec(chart, ROW * len(rows))
+
+
+def statuses(rows: list[Row]) -> Spec:
+    """Status by species or origin: `breakdown`, `name`, `status`, `place`, `characters`, `share` (0 to 1)."""
+    chart = (
+        _data(rows)
+        .mark_bar()
+        .transform_filter("datum.breakdown == breakdown")
+        .transform_calculate(value="measure == 'share' ? datum.share : datum.characters")
+        .encode(
+            x=alt.X(
+                "value:Q",
+                title=None,
+                axis=alt.Axis(
+                    tickCount=5,
+                    labelOverlap=True,
+                    labelExpr="measure == 'share' ? format(datum.value, '.0%') : format(datum.value, ',')",
+                ),
+            ),
+            y=_names(),
+            color=_statuses(rows),
+            order=alt.Order("place:Q"),
+            tooltip=["name:N", "status:N", "characters:Q", alt.Tooltip("share:Q", format=".1%")],
+        )
+        .add_params(alt.param(name="breakdown", value="species"), alt.param(name="measure", value="share"))
+    )
+    # As high as the larger breakdown, so that the page does not jump.
+    names = Counter(breakdown for breakdown, _ in {(row["breakdown"], row["name"]) for row in rows})
+    return _spec(chart, ROW * max(names.values()))
+
+
+def locations(rows: list[Row]) -> Spec:
+    """Residents of the leading locations by status: `name`, `kind`, `status`, `place`, `residents`."""
+    chart = (
+        _data(rows)
+        .mark_bar()
+        .encode(
+            x=alt.X("residents:Q", title="residents", axis=alt.Axis(tickCount=5, tickMinStep=1)),
+            y=_names(),
+            color=_statuses(rows),
+            order=alt.Order("place:Q"),
+            tooltip=["name:N", "kind:N", "dimension:N", "status:N", "residents:Q"],
+        )
+    )
+    return _spec(chart, ROW * len({row["name"] for row in rows}))
+
+
+def pairs(rows: list[Row], names: list[str]) -> Spec:
+    """Who is seen with whom: `first`, `second`, `shared` (episodes), `similarity` (0 to 1); both halves of the square."""
+    chart = (
+        _data(rows)
+        .mark_rect(cornerRadius=2)
+        .transform_calculate(value="measure == 'similarity' ? datum.similarity : datum.shared")
+        .encode(
+            x=alt.X(
+                "first:N",
+                sort=names,
+                title=None,
+                axis=alt.Axis(grid=False, labelAngle=-60, labelOverlap=False),
+                scale=alt.Scale(domain=names, paddingInner=0.08),
+            ),
+            y=alt.Y(
+                "second:N",
+                sort=names,
+                title=None,
+                axis=alt.Axis(grid=False, labelOverlap=False),
+                scale=alt.Scale(domain=names, paddingInner=0.08),
+            ),
+            opacity=alt.Opacity(
+                "value:Q",
+                scale=alt.Scale(zero=True, range=[0.06, 1]),
+                legend=alt.Legend(symbolFillColor="var(--accent)", tickCount=4, symbolSize=160),
+            ),
+            tooltip=["first:N", "second:N", "shared:Q", alt.Tooltip("similarity:Q", format=".2f")],
+        )
+        .add_params(alt.param(name="measure", value="shared"))
+    )
+    return _spec(chart, ROW * len(names))

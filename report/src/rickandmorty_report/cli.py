@@ -1,0 +1,56 @@
+"""The command line: `report build [--output FILE]`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rickandmorty_report import marts, page
+from rickandmorty_report.errors import ReportError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DEFAULT_OUTPUT = "output/report.html"
+
+
+def write(output: Path, html: str) -> None:
+    """Writes the page whole or not at all: whoever has the old one open never sees half of the new one.
+
+    Raises:
+        ReportError: The file cannot be written.
+    """
+    unfinished = output.with_name(f".{output.name}.unfinished")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(html, encoding="utf-8")
+        unfinished.replace(output)
+    except OSError as error:
+        raise ReportError(
+            f"{output} cannot be written: {error.strerror}; name another file with --output or REPORT_OUTPUT"
+        ) from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Builds the page; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="report", description="One self-contained HTML page of the marts.")
+    build = parser.add_subparsers(dest="command", required=True).add_parser("build", help="writes the page")
+    build.add_argument(
+        "--output",
+        type=Path,
+        default=Path(os.environ.get("REPORT_OUTPUT") or DEFAULT_OUTPUT),
+        help=f"the page's file (default: REPORT_OUTPUT, else {DEFAULT_OUTPUT})",
+    )
+    output: Path = parser.parse_args(arguments).output
+    try:
+        html = page.render(marts.read(os.environ), datetime.now(UTC))
+        write(output, html)
+    except ReportError as error:
+        print(f"report: {error}", file=sys.stderr)  # noqa: T201 (the program's answer)
+        return 1
+    print(f"report: {output} ({len(html) // 1000:,} kB)", file=sys.stderr)  # noqa: T201 (the same)
+    return 0

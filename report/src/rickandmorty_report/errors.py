@@ -1,0 +1,7 @@
+"""What can end the making of the page."""
+
+from __future__ import annotations
+
+
+class ReportError(Exception):
+    """Ends the program with one line and exit status 1; no page is written."""

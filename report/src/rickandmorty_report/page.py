@@ -1,0 +1,149 @@
+"""The page: rows of the marts in, one HTML file without anything outside of it out.
+
+Names come from an API: they are text everywhere. The template escapes, the charts' data is JSON, and the page's policy lets
+no script run but its own, by its hash, and nothing be fetched.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from collections import Counter
+from datetime import UTC, date, datetime
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import vl_convert
+from markupsafe import Markup
+
+from rickandmorty_report import panels
+
+if TYPE_CHECKING:
+    from rickandmorty_report.marts import Marts, Row
+
+SEVERITIES = ("error", "warning", "info")
+# Longer text is cut, so that no record makes the page grow without bound.
+LONGEST = 200
+FILES = resources.files("rickandmorty_report") / "templates"
+
+
+def render(marts: Marts, made_at: datetime) -> str:
+    """Gives the page's HTML.
+
+    Args:
+        marts: Each query's rows (see marts.read).
+        made_at: When the rows were read, with its zone.
+    """
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("rickandmorty_report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    templates.filters |= {"shown": shown, "moment": moment}
+    marts = {
+        name: [{column: cut(value) for column, value in row.items()} for row in rows]
+        for name, rows in marts.items()
+    }
+    drawn = [make(marts) for make in panels.ALL]
+    script = bundle()
+    return templates.get_template("page.html.j2").render(
+        made_at=made_at,
+        style=Markup((FILES / "page.css").read_text("utf-8")),  # noqa: S704 (the package's own file)
+        script=Markup(script),  # noqa: S704 (the package's own script)
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        panels=drawn,
+        charts={panel.key: panel.chart for panel in drawn if panel.chart},
+        **_run(marts["loads"]),
+        **_changes(marts["changes"], marts["loads"]),
+        **_findings(marts["findings"]),
+    )
+
+
+@functools.cache
+def bundle() -> str:
+    """Gives the page's script with Vega in it."""
+    return vl_convert.javascript_bundle((FILES / "page.js").read_text("utf-8"))
+
+
+def cut(value: Any) -> Any:  # noqa: ANN401 (a row's value)
+    """Gives a value of a row, long text cut."""
+    return f"{value[:LONGEST]}…" if isinstance(value, str) and len(value) > LONGEST else value
+
+
+def shown(value: object) -> str:
+    """Gives a cell's text: numbers with separators, dates as ISO 8601, a dash for nothing."""
+    match value:
+        case None | "":
+            return "—"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:,.2f}"
+        case datetime():
+            return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        case date():
+            return value.isoformat()
+    return str(value)
+
+
+def moment(value: datetime) -> str:
+    """Gives a moment as HTML's `datetime` attribute takes it."""
+    return value.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def _run(loads: list[Row]) -> dict[str, Any]:
+    newest = sorted((row for row in loads if row["is_newest"]), key=lambda row: row["entity"])
+    unequal = [
+        row["entity"]
+        for row in newest
+        if not row["row_count"] == row["landed_row_count"] == row["mart_row_count"]
+    ]
+    drifted = [row["entity"] for row in newest if row["new_field_count"]]
+    if not newest:
+        verdict, good = "Nothing is loaded yet", False
+    elif unequal:
+        verdict, good = f"Counts differ: {', '.join(unequal)}", False
+    else:
+        verdict, good = "All counts agree", True
+    return {
+        "verdict": verdict,
+        "good": good,
+        "newest": newest,
+        "unequal": unequal,
+        "drifted": drifted,
+        "loads": loads,
+        "load_total": loads[0]["total_rows"] if loads else 0,
+    }
+
+
+def _changes(changes: list[Row], loads: list[Row]) -> dict[str, Any]:
+    often = Counter(row["entity"] for row in loads)
+    totals = {(row["entity"], row["change"]): row["total_rows"] for row in changes}
+    return {
+        "changes": changes,
+        "change_totals": totals,
+        "change_total": sum(totals.values()),
+        "compared": any(count > 1 for count in often.values()),
+    }
+
+
+def _findings(findings: list[Row]) -> dict[str, Any]:
+    def place(severity: str) -> int:
+        return SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)
+
+    ordered = sorted(findings, key=lambda row: place(row["severity"]))
+    totals = {(row["severity"], row["rule"], row["entity"]): row["total_rows"] for row in ordered}
+    by_severity: Counter[str] = Counter()
+    for (severity, _, _), count in totals.items():
+        by_severity[severity] += count
+    return {
+        "findings": ordered,
+        "finding_totals": totals,
+        "finding_total": sum(totals.values()),
+        "largest": max(totals.values(), default=1),
+        "by_severity": by_severity,
+    }

@@ -1,0 +1,52 @@
+"""The page of a made-up world, open in a browser."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import made_up_marts
+from rickandmorty_report import page as report_page
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@functools.cache
+def html(world: str, *arguments: str) -> str:
+    """The page of one of the made-up worlds."""
+    return report_page.render(getattr(made_up_marts, world)(*arguments), made_up_marts.MADE_AT)
+
+
+class Opener:
+    """Opens pages and keeps what goes wrong in them: console messages, errors, requests to anywhere."""
+
+    def __init__(self, browser: Browser, folder: Path) -> None:
+        self.browser = browser
+        self.folder = folder
+        self.problems: list[str] = []
+        self.contexts: list[BrowserContext] = []
+
+    def __call__(
+        self, world: str = "marts", *arguments: str, width: int = 1280, scheme: Any = "light"
+    ) -> Page:
+        """Opens the page of a world and waits until its charts are drawn."""
+        file = self.folder / f"{world}.html"
+        file.write_text(html(world, *arguments), encoding="utf-8")
+        context = self.browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+        )
+        self.contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: self.problems.append(message.text))
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.on(
+            "request",
+            lambda asked: asked.url.startswith(("file:", "data:")) or self.problems.append(asked.url),
+        )
+        page.goto(file.as_uri())
+        page.wait_for_selector("html[data-drawn]")
+        return page

@@ -1,0 +1,194 @@
+"""The queries on the local BigQuery, over tables as the marts' contracts say, and the command line around them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+from google.cloud import bigquery
+from opened_page import ROOT
+from rickandmorty_report import cli, marts, page
+from rickandmorty_report.errors import ReportError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+# One BigQuery where tests run side by side.
+pytestmark = pytest.mark.xdist_group("report-marts")
+# A value of each type for row `n`.
+VALUES = {
+    "STRING": "CONCAT('{name} ', n)",
+    "INT64": "n",
+    "FLOAT64": "n / 2",
+    "BOOL": "n < 3",
+    "DATE": "DATE '2013-12-02'",
+    "TIMESTAMP": "TIMESTAMP '2026-03-14 09:30:00+00'",
+}
+# Columns with few values.
+CHOICES = {
+    "entity": ["characters", "episodes", "locations"],
+    "status": ["Alive", "Dead", "unknown"],
+    "breakdown": ["species", "origin"],
+    "change": ["added", "removed", "changed"],
+    "severity": ["info", "warning", "error"],
+    "rule": ["one_rule", "another_rule"],
+}
+ROWS = {
+    "dim_characters": 100_000,
+    "rpt_changes": 100_000,
+    "rpt_character_pairs": 100_000,
+    "rpt_character_status": 100_000,
+    "rpt_data_quality": 100_000,
+    "rpt_episode_summary": 5_000,
+    "rpt_loads": 1_000,
+    "rpt_location_summary": 10_000,
+    "rpt_season_summary": 500,
+}
+
+
+def contracts() -> dict[str, dict[str, str]]:
+    """Each mart's columns and types, of transform/."""
+    return {
+        model["name"]: {column["name"]: column["data_type"] for column in model["columns"]}
+        for file in (ROOT / "transform" / "models" / "marts").rglob("_*.yml")
+        for model in yaml.safe_load(file.read_text()).get("models", [])
+    }
+
+
+def value(name: str, kind: str) -> str:
+    """The SQL of a column's value in row `n`."""
+    if name in CHOICES:
+        cases = " ".join(f"WHEN {place} THEN '{choice}'" for place, choice in enumerate(CHOICES[name]))
+        return f"CASE MOD(n, {len(CHOICES[name])}) {cases} END"
+    if name == "second_character_id":
+        return "n + 1"
+    return VALUES[kind].format(name=name)
+
+
+def make(env: Mapping[str, str], prefix: str, rows: Mapping[str, int]) -> None:
+    """Makes the marts that the page reads, with so many rows each."""
+    client = bigquery.Client(project=env["GOOGLE_CLOUD_PROJECT"])
+    client.create_dataset(f"{prefix}rickandmorty_marts")
+    columns = contracts()
+    for table, count in rows.items():
+        given = ", ".join(f"{value(n, kind)} AS {n}" for n, kind in columns[table].items() if kind in VALUES)
+        sql = f"CREATE TABLE `{prefix}rickandmorty_marts.{table}` AS SELECT {given} FROM UNNEST(GENERATE_ARRAY(1, {count})) AS n"
+        client.query(sql, timeout=60).result(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def cloud(bigquery_env: dict[str, str]) -> Iterator[dict[str, str]]:
+    """The local BigQuery with large marts and empty ones; this process is told of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, found in bigquery_env.items():
+            patch.setenv(name, found)
+        make(bigquery_env, "large_", ROWS)
+        make(bigquery_env, "empty_", dict.fromkeys(ROWS, 0))
+        yield bigquery_env
+
+
+def report(env: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the program as Meltano does."""
+    return subprocess.run(
+        [sys.executable, "-m", "rickandmorty_report", "build", *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=dict(env),
+        timeout=120,
+    )
+
+
+def refusal(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line of a program that ended with status 1."""
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+    return done.stderr
+
+
+def test_a_hundred_thousand_records_make_a_page_of_the_same_size(cloud: dict[str, str]) -> None:
+    """Each query gives a bounded number of rows and tells how many there are."""
+    found = marts.read(cloud | {"DATASET_PREFIX": "large_"})
+    assert {name: len(rows) for name, rows in found.items()} == {
+        "changes": 100 * 3,
+        "characters": 15,
+        "episodes": 120,
+        "findings": 50 * 6,
+        "loads": 60,
+        "locations": 15,
+        "pairs": 14,
+        "seasons": 60,
+        "statuses": 2 * 12 + 2 * 3,
+    }
+    told = {
+        name: rows[0]["total_rows"] for name, rows in found.items() if name not in {"changes", "findings"}
+    }
+    assert told == {
+        "characters": 100_000,
+        "episodes": 5_000,
+        "loads": 1_000,
+        "locations": 10_000,
+        "pairs": 100_000,
+        "seasons": 500,
+        "statuses": 50_000,
+    }
+    assert len(page.render(found, datetime.now(UTC))) < 2_000_000
+
+
+def test_empty_marts_are_written_as_a_page(cloud: dict[str, str], tmp_path: Path) -> None:
+    """The program writes the page where REPORT_OUTPUT says, makes the folder, and says where it is."""
+    output = tmp_path / "made" / "page.html"
+    done = report(cloud | {"DATASET_PREFIX": "empty_", "REPORT_OUTPUT": str(output)})
+    assert done.returncode == 0, done.stderr
+    assert str(output) in done.stderr
+    assert "Nothing is loaded yet" in output.read_text()
+    assert list(output.parent.iterdir()) == [output]
+
+
+def test_missing_marts_are_named_and_the_old_page_stays(cloud: dict[str, str], tmp_path: Path) -> None:
+    """The message names the dataset and how the marts are built."""
+    output = tmp_path / "page.html"
+    output.write_text("the old one")
+    said = refusal(report(cloud | {"DATASET_PREFIX": "nowhere_"}, "--output", str(output)))
+    assert "nowhere_rickandmorty_marts" in said
+    assert "dbt-bigquery:build" in said
+    assert output.read_text() == "the old one"
+
+
+def test_a_mart_of_another_shape_is_named(cloud: dict[str, str]) -> None:
+    """A table without a column of the page is told apart from a missing one."""
+    make(cloud, "other_", dict.fromkeys(ROWS, 0))
+    client = bigquery.Client(project=cloud["GOOGLE_CLOUD_PROJECT"])
+    client.query("CREATE OR REPLACE TABLE `other_rickandmorty_marts.rpt_loads` AS SELECT 1 AS n").result()
+    assert "not those of this page" in refusal(report(cloud | {"DATASET_PREFIX": "other_"}))
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """The message names the file and the setting."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ReportError, match=r"file/page\.html cannot be written: .*REPORT_OUTPUT"):
+        cli.write(tmp_path / "file" / "page.html", "")
+
+
+def test_no_project_is_one_line() -> None:
+    """Without a project there is nowhere to read from."""
+    env = {name: found for name, found in os.environ.items() if name != "GOOGLE_CLOUD_PROJECT"}
+    assert "GOOGLE_CLOUD_PROJECT is not set" in refusal(report(env))
+
+
+def test_a_bigquery_that_does_not_answer_ends_it(
+    cloud: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It gives up after its time limit, with what could not be reached."""
+    assert cloud
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", "http://127.0.0.1:9")
+    monkeypatch.setattr(marts, "SECONDS", 0.5)
+    assert cli.main(["build"]) == 1
+    said = capsys.readouterr().err
+    assert "BigQuery did not answer" in said
+    assert "127.0.0.1" in said
