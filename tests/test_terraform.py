@@ -166,7 +166,12 @@ def test_github_is_given_the_variables_that_the_workflows_read() -> None:
         path.read_text(encoding="utf-8") for path in (ROOT / ".github" / "workflows").glob("*.yml")
     )
     read = set(re.findall(r"\bvars\.([A-Z_]+)", workflows))
-    assert read - output_names("github_variables") == {"KESTRA_RUNNER", "KESTRA_URL", "TF_SITE"}
+    assert read - output_names("github_variables") == {
+        "KESTRA_RUNNER",
+        "KESTRA_URL",
+        "PYTHON_IMAGE",
+        "TF_SITE",
+    }
     assert output_names("github_variables") <= read
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     assert not {name for name in read if f"`{name}`" not in page}

@@ -1,0 +1,111 @@
+# One image for every job: Meltano with its plugins, installed at build time from the hash-pinned locks; nothing is installed at run time.
+#
+#     docker build -t rickandmorty .
+#     docker run --rm --read-only --tmpfs /scratch:mode=1777 --env-file .env rickandmorty run character
+#
+# In production give the base with its digest: --build-arg PYTHON_IMAGE=python:3.13-slim@sha256:…
+ARG PYTHON_IMAGE=python:3.13-slim
+ARG KESTRA_IMAGE=kestra/kestra:v2.0.0
+
+# --- build: environments and plugins, everything at the place where it will run ------------------------------------------
+FROM ${PYTHON_IMAGE} AS build
+ENV PATH=/opt/meltano/bin:/opt/uv/bin:$PATH \
+    UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never \
+    MELTANO_SEND_ANONYMOUS_USAGE_STATS=false
+WORKDIR /project
+COPY requirements/uv.txt requirements/meltano.txt requirements/
+RUN python -m venv /opt/uv \
+    && /opt/uv/bin/python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements/uv.txt \
+    && uv venv --python "$(command -v python)" /opt/meltano \
+    && uv pip install --python /opt/meltano/bin/python --require-hashes -r requirements/meltano.txt \
+    && rm -f /opt/meltano/.lock
+COPY requirements/dbt-bigquery.txt requirements/
+COPY plugins/ plugins/
+COPY meltano.yml LICENSE ./
+# The libraries' own tests, a tenth of the image, stay behind (dbt's include/ holds macros under that name).
+# dbt comes first: a change of our own code does not install it anew.
+RUN meltano --log-level warning install dbt-bigquery \
+    && find .meltano -type d -path '*/site-packages/*' -name tests ! -path '*/dbt/include/*' -prune -exec rm -r {} +
+COPY requirements/tap-rickandmorty.txt requirements/target-bigquery.txt requirements/report.txt requirements/
+COPY tap-rickandmorty/ tap-rickandmorty/
+COPY target-bigquery/ target-bigquery/
+COPY report/ report/
+RUN meltano --log-level warning install --plugin-type extractors \
+    && meltano --log-level warning install --plugin-type loaders \
+    && meltano --log-level warning install report \
+    && find .meltano -type d -path '*/site-packages/*' -name tests ! -path '*/dbt/include/*' -prune -exec rm -r {} + \
+    && python -m compileall -q tap-rickandmorty/src target-bigquery/src report/src
+COPY transform/ transform/
+# What a run writes goes to the one writable folder; uv's locks, anybody's to write, go. The environments stay, the rest goes to a layer of its own.
+RUN rm -rf .meltano/run .meltano/logs .meltano/meltano.db .meltano/cache .meltano/*/*/venv/.lock \
+    && mkdir -p /rest/.meltano \
+    && ln -s /scratch /rest/.meltano/run \
+    && ln -s /scratch /rest/.meltano/logs \
+    && mv ./* .meltano/analytics.json /rest/ \
+    && mv /rest/analytics.json /rest/.meltano/
+
+# --- development: the devcontainer's; `make install` then installs what the Makefile installs anywhere ------------------
+FROM build AS development
+# Tools of the developer, as new as the base.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends bash curl git make openssh-client \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /workspace
+
+# --- the image ----------------------------------------------------------------------------------------------------------
+FROM ${PYTHON_IMAGE} AS pipeline
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="rickandmorty" \
+      org.opencontainers.image.description="Meltano with tap-rickandmorty, target-bigquery, dbt-bigquery and the report" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+# 1777: the image runs under any user id; /scratch is the only folder that a run writes to.
+RUN groupadd --gid 10001 meltano \
+    && useradd --uid 10001 --gid 10001 --home-dir /scratch --no-create-home --shell /usr/sbin/nologin meltano \
+    && install --directory --mode 1777 /scratch
+# What changes least comes first.
+COPY --from=build /opt/meltano /opt/meltano
+COPY --from=build /project/.meltano/utilities/dbt-bigquery /project/.meltano/utilities/dbt-bigquery
+COPY --from=build /project/.meltano/utilities/report /project/.meltano/utilities/report
+COPY --from=build /project/.meltano/loaders /project/.meltano/loaders
+COPY --from=build /project/.meltano/extractors /project/.meltano/extractors
+COPY --from=build /rest /project
+ENV PATH=/opt/meltano/bin:$PATH \
+    HOME=/scratch TMPDIR=/scratch \
+    PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+    MELTANO_PROJECT_ROOT=/project MELTANO_PROJECT_READONLY=true MELTANO_AUTO_INSTALL=false \
+    MELTANO_ENVIRONMENT=prod MELTANO_CLI_LOG_FORMAT=json MELTANO_SEND_ANONYMOUS_USAGE_STATS=false \
+    MELTANO_DATABASE_URI=sqlite:////scratch/meltano.db \
+    DBT_TARGET_PATH=/scratch/dbt-target DBT_LOG_PATH=/scratch/dbt-logs \
+    REPORT_OUTPUT=/scratch/report.html
+WORKDIR /project
+USER 10001:10001
+# No health check: a container is one job, and its exit status says how it went.
+HEALTHCHECK NONE
+ENTRYPOINT ["meltano"]
+CMD ["--help"]
+
+# --- laptop: the image with Kestra and the sandbox, for compose.yaml alone ----------------------------------------------
+FROM ${KESTRA_IMAGE} AS kestra
+FROM build AS sandbox
+COPY requirements/sandbox.txt requirements/
+COPY sandbox/ /opt/sandbox/source/
+RUN uv venv --python "$(command -v python)" /opt/sandbox/venv \
+    && uv pip install --python /opt/sandbox/venv/bin/python --require-hashes -r requirements/sandbox.txt \
+    && uv pip install --python /opt/sandbox/venv/bin/python --no-deps -e /opt/sandbox/source
+FROM pipeline AS laptop
+# Java and Kestra are whole in these two folders; Kestra writes its settings below /app.
+COPY --from=kestra /opt/java/openjdk /opt/java/openjdk
+COPY --from=kestra --chown=10001:10001 /app /app
+COPY --from=kestra /usr/local/bin/docker-entrypoint.sh /usr/local/bin/docker-entrypoint.sh
+COPY --from=sandbox /opt/sandbox /opt/sandbox
+ENV PATH=/opt/java/openjdk/bin:$PATH JAVA_HOME=/opt/java/openjdk \
+    MELTANO_ENVIRONMENT=local
+ENTRYPOINT ["/opt/sandbox/venv/bin/sandbox", "--home", "/scratch/sandbox", "exec"]
+CMD ["--universe", "characters=826,locations=126,episodes=51", "--", "docker-entrypoint.sh", "server", "standalone"]
+
+# --- the image again: what a build without --target gives ---------------------------------------------------------------
+FROM pipeline AS run

@@ -1,0 +1,230 @@
+"""Kestra's real engine for the tests: built once with Maven from `tests/kestra/`, one process for a session.
+
+Where Maven or a JDK 25 is missing, or Maven Central cannot be reached for the first build, the tests are skipped and say so.
+`KESTRA_JAVA_HOME` or `JAVA_HOME` names the JDK.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from required_tools import missing
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ROOT / "tests" / "kestra"
+FLOWS = ROOT / "orchestrate" / "kestra"
+PIPELINE = "rick_and_morty_pipeline"
+# The files' own pauses between attempts, made short; nothing else of a flow is changed but its namespace.
+SHORT = {"interval: PT30S": "interval: PT0.2S", "maxInterval: PT5M": "maxInterval: PT1S"}
+
+
+class RefusedError(Exception):
+    """Kestra refuses a flow, or the inputs of an execution."""
+
+
+def java_home() -> Path:
+    """Gives a JDK 25; skips where there is none."""
+    named = [os.environ.get("KESTRA_JAVA_HOME"), os.environ.get("JAVA_HOME")]
+    candidates = [Path(n) for n in named if n] + sorted(Path("/usr/lib/jvm").glob("*25*"))
+    if (java := shutil.which("java")) is not None:
+        candidates.append(Path(java).resolve().parent.parent)
+    for home in candidates:
+        release = home / "release"
+        if (
+            release.is_file()
+            and 'JAVA_VERSION="25' in release.read_text()
+            and (home / "bin" / "javac").is_file()
+        ):
+            return home
+    return missing("jdk-25", "install one, or name it in KESTRA_JAVA_HOME")
+
+
+def built(java: Path) -> Path:
+    """Gives the folder with the engine's jar and class path, built when its sources have changed."""
+    if (maven := shutil.which("mvn")) is None:
+        missing("maven", "install it; Kestra's engine is built with it")
+    sources = [SOURCES / "pom.xml", *sorted((SOURCES / "src").rglob("*"))]
+    digest = hashlib.sha256(b"".join(p.read_bytes() for p in sources if p.is_file())).hexdigest()[:16]
+    folder = ROOT / ".cache" / "kestra-engine" / digest
+    if (folder / "classpath.txt").is_file():
+        return folder
+    goals = ["package", "dependency:build-classpath", f"-Dmdep.outputFile={folder}/classpath.txt"]
+    command = [maven, "--batch-mode", "--quiet", f"-Dbuild.folder={folder}", *goals]
+    for more in (["--offline"], []):
+        done = subprocess.run(
+            [*command, *more],
+            cwd=SOURCES,
+            env={**os.environ, "JAVA_HOME": str(java)},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode == 0:
+            return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    text = done.stdout + done.stderr
+    if "COMPILATION ERROR" in text:
+        pytest.fail(text[-3000:])
+    return missing("kestra-engine", f"Maven could not fetch it: {text[-400:]}")
+
+
+@dataclass
+class Run:
+    """An execution and everything below it."""
+
+    executions: list[dict[str, Any]]
+    root: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.root = self.executions[0]
+
+    @property
+    def state(self) -> str:
+        """The state it ended in."""
+        return str(self.root["state"])
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """The flow's outputs."""
+        return dict(self.root.get("outputs") or {})
+
+    @property
+    def tasks(self) -> dict[str, str]:
+        """State of each task of the flow itself."""
+        return {task["id"]: task["state"] for task in self.root["tasks"]}
+
+    @property
+    def jobs(self) -> dict[str, dict[str, Any]]:
+        """The executions of meltano_run, by job."""
+        return {e["inputs"]["job"]: e for e in self.executions if e["flow"] == "meltano_run"}
+
+    def log(self, level: str | None = None) -> str:
+        """The messages of every execution, or those of one level."""
+        return "\n".join(
+            entry["message"]
+            for e in self.executions
+            for entry in e["logs"]
+            if level in {None, entry["level"]}
+        )
+
+
+class Engine:
+    """The running engine."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        """Boots it; `folder` takes its files."""
+        java = java_home()
+        home = built(java)
+        (folder / "scratch").mkdir(parents=True, exist_ok=True)
+        options = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "--sun-misc-unsafe-memory-access=allow"]
+        archive = ["-Xlog:disable", "-Xlog:all=error:stderr", "-XX:+AutoCreateSharedArchive"]
+        class_path = f"{home}/kestra-engine-1.jar:{(home / 'classpath.txt').read_text().strip()}"
+        self._errors = (folder / "engine.log").open("w+")
+        self._process = subprocess.Popen(
+            [
+                *(java / "bin" / "java", *options, *archive, f"-XX:SharedArchiveFile={home}/engine.jsa"),
+                *(f"-Djava.io.tmpdir={folder}/scratch", "-cp", class_path, "rickandmorty.kestra.Server"),
+            ],
+            cwd=folder,
+            env={**os.environ, **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+        if not self._read().get("ready"):
+            self._errors.seek(0)
+            pytest.fail(f"Kestra's engine did not start: {self._errors.read()[-4000:]}")
+
+    def _read(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        return json.loads(line) if line else {}
+
+    def ask(self, op: str, **request: Any) -> Any:
+        """One request.
+
+        Raises:
+            RefusedError: The engine refuses it.
+        """
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"op": op, **request}) + "\n")
+        self._process.stdin.flush()
+        reply = self._read()
+        if isinstance(reply, dict) and "error" in reply:
+            raise RefusedError(f"{reply['error']}: {reply['message']}")
+        return reply
+
+    def close(self) -> None:
+        """Ends it."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self._errors.close()
+
+    def deploy(self, namespace: str, variant: str, **replaced: str) -> None:
+        """Deploys the pipeline, one variant of meltano_run and the namespace's files, as orchestrate/README.md says."""
+        for path in (FLOWS / variant / "meltano_run.yml", FLOWS / f"{PIPELINE}.yml"):
+            self.ask("create", source=flow(path, namespace, **replaced))
+        for path in sorted((FLOWS / "files").glob("*.py")):
+            self.ask("file", namespace=namespace, path=path.name, content=path.read_text(encoding="utf-8"))
+
+    def settings(self, namespace: str, **values: Any) -> None:
+        """Sets the namespace's settings; None removes one."""
+        self.ask("kv", namespace=namespace, values=values)
+
+    def start(self, namespace: str, name: str = PIPELINE, **inputs: Any) -> str:
+        """Starts an execution; gives its id."""
+        return str(self.ask("start", namespace=namespace, flow=name, inputs=inputs)["id"])
+
+    def look(self, execution: str) -> tuple[bool, Run]:
+        """Says whether an execution has ended, and what is known of it."""
+        tree = self.ask("tree", id=execution)
+        return tree["terminated"], Run(tree["executions"])
+
+    def wait(self, execution: str, seconds: float = 60) -> Run:
+        """Waits for an execution and all below it, their logs included."""
+        deadline = time.monotonic() + seconds
+        known = -1
+        while time.monotonic() < deadline:
+            ended, run = self.look(execution)
+            entries = sum(len(e["logs"]) + len(e["metrics"]) for e in run.executions)
+            if ended and entries == known:
+                return run
+            known = entries if ended else -1
+            time.sleep(0.2)
+        pytest.fail(
+            f"execution {execution} has not ended in {seconds} s: {json.dumps(run.executions)[-3000:]}"
+        )
+
+    def run(self, namespace: str, name: str = PIPELINE, /, seconds: float = 60, **inputs: Any) -> Run:
+        """Starts an execution and waits for it."""
+        return self.wait(self.start(namespace, name, **inputs), seconds)
+
+
+def flow(path: Path, namespace: str, **replaced: str) -> str:
+    """A flow's text with its namespace, and with short pauses between attempts."""
+    text = path.read_text(encoding="utf-8").replace(
+        "namespace: rickandmorty\n", f"namespace: {namespace}\n", 1
+    )
+    for old, new in {**SHORT, **replaced}.items():
+        text = text.replace(old, new)
+    return text
+
+
+def temporary() -> Path:
+    """A folder with a short name: the engine makes many below it."""
+    return Path(tempfile.mkdtemp(prefix="kestra-"))
