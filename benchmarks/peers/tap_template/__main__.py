@@ -1,0 +1,5 @@
+"""Runs the tap."""
+
+from tap_template.tap import TapTemplate
+
+TapTemplate.cli()
