@@ -11,6 +11,7 @@ export SANDBOX_COMMAND := $(CURDIR)/$(VENVS)/sandbox/bin/sandbox
 export MELTANO_COMMAND := $(CURDIR)/$(VENVS)/meltano/bin/meltano
 export MELTANO_SEND_ANONYMOUS_USAGE_STATS := false
 DEV := $(VENVS)/dev/bin
+SQL_TOOLS := $(VENVS)/sql/bin
 IMAGE_NAME ?= rickandmorty-pipeline
 OSV := GOTOOLCHAIN=auto go run github.com/google/osv-scanner/v2/cmd/osv-scanner@v2.6.0
 # The peers of the benchmarks are measured as they are.
@@ -19,7 +20,7 @@ UV = $(shell command -v uv || echo $(CURDIR)/$(VENVS)/uv/bin/uv)
 # Meltano's `uv` back end and the plugins' installation find uv on the PATH.
 export PATH := $(PATH):$(CURDIR)/$(VENVS)/uv/bin
 
-.PHONY: help run query tables test test-faults test-kestra test-terraform bench reliability-peers install check lint lint-sql types format pytest docs locks clean \
+.PHONY: help run query tables test test-faults test-kestra test-image test-terraform bench reliability-peers install check lint lint-sql types format pytest docs locks clean \
 	dbt-changed contract site links audit image scan-image plan deploy-flows
 
 help: ## What there is
@@ -34,7 +35,7 @@ query: $(VENVS)/sandbox/.done ## Asks the local BigQuery: make query SQL="SELECT
 tables: $(VENVS)/sandbox/.done ## The local BigQuery's tables and their rows
 	@$(SANDBOX_COMMAND) exec --parts storage,bigquery -- $(SANDBOX_COMMAND) query --tables
 
-test: install check ## Everything, offline: lint, types, tests
+test: install $(VENVS)/checkov/.done check ## Everything, offline: lint, types, tests
 	@$(MAKE) pytest ARGS="-n 2 --dist loadgroup -m 'not slow'"
 
 test-faults: ## The fault matrix alone (docs/reliability.md)
@@ -43,7 +44,10 @@ test-faults: ## The fault matrix alone (docs/reliability.md)
 test-kestra: ## The flows on Kestra's own engine alone
 	@$(MAKE) pytest ARGS="tests/test_kestra_flows.py"
 
-test-terraform: ## Terraform's checks and tests alone
+test-image: ## The image alone: built, and run on the sandbox; root and buildah
+	@$(MAKE) pytest ARGS="tests/test_image.py -rP"
+
+test-terraform: $(VENVS)/checkov/.done ## Terraform's checks and tests alone
 	@$(MAKE) pytest ARGS="tests/test_terraform.py"
 
 BENCHED := $(patsubst requirements/%.txt,$(VENVS)/%/.done,$(wildcard requirements/bench-*.txt))
@@ -68,12 +72,14 @@ lint: $(VENVS)/dev/.done .meltano/.done
 	$(DEV)/ruff format --check .
 	$(DEV)/yamllint --strict .
 	$(DEV)/shellcheck .ci/run .github/scripts/dbt_changed.sh
+	$(DEV)/hadolint Dockerfile
 	$(DEV)/python scripts/landing_schemas.py --check
 	@$(MAKE) lint-sql
 
 types: $(VENVS)/dev/.done $(VENVS)/sandbox/.done
 	$(DEV)/mypy tap-rickandmorty/src
 	$(DEV)/mypy target-bigquery/src
+	$(DEV)/mypy report/src
 	$(DEV)/mypy --python-executable $(VENVS)/sandbox/bin/python sandbox/src scripts/run_pipeline.py
 	MYPYPATH=tests $(DEV)/mypy scripts/plugin_locks.py scripts/reference_docs.py scripts/landing_schemas.py
 
@@ -84,8 +90,13 @@ format: $(VENVS)/dev/.done ## Formats the code
 pytest: $(VENVS)/dev/.done $(VENVS)/sandbox/.done .meltano/.done
 	$(DEV)/pytest $(ARGS)
 
-lint-sql: $(VENVS)/dev/.done ## The SQL of transform/, as BigQuery reads it
-	$(DEV)/sqlfluff lint transform/models transform/tests
+# dbt asks BigQuery which tables there are before it compiles for sqlfluff: an empty local one answers.
+lint-sql: $(VENVS)/sql/.done $(VENVS)/sandbox/.done ## The SQL of transform/ as BigQuery reads it, and the rules of dbt-bouncer.yml
+	@mkdir -p .cache/dbt-lint
+	@DBT_SEND_ANONYMOUS_USAGE_STATS=false DBT_TARGET_PATH=$(CURDIR)/.cache/dbt-lint DBT_LOG_PATH=$(CURDIR)/.cache/dbt-lint \
+	  $(SANDBOX_COMMAND) --home .cache/sandbox-lint exec --parts bigquery -- $(SQL_TOOLS)/sqlfluff lint transform/models transform/snapshots transform/tests
+	@$(SQL_TOOLS)/dbt --quiet parse --project-dir transform --profiles-dir transform --target-path $(CURDIR)/.cache/dbt-lint --log-path $(CURDIR)/.cache/dbt-lint
+	$(SQL_TOOLS)/dbt-bouncer run --config-file dbt-bouncer.yml
 
 dbt-changed: $(VENVS)/sandbox/.done .meltano/.done ## dbt build of what differs from BASE, the rest deferred to it
 	@.github/scripts/dbt_changed.sh $(or $(BASE),origin/main)
@@ -94,19 +105,20 @@ contract: $(VENVS)/dev/.done ## The live API against the tap's schemas: talks to
 	@TAP_RICKANDMORTY_DRIFT_NEW_FIELD=fail TAP_RICKANDMORTY_DRIFT_UNKNOWN_VALUE=fail TAP_RICKANDMORTY_CONCURRENCY=2 \
 	  $(DEV)/tap-rickandmorty --config=ENV > /dev/null
 
-site: $(VENVS)/dev/.done $(VENVS)/sandbox/.done .meltano/.done ## Documentation and dbt docs, into site/ (after make run)
+site: $(VENVS)/dev/.done $(VENVS)/sandbox/.done .meltano/.done ## Documentation, dbt docs and the page, into site/ (after make run)
 	$(DEV)/sphinx-build -q -W --keep-going -b html docs site
 	@$(SANDBOX_COMMAND) exec --parts storage,bigquery -- $(MELTANO_COMMAND) invoke dbt-bigquery:docs --static
 	@mkdir -p site/dbt && cp transform/target/static_index.html site/dbt/index.html
+	@mkdir -p site/report && cp output/report.html site/report/index.html
 
 links: $(VENVS)/dev/.done ## Every link of the documentation, over the network
 	$(DEV)/sphinx-build -q -b linkcheck docs .cache/links
 
 audit: ## Known weaknesses of what the locks pin, over the network (Go)
-	@$(OSV) scan source --format json $(foreach lock,$(LOCKS),--lockfile requirements.txt:$(lock)) | .github/scripts/fixable.py
+	@$(OSV) scan source --config osv-scanner.toml --format json $(foreach lock,$(LOCKS),--lockfile requirements.txt:$(lock)) | .github/scripts/fixable.py
 
 scan-image: ## The same of the image (Docker and Go)
-	@$(OSV) scan image --format json $(IMAGE_NAME) | .github/scripts/fixable.py
+	@$(OSV) scan image --config osv-scanner.toml --format json $(IMAGE_NAME) | .github/scripts/fixable.py
 
 image: ## The container image
 	docker build --tag $(IMAGE_NAME) .
@@ -142,14 +154,20 @@ $(VENVS)/sandbox/.done: requirements/sandbox.txt sandbox/pyproject.toml | $(VENV
 $(VENVS)/meltano/.done: requirements/meltano.txt | $(VENVS)/.python
 	$(call environment,-r requirements/meltano.txt)
 
+$(VENVS)/checkov/.done: requirements/checkov.txt | $(VENVS)/.python
+	$(call environment,-r requirements/checkov.txt)
+
 $(VENVS)/bench-%/.done: requirements/bench-%.txt | $(VENVS)/.python
 	$(call environment,-r requirements/bench-$*.txt)
 
-$(VENVS)/dev/.done: requirements/dev.txt tap-rickandmorty/pyproject.toml target-bigquery/pyproject.toml | $(VENVS)/.python
-	$(call environment,-r requirements/dev.txt -e ./tap-rickandmorty -e ./target-bigquery)
+$(VENVS)/sql/.done: requirements/sql.txt | $(VENVS)/.python
+	$(call environment,-r requirements/sql.txt)
 
-.meltano/.done: meltano.yml requirements/tap-rickandmorty.txt requirements/target-bigquery.txt requirements/dbt-bigquery.txt \
-		tap-rickandmorty/pyproject.toml target-bigquery/pyproject.toml $(VENVS)/meltano/.done
+$(VENVS)/dev/.done: requirements/dev.txt tap-rickandmorty/pyproject.toml target-bigquery/pyproject.toml report/pyproject.toml | $(VENVS)/.python
+	$(call environment,-r requirements/dev.txt -e ./tap-rickandmorty -e ./target-bigquery -e ./report)
+
+.meltano/.done: meltano.yml requirements/tap-rickandmorty.txt requirements/target-bigquery.txt requirements/dbt-bigquery.txt requirements/report.txt \
+		tap-rickandmorty/pyproject.toml target-bigquery/pyproject.toml report/pyproject.toml $(VENVS)/meltano/.done
 	@echo "Installing Meltano's plugins"
 	@mkdir -p .meltano && $(MELTANO_COMMAND) --log-level warning install > .meltano/install.log 2>&1 \
 	  || { cat .meltano/install.log >&2; echo "make: the plugins could not be installed: look at the lines above" >&2; exit 1; }
@@ -161,6 +179,9 @@ locks: | $(VENVS)/.python ## The locks anew, with the newest versions allowed; p
 	$(LOCK) --upgrade requirements/meltano.in -o requirements/meltano.txt
 	$(LOCK) --upgrade requirements/sandbox.in -o requirements/sandbox.txt
 	$(LOCK) --upgrade requirements/dbt-bigquery.in -o requirements/dbt-bigquery.txt
+	$(LOCK) --upgrade requirements/sql.in -o requirements/sql.txt
+	$(LOCK) --upgrade requirements/report.in -o requirements/report.txt
+	$(LOCK) --upgrade requirements/checkov.in -o requirements/checkov.txt
 	$(LOCK) --upgrade tap-rickandmorty/pyproject.toml -o requirements/tap-rickandmorty.txt
 	$(LOCK) --upgrade target-bigquery/pyproject.toml -o requirements/target-bigquery.txt
 	$(LOCK) --upgrade requirements/dev.in tap-rickandmorty/pyproject.toml target-bigquery/pyproject.toml --all-extras -o requirements/dev.txt
@@ -170,4 +191,4 @@ locks: | $(VENVS)/.python ## The locks anew, with the newest versions allowed; p
 
 clean: ## Removes environments, the sandbox's data and everything built
 	-$(SANDBOX_COMMAND) stop
-	rm -rf $(VENVS) .meltano .sandbox .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis transform/target transform/logs
+	rm -rf $(VENVS) .meltano .sandbox .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis output transform/target transform/logs
