@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ from whole_pipeline import RUN_ALL, SHARED_DATA, BuiltPipeline, Project, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 # Before pytest-xdist reads the marks.
@@ -31,25 +33,38 @@ def data_options() -> list[str]:
     )
 
 
-@pytest.fixture(scope="session")
-def sandbox(tmp_path_factory: pytest.TempPathFactory, data_options: list[str]) -> Iterator[Sandbox]:
-    """A sandbox for the whole session of tests, stopped at its end."""
-    running = Sandbox(
-        program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox"), tmp_path_factory.mktemp("sandbox")
-    )
+@contextmanager
+def _running(home: Path, options: list[str]) -> Iterator[Sandbox]:
+    running = Sandbox(program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox"), home)
     try:
-        running.start(*data_options)
+        running.start(*options)
         yield running
     finally:
         running.stop()
 
 
+def _project(sandbox: Sandbox, folder: Path) -> Project:
+    return Project(program("MELTANO_COMMAND", ".venvs/meltano/bin/meltano"), sandbox, folder)
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory, data_options: list[str]) -> Iterator[Sandbox]:
+    """A sandbox for the whole session of tests, stopped at its end."""
+    with _running(tmp_path_factory.mktemp("sandbox"), data_options) as running:
+        yield running
+
+
 @pytest.fixture(scope="session")
 def project(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The Meltano project on that sandbox."""
-    return Project(
-        program("MELTANO_COMMAND", ".venvs/meltano/bin/meltano"), sandbox, tmp_path_factory.mktemp("project")
-    )
+    return _project(sandbox, tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
+def own_project(tmp_path_factory: pytest.TempPathFactory, data_options: list[str]) -> Iterator[Project]:
+    """The Meltano project on a sandbox of the module's own, for tests that load what others must not see."""
+    with _running(tmp_path_factory.mktemp("sandbox"), data_options) as running:
+        yield _project(running, tmp_path_factory.mktemp("project"))
 
 
 @pytest.fixture(scope="session")

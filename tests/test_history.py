@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from marts_in_python import ENTITIES, MARTS, Load, Marts, code, day, number, numbers
 from test_marts import differences, newest_loads, served
-from whole_pipeline import RUN_ALL, Project, Sandbox, program
+from whole_pipeline import RUN_ALL, Project, Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -126,22 +125,6 @@ def single() -> Records:
 
 
 VERSIONS = {"nothing": nothing(), "world": world(), "edited": edited(), "single": single()}
-
-
-@pytest.fixture(scope="module")
-def own_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """A sandbox of this module's own."""
-    home = tmp_path_factory.mktemp("sandbox")
-    running = Sandbox(program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox"), home)
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
-def own_project(own_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The Meltano project on it."""
-    meltano = program("MELTANO_COMMAND", ".venvs/meltano/bin/meltano")
-    return Project(meltano, own_sandbox, tmp_path_factory.mktemp("project"))
 
 
 def serve(sandbox: Sandbox, records: Records, folder: Path) -> None:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
     from whole_pipeline import Project
 
+# One engine for all of them.
+pytestmark = pytest.mark.xdist_group("kestra")
+
 VARIANTS = ["local", "enterprise", "batch"]
 ALL = ["character", "episode", "location"]
 ROWS = {"character": 826, "episode": 51, "location": 126}
@@ -658,11 +661,11 @@ def real(kestra: Engine, project: Project, folder: Path, namespace: str) -> None
     kestra.settings(namespace, meltano=str(program), meltano_project=str(ROOT))
 
 
-def test_the_real_pipeline_lands_and_builds(kestra: Engine, project: Project, folder: Path) -> None:
+def test_the_real_pipeline_lands_and_builds(kestra: Engine, own_project: Project, folder: Path) -> None:
     """Kestra runs the real Meltano project on the sandbox: first everything, then a selection; BigQuery holds what Kestra says."""
     namespace = "rickandmorty.real"
-    real(kestra, project, folder, namespace)
-    sandbox = project.sandbox
+    real(kestra, own_project, folder, namespace)
+    sandbox = own_project.sandbox
     run = kestra.run(namespace, seconds=600)
     assert run.state == "SUCCESS", run.log()[-4000:]
     landing = "local_rickandmorty_landing"
