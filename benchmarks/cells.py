@@ -275,7 +275,7 @@ class Bench:
             kept = ", ".join(f"raw.{name}" for name in columns if name != "_sdc_table_version")
             client.query(
                 f"CREATE OR REPLACE VIEW `z3_rickandmorty_landing.{stream}` AS "  # noqa: S608
-                f"SELECT {kept}, 1 AS _sdc_table_version, 'bench' AS _sdc_run_id FROM `z3_raw.{stream}` AS raw"
+                f"SELECT {kept}, CAST(NULL AS JSON) AS new_fields, 1 AS _sdc_table_version, 'bench' AS _sdc_run_id FROM `z3_raw.{stream}` AS raw"
             ).result()
         ledger = " UNION ALL ".join(
             f"SELECT 'bench' AS run_id, '{stream}' AS stream, 1 AS table_version, 'append-only' AS method, "  # noqa: S608
