@@ -160,7 +160,7 @@ def _split(cells: list[dict[str, Any]]) -> str:
 def bars(results: Results) -> list[list[str]]:
     """Gives each bar of the task that these results can tell of: its text, the limit, the figure, yes or no."""
     found = {(c["part"], c["peer"], c["state"]): c for c in results["cells"]}
-    large = results["conditions"]["size"] != "small"
+    size = results["conditions"]["size"]
 
     def ratio(text: str, ours: tuple[str, str, str], other: tuple[str, str, str], most: float) -> None:
         a, b = median(found.get(ours)), median(found.get(other))
@@ -169,7 +169,7 @@ def bars(results: Results) -> list[list[str]]:
 
     lines: list[list[str]] = []
     ours, template = ("extract", "ours", ""), ("extract", "template", "")
-    if large:
+    if size == "1m":
         ratio("tap and target, against the template tap alone", ("both", "ours", COLD), template, 0.5)
         ratio(
             "tap and target, against template tap and z3",
@@ -177,6 +177,7 @@ def bars(results: Results) -> list[list[str]]:
             ("both", "template-z3", COLD),
             0.5,
         )
+    if size != "small":
         lines += _memory_bars(found.get(("both", "ours", WARM)))
         return lines
     ratio("extraction, against the template tap", ours, template, 0.25)
