@@ -123,12 +123,26 @@ class Project:
             **self.sandbox.env,
             "MELTANO_RUN_ID": run_id or str(uuid.uuid4()),
             "MELTANO_DATABASE_URI": f"sqlite:///{self.folder}/meltano.db",
+            "MELTANO_SYS_DIR_ROOT": str(self.system_folder()),
             "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
             "MELTANO_CLI_LOG_FORMAT": "uncolored",
             "DBT_TARGET_PATH": str(self.folder / "dbt-target"),
             "DBT_LOG_PATH": str(self.folder / "dbt-logs"),
             "NO_COLOR": "1",
         }
+
+    def system_folder(self) -> Path:
+        """Meltano's own folder: the project's plugins, but run files of the test's own.
+
+        Two runs of one plugin at the same time would delete each other's catalog.
+        """
+        folder = self.folder / "meltano"
+        folder.mkdir(exist_ok=True)
+        for kind in ("extractors", "loaders", "utilities"):
+            link = folder / kind
+            if not link.is_symlink():
+                link.symlink_to(ROOT / ".meltano" / kind)
+        return folder
 
     def start(self, *blocks: str, run_id: str | None = None) -> subprocess.Popen[str]:
         """Starts `meltano run`, its log on stdout."""
