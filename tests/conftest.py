@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from whole_pipeline import RUN_ALL, SHARED_DATA, BuiltPipeline, Project, Sandbox, program
+from whole_pipeline import RUN_ALL, SHARED_DATA, BuiltPipeline, Project, Sandbox, program, running_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,16 +32,6 @@ def data_options() -> list[str]:
     )
 
 
-@contextmanager
-def _running(home: Path, options: list[str]) -> Iterator[Sandbox]:
-    running = Sandbox(program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox"), home)
-    try:
-        running.start(*options)
-        yield running
-    finally:
-        running.stop()
-
-
 def _project(sandbox: Sandbox, folder: Path) -> Project:
     return Project(program("MELTANO_COMMAND", ".venvs/meltano/bin/meltano"), sandbox, folder)
 
@@ -50,7 +39,7 @@ def _project(sandbox: Sandbox, folder: Path) -> Project:
 @pytest.fixture(scope="session")
 def sandbox(tmp_path_factory: pytest.TempPathFactory, data_options: list[str]) -> Iterator[Sandbox]:
     """A sandbox for the whole session of tests, stopped at its end."""
-    with _running(tmp_path_factory.mktemp("sandbox"), data_options) as running:
+    with running_sandbox(tmp_path_factory.mktemp("sandbox"), *data_options) as running:
         yield running
 
 
@@ -63,7 +52,7 @@ def project(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Proje
 @pytest.fixture(scope="module")
 def own_project(tmp_path_factory: pytest.TempPathFactory, data_options: list[str]) -> Iterator[Project]:
     """The Meltano project on a sandbox of the module's own, for tests that load what others must not see."""
-    with _running(tmp_path_factory.mktemp("sandbox"), data_options) as running:
+    with running_sandbox(tmp_path_factory.mktemp("sandbox"), *data_options) as running:
         yield _project(running, tmp_path_factory.mktemp("project"))
 
 

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from proxies import Proxy
-from whole_pipeline import Sandbox, program
+from whole_pipeline import Sandbox, running_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,14 +93,10 @@ def calls(requests_seen: list[dict[str, Any]]) -> list[str]:
 @pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox of this module's own, with the default universe."""
-    running = Sandbox(
-        program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox"), tmp_path_factory.mktemp("budget")
-    )
-    try:
-        running.start("--universe", "characters=826,locations=126,episodes=51")
+    with running_sandbox(
+        tmp_path_factory.mktemp("budget"), "--universe", "characters=826,locations=126,episodes=51"
+    ) as running:
         yield running
-    finally:
-        running.stop()
 
 
 def run(services: Sandbox, api: Connections, storage: Proxy, bigquery: Proxy, **settings: str) -> Spent:

@@ -25,7 +25,7 @@ from fault_matrix import (
 )
 from proxies import Proxy
 from target_bench import SCHEMA, STATE, Bench, record, schema, whole
-from whole_pipeline import Sandbox, program
+from whole_pipeline import Sandbox, running_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,14 +38,10 @@ LONG = os.urandom(700_000).hex()
 @pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox of this module's own, with a small universe."""
-    running = Sandbox(
-        program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox"), tmp_path_factory.mktemp("faults")
-    )
-    try:
-        running.start("--universe", "characters=60,locations=5,episodes=4")
+    with running_sandbox(
+        tmp_path_factory.mktemp("faults"), "--universe", "characters=60,locations=5,episodes=4"
+    ) as running:
         yield running
-    finally:
-        running.stop()
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,18 @@ import json
 import os
 import subprocess
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data" / "rickandmorty"
@@ -106,6 +110,17 @@ class Sandbox:
         """The one value of a query."""
         ((value,),) = self.ask(sql)
         return value
+
+
+@contextmanager
+def running_sandbox(home: Path, *options: str) -> Iterator[Sandbox]:
+    """A sandbox started with these options, stopped at the end; skips the test where there is no program."""
+    running = Sandbox(program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox"), home)
+    try:
+        running.start(*options)
+        yield running
+    finally:
+        running.stop()
 
 
 @dataclass

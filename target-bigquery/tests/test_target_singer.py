@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import bigquery
 from target_bench import Bench
 
 FOLDER = Path(__file__).parent / "singer"
@@ -56,12 +54,7 @@ def test_a_case(file: Path, bench: Bench) -> None:
     if case["status"] and not case["rows"]:
         assert bench.rows() == []
     for table, columns in case["columns"].items():
-        client = bigquery.Client(
-            project=bench.env["GOOGLE_CLOUD_PROJECT"],
-            credentials=AnonymousCredentials(),
-            client_options={"api_endpoint": bench.env["BIGQUERY_EMULATOR_HOST"]},
-        )
-        types = {f.name: f.field_type for f in client.get_table(f"{bench.dataset}.{table}").schema}
+        types = {f.name: f.field_type for f in bench.client().get_table(f"{bench.dataset}.{table}").schema}
         assert {name: types[name] for name in columns} == columns
 
 
