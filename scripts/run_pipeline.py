@@ -93,11 +93,13 @@ def under_sandbox(data: Path | None) -> int:
         "--",
     ]
     started = str(time.time())
-    return subprocess.run(
-        [*command, sys.executable, __file__, "--inside", started],
-        check=False,
-        cwd=ROOT,
-    ).returncode
+    with subprocess.Popen([*command, sys.executable, __file__, "--inside", started], cwd=ROOT) as inside:
+        while True:
+            try:
+                return inside.wait()
+            except KeyboardInterrupt:
+                # Ctrl-C has reached the run too; it tells, and the sandbox around it stops its parts.
+                continue
 
 
 @dataclass
@@ -306,4 +308,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        status = main()
+    except KeyboardInterrupt:
+        fail("interrupted; what was not whole is not loaded, run it again", 130)
+    raise SystemExit(status)

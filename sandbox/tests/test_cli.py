@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,19 @@ def test_exec_gives_the_environment_and_the_status_and_stops(command: str, tmp_p
     )
     assert done.returncode == 7
     assert done.stdout.startswith("http://127.0.0.1:")
+    assert run(command, tmp_path, "status").stdout.startswith("nothing runs")
+
+
+def test_an_interrupted_start_is_one_line_and_leaves_nothing(command: str, tmp_path: Path) -> None:
+    """Ctrl-C while the parts come up ends them, with a line in place of a traceback."""
+    arguments = [command, "--home", str(tmp_path), "exec", "--parts", "bigquery", "--", "true"]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "state.json").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "sandbox: interrupted\n")
     assert run(command, tmp_path, "status").stdout.startswith("nothing runs")
 
 

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -202,9 +203,12 @@ def _dispatch(arguments: argparse.Namespace) -> int:  # noqa: PLR0911 (one a com
 
 
 def main() -> int:
-    """Runs the command line; gives the exit status: 1 for a failure, 2 for wrong arguments."""
+    """Runs the command line; gives the exit status: 1 for a failure, 2 for wrong arguments, 130 when interrupted."""
     try:
         return _dispatch(_parser().parse_args())
     except SandboxError as error:
         print(f"sandbox: {error}", file=sys.stderr)  # noqa: T201
         return 1
+    except KeyboardInterrupt:
+        print("sandbox: interrupted", file=sys.stderr)  # noqa: T201
+        return 128 + signal.SIGINT
