@@ -14,7 +14,7 @@ DEV := $(VENVS)/dev/bin
 SQL_TOOLS := $(VENVS)/sql/bin
 IMAGE_NAME ?= rickandmorty-pipeline
 OSV := GOTOOLCHAIN=auto go run github.com/google/osv-scanner/v2/cmd/osv-scanner@v2.6.0
-# The peers of the benchmarks are measured as they are.
+# The peers of the benchmarks are measured, never shipped: pinned without hashes, and not audited.
 LOCKS := $(filter-out requirements/bench-%,$(wildcard requirements/*.txt))
 UV = $(shell command -v uv || echo $(CURDIR)/$(VENVS)/uv/bin/uv)
 # Meltano's `uv` back end and the plugins' installation find uv on the PATH.
@@ -52,10 +52,10 @@ test-terraform: $(VENVS)/checkov/.done ## Terraform's checks and tests alone
 
 BENCHED := $(patsubst requirements/%.txt,$(VENVS)/%/.done,$(wildcard requirements/bench-*.txt))
 bench: install $(BENCHED) ## Ours and the peers side by side: make bench ARGS="--size 100k --rounds 3"
-	$(VENVS)/bench-runner/bin/python benchmarks/bench.py $(ARGS)
+	$(DEV)/python benchmarks/bench.py $(ARGS)
 
 reliability-peers: install $(BENCHED) ## The faults of the matrix done to z3-target-bigquery, beside ours
-	$(VENVS)/bench-runner/bin/python benchmarks/reliability_peers.py $(ARGS)
+	$(DEV)/python benchmarks/reliability_peers.py $(ARGS)
 	@$(MAKE) docs
 
 docs: $(VENVS)/dev/.done ## Tables that the documentation takes from the code
@@ -185,7 +185,6 @@ locks: | $(VENVS)/.python ## The locks anew, with the newest versions allowed; p
 	$(LOCK) --upgrade tap-rickandmorty/pyproject.toml -o requirements/tap-rickandmorty.txt
 	$(LOCK) --upgrade target-bigquery/pyproject.toml -o requirements/target-bigquery.txt
 	$(LOCK) --upgrade requirements/dev.in tap-rickandmorty/pyproject.toml target-bigquery/pyproject.toml --all-extras -o requirements/dev.txt
-	for part in requirements/bench-*.in; do $(LOCK) --upgrade $$part -o $${part%.in}.txt; done
 	$(MAKE) $(VENVS)/dev/.done
 	$(DEV)/python scripts/plugin_locks.py
 

@@ -1,4 +1,4 @@
-"""`make bench`: ours and the peers side by side on the sandbox; tables, figures and a picture.
+"""`make bench`: ours and the peers side by side on the sandbox; tables and charts.
 
     python benchmarks/bench.py [--size small|100k|1m] [--rounds N] [--parts extract,load,both,meltano] [--peers ours,dlt,…]
 
@@ -279,7 +279,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results")
     parser.add_argument("--docs", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument(
-        "--render", action="store_true", help="measures nothing: tables and pictures anew from the results"
+        "--render", action="store_true", help="measure nothing: write the tables again from the results"
     )
     arguments = parser.parse_args()
     small = arguments.size == "small"
@@ -314,7 +314,7 @@ def main() -> int:
     """Measures, and writes results; gives 1 when a run failed or lost rows."""
     arguments = options()
     if arguments.render:
-        tables.write_all(arguments.results, docs=arguments.docs)
+        tables.write_all(arguments.results)
         return 0
     check_environments()
     work = ROOT / ".cache" / "bench"
@@ -340,8 +340,9 @@ def main() -> int:
     }
     arguments.results.mkdir(parents=True, exist_ok=True)
     file = arguments.results / f"{arguments.size}.json"
-    file.write_text(json.dumps(results, indent=1) + "\n")
-    tables.write_all(arguments.results, docs=arguments.docs)
+    file.write_text(tables.dumped(results))
+    if arguments.docs:
+        tables.write_all(arguments.results)
     shutil.rmtree(work, ignore_errors=True)
     print(tables.markdown(results))
     return 1 if any(run["failed"] for cell in arguments.cells for run in cell.runs) else 0

@@ -4,7 +4,7 @@
 
 The faults are those of tests/fault_matrix.py, done by the same proxies. Loaders get the same messages: a stream of three
 records without versions, and STATE. Faults of the API go through the template's tap and z3, and through ours. Writes
-benchmarks/results/reliability_peers.md and .json.
+benchmarks/results/reliability_peers.md.
 """
 
 from __future__ import annotations
@@ -300,7 +300,6 @@ def main() -> int:
                 print(f"{place}: {fault}: {loader}: {outcome.text if outcome else 'not met'}", flush=True)
             lines.append(line)
     arguments.results.mkdir(parents=True, exist_ok=True)
-    (arguments.results / "reliability_peers.json").write_text(json.dumps(lines, indent=1) + "\n")
     (arguments.results / "reliability_peers.md").write_text(table(lines) + "\n")
     print(table(lines))
     return 0

@@ -1,4 +1,4 @@
-"""What was measured as Markdown, as a picture, and in docs/performance.md between its markers."""
+"""What was measured as tables and charts in docs/performance.md, between its markers."""
 
 from __future__ import annotations
 
@@ -6,26 +6,14 @@ import json
 import re
 import statistics
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import matplotlib as mpl
+from typing import Any
 
 from cells import COLD, NAMES, PARTS, SIZES, WARM
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-mpl.use("svg")
-# Text stays text, and the same figures give the same file.
-mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "bench", "font.family": "sans-serif"})
-
-from matplotlib import pyplot as plt  # noqa: E402 (after the choice of what draws)
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 NONE = "-"
 # The bars of the task that are not ratios.
 MOST_ABOVE_IMPORT, MOST_REQUESTS = 0.6, 52
-OURS, PEER, LIMIT = "#1f77b4", "#9aa5b1", "#d9dee4"
 Results = dict[str, Any]
 
 
@@ -138,6 +126,8 @@ def markdown(results: Results) -> str:
         if not chosen:
             continue
         text += [f"**{title}**", _table(HEADINGS, [_line(cell, records) for cell in chosen])]
+        if drawn := chart(part, chosen):
+            text.append(drawn)
         if part == "meltano" and (split := _split(chosen)):
             text.append(split)
     if lines := bars(results):
@@ -253,72 +243,46 @@ def _yes(holds: bool) -> str:  # noqa: FBT001 (what was measured)
     return "yes" if holds else "**no**"
 
 
-def picture(results: Results, file: Path) -> None:
-    """Draws a chart of bars for each part: medians, with a line from the least to the most."""
-    told = results["conditions"]
-    parts = [part for part in PARTS if any(c["part"] == part and good(c) for c in results["cells"])]
-    if not parts:
-        return
-    chosen = {
-        part: [c for c in results["cells"] if c["part"] == part and c["peer"] != "import" and good(c)]
-        for part in parts
-    }
-    heights = [len(chosen[part]) + 1.2 for part in parts]
-    figure, axes = plt.subplots(
-        len(parts),
-        1,
-        figsize=(9, 0.36 * sum(heights) + 0.8),
-        height_ratios=heights,
-        squeeze=False,
-        layout="constrained",
+def chart(part: str, cells: list[dict[str, Any]]) -> str:
+    """Return the median seconds of a part's cells as a Mermaid bar chart; nothing where no run was good."""
+    measured = [(_label(cell).replace("`", ""), median(cell)) for cell in cells if good(cell)]
+    if not measured:
+        return ""
+    labels = ", ".join(f'"{label}"' for label, _ in measured)
+    seconds = ", ".join(f"{value:.2f}" for _, value in measured)
+    return "\n".join(
+        [
+            "```mermaid",
+            "xychart-beta horizontal",
+            f'    title "{PARTS[part].replace("`", "")}: median seconds"',
+            f"    x-axis [{labels}]",
+            '    y-axis "seconds"',
+            f"    bar [{seconds}]",
+            "```",
+        ]
     )
-    for (ax,), part in zip(axes, parts, strict=True):
-        _bars(ax, chosen[part], PARTS[part].replace("`", ""))
-    axes[-1][0].set_xlabel(
-        f"seconds, median of {told['rounds']} (line: least to most); {told['records']['characters']:,} characters, "
-        f"API latency {told['latency_ms']} ms"
-    )
-    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    plt.close(figure)
-    # matplotlib leaves blanks at the ends of lines.
-    file.write_text("\n".join(line.rstrip() for line in file.read_text().splitlines()) + "\n")
 
 
-def _bars(ax: Axes, cells: list[dict[str, Any]], title: str) -> None:
-    seconds = [[run["seconds"] for run in good(cell)] for cell in cells]
-    middles = [statistics.median(s) for s in seconds]
-    spread = [
-        [m - min(s) for m, s in zip(middles, seconds, strict=True)],
-        [max(s) - m for m, s in zip(middles, seconds, strict=True)],
-    ]
-    colors = [OURS if c["peer"] == "ours" else LIMIT if c["peer"] == "limit" else PEER for c in cells]
-    labels = [_label(cell).replace("`", "") for cell in cells]
-    ax.barh(labels, middles, color=colors, xerr=spread, ecolor="#444444", height=0.7)
-    ax.invert_yaxis()
-    ax.set_title(title, loc="left", fontsize=11, fontweight="bold")
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    ax.tick_params(axis="y", length=0)
-    room = max(max(s) for s in seconds)
-    for number, (middle, found) in enumerate(zip(middles, seconds, strict=True)):
-        ax.text(max(found) + room * 0.01, number, f"{middle:.2f}", va="center", fontsize=9)
-    ax.set_xlim(0, room * 1.1)
+def dumped(results: Results) -> str:
+    """Return the results as JSON with one line per cell, seconds and megabytes to three decimals."""
+
+    def rounded(value: Any) -> Any:  # noqa: ANN401 (JSON)
+        if isinstance(value, float):
+            return round(value, 3)
+        if isinstance(value, dict):
+            return {key: rounded(item) for key, item in value.items()}
+        return [rounded(item) for item in value] if isinstance(value, list) else value
+
+    cells = ",\n".join("  " + json.dumps(rounded(cell)) for cell in results["cells"])
+    return f'{{"conditions": {json.dumps(results["conditions"])},\n "cells": [\n{cells}\n]}}\n'
 
 
-def write_all(folder: Path, *, docs: bool) -> None:
-    """Writes Markdown and picture of every size measured, and the parts of docs/performance.md that are generated."""
-    every = []
-    for size in SIZES:
-        file = folder / f"{size}.json"
-        if not file.exists():
-            continue
-        results = json.loads(file.read_text())
-        every.append(results)
-        text = markdown(results)
-        file.with_suffix(".md").write_text(text + "\n")
-        picture(results, file.with_suffix(".svg"))
-        if docs:
-            insert(size, f"![Seconds of each](../benchmarks/results/{size}.svg)\n\n{text}")
-    if docs and every:
+def write_all(folder: Path) -> None:
+    """Write the generated parts of docs/performance.md from the results of every size."""
+    every = [json.loads(file.read_text()) for size in SIZES if (file := folder / f"{size}.json").exists()]
+    for results in every:
+        insert(results["conditions"]["size"], markdown(results))
+    if every:
         insert("growth", growth(every))
 
 
