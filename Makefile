@@ -14,8 +14,7 @@ DEV := $(VENVS)/dev/bin
 SQL_TOOLS := $(VENVS)/sql/bin
 IMAGE_NAME ?= rickandmorty-pipeline
 OSV := GOTOOLCHAIN=auto go run github.com/google/osv-scanner/v2/cmd/osv-scanner@v2.6.0
-# The peers of the benchmarks are measured, never shipped: pinned without hashes, and not audited.
-LOCKS := $(filter-out requirements/bench-%,$(wildcard requirements/*.txt))
+LOCKS := $(wildcard requirements/*.txt)
 UV = $(shell command -v uv || echo $(CURDIR)/$(VENVS)/uv/bin/uv)
 # Meltano's `uv` back end and the plugins' installation find uv on the PATH.
 export PATH := $(PATH):$(CURDIR)/$(VENVS)/uv/bin
@@ -50,7 +49,8 @@ test-image: ## The image alone: built, and run on the sandbox; root and buildah
 test-terraform: $(VENVS)/checkov/.done ## Terraform's checks and tests alone
 	@$(MAKE) pytest ARGS="tests/test_terraform.py"
 
-BENCHED := $(patsubst requirements/%.txt,$(VENVS)/%/.done,$(wildcard requirements/bench-*.txt))
+# The peers are measured, never shipped: pinned without hashes, and not audited.
+BENCHED := $(patsubst benchmarks/requirements/%.txt,$(VENVS)/bench-%/.done,$(wildcard benchmarks/requirements/*.txt))
 bench: install $(BENCHED) ## Ours and the peers side by side: make bench ARGS="--size 100k --rounds 3"
 	$(DEV)/python benchmarks/bench.py $(ARGS)
 
@@ -157,8 +157,8 @@ $(VENVS)/meltano/.done: requirements/meltano.txt | $(VENVS)/.python
 $(VENVS)/checkov/.done: requirements/checkov.txt | $(VENVS)/.python
 	$(call environment,-r requirements/checkov.txt)
 
-$(VENVS)/bench-%/.done: requirements/bench-%.txt | $(VENVS)/.python
-	$(call environment,-r requirements/bench-$*.txt)
+$(VENVS)/bench-%/.done: benchmarks/requirements/%.txt | $(VENVS)/.python
+	$(call environment,-r benchmarks/requirements/$*.txt)
 
 $(VENVS)/sql/.done: requirements/sql.txt | $(VENVS)/.python
 	$(call environment,-r requirements/sql.txt)

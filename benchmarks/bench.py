@@ -228,10 +228,10 @@ def say(text: str) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Gives the versions of the peers and of the frames, from the locks."""
+    """Return the versions of the peers and of the frames, from the pins."""
     found = {}
     for name, packages in PACKAGES.items():
-        lock = (ROOT / f"requirements/bench-{name}.txt").read_text()
+        lock = (ROOT / f"benchmarks/requirements/{name}.txt").read_text()
         for package in packages:
             if match := re.search(rf"^{package}(?:\[[^]]*\])?==([^ ;\\]+)", lock, re.MULTILINE):
                 found[f"{package} ({name})"] = match[1]
