@@ -62,7 +62,7 @@ def landing_tables(source: Path = SOURCE) -> dict[str, dict[str, Any]]:
             keys=KEY,
         )
     found[LEDGER] = table(
-        "The ledger: one row for each stream and run that was loaded.",
+        "The ledger: one row per stream, version and run.",
         ledger.FIELDS,
         partitioned_by=None,
         keys=[],

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from google.cloud import bigquery
 from target_bench import SCHEMA, STATE, Bench, record, refused, schema, whole
+from target_bigquery import ledger
 
 
 @pytest.fixture
@@ -192,3 +193,26 @@ def test_sigterm_loads_nothing(bench: Bench) -> None:
     assert out == ""
     assert "ended by SIGTERM; what was not whole is not loaded" in err
     assert bench.rows() == []
+
+
+def test_the_ledger_says_what_the_version_rests_on(bench: Bench) -> None:
+    """Proof, replication, source and extractor are in the row; nobody has retracted it."""
+    bench.env = {**bench.env, "MELTANO_EXTRACTOR_NAME": "tap-things"}
+    run = bench.load(SCHEMA, record(1), whole(), STATE, source="https://things.example")
+    assert run.returncode == 0, run.stderr
+    (row,) = bench.rows("_loads")
+    said = ("proof", "replication", "source", "extractor", "retracted_at", "retraction_reason")
+    assert [row[name] for name in said] == [
+        "tap", "full", "https://things.example", "tap-things", None, None
+    ]  # fmt: skip
+
+
+def test_an_older_ledger_gets_the_columns_it_lacks(bench: Bench) -> None:
+    """Its rows stay, and have no value there."""
+    client = bigquery.Client()
+    client.create_dataset(bench.dataset)
+    older = [field for field in ledger.FIELDS if field.name not in {"proof", "source", "retracted_at"}]
+    client.create_table(bigquery.Table(f"{client.project}.{bench.dataset}._loads", schema=older))
+    assert bench.load(SCHEMA, record(1), whole(), STATE).returncode == 0
+    (row,) = bench.rows("_loads")
+    assert row["proof"] == "tap"

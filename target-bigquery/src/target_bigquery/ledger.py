@@ -11,6 +11,7 @@ import msgspec
 from google.cloud import bigquery
 from google.cloud.bigquery import DEFAULT_RETRY, SchemaField
 
+from target_bigquery import tables
 from target_bigquery.names import LEDGER
 
 if TYPE_CHECKING:
@@ -30,6 +31,19 @@ FIELDS = [
     SchemaField(
         "method", "STRING", description="How the rows were loaded: append-only, overwrite or upsert."
     ),
+    SchemaField(
+        "replication", "STRING", description="full or incremental: a whole extraction, or what is new in one."
+    ),
+    SchemaField(
+        "proof",
+        "STRING",
+        description="What says that the version is whole: tap (ACTIVATE_VERSION after its records), state (a STATE "
+        "after them), end_of_input (nothing but the end).",
+    ),
+    SchemaField(
+        "source", "STRING", description="Where the data came from, as the `source` setting names it."
+    ),
+    SchemaField("extractor", "STRING", description="Meltano's name of the extractor."),
     SchemaField("rows", "INTEGER", description="Rows staged and loaded."),
     SchemaField("bytes", "INTEGER", description="Compressed bytes of the parts."),
     SchemaField("parts", "INTEGER", description="Parts in Cloud Storage."),
@@ -37,6 +51,10 @@ FIELDS = [
     SchemaField("started_at", "TIMESTAMP", description="When the target began the version."),
     SchemaField("finished_at", "TIMESTAMP", description="When the load job had ended."),
     SchemaField("schema_fingerprint", "STRING", description="Changes when columns, types or modes change."),
+    SchemaField(
+        "retracted_at", "TIMESTAMP", description="When somebody took the version back; null where nobody has."
+    ),
+    SchemaField("retraction_reason", "STRING", description="Why it was taken back."),
 ]
 LOOKED_BACK_DAYS = 7
 
@@ -52,10 +70,7 @@ class Ledger:
     def ensure(self) -> None:
         """Makes the ledger's table, where tables are the target's to make and it is not there."""
         if self._settings.create_tables:
-            table = bigquery.Table(self._table, schema=FIELDS)
-            self._client.create_table(
-                table, exists_ok=True, timeout=self._settings.timeout, retry=self._retry
-            )
+            tables.ensure_plain(self._client, self._table, FIELDS, self._settings)
 
     def write(self, base: str, row: dict[str, Any]) -> None:
         """Writes a row once: its load job's id is made of the load's.
@@ -118,6 +133,9 @@ def row(  # noqa: PLR0913 (the ledger's columns)
     *,
     version: int,
     method: str,
+    replication: str | None,
+    proof: str | None,
+    settings: Settings,
     rows: int,
     size: int | None,
     parts: int | None,
@@ -133,6 +151,10 @@ def row(  # noqa: PLR0913 (the ledger's columns)
         "stream": stream,
         "table_version": int(labels.get("version", version)),
         "method": labels.get("method", method),
+        "replication": labels.get("replication", replication),
+        "proof": labels.get("proof", proof),
+        "source": settings.source,
+        "extractor": settings.extractor,
         "rows": int(labels.get("rows", rows)),
         "bytes": int(labels["bytes"]) if "bytes" in labels else size,
         "parts": int(labels["parts"]) if "parts" in labels else parts,

@@ -59,6 +59,8 @@ class WholeVersion:
     rows: int
     started: datetime
     prepared: Future[Prepared]
+    proof: str
+    replication: str
     clock: float = field(default_factory=time.monotonic)
 
     @property
@@ -116,6 +118,9 @@ class Loader:
                     run_id,
                     version=version,
                     method=self._settings.load_method,
+                    replication=None,
+                    proof=None,
+                    settings=self._settings,
                     rows=rows,
                     size=None,
                     parts=None,
@@ -164,6 +169,9 @@ class Loader:
                 self._settings.run_id,
                 version=version.version,
                 method=self._settings.load_method,
+                replication=version.replication,
+                proof=version.proof,
+                settings=self._settings,
                 rows=version.rows,
                 size=version.size,
                 parts=len(version.parts),
@@ -268,6 +276,8 @@ class Loader:
             "bytes": str(version.size),
             "parts": str(len(version.parts)),
             "method": self._settings.load_method,
+            "replication": version.replication,
+            "proof": version.proof,
             "schema": fingerprint(version.fields),
             "process": self._settings.process,
         }

@@ -53,6 +53,12 @@ SCHEMA: dict[str, Any] = th.PropertiesList(
         "Without it: MELTANO_RUN_ID, else a new UUID.",
     ),
     th.Property(
+        "source",
+        th.StringType,
+        title="Source",
+        description="Names where the data comes from, for the ledger: an API's address, a file's name.",
+    ),
+    th.Property(
         "load_method",
         th.StringType,
         allowed_values=["append-only", "overwrite", "upsert"],
@@ -106,6 +112,8 @@ class Settings:
     part_size: int
     timeout: float
     load_timeout: float
+    source: str | None = None
+    extractor: str | None = None
     process: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
     @classmethod
@@ -132,4 +140,6 @@ class Settings:
             config["part_size_mb"] * 1_000_000,
             config["timeout_seconds"],
             config["load_timeout_seconds"],
+            config.get("source") or None,
+            os.environ.get("MELTANO_EXTRACTOR_NAME") or None,
         )

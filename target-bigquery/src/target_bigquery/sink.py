@@ -52,6 +52,7 @@ class StreamSink(Sink):
         self._columns = translate(stream_name, schema, self._keys)
         self._fields = [*(column.field() for column in self._columns), *metadata_fields()]
         self._required = frozenset(schema.get("required", ()))
+        self._incremental = target.bookmarked(stream_name)
         self._table = clean(stream_name)
         if self._table == LEDGER:
             raise TargetError(f"{stream_name}: the ledger has that name; rename the stream with a stream map")
@@ -120,7 +121,7 @@ class StreamSink(Sink):
     def activate(self, version: int) -> None:
         """Takes the tap's word about a version: whole, where its records came before; else announced."""
         if self._writer is not None and version == self._version:
-            self._hand_over()
+            self._hand_over("tap")
             self._activated.add(version)
         else:
             self._announced = version
@@ -142,10 +143,10 @@ class StreamSink(Sink):
                     f"{self.stream_name}: {self._writer.rows} records staged, stream not complete, nothing loaded; "
                     f"expected ACTIVATE_VERSION {self._version} after them; look at the tap's message, then run again"
                 )
-            self._hand_over()
+            self._hand_over("end_of_input")
         elif self._announced is not None and self._announced not in self._activated:
             self._begin(self._announced)
-            self._hand_over()
+            self._hand_over("end_of_input")
 
     @property
     def _number(self) -> int:
@@ -232,7 +233,7 @@ class StreamSink(Sink):
             row["_sdc_deleted_at"] = deleted
         return row
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, proof: str) -> None:
         writer = cast("PartWriter", self._writer)
         # An empty version replaces the table's rows too, and that takes a file.
         parts = writer.close(least=1 if self._bigquery_target.settings.load_method == "overwrite" else 0)
@@ -249,6 +250,8 @@ class StreamSink(Sink):
                 writer.rows,
                 self._started,
                 cast("Future[Prepared]", self._prepared),
+                proof,
+                "incremental" if self._incremental and self._version is None else "full",
             )
         )
         self._writer = None

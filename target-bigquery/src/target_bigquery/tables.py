@@ -74,6 +74,17 @@ def ensure(
     return [item for item in merged if item.name.lower() in sent], table
 
 
+def ensure_plain(
+    client: bigquery.Client, reference: bigquery.TableReference, fields: list[SchemaField], settings: Settings
+) -> None:
+    """Makes a table without partitions, or adds the columns that it lacks."""
+    retry = DEFAULT_RETRY.with_timeout(settings.timeout)
+    wanted = bigquery.Table(reference, schema=fields)
+    client.create_table(wanted, exists_ok=True, timeout=settings.timeout, retry=retry)
+    table = client.get_table(reference, timeout=settings.timeout, retry=retry)
+    _widened(client, table, fields, settings)
+
+
 def _widened(
     client: bigquery.Client, table: bigquery.Table, fields: list[SchemaField], settings: Settings
 ) -> tuple[list[SchemaField], bigquery.Table]:

@@ -79,6 +79,7 @@ class TargetBigQuery(Target):
         self._uploading = ThreadPoolExecutor(UPLOADED_SIDE_BY_SIDE, thread_name_prefix="upload")
         self._loading = ThreadPoolExecutor(LOADED_SIDE_BY_SIDE, thread_name_prefix="load")
         self._taken = 0
+        self._bookmarked: set[str] = set()
 
     @cached_property
     def settings(self) -> Settings:
@@ -105,6 +106,16 @@ class TargetBigQuery(Target):
                 f"no Application Default Credentials: {error}; run 'gcloud auth application-default login', "
                 "or run where a service account is attached"
             ) from error
+
+    def bookmarked(self, stream: str) -> bool:
+        """Say whether the stream's SCHEMA names bookmark properties."""
+        return stream in self._bookmarked
+
+    @override
+    def _process_schema_message(self, message_dict: dict[str, Any]) -> None:
+        if message_dict.get("bookmark_properties"):
+            self._bookmarked.add(message_dict.get("stream", ""))
+        super()._process_schema_message(message_dict)
 
     def prepare(
         self, stream: str, table: str, fields: list[SchemaField], keys: list[str]
