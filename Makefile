@@ -81,7 +81,8 @@ types: $(VENVS)/dev/.done $(VENVS)/sandbox/.done
 	$(DEV)/mypy target-bigquery/src
 	$(DEV)/mypy report/src
 	$(DEV)/mypy --python-executable $(VENVS)/sandbox/bin/python sandbox/src scripts/run_pipeline.py
-	MYPYPATH=tests $(DEV)/mypy scripts/plugin_locks.py scripts/reference_docs.py scripts/landing_schemas.py
+	$(DEV)/mypy testkit/src
+	$(DEV)/mypy scripts/plugin_locks.py scripts/reference_docs.py scripts/landing_schemas.py
 
 format: $(VENVS)/dev/.done ## Formats the code
 	$(DEV)/ruff check --fix .
@@ -163,8 +164,8 @@ $(VENVS)/bench-%/.done: benchmarks/requirements/%.txt | $(VENVS)/.python
 $(VENVS)/sql/.done: requirements/sql.txt | $(VENVS)/.python
 	$(call environment,-r requirements/sql.txt)
 
-$(VENVS)/dev/.done: requirements/dev.txt tap-rickandmorty/pyproject.toml target-bigquery/pyproject.toml report/pyproject.toml | $(VENVS)/.python
-	$(call environment,-r requirements/dev.txt -e ./tap-rickandmorty -e ./target-bigquery -e ./report)
+$(VENVS)/dev/.done: requirements/dev.txt tap-rickandmorty/pyproject.toml target-bigquery/pyproject.toml report/pyproject.toml testkit/pyproject.toml | $(VENVS)/.python
+	$(call environment,-r requirements/dev.txt -e ./tap-rickandmorty -e ./target-bigquery -e ./report -e ./testkit)
 
 .meltano/.done: meltano.yml requirements/tap-rickandmorty.txt requirements/target-bigquery.txt requirements/dbt-bigquery.txt requirements/report.txt \
 		tap-rickandmorty/pyproject.toml target-bigquery/pyproject.toml report/pyproject.toml $(VENVS)/meltano/.done

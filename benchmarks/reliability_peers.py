@@ -2,7 +2,7 @@
 
     python benchmarks/reliability_peers.py [--places "Cloud Storage,BigQuery,Input,Killed,API"] [--only TEXT]
 
-The faults are those of tests/fault_matrix.py, done by the same proxies. Loaders get the same messages: a stream of three
+The faults are those of testkit/src/testkit/fault_matrix.py, done by the same proxies. Loaders get the same messages: a stream of three
 records without versions, and STATE. Faults of the API go through the template's tap and z3, and through ours. Writes
 benchmarks/results/reliability_peers.md.
 """
@@ -21,17 +21,14 @@ from typing import Any
 
 import requests
 from google.api_core.exceptions import NotFound
+from testkit.fault_matrix import API, BIGQUERY, INSERT, STORAGE, UPLOAD, Fault, Rule
+from testkit.proxies import Proxy
+from testkit.target_bench import SCHEMA, STATE, record
+
+from cells import TAP, TARGET, python, z3_config
+from services import Services
 
 ROOT = Path(__file__).resolve().parent.parent
-# The cases and the proxies are the tests' own.
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "target-bigquery" / "tests")]
-
-from fault_matrix import API, BIGQUERY, INSERT, STORAGE, UPLOAD, Fault, Rule  # noqa: E402
-from proxies import Proxy  # noqa: E402
-from target_bench import SCHEMA, STATE, record  # noqa: E402
-
-from cells import TAP, TARGET, python, z3_config  # noqa: E402
-from services import Services  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 RECORDS, CHARACTERS = 3, 60

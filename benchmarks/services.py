@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
-
-from relay import Relay
+from testkit.relay import Relay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

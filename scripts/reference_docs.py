@@ -13,11 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
+from plugin_locks import BUILT_IN, about
 
-import fault_matrix  # noqa: E402 (the tests' cases are the source)
-from plugin_locks import BUILT_IN, about  # noqa: E402 (beside this script)
+from testkit import fault_matrix
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

@@ -6,7 +6,15 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from whole_pipeline import RUN_ALL, SHARED_DATA, BuiltPipeline, Project, Sandbox, program, running_sandbox
+from testkit.whole_pipeline import (
+    RUN_ALL,
+    SHARED_DATA,
+    BuiltPipeline,
+    Project,
+    Sandbox,
+    program,
+    running_sandbox,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

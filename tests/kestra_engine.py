@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from required_tools import missing
+from testkit.required_tools import missing
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "tests" / "kestra"

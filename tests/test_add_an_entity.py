@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from whole_pipeline import ROOT, program
+from testkit.whole_pipeline import ROOT, program
 
 if TYPE_CHECKING:
     from pathlib import Path

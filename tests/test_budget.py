@@ -7,21 +7,17 @@ from __future__ import annotations
 
 import os
 import re
-import socket
-import subprocess
-import sys
-import threading
 import uuid
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import pytest
 import requests
-from proxies import Proxy
-from whole_pipeline import Sandbox, running_sandbox
+from testkit.proxies import Proxy
+from testkit.relay import Relay
+from testkit.target_bench import piped
+from testkit.whole_pipeline import Sandbox, running_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,40 +35,6 @@ BIGQUERY_CALLS = {"first": 33, "next": 27, "again": 27}
 JOB = re.compile(r"POST /bigquery/v2/projects/[^/]+/jobs$")
 QUERY = re.compile(r"GET /bigquery/v2/projects/[^/]+/queries/")
 LEDGER_JOB = re.compile(r"POST /upload/bigquery/v2/projects/[^/]+/jobs$")
-
-
-class Connections:
-    """A relay before a server that counts the connections made to it."""
-
-    def __init__(self, upstream: str) -> None:
-        parts = urlsplit(upstream)
-        self._upstream = (parts.hostname or "", parts.port or 0)
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.made = 0
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        """Stops listening."""
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                self.made += 1
-                server = socket.create_connection(self._upstream)
-                for pair in ((client, server), (server, client)):
-                    threading.Thread(target=self._pass, args=pair, daemon=True).start()
-
-    @staticmethod
-    def _pass(source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            while chunk := source.recv(65536):
-                sink.sendall(chunk)
-        for sock in (source, sink):
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
 
 
 @dataclass
@@ -99,12 +61,12 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         yield running
 
 
-def run(services: Sandbox, api: Connections, storage: Proxy, bigquery: Proxy, **settings: str) -> Spent:
+def run(services: Sandbox, api: Relay, storage: Proxy, bigquery: Proxy, **settings: str) -> Spent:
     """One run of `tap | target`, everything counted."""
     requests.delete(services.control("requests"), timeout=10).raise_for_status()
     storage.order()
     bigquery.order()
-    before = api.made
+    before = api.connections
     env = {
         **os.environ,
         **services.env,
@@ -113,37 +75,19 @@ def run(services: Sandbox, api: Connections, storage: Proxy, bigquery: Proxy, **
         "TAP_RICKANDMORTY_API_URL": f"{api.url}/api",
         **{f"TARGET_BIGQUERY_{name.upper()}": value for name, value in settings.items()},
     }
-    with (
-        subprocess.Popen(
-            [sys.executable, "-m", "tap_rickandmorty", "--config=ENV"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=env,
-        ) as tap,
-        subprocess.Popen(
-            [sys.executable, "-m", "target_bigquery", "--config=ENV"],
-            stdin=tap.stdout,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=env,
-        ) as target,
-    ):
-        assert tap.stdout is not None
-        tap.stdout.close()
-        _, log = target.communicate(timeout=120)
-        tap.wait(timeout=30)
-    assert (tap.returncode, target.returncode) == (0, 0), log
+    with piped(env, env, tap_log=False) as running:
+        running.communicate()
+    assert running.statuses == (0, 0), running.log
     api_seen = requests.get(services.control("requests"), timeout=10).json()
-    return Spent(calls(api_seen), api.made - before, calls(storage.seen()), calls(bigquery.seen()))
+    return Spent(calls(api_seen), api.connections - before, calls(storage.seen()), calls(bigquery.seen()))
 
 
 @pytest.fixture(scope="module")
 def spent(services: Sandbox) -> Iterator[dict[str, Spent]]:
     """The first run, one with the tables there, and that one again under its run id."""
-    api = Connections(services.api_url.removesuffix("/api"))
     dataset, run_id = f"budget_{uuid.uuid4().hex[:8]}", str(uuid.uuid4())
     with (
+        Relay(services.api_url.removesuffix("/api")) as api,
         Proxy(services.command, services.env["STORAGE_EMULATOR_HOST"]) as storage,
         Proxy(services.command, services.env["BIGQUERY_EMULATOR_HOST"]) as bigquery,
     ):
@@ -153,7 +97,6 @@ def spent(services: Sandbox) -> Iterator[dict[str, Spent]]:
             "next": run(*parts, dataset=dataset, run_id=run_id),
             "again": run(*parts, dataset=dataset, run_id=run_id),
         }
-    api.close()
 
 
 def jobs(spent: Spent) -> tuple[int, int, int]:

@@ -6,13 +6,11 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fault_matrix import (
+from testkit.fault_matrix import (
     API,
     BIGQUERY,
     KILLS,
@@ -23,9 +21,9 @@ from fault_matrix import (
     Fault,
     Kill,
 )
-from proxies import Proxy
-from target_bench import SCHEMA, STATE, Bench, record, schema, whole
-from whole_pipeline import Sandbox, running_sandbox
+from testkit.proxies import Proxy
+from testkit.target_bench import SCHEMA, STATE, Bench, Pipe, piped, record, schema, whole
+from testkit.whole_pipeline import Sandbox, running_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -181,51 +179,33 @@ def test_two_runs_at_the_same_time(bench: Bench) -> None:
     assert told(bench) == sorted([(bench.run_id, 2), (other.run_id, 2)])
 
 
-def pipe(services: Sandbox, bench: Bench, **settings: str) -> tuple[int, int, str, str]:
-    """Runs tap and target as Meltano does; gives both exit statuses, the tap's log and what the target let out."""
+def pipe(services: Sandbox, bench: Bench, **settings: str) -> Pipe:
+    """Run tap and target as Meltano does, to their end."""
     tap_env = {
         **os.environ,
         **services.env,
         **{f"TAP_RICKANDMORTY_{k.upper()}": v for k, v in settings.items()},
     }
-    with (
-        subprocess.Popen(
-            [sys.executable, "-m", "tap_rickandmorty", "--config=ENV"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=tap_env,
-        ) as tap,
-        subprocess.Popen(
-            [sys.executable, "-m", "target_bigquery", "--config=ENV"],
-            stdin=tap.stdout,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=bench.environment(),
-        ) as target,
-    ):
-        assert tap.stdout is not None
-        tap.stdout.close()
-        assert tap.stderr is not None
-        log = tap.stderr.read().decode()
-        out, _ = target.communicate(timeout=120)
-        tap.wait(timeout=30)
-    return tap.returncode, target.returncode, log, out.decode()
+    with piped(tap_env, bench.environment()) as running:
+        running.communicate()
+    return running
 
 
 @pytest.mark.parametrize("case", API, ids=lambda case: case.id)
 def test_a_fault_of_the_api(case: Fault, bench: Bench, services: Sandbox) -> None:
     """Through tap and target: what passes is retried and lands whole; what does not lands nothing of the stream."""
     services.faults(*case.rules)
-    status, target_status, log, out = pipe(services, bench, max_attempts="2", timeout="2")
+    ended = pipe(services, bench, max_attempts="2", timeout="2")
     services.faults()
+    log, out = ended.tap_log, ended.out
     assert "Traceback" not in log
     assert case.warned in log
     if case.outcome == NOTHING_OF_IT:
-        assert (status, target_status, out) == (1, 1, "")
+        assert (*ended.statuses, out) == (1, 1, "")
         assert case.said in log.strip().rpartition("\n")[2]
         assert bench.rows("characters") == []
         return
-    assert (status, target_status) == (0, 0), log
+    assert ended.statuses == (0, 0), log
     assert out
     assert sorted(row["id"] for row in bench.rows("characters")) == list(range(1, 61))
     if case.fault == "a new field":
@@ -255,34 +235,15 @@ def test_two_runs_that_add_columns_at_the_same_time(bench: Bench, services: Sand
 def test_the_tap_killed(number: signal.Signals, bench: Bench, services: Sandbox) -> None:
     """In the middle of a stream: the target ends with status 1, names the stream, and loads nothing of it."""
     services.faults({"action": "hold", "path": "^/api/character[?]page=3", "times": None})
-    environment = {**os.environ, **services.env}
-    with (
-        subprocess.Popen(
-            [sys.executable, "-m", "tap_rickandmorty", "--config=ENV"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-        ) as tap,
-        subprocess.Popen(
-            [sys.executable, "-m", "target_bigquery", "--config=ENV"],
-            stdin=tap.stdout,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=bench.environment(),
-        ) as target,
-    ):
-        assert tap.stdout is not None
-        tap.stdout.close()
+    with piped({**os.environ, **services.env}, bench.environment(), tap_log=False) as running:
         api = Proxy("", services.api_url, services.api_url.removesuffix("/api"))
-        assert api.await_held(tap)  # type: ignore[arg-type]
+        assert api.await_held(running.tap)
         # The two pages before the one held have come to the target.
         bench.await_table("characters")
-        tap.send_signal(number)
-        tap.wait(timeout=10)
-        out, log = target.communicate(timeout=60)
+        running.tap.send_signal(number)
+        running.communicate()
     services.faults()
-    assert tap.returncode in {-number, 128 + number}
-    assert (target.returncode, out) == (1, "")
-    assert re.search(r"characters: \d+ records staged, stream not complete, nothing loaded", log)
+    assert running.tap.returncode in {-number, 128 + number}
+    assert (running.target.returncode, running.out) == (1, "")
+    assert re.search(r"characters: \d+ records staged, stream not complete, nothing loaded", running.log)
     assert bench.rows("characters") == []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from marts_in_python import ENTITIES, MARTS, Load, Marts, code, day, number, numbers
 from test_marts import differences, newest_loads, served
-from whole_pipeline import RUN_ALL, Project, Sandbox
+from testkit.whole_pipeline import RUN_ALL, Project, Sandbox
 
 if TYPE_CHECKING:
     from datetime import datetime

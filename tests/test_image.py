@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from required_tools import missing
-from whole_pipeline import ROOT
+from testkit.required_tools import missing
+from testkit.whole_pipeline import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from whole_pipeline import Sandbox
+    from testkit.whole_pipeline import Sandbox
 
 pytestmark = pytest.mark.slow
 

@@ -30,7 +30,7 @@ from kestra_engine import FLOWS, PIPELINE, ROOT, SOURCES, Engine, RefusedError, 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from whole_pipeline import Project
+    from testkit.whole_pipeline import Project
 
 # One engine for all of them.
 pytestmark = pytest.mark.xdist_group("kestra")

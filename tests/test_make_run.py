@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from whole_pipeline import ROOT, program
+from testkit.whole_pipeline import ROOT, program
 
 
 def test_a_bad_data_folder_is_one_line_that_says_what_is_missing(tmp_path: Path) -> None:

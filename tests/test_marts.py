@@ -9,7 +9,7 @@ import pytest
 from marts_in_python import ENTITIES, MARTS, Load, Marts
 
 if TYPE_CHECKING:
-    from whole_pipeline import BuiltPipeline, Sandbox
+    from testkit.whole_pipeline import BuiltPipeline, Sandbox
 
 LEDGER = "local_rickandmorty_landing._loads"
 SCHEMA = "local_rickandmorty_marts"

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import requests
-from whole_pipeline import RESOURCES, RUN_ALL, SHARED_DATA, BuiltPipeline, Project
+from testkit.whole_pipeline import RESOURCES, RUN_ALL, SHARED_DATA, BuiltPipeline, Project
 
 LANDING = "local_rickandmorty_landing"
 MARTS = "local_rickandmorty_marts"

@@ -7,12 +7,12 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import yaml
-from whole_pipeline import ROOT
+from testkit.whole_pipeline import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from whole_pipeline import BuiltPipeline
+    from testkit.whole_pipeline import BuiltPipeline
 
 
 def test_the_page_tells_the_counts_of_the_run(built_pipeline: BuiltPipeline, tmp_path: Path) -> None:

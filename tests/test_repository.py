@@ -8,8 +8,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from required_tools import tool
-from whole_pipeline import ROOT
+from testkit.required_tools import tool
+from testkit.whole_pipeline import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from googlesql import Analyzer, SqlRefusedError
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import SchemaField
-    from whole_pipeline import BuiltPipeline
+    from testkit.whole_pipeline import BuiltPipeline
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from required_tools import missing
-from whole_pipeline import ROOT
+from testkit.required_tools import missing
+from testkit.whole_pipeline import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from required_tools import missing, tool
-from whole_pipeline import ROOT
+from testkit.required_tools import missing, tool
+from testkit.whole_pipeline import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from opened_page import ROOT, Opener
 from playwright.sync_api import sync_playwright
-from required_tools import missing
+from testkit.required_tools import missing
+from testkit.whole_pipeline import running_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from playwright.sync_api import Browser, Page
 
@@ -60,15 +59,5 @@ def screenshot() -> Callable[[Page, str], None]:
 @pytest.fixture(scope="module")
 def bigquery_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A local BigQuery: the environment of this process with its address, project and credentials."""
-    command = os.environ.get("SANDBOX_COMMAND") or str(ROOT / ".venvs/sandbox/bin/sandbox")
-    if not Path(command).is_file():
-        pytest.skip(f"SANDBOX_COMMAND names no program ({command}); `make install` installs it")
-    sandbox = [command, "--home", str(tmp_path_factory.mktemp("sandbox"))]
-    subprocess.run([*sandbox, "start", "--parts", "storage,bigquery"], check=True, timeout=90)
-    try:
-        told = subprocess.run(
-            [*sandbox, "env", "--format", "json"], check=True, capture_output=True, text=True
-        )
-        yield os.environ | json.loads(told.stdout)
-    finally:
-        subprocess.run([*sandbox, "stop"], check=True, timeout=60)
+    with running_sandbox(tmp_path_factory.mktemp("sandbox"), "--parts", "storage,bigquery") as running:
+        yield os.environ | running.env

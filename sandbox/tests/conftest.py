@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from testkit.whole_pipeline import program, running_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
 def command() -> str:
     """The sandbox's command."""
-    path = os.environ.get("SANDBOX_COMMAND") or str(ROOT / ".venvs/sandbox/bin/sandbox")
-    if not Path(path).is_file():
-        pytest.skip(f"SANDBOX_COMMAND names no program ({path}); `make test` installs it")
-    return path
+    return program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox")
 
 
 @pytest.fixture(scope="session")
-def services(command: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Cloud Storage and BigQuery for the session: their environment."""
-    home = str(tmp_path_factory.mktemp("services"))
-    subprocess.run([command, "--home", home, "start", "--parts", "storage,bigquery"], check=True, timeout=90)
-    try:
-        env = subprocess.run(
-            [command, "--home", home, "env", "--format", "json"], check=True, capture_output=True, text=True
-        )
-        yield json.loads(env.stdout)
-    finally:
-        subprocess.run([command, "--home", home, "stop"], check=True, timeout=60)
+    with running_sandbox(tmp_path_factory.mktemp("services"), "--parts", "storage,bigquery") as running:
+        yield running.env

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from google.cloud import bigquery
-from target_bench import Bench
+from testkit.target_bench import Bench
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from google.cloud import bigquery
-from target_bench import SCHEMA, STATE, Bench, record, refused, schema, whole
 from target_bigquery import ledger
+from testkit.target_bench import SCHEMA, STATE, Bench, record, refused, schema, whole
 
 
 @pytest.fixture

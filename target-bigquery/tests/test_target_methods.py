@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 from google.cloud import bigquery
-from target_bench import SCHEMA, STATE, Bench, record, refused, schema, whole
+from testkit.target_bench import SCHEMA, STATE, Bench, record, refused, schema, whole
 
 
 @pytest.fixture

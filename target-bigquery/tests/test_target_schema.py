@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from target_bench import Bench
 from target_bigquery.errors import TargetError
 from target_bigquery.names import RESERVED, clean, clean_all
 from target_bigquery.schema import translate
+from testkit.target_bench import Bench
 
 TYPES = {
     "text": ({"type": "string"}, "NULLABLE STRING"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from target_bench import Bench
+from testkit.target_bench import Bench
 
 FOLDER = Path(__file__).parent / "singer"
 FILES = sorted(FOLDER.glob("*.singer"))

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 import pytest
-from target_bench import SCHEMA, STATE, Bench, record, whole
 from target_bigquery.target import TargetBigQuery
+from testkit.target_bench import SCHEMA, STATE, Bench, record, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

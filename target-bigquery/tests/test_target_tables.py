@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from google.cloud import bigquery
-from target_bench import SCHEMA, STATE, Bench, record, refused, schema, whole
+from testkit.target_bench import SCHEMA, STATE, Bench, record, refused, schema, whole
 
 F = bigquery.SchemaField
 

@@ -8,13 +8,21 @@ import subprocess
 import sys
 import time
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.api_core.exceptions import NotFound
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import bigquery
 
+from testkit.whole_pipeline import local_bigquery
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from google.cloud import bigquery
+
+TAP = [sys.executable, "-m", "tap_rickandmorty", "--config=ENV"]
+TARGET = [sys.executable, "-m", "target_bigquery", "--config=ENV"]
 SCHEMA = {
     "type": "SCHEMA",
     "stream": "things",
@@ -67,6 +75,56 @@ def whole(version: int = 1) -> dict[str, Any]:
 
 
 @dataclass
+class Pipe:
+    """Tap and target in a pipe, as Meltano runs them: their processes, and what the target let out."""
+
+    tap: subprocess.Popen[str]
+    target: subprocess.Popen[str]
+    out: str = ""
+    log: str = ""
+    tap_log: str = ""
+
+    def communicate(self, timeout: float = 120) -> None:
+        """Wait for both; keep the target's output and both logs."""
+        if self.tap.stderr is not None:
+            self.tap_log = self.tap.stderr.read()
+        self.out, self.log = self.target.communicate(timeout=timeout)
+        self.tap.wait(timeout=30)
+
+    @property
+    def statuses(self) -> tuple[int | None, int | None]:
+        """The exit statuses of tap and target."""
+        return self.tap.returncode, self.target.returncode
+
+
+@contextmanager
+def piped(
+    tap_env: Mapping[str, str], target_env: Mapping[str, str], *, tap_log: bool = True
+) -> Iterator[Pipe]:
+    """Start our tap and our target in a pipe; both are waited for at the end."""
+    with (
+        subprocess.Popen(
+            TAP,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if tap_log else subprocess.DEVNULL,
+            text=True,
+            env=dict(tap_env),
+        ) as tap,
+        subprocess.Popen(
+            TARGET,
+            stdin=tap.stdout,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=dict(target_env),
+        ) as target,
+    ):
+        assert tap.stdout is not None
+        tap.stdout.close()
+        yield Pipe(tap, target)
+
+
+@dataclass
 class Bench:
     """A dataset of its own, and the target run on it."""
 
@@ -82,7 +140,7 @@ class Bench:
     def start(self, *messages: dict[str, Any], **settings: str) -> subprocess.Popen[str]:
         """Starts the target and sends it these messages."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "target_bigquery", "--config=ENV"],
+            TARGET,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -102,7 +160,7 @@ class Bench:
     def load_text(self, text: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """Runs the target on this input."""
         return subprocess.run(
-            [sys.executable, "-m", "target_bigquery", "--config=ENV"],
+            TARGET,
             input=text,
             check=False,
             capture_output=True,
@@ -113,11 +171,7 @@ class Bench:
 
     def client(self) -> bigquery.Client:
         """Google's client on the local BigQuery."""
-        return bigquery.Client(
-            project=self.env["GOOGLE_CLOUD_PROJECT"],
-            credentials=AnonymousCredentials(),
-            client_options={"api_endpoint": self.env["BIGQUERY_EMULATOR_HOST"]},
-        )
+        return local_bigquery(self.env)
 
     def rows(self, table: str = "things") -> list[dict[str, Any]]:
         """The table's rows; none when it is not there."""

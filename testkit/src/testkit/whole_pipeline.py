@@ -20,9 +20,9 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 SHARED_DATA = ROOT.parent / "shared" / "data" / "rickandmorty"
 RUN_ALL = ["tap-rickandmorty", "target-bigquery", "dbt-bigquery:build"]
 RESOURCES = {"characters": "character", "episodes": "episode", "locations": "location"}
@@ -34,6 +34,15 @@ def program(variable: str, default: str) -> str:
     if not Path(path).is_file():
         pytest.skip(f"{variable} names no program ({path}); `make test` installs it")
     return path
+
+
+def local_bigquery(env: Mapping[str, str]) -> bigquery.Client:
+    """Return Google's client on the local BigQuery that a sandbox's environment names."""
+    return bigquery.Client(
+        project=env["GOOGLE_CLOUD_PROJECT"],
+        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
+        client_options={"api_endpoint": env["BIGQUERY_EMULATOR_HOST"]},
+    )
 
 
 @dataclass
@@ -96,11 +105,7 @@ class Sandbox:
 
     def client(self) -> bigquery.Client:
         """Google's client on the local BigQuery."""
-        return bigquery.Client(
-            project=self.env["GOOGLE_CLOUD_PROJECT"],
-            credentials=AnonymousCredentials(),
-            client_options={"api_endpoint": self.env["BIGQUERY_EMULATOR_HOST"]},
-        )
+        return local_bigquery(self.env)
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a query."""
