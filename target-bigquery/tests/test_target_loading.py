@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import secrets
 import signal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.cloud import bigquery
 from target_bigquery import ledger
 from testkit.target_bench import SCHEMA, STATE, Bench, record, refused, schema, whole
+
+if TYPE_CHECKING:
+    import subprocess
 
 
 @pytest.fixture
@@ -43,11 +46,31 @@ def test_a_whole_version_is_loaded_as_it_was_sent(bench: Bench) -> None:
     )
 
 
-def test_the_metric_counts_the_records_staged(bench: Bench) -> None:
-    """The SDK's record_count metric, which Kestra and other runners read, is the number of records of the stream."""
-    run = bench.load(SCHEMA, record(1), record(2), whole())
-    (metric,) = [line for line in run.stderr.splitlines() if '"record_count"' in line]
-    assert json.loads(metric.partition("METRIC: ")[2])["value"] == 2
+def points(run: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:
+    """The METRIC points of a run, by name."""
+    lines = [line.partition("METRIC: ")[2] for line in run.stderr.splitlines() if "METRIC: " in line]
+    return {point["metric"]: point for point in map(json.loads, lines)}
+
+
+def test_the_figures_of_a_version_are_metric_points(bench: Bench) -> None:
+    """Records, rows, bytes and seconds, with the run, the version, the job and the proof as tags."""
+    run = bench.load(SCHEMA, record(1), record(2), whole(), STATE)
+    found = points(run)
+    assert [found[name]["value"] for name in ("record_count", "rows_loaded")] == [2, 2]
+    assert found["bytes_staged"]["value"] > 0
+    (ledger_row,) = bench.rows("_loads")
+    for name, kind in (("rows_loaded", "counter"), ("bytes_staged", "counter"), ("load_duration", "timer")):
+        assert found[name]["type"] == kind
+        assert found[name]["tags"] == {
+            "stream": "things",
+            "run_id": bench.run_id,
+            "table_version": 1,
+            "job_id": ledger_row["job_id"],
+            "proof": "tap",
+            "loaded_before": "false",
+        }
+    again = points(bench.load(SCHEMA, record(1), record(2), whole(), STATE))
+    assert (again["rows_loaded"]["value"], again["rows_loaded"]["tags"]["loaded_before"]) == (2, "true")
 
 
 def test_the_same_run_id_twice_is_loaded_once(bench: Bench) -> None:

@@ -16,7 +16,7 @@ from google.cloud import bigquery
 from google.cloud.bigquery import DEFAULT_RETRY, SchemaField
 from requests import RequestException
 
-from target_bigquery import landing, ledger, tables
+from target_bigquery import figures, landing, ledger, tables
 from target_bigquery.errors import TargetError
 from target_bigquery.jobs import Done, Jobs
 from target_bigquery.names import LEDGER
@@ -295,9 +295,30 @@ class Loader:
         return f"{stream}/run_id={self._settings.run_id}/"
 
     def _say(self, version: WholeVersion, done: Done | None) -> None:
+        labels: dict[str, str] = (done.job.labels or {}) if done is not None else {}
+        before = done is not None and not done.ours
+        rows, size = int(labels.get("rows", version.rows)), int(labels.get("bytes", version.size))
+        figures.loaded(
+            rows,
+            size,
+            None if before else time.monotonic() - version.clock,
+            stream=version.stream,
+            run_id=self._settings.run_id,
+            table_version=int(labels.get("version", version.version)),
+            job_id=done.job.job_id if done is not None else None,
+            proof=labels.get("proof", version.proof),
+        )
         if done is None:
             logger.info("%s: 0 rows, the stream is empty; nothing to load", version.stream)
-        elif done.ours:
+        elif before:
+            logger.info(
+                "%s: run %s is loaded already, %s rows by job %s; nothing is loaded again",
+                version.stream,
+                self._settings.run_id,
+                rows,
+                done.job.job_id,
+            )
+        else:
             logger.info(
                 "%s: %d rows staged in %d part%s (%.0f kB), loaded by job %s, %.1f s",
                 version.stream,
@@ -307,14 +328,6 @@ class Loader:
                 version.size / 1000,
                 done.job.job_id,
                 time.monotonic() - version.clock,
-            )
-        else:
-            logger.info(
-                "%s: run %s is loaded already, %s rows by job %s; nothing is loaded again",
-                version.stream,
-                self._settings.run_id,
-                (done.job.labels or {}).get("rows"),
-                done.job.job_id,
             )
 
     @contextmanager
