@@ -103,6 +103,13 @@ class TapRickAndMorty(Tap):
     ).to_dict()
 
     @override
+    def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
+        # An empty variable, such as a line of a .env that nobody has filled in, is a setting that is not given.
+        for name in [name for name, value in self._config.items() if value == ""]:
+            del self._config[name]
+        return super()._validate_config(raise_errors=raise_errors)
+
+    @override
     def discover_streams(self) -> list[Stream]:
         config = self.config
         client = Client(

@@ -21,6 +21,7 @@ from google.cloud import (  # type: ignore[attr-defined]  # storage has no types
 )
 from singer_sdk import Target
 from singer_sdk.exceptions import (
+    ConfigValidationError,
     InvalidInputLine,
     MissingKeyPropertiesError,
     RecordsWithoutSchemaException,
@@ -80,6 +81,21 @@ class TargetBigQuery(Target):
         self._loading = ThreadPoolExecutor(LOADED_SIDE_BY_SIDE, thread_name_prefix="load")
         self._taken = 0
         self._bookmarked: set[str] = set()
+
+    @override
+    def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
+        # An empty variable, such as a line of a .env that nobody has filled in, is a setting that is not given.
+        for name in [name for name, value in self._config.items() if value == ""]:
+            del self._config[name]
+        absent = [name for name in SCHEMA["required"] if self._config.get(name) is None]
+        if absent and raise_errors:
+            errors = [
+                f"{name} is not set: {self._env_var_prefix}{name.upper()} (or the config's {name}) gives it. {SCHEMA['properties'][name]['description']}"
+                " In a Meltano project set it in .env; without a cloud, 'make run' sets it"
+                for name in absent
+            ]
+            raise ConfigValidationError("Config validation failed", errors=errors, schema=SCHEMA)
+        return super()._validate_config(raise_errors=raise_errors)
 
     @cached_property
     def settings(self) -> Settings:
