@@ -25,11 +25,16 @@ export PATH := $(PATH):$(CURDIR)/$(VENVS)/uv/bin
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-run: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## The whole pipeline, no cloud needed: `make run`, `make run DATA=folder`
-	@$(VENVS)/sandbox/bin/python scripts/run_pipeline.py $(if $(DATA),--data '$(DATA)')
+# What a person types goes to the program by the environment, as it is: neither make nor a shell reads it.
+override SQL := $(value SQL)
+override DATA := $(value DATA)
+export SQL DATA
 
-query: $(VENVS)/sandbox/.done ## Asks the local BigQuery: make query SQL="SELECT …"
-	@$(SANDBOX_COMMAND) exec --parts storage,bigquery -- $(SANDBOX_COMMAND) query "$(SQL)"
+run: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## The whole pipeline, no cloud needed: `make run`, DATA=folder, LIVE=1
+	@exec $(VENVS)/sandbox/bin/python scripts/run_pipeline.py $${DATA:+--data "$$DATA"} $(if $(LIVE),--live)
+
+query: $(VENVS)/sandbox/.done ## Asks the local BigQuery: make query SQL='SELECT …'
+	@exec $(SANDBOX_COMMAND) exec --parts storage,bigquery -- $(SANDBOX_COMMAND) query -- "$$SQL"
 
 tables: $(VENVS)/sandbox/.done ## The local BigQuery's tables and their rows
 	@$(SANDBOX_COMMAND) exec --parts storage,bigquery -- $(SANDBOX_COMMAND) query --tables

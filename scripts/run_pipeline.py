@@ -1,6 +1,6 @@
 """`make run`: the whole pipeline on the sandbox, with progress and a table at the end.
 
-    python scripts/run_pipeline.py [--data FOLDER]
+    python scripts/run_pipeline.py [--data FOLDER | --live]
 
 Runs exactly `meltano run tap-rickandmorty target-bigquery dbt-bigquery:build` with a run id of its own, then counts
 what each step holds and builds the page of the marts (report/). Exit status: 0, Meltano's where it failed, 1 when the
@@ -39,6 +39,7 @@ ENTITIES = [
     ("locations", "location", "dim_locations"),
     ("episodes", "episode", "dim_episodes"),
 ]
+RESOURCES = [resource for _, resource, _ in ENTITIES]
 # Lines of the plugins that tell a person where the run is.
 TELLING = re.compile(
     r"records?, \d+ pages?|\bpages? of\b|rows? staged|\bloaded\b|^\S* ?\d+ of \d+ (OK|PASS|WARN|FAIL|ERROR|NO-OP)|Done\. PASS"
@@ -65,41 +66,24 @@ def answers(url: str) -> bool:
         return False
 
 
-def under_sandbox(data: Path | None) -> int:
-    """Chooses the source, and runs this program again with the sandbox around it."""
-    if data is not None:
-        missing = [
-            n for n in ("character.jsonl", "location.jsonl", "episode.jsonl") if not (data / n).is_file()
-        ]
-        if missing:
+def under_sandbox(data: Path | None, *, live: bool) -> NoReturn:
+    """Become this program again with the sandbox around it; each source has a warehouse of its own."""
+    if data:
+        if not data.is_dir():
+            fail(f"DATA={data}: not a folder; make one with '.venvs/sandbox/bin/sandbox capture FOLDER'", 2)
+        if missing := [f"{n}.jsonl" for n in RESOURCES if not (data / f"{n}.jsonl").is_file()]:
             fail(
-                f"DATA={data}: {', '.join(missing)} not found; make such a folder with 'sandbox capture FOLDER'",
+                f"DATA={data}: {', '.join(missing)} not found; make such a folder with "
+                "'.venvs/sandbox/bin/sandbox capture FOLDER'",
                 2,
             )
-        options, source = ["--data", str(data.resolve())], f"the data in {data}"
-    elif answers(LIVE_API):
-        options, source = ["--parts", "storage,bigquery"], f"the live API at {LIVE_API}"
-    else:
-        options = ["--universe", "characters=826,locations=126,episodes=51"]
-        source = f"a made-up universe of 826 characters, 126 locations and 51 episodes ({LIVE_API} does not answer)"
-    console.print(f"Source: {source}", soft_wrap=True)
-    console.print(
-        "Starting the sandbox: Cloud Storage, BigQuery" + (", API" if "--parts" not in options else "")
-    )
-    command = [
-        os.environ.get("SANDBOX_COMMAND") or str(ROOT / ".venvs/sandbox/bin/sandbox"),
-        "exec",
-        *options,
-        "--",
-    ]
-    started = str(time.time())
-    with subprocess.Popen([*command, sys.executable, __file__, "--inside", started], cwd=ROOT) as inside:
-        while True:
-            try:
-                return inside.wait()
-            except KeyboardInterrupt:
-                # Ctrl-C has reached the run too; it tells, and the sandbox around it stops its parts.
-                continue
+    if live and not answers(LIVE_API):
+        fail(f"{LIVE_API} does not answer; `make run` without LIVE=1 uses a made-up universe", 2)
+    options = ["--live"] if live else ["--data", str(data.resolve())] if data else ["--universe", ""]
+    program = os.environ.get("SANDBOX_COMMAND") or str(ROOT / ".venvs/sandbox/bin/sandbox")
+    inside = [sys.executable, __file__, "--inside", str(time.time())]
+    os.chdir(ROOT)
+    os.execv(program, [program, "exec", *options, "--", *inside])  # noqa: S606 (no shell)
 
 
 @dataclass
@@ -266,10 +250,12 @@ def main() -> int:
     parser.add_argument(
         "--data", type=Path, help="a folder with character.jsonl, location.jsonl, episode.jsonl"
     )
+    parser.add_argument("--live", action="store_true", help=f"the live API, {LIVE_API}")
     parser.add_argument("--inside", type=float, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.inside is None:
-        return under_sandbox(arguments.data)
+        under_sandbox(arguments.data, live=arguments.live)
+    console.print(f"Source: {os.environ.get('TARGET_BIGQUERY_SOURCE')}", soft_wrap=True, markup=False)
 
     logs = ROOT / ".meltano" / "run-logs"
     logs.mkdir(parents=True, exist_ok=True)

@@ -8,9 +8,14 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 def run(command: str, home: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -34,7 +39,7 @@ def test_parts_start_once_show_where_they_are_and_stop(command: str, tmp_path: P
     assert (tmp_path / "state.json").read_text() == first
     status = run(command, tmp_path, "status")
     assert status.returncode == 0
-    assert status.stdout.count("up ") == 2
+    assert status.stdout.count(" up   http") == 2
     assert str(tmp_path / "logs" / "api.log") in status.stdout
     pids = [part["pid"] for part in json.loads(first).values()]
     assert run(command, tmp_path, "stop").returncode == 0
@@ -171,3 +176,171 @@ def test_capture_makes_a_folder_that_serves_the_same(command: str, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "data" / "character.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == list(range(1, 42))
+
+
+# What exec starts in these tests: the quickest of the parts.
+API = ("exec", "--parts", "api", "--universe", "characters=3")
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (one that has ended and waits for its parent does not)."""
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Waits for a state."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+@contextmanager
+def held(command: str, home: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    """`sandbox exec` with a command that waits, with a child of its own: the process, and the ids of both and of the parts."""
+    pids = home / "pids"
+    script = f'sleep 600 & echo $$ $! > "{pids}.new" && mv "{pids}.new" "{pids}" && wait'
+    process = subprocess.Popen(
+        [command, "--home", str(home), *arguments, "--", "sh", "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        until(lambda: pids.exists() or process.poll() is not None, "the command has not begun")
+        assert process.poll() is None, process.communicate()
+        parts = json.loads((home / "state.json").read_text()).values()
+        yield process, [*map(int, pids.read_text().split()), *(part["pid"] for part in parts)]
+    finally:
+        pids.unlink(missing_ok=True)
+        process.kill()
+        process.communicate(timeout=60)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_signal_to_exec_leaves_nothing(command: str, tmp_path: Path, number: signal.Signals) -> None:
+    """The command, what it has started and the parts are gone, also when exec had no time to end them."""
+    with held(command, tmp_path, *API) as (process, pids):
+        process.send_signal(number)
+        process.wait(timeout=60)
+        until(lambda: not any(map(alive, pids)), f"{number.name} leaves processes")
+        until(lambda: json.loads((tmp_path / "state.json").read_text()) == {}, "the state names parts")
+
+
+def test_the_death_of_its_parent_ends_exec(command: str, tmp_path: Path) -> None:
+    """A shell that is killed takes the command and the parts with it."""
+    pids = tmp_path / "pids"
+    inner = f'"{command}" --home "{tmp_path}" {" ".join(API)} -- sh -c \'echo $$ > "{pids}"; exec sleep 600\'; true'
+    with subprocess.Popen(["sh", "-c", inner]) as shell:
+        until(lambda: pids.exists() and pids.read_text().endswith("\n"), "the command has not begun")
+        parts = json.loads((tmp_path / "state.json").read_text()).values()
+        found = [int(pids.read_text()), *(part["pid"] for part in parts)]
+        shell.kill()
+    until(lambda: not any(map(alive, found)), "processes are left")
+
+
+def test_commands_share_the_parts_and_the_last_one_stops_them(command: str, tmp_path: Path) -> None:
+    """A second command finds the parts of the first; their end comes with the end of the last."""
+    with held(command, tmp_path, *API) as (first, pids):
+        done = run(command, tmp_path, *API, "--", "sh", "-c", "echo $TAP_RICKANDMORTY_API_URL")
+        (part,) = json.loads((tmp_path / "state.json").read_text()).values()
+        assert done.stdout == f"http://127.0.0.1:{part['port']}/api\n"
+        assert all(map(alive, pids))
+        first.terminate()
+        first.wait(timeout=60)
+    assert not any(map(alive, pids))
+
+
+def test_what_is_in_use_is_not_replaced_or_stopped(command: str, tmp_path: Path) -> None:
+    """Other options, and stop, are refused in one line that names the process that uses the sandbox."""
+    with held(command, tmp_path, *API) as (process, _):
+        other = run(command, tmp_path, *API, "--latency-ms", "1", "--", "true")
+        stop = run(command, tmp_path, "stop")
+    for refused in (other, stop):
+        assert refused.returncode == 1
+        assert refused.stderr.count("\n") == 1
+        assert f"process {process.pid}" in refused.stderr
+
+
+def test_exec_neither_stops_nor_replaces_what_start_has_started(command: str, tmp_path: Path) -> None:
+    """The parts of `sandbox start` go on after a command, and keep what they serve."""
+    run(command, tmp_path, "start", "--parts", "api", "--universe", "characters=3")
+    try:
+        before = (tmp_path / "state.json").read_text()
+        assert run(command, tmp_path, "exec", "--parts", "api", "--", "true").returncode == 0
+        refused = run(command, tmp_path, *API, "--latency-ms", "1", "--", "true")
+        assert refused.returncode == 1
+        assert "'sandbox stop' ends what 'sandbox start' began" in refused.stderr
+        assert (tmp_path / "state.json").read_text() == before
+        assert all(alive(part["pid"]) for part in json.loads(before).values())
+    finally:
+        run(command, tmp_path, "stop")
+
+
+def test_each_source_has_its_name_and_its_own_warehouse(command: str, tmp_path: Path) -> None:
+    """Made-up, captured and live data get homes of their own; the last one chosen is meant where none is named."""
+    data = tmp_path / "a folder"
+    data.mkdir()
+    for name in ("character", "location", "episode"):
+        (data / f"{name}.jsonl").write_text('{"id": 1}\n')
+    (data / "captured.json").write_text('{"captured_at": "2026-02-03T10:00:00+00:00"}')
+    show = ["--", "sh", "-c", 'echo "$TARGET_BIGQUERY_SOURCE|$TAP_RICKANDMORTY_API_URL|$SANDBOX_HOME"']
+
+    def told(*options: str) -> list[str]:
+        done = subprocess.run(
+            [command, "exec", *options, *show], cwd=tmp_path, check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip().split("|")
+
+    made_up = told("--parts", "api", "--universe", "characters=3,seed=4")
+    captured = told("--parts", "api", "--data", str(data))
+    assert told("--parts", "api")[2] == captured[2]
+    live = told("--live", "--parts", "storage")
+    assert made_up[0] == "made-up universe characters=3,locations=1,episodes=1 seed=4"
+    assert captured[0] == "captured folder a folder of 2026-02-03"
+    assert live[:2] == ["https://rickandmortyapi.com/api"] * 2
+    assert len({made_up[2], captured[2], live[2]}) == 3
+
+
+def test_a_home_takes_no_second_source(command: str, tmp_path: Path) -> None:
+    """Where a home is named, another source is refused in one line, unless one name is given to both."""
+    assert run(command, tmp_path, *API, "--", "true").returncode == 0
+    refused = run(command, tmp_path, "exec", "--live", "--", "true")
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert "holds the warehouse of made-up universe characters=3" in refused.stderr
+    home = tmp_path / "named"
+    for universe in ("characters=3", "characters=4"):
+        options = ("--source", "mine", "--universe", universe, "--parts", "api")
+        done = run(command, home, "exec", *options, "--", "sh", "-c", "echo $TARGET_BIGQUERY_SOURCE")
+        assert done.stdout == "mine\n"
+
+
+def test_stop_and_status_with_nothing_running_are_one_line(command: str, tmp_path: Path) -> None:
+    """Neither is an error of the program's own, whether or not there was ever a sandbox."""
+    for home in ([], ["--home", str(tmp_path / "none")]):
+        stop = subprocess.run(
+            [command, *home, "stop"], cwd=tmp_path, check=False, capture_output=True, text=True
+        )
+        assert (stop.returncode, stop.stdout, stop.stderr) == (0, "nothing runs\n", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_quotes_no_earlier_start(command: str, tmp_path: Path) -> None:
+    """The log of a part begins anew; the one before it is kept beside it."""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "api.log").write_text("an old complaint\n")
+    assert run(command, tmp_path, *API, "--", "true").returncode == 0
+    assert "old" not in (tmp_path / "logs" / "api.log").read_text()
+    assert "old" in (tmp_path / "logs" / "api.log.before").read_text()
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(command: str, tmp_path: Path) -> None:
+    """With http_proxy set to nothing that answers, the parts come up and commands are told to go past it."""
+    proxy = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy"), "http://127.0.0.1:1")
+    done = run(command, tmp_path, *API, "--", "sh", "-c", "echo $NO_PROXY", **proxy, NO_PROXY="example.org")
+    assert (done.returncode, done.stdout) == (0, "example.org,127.0.0.1,localhost\n")

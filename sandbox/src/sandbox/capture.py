@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import requests
 
 from sandbox.errors import SandboxError
 from sandbox.records import RESOURCES
+from sandbox.source import CAPTURED
 
 ATTEMPTS = 5
 PAUSE = 0.2
@@ -35,6 +37,8 @@ def capture(folder: Path, api_url: str) -> None:
                 with (work / f"{resource}.jsonl").open("w", encoding="utf-8") as file:
                     count = _resource(session, f"{api_url.rstrip('/')}/{resource}", file)
                 print(f"{resource}: {count} records", file=sys.stderr)  # noqa: T201 (progress)
+        captured = {"api_url": api_url, "captured_at": datetime.now(UTC).isoformat(timespec="seconds")}
+        (work / CAPTURED).write_text(json.dumps(captured) + "\n", "utf-8")
         work.rename(folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)

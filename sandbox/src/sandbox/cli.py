@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import shlex
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sandbox.errors import SandboxError
+from sandbox.errors import Ended, SandboxError
 
+if TYPE_CHECKING:
+    from sandbox.source import Source
+    from sandbox.supervisor import Sandbox
+
+ROOT = Path(".sandbox")
 LIVE_API = "https://rickandmortyapi.com/api"
 
 
-def _serving(parser: argparse.ArgumentParser) -> None:
+def _serving(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--data", type=Path, help="folder with character.jsonl, location.jsonl, episode.jsonl"
@@ -24,13 +31,18 @@ def _serving(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--latency-ms", type=int, default=None, help="milliseconds before each answer of the API"
     )
+    return source
 
 
 def _starting(parser: argparse.ArgumentParser) -> None:
-    _serving(parser)
-    parser.add_argument(
-        "--parts", default="api,storage,bigquery", help="which parts, by commas (default: all)"
+    source = _serving(parser)
+    source.add_argument(
+        "--live", action="store_true", help=f"the live API, {LIVE_API}, in place of the sandbox's"
     )
+    parser.add_argument(
+        "--source", metavar="NAME", help="the source's name (default: made of what is served)"
+    )
+    parser.add_argument("--parts", help="which of api, storage and bigquery, by commas (default: all)")
     for part in ("api", "storage", "bigquery"):
         parser.add_argument(f"--port-{part}", type=int, default=0, help="a fixed port (default: a free one)")
 
@@ -38,11 +50,14 @@ def _starting(parser: argparse.ArgumentParser) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sandbox", description=__doc__)
     parser.add_argument(
-        "--home", type=Path, default=Path(".sandbox"), help="folder of data, logs and state (.sandbox)"
+        "--home",
+        type=Path,
+        default=os.environ.get("SANDBOX_HOME") or None,
+        help="folder of data, logs and state (default: SANDBOX_HOME, else a folder for each source below .sandbox)",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     _starting(commands.add_parser("start", help="starts what does not run"))
-    commands.add_parser("stop", help="stops every part; data stays")
+    commands.add_parser("stop", help="stops every part of every source; data stays")
     commands.add_parser("status", help="says which part is up, where, and where its log is")
     env = commands.add_parser("env", help="the environment in which programs use the sandbox")
     env.add_argument("--format", choices=("shell", "json", "dotenv"), default="shell")
@@ -67,72 +82,117 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _api_options(arguments: argparse.Namespace) -> list[str] | None:
-    """Gives what the API is to serve as its own options; None where nothing was said."""
-    from sandbox.records import check_folder  # noqa: PLC0415
-    from sandbox.universe import Size  # noqa: PLC0415
+def _source(arguments: argparse.Namespace) -> Source | None:
+    """Return the source that the arguments name; None where they name none."""
+    from sandbox import source  # noqa: PLC0415
 
-    options = []
+    found = None
     if arguments.data is not None:
-        check_folder(arguments.data)
-        options += ["--data", str(arguments.data.resolve())]
-    if arguments.universe is not None:
-        try:
-            Size.parse(arguments.universe)
-        except ValueError as error:
-            raise SandboxError(f"--universe: {error}") from error
-        options += ["--universe", arguments.universe]
-    if arguments.latency_ms is not None:
-        options += ["--latency-ms", str(arguments.latency_ms)]
-    return options or None
+        found = source.captured(arguments.data)
+    elif arguments.universe is not None:
+        found = source.made_up(arguments.universe)
+    elif arguments.live:
+        found = source.live()
+    if found and arguments.source:
+        found = dataclasses.replace(found, name=arguments.source)
+    return found
 
 
-def _start(arguments: argparse.Namespace) -> list[str]:
-    from sandbox.supervisor import PARTS, Sandbox  # noqa: PLC0415
+def _sandbox(arguments: argparse.Namespace, source: Source | None = None) -> Sandbox:
+    """Return the sandbox that is meant: the home named, else that of the source named, else the one chosen last.
 
-    names = [name for name in arguments.parts.split(",") if name]
+    A source named here is the one chosen last from now on.
+    """
+    from sandbox.source import made_up  # noqa: PLC0415
+    from sandbox.supervisor import Sandbox  # noqa: PLC0415
+
+    if arguments.home:
+        return Sandbox(Path(arguments.home))
+    current = ROOT / "current"
+    if source is None and current.exists():
+        return Sandbox(ROOT / current.read_text("utf-8").strip())
+    folder = (source or made_up()).folder
+    try:
+        ROOT.mkdir(exist_ok=True)
+        work = ROOT / f".current-{os.getpid()}"
+        work.write_text(folder + "\n", "utf-8")
+        work.replace(current)
+    except OSError as error:
+        raise SandboxError(
+            f"{ROOT.resolve()} cannot be written: {error.strerror}; name another folder with --home"
+        ) from error
+    return Sandbox(ROOT / folder)
+
+
+def _sandboxes(arguments: argparse.Namespace) -> list[Sandbox]:
+    """Return every sandbox that is meant, the one chosen last first."""
+    from sandbox.supervisor import Sandbox  # noqa: PLC0415
+
+    if arguments.home or not ROOT.exists():
+        return [_sandbox(arguments)] if arguments.home else []
+    homes = [state.parent for state in ROOT.glob("*/state.json")]
+    first = _sandbox(arguments).home
+    return [Sandbox(home) for home in sorted(homes, key=lambda home: (home.resolve() != first, home))]
+
+
+def _start(arguments: argparse.Namespace, sandbox: Sandbox, source: Source | None, *, keep: bool) -> None:
+    from sandbox.supervisor import PARTS  # noqa: PLC0415
+
+    served = source or sandbox.source()
+    default = [name for name in PARTS if not (name == "api" and served and served.url)]
+    names = default if arguments.parts is None else [name for name in arguments.parts.split(",") if name]
     if unknown := [name for name in names if name not in PARTS]:
         raise SandboxError(f"--parts: {', '.join(unknown)} unknown; expected {', '.join(PARTS)}")
+    if "api" in names and served and served.url:
+        raise SandboxError(
+            f"--parts: api: the source of {sandbox.home} is {served.url}, which is not the sandbox's"
+        )
     ports = {name: getattr(arguments, f"port_{name}") for name in PARTS}
-    return Sandbox(arguments.home).start(names, _api_options(arguments), ports)
+    sandbox.start(names, source, latency_ms=arguments.latency_ms, ports=ports, keep=keep)
 
 
 def _exec(arguments: argparse.Namespace) -> int:
-    from sandbox.supervisor import Sandbox, run  # noqa: PLC0415
+    from sandbox.supervisor import EXEC_MARK, ended_by_signals, run, using  # noqa: PLC0415
 
     command = arguments.rest[1:] if arguments.rest[:1] == ["--"] else arguments.rest
     if not command:
         raise SandboxError("exec: a command is needed: sandbox exec -- COMMAND")
-    sandbox = Sandbox(arguments.home)
-    before = {name for name, part in sandbox.parts().items() if part.alive()}
-    try:
-        _start(arguments)
-        return run(command, sandbox.env())
-    finally:
-        ours = set(sandbox.parts()) - before
-        sandbox.stop([name for name in sandbox.parts() if name in ours])
+    source = _source(arguments)
+    sandbox = _sandbox(arguments, source)
+    ended_by_signals()
+    with using(sandbox) as mark:
+        _start(arguments, sandbox, source, keep=False)
+        return run(command, {**sandbox.env(), EXEC_MARK: mark})
 
 
-def _status(arguments: argparse.Namespace) -> int:
-    from sandbox.supervisor import Sandbox  # noqa: PLC0415
-
-    sandbox = Sandbox(arguments.home)
-    parts = sandbox.parts()
-    if not parts:
+def _status(sandboxes: list[Sandbox]) -> int:
+    running = [(sandbox, parts) for sandbox in sandboxes if (parts := sandbox.parts())]
+    if not running:
         print("nothing runs; 'sandbox start' starts it")  # noqa: T201
         return 1
     down = 0
-    for name, part in parts.items():
-        up = part.alive() and part.healthy()
-        down += not up
-        print(f"{name:9} {'up  ' if up else 'DOWN'} {part.url}  log: {sandbox.log(name)}")  # noqa: T201
+    for sandbox, parts in running:
+        if source := sandbox.source():
+            print(f"source    {source.name}")  # noqa: T201
+        for name, part in parts.items():
+            up = part.alive() and part.healthy()
+            down += not up
+            print(f"{name:9} {'up  ' if up else 'DOWN'} {part.url}  log: {sandbox.log(name)}")  # noqa: T201
     return 1 if down else 0
 
 
-def _env(arguments: argparse.Namespace) -> int:
-    from sandbox.supervisor import Sandbox  # noqa: PLC0415
+def _stop(sandboxes: list[Sandbox]) -> int:
+    stopped = 0
+    for sandbox in sandboxes:
+        stopped += len(sandbox.parts())
+        sandbox.stop()
+    if not stopped:
+        print("nothing runs")  # noqa: T201
+    return 0
 
-    found = Sandbox(arguments.home).env()
+
+def _env(arguments: argparse.Namespace) -> int:
+    found = _sandbox(arguments).env()
     if arguments.format == "json":
         print(json.dumps(found, indent=2))  # noqa: T201
     else:
@@ -158,12 +218,13 @@ def _api(arguments: argparse.Namespace) -> int:
 
 def _query(arguments: argparse.Namespace) -> int:
     from sandbox import query  # noqa: PLC0415
-    from sandbox.supervisor import Sandbox  # noqa: PLC0415
 
     if bool(arguments.sql) == arguments.tables:
-        raise SandboxError('query: say what to ask: sandbox query "SELECT …", or sandbox query --tables')
+        raise SandboxError(
+            "query: say what to ask: sandbox query \"SELECT …\", sandbox query --tables, make query SQL='SELECT …'"
+        )
     if not os.environ.get("BIGQUERY_EMULATOR_HOST"):
-        os.environ.update(Sandbox(arguments.home).env())
+        os.environ.update(_sandbox(arguments).env())
     if arguments.tables:
         query.tables(arguments.format)
     else:
@@ -172,17 +233,19 @@ def _query(arguments: argparse.Namespace) -> int:
 
 
 def _dispatch(arguments: argparse.Namespace) -> int:  # noqa: PLR0911 (one a command)
-    from sandbox.supervisor import Sandbox  # noqa: PLC0415
-
     match arguments.command:
         case "start":
-            _start(arguments)
-            return _status(arguments)
+            from sandbox.supervisor import ended_by_signals  # noqa: PLC0415
+
+            ended_by_signals()
+            source = _source(arguments)
+            sandbox = _sandbox(arguments, source)
+            _start(arguments, sandbox, source, keep=True)
+            return _status([sandbox])
         case "stop":
-            Sandbox(arguments.home).stop()
-            return 0
+            return _stop(_sandboxes(arguments))
         case "status":
-            return _status(arguments)
+            return _status(_sandboxes(arguments))
         case "env":
             return _env(arguments)
         case "exec":
@@ -203,12 +266,21 @@ def _dispatch(arguments: argparse.Namespace) -> int:  # noqa: PLR0911 (one a com
 
 
 def main() -> int:
-    """Runs the command line; gives the exit status: 1 for a failure, 2 for wrong arguments, 130 when interrupted."""
+    """Run the command line.
+
+    Returns:
+        The exit status: 1 for a failure, 2 for wrong arguments, 128 and the signal's number when ended by one.
+    """
     try:
         return _dispatch(_parser().parse_args())
     except SandboxError as error:
         print(f"sandbox: {error}", file=sys.stderr)  # noqa: T201
         return 1
     except KeyboardInterrupt:
-        print("sandbox: interrupted", file=sys.stderr)  # noqa: T201
-        return 128 + signal.SIGINT
+        ended = Ended(signal.SIGINT)
+    except Ended as error:
+        ended = error
+    number = signal.Signals(ended.args[0])
+    said = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
+    print(f"sandbox: {said}", file=sys.stderr)  # noqa: T201
+    return 128 + number

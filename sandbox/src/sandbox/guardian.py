@@ -1,0 +1,28 @@
+"""Beside each command of `sandbox exec`: waits for its end, however that comes, and ends what is left of it.
+
+    python -m sandbox.guardian HOME MARK
+
+Its standard input is a pipe whose other end `sandbox exec` holds: it closes when that process ends or is killed.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+from sandbox import processes
+from sandbox.supervisor import EXEC_MARK, Sandbox
+
+
+def main(home: str, mark: str) -> None:
+    """Wait, then clear up."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    sys.stdin.buffer.read()
+    processes.end(processes.marked(EXEC_MARK, mark))
+    Sandbox(Path(home)).release()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

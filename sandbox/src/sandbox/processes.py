@@ -1,0 +1,66 @@
+"""Processes by what Linux says of them in /proc: which one it is, who holds a lock, which carry a mark in their environment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+STOP_SECONDS = 10.0
+
+
+def born(pid: int) -> str | None:
+    """Return what tells a process from a later one of the same id; None when it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else fields[19]
+
+
+def marked(variable: str, value: str) -> list[int]:
+    """Return the processes that were started with this variable in their environment, this one excepted."""
+    entry = os.fsencode(f"{variable}={value}")
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if entry in (folder / "environ").read_bytes().split(b"\0") and int(folder.name) != os.getpid():
+                found.append(int(folder.name))
+    return found
+
+
+def holders(lock: Path) -> list[int]:
+    """Return the processes that hold a lock of this file, this one excepted."""
+    try:
+        inode = lock.stat().st_ino
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return []
+    # `1: FLOCK  ADVISORY  READ 1234 08:02:5678 0 EOF`; with `->` where it is waited for.
+    held = [line.split() for line in lines if "->" not in line]
+    pids = {int(f[4]) for f in held if f[1] == "FLOCK" and f[5].rpartition(":")[2] == str(inode)}
+    return sorted(pids - {os.getpid()})
+
+
+def end(pids: list[int], seconds: float = STOP_SECONDS) -> None:
+    """End processes and wait until they are gone: SIGTERM, and SIGKILL after `seconds`."""
+    births = {pid: mark for pid in pids if (mark := born(pid)) is not None}
+    for number, limit in ((signal.SIGTERM, seconds), (signal.SIGKILL, 5.0)):
+        deadline = time.monotonic() + limit
+        for pid in births:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+        while births and time.monotonic() < deadline:
+            births = {pid: mark for pid, mark in births.items() if _same(pid, mark)}
+            time.sleep(0.01)
+        if not births:
+            return
+
+
+def _same(pid: int, mark: str) -> bool:
+    # A child of this process that has ended stays until its status is taken.
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    return born(pid) == mark

@@ -1,0 +1,76 @@
+"""Where the API's records come from, and the name of that: in the ledger, in the verdict, on the page, and of its home.
+
+A warehouse holds the versions of one source. So each source has a home of its own below `.sandbox`, and `.sandbox/current`
+names the one that was chosen last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from sandbox.errors import SandboxError
+from sandbox.records import check_folder
+from sandbox.universe import Size
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LIVE_API = "https://rickandmortyapi.com/api"
+# Written by `sandbox capture` beside the records.
+CAPTURED = "captured.json"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source: its name, and the options of `sandbox api` that serve it; `url` instead where the API is not the sandbox's."""
+
+    name: str
+    options: list[str] = field(default_factory=list)
+    url: str | None = None
+
+    @property
+    def folder(self) -> str:
+        """The name of its home below `.sandbox`."""
+        readable = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")[:40].strip("-")
+        return f"{readable}-{hashlib.sha256(self.name.encode()).hexdigest()[:6]}"
+
+
+def made_up(universe: str = "") -> Source:
+    """Return the made-up universe of a size.
+
+    Raises:
+        SandboxError: The size is not one.
+    """
+    try:
+        size = Size.parse(universe)
+    except ValueError as error:
+        raise SandboxError(f"--universe: {error}") from error
+    # A later version is the same universe after some edits.
+    sizes = f"characters={size.characters},locations={size.locations},episodes={size.episodes}"
+    return Source(f"made-up universe {sizes} seed={size.seed}", ["--universe", f"{sizes},seed={size.seed}"])
+
+
+def captured(folder: Path) -> Source:
+    """Return the source of a folder with API-shaped JSON lines.
+
+    Raises:
+        SandboxError: A file is missing.
+    """
+    check_folder(folder)
+    try:
+        date = datetime.fromisoformat(json.loads((folder / CAPTURED).read_text("utf-8"))["captured_at"])
+    except (OSError, ValueError, KeyError, TypeError):
+        # A folder from elsewhere: its newest file.
+        date = datetime.fromtimestamp(max(file.stat().st_mtime for file in folder.glob("*.jsonl")), UTC)
+    path = folder.resolve()
+    return Source(f"captured folder {path.name} of {date:%Y-%m-%d}", ["--data", str(path)])
+
+
+def live(url: str = LIVE_API) -> Source:
+    """Return a live API."""
+    return Source(url, url=url)
