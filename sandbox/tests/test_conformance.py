@@ -188,6 +188,95 @@ def test_an_integer_column_can_be_widened_to_float(warehouse: Warehouse) -> None
     assert [row["size"] for row in warehouse.bigquery.query_and_wait(f"SELECT size FROM {name}")] == [5.0]
 
 
+NAMES = [
+    "default",
+    "order",
+    "end",
+    "from",
+    "group",
+    "select",
+    "struct",
+    "名前",
+    "größe",
+    "grüße",
+    "two words",
+    "a-b",
+]
+NAMED = [F(name, "STRING") for name in NAMES]
+NAMED_VALUES = {name: f"value of {name}" for name in NAMES}
+NAME_PLACES: dict[str, tuple[list[bigquery.SchemaField], dict[str, Any]]] = {
+    "top-level": (NAMED, NAMED_VALUES),
+    "nested": ([F("label", "RECORD", fields=NAMED)], {"label": NAMED_VALUES}),
+    "nested-in-arrays": (
+        [F("group", "RECORD", "REPEATED", fields=[F("end", "RECORD", "REPEATED", fields=NAMED)])],
+        {"group": [{"end": [NAMED_VALUES, NAMED_VALUES]}, {"end": []}]},
+    ),
+}
+
+
+@pytest.mark.parametrize(("schema", "row"), NAME_PLACES.values(), ids=NAME_PLACES.keys())
+def test_a_column_may_have_a_reserved_or_foreign_name(
+    warehouse: Warehouse, schema: list[bigquery.SchemaField], row: dict[str, Any]
+) -> None:
+    """Reserved words, letters of any script, spaces and dashes are column names, at each depth: "Flexible column names"."""
+    table = bigquery.Table(
+        f"{warehouse.bigquery.project}.{warehouse.dataset}.t{uuid.uuid4().hex[:8]}", schema=schema
+    )
+    warehouse.bigquery.create_table(table)
+    warehouse.load(table, warehouse.put([row]), schema=schema)
+    copy = f"{table.dataset_id}.{table.table_id}_copy"
+    warehouse.bigquery.query_and_wait(
+        f"CREATE TABLE {copy} AS SELECT * FROM {table.dataset_id}.{table.table_id}"
+    )
+    for name in (f"{table.dataset_id}.{table.table_id}", copy):
+        assert warehouse.bigquery.get_table(name).schema == schema
+        assert [dict(found) for found in warehouse.bigquery.query_and_wait(f"SELECT * FROM {name}")] == [row]
+
+
+def test_a_reserved_name_is_read_by_its_path(warehouse: Warehouse) -> None:
+    """After a dot a reserved word needs no back-quotes: "Lexical structure and syntax"."""
+    (row,) = warehouse.bigquery.query_and_wait(
+        "SELECT label.default AS a, label.`order` AS b FROM (SELECT STRUCT(1 AS `default`, 2 AS `order`) AS label)"
+    )
+    assert (row["a"], row["b"]) == (1, 2)
+
+
+def test_a_table_has_2000_columns(warehouse: Warehouse) -> None:
+    """A table may have up to 10,000 columns; a row of 2,000 is loaded and counted: "Quotas and limits"."""
+    schema = [F(f"c{i}", "STRING") for i in range(2000)]
+    table = bigquery.Table(f"{warehouse.bigquery.project}.{warehouse.dataset}.wide", schema=schema)
+    warehouse.bigquery.create_table(table)
+    warehouse.load(table, warehouse.put([{field.name: "x" for field in schema}]), schema=schema)
+    found = warehouse.bigquery.get_table(table.reference)
+    assert (found.num_rows, len(found.schema)) == (1, 2000)
+    warehouse.bigquery.delete_table(table)
+
+
+def test_a_column_is_added_by_ddl(warehouse: Warehouse) -> None:
+    """ALTER TABLE ADD COLUMN, DROP COLUMN and DROP NOT NULL are in the table's schema: "Data definition language"."""
+    table = warehouse.table()
+    name = f"`{table.dataset_id}.{table.table_id}`"
+    warehouse.bigquery.query_and_wait(f"ALTER TABLE {name} ADD COLUMN `group` STRUCT<`end` STRING>")
+    warehouse.bigquery.query_and_wait(f"ALTER TABLE {name} DROP COLUMN name")
+    warehouse.bigquery.query_and_wait(f"ALTER TABLE {name} ALTER COLUMN id DROP NOT NULL")
+    assert warehouse.bigquery.get_table(table.reference).schema == [
+        F("id", "INTEGER"),
+        *SCHEMA[2:],
+        F("group", "RECORD", fields=[F("end", "STRING")]),
+    ]
+
+
+def test_what_is_not_understood_is_refused_at_once(warehouse: Warehouse) -> None:
+    """A request that cannot be carried out is 400, never a 500, which the clients would retry: "Error messages"."""
+    table = {"tableReference": {"projectId": "p", "datasetId": warehouse.dataset, "tableId": "t"}}
+    with pytest.raises(exceptions.BadRequest):
+        warehouse.bigquery._connection.api_request(  # noqa: SLF001 (a body that the client does not let through)
+            method="POST",
+            path=f"/projects/{warehouse.bigquery.project}/datasets/{warehouse.dataset}/tables",
+            data={**table, "schema": {"fields": [{"type": "STRING"}]}},
+        )
+
+
 def test_partitioning_and_clustering_are_kept(warehouse: Warehouse) -> None:
     """A table tells the partitioning and clustering it was made with: "REST Resource: tables"."""
     table = warehouse.bigquery.get_table(warehouse.table().reference)

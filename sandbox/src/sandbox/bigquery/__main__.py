@@ -16,7 +16,8 @@ def main() -> int:
     patching.check_versions()
     extensions.install(os.environ.get("BQEMU_HOME") or Path(tempfile.gettempdir()) / "bqemulator-home")
     sql.register_rules()
-    from sandbox.bigquery import catalog, copying, jobs, load, tables  # noqa: PLC0415 (they import the emulator)
+    # They import the emulator; importing the first two applies their patches.
+    from sandbox.bigquery import columns, errors, catalog, copying, jobs, load, tables  # noqa: PLC0415, F401
 
     for part in (sql, catalog, tables, jobs, load, copying):
         part.apply()

@@ -403,7 +403,7 @@ class Stage:
         )
 
     def output_bytes(self):
-        sizes = " + ".join(rows.size(f, quoted(f.name)) for f in self.fields)
+        sizes = rows.total([rows.size(f, quoted(f.name)) for f in self.fields])
         return int(self.cursor.execute(f"SELECT coalesce(sum({sizes}), 0) FROM {self.name}").fetchone()[0])
 
 
@@ -531,7 +531,7 @@ def work(job, stage, done):
             else meta.num_bytes + written
         )
         if job.partition and job.write == "WRITE_TRUNCATE":
-            sizes = " + ".join(rows.size(f, quoted(f.name)) for f in fields)
+            sizes = rows.total([rows.size(f, quoted(f.name)) for f in fields])
             size = int(c.execute(f"SELECT coalesce(sum({sizes}), 0) FROM {job.ref}").fetchone()[0])
         table = described(job, meta, fields, job.ctx.clock.now(), count, size)
         finished = done(written)

@@ -1,17 +1,36 @@
-"""Replace functions and routes of the emulator, and refuse to start when one of them is not there any more."""
+"""Replace functions and routes of the emulator, and refuse to start when one of them is not there any more.
+
+A patch is a top-level function with a decorator that names what it replaces and why; importing its module applies it.
+"""
+
+from __future__ import annotations
 
 import importlib
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from fastapi import APIRouter
+
+Function = TypeVar("Function", bound="Callable[..., Any]")
 
 TRIED = {"bqemulator": "1.4.0", "duckdb": "1.5.5"}  # other versions: look at every patch again
-REASONS = []  # (what, why), in the order applied
+REASONS: list[tuple[str, str]] = []  # (what, why), in the order applied
 
 
 class Moved(SystemExit):
-    """A function this launcher replaces is gone: the emulator has changed under it."""
+    """A function that is replaced here is gone: the emulator has changed."""
 
 
-def check_versions():
+def check_versions() -> None:
+    """Refuse other versions of the emulator than those the patches were written for.
+
+    Raises:
+        Moved: Another version is installed.
+    """
     for package, wanted in TRIED.items():
         if (found := version(package)) != wanted:
             raise Moved(
@@ -19,29 +38,55 @@ def check_versions():
             )
 
 
-def module(name):
+def module(name: str) -> ModuleType:
+    """Return the emulator's module of that name, without the leading package."""
     return importlib.import_module("bqemulator." + name)
 
 
-def get(mod, attr):
+def get(mod: str, attr: str) -> Any:  # noqa: ANN401 (anything the emulator has)
+    """Return what the emulator calls `mod.attr` now.
+
+    Raises:
+        Moved: There is no such thing.
+    """
     try:
         return getattr(module(mod), attr)
     except AttributeError:
         raise Moved(f"sandbox: bqemulator.{mod}.{attr} is gone") from None
 
 
-def replace(mod, attr, new, why, also=()):
-    """Set `mod.attr` to `new` (and in the modules `also`, which imported the name); give back the old one."""
+def replace(mod: str, attr: str, new: Any, why: str, also: tuple[str, ...] | list[str] = ()) -> Any:  # noqa: ANN401
+    """Set `mod.attr` to `new`, in the modules `also` too, which imported the name; return the old one.
+
+    Raises:
+        Moved: It is gone, or one of `also` has another thing by that name.
+    """
     old = get(mod, attr)
-    for m in (mod, *also):
-        if get(m, attr) is not old:
-            raise Moved(f"sandbox: bqemulator.{m}.{attr} is not bqemulator.{mod}.{attr}")
-        setattr(module(m), attr, new)
+    for name in also:
+        if get(name, attr) is not old:
+            raise Moved(f"sandbox: bqemulator.{name}.{attr} is not bqemulator.{mod}.{attr}")
+    for name in (mod, *also):
+        setattr(module(name), attr, new)
     REASONS.append((f"{mod}.{attr}", why))
     return old
 
 
-def replace_method(cls, attr, new, why):
+def replaces(mod: str, attr: str, why: str, also: tuple[str, ...] = ()) -> Callable[[Function], Function]:
+    """Decorate the function that takes the place of `mod.attr` (see replace)."""
+
+    def decorate(function: Function) -> Function:
+        replace(mod, attr, function, why, also)
+        return function
+
+    return decorate
+
+
+def replace_method(cls: type, attr: str, new: Any, why: str) -> Any:  # noqa: ANN401 (a method)
+    """Set a method of a class of the emulator; return the old one.
+
+    Raises:
+        Moved: The class itself has no such method.
+    """
     if attr not in vars(cls):
         raise Moved(f"sandbox: {cls.__qualname__}.{attr} is gone")
     old = vars(cls)[attr]
@@ -50,15 +95,44 @@ def replace_method(cls, attr, new, why):
     return old
 
 
-def replace_route(mod, method, path, endpoint, why):
-    """Put `endpoint` in the place of a route of that module's router (before the application is built)."""
-    router = module(mod).router
-    for i, route in enumerate(router.routes):
-        if route.path == router.prefix + path and method in route.methods:
+def route(mod: str, method: str, path: str) -> Callable[..., Any]:
+    """Return the endpoint of a route as it is now.
+
+    Raises:
+        Moved: There is no such route.
+    """
+    router: APIRouter = module(mod).router
+    for found in router.routes:
+        if found.path == router.prefix + path and method in found.methods:  # type: ignore[attr-defined]
+            return found.endpoint  # type: ignore[attr-defined,no-any-return]
+    raise Moved(f"sandbox: route {method} {path} is gone from bqemulator.{mod}")
+
+
+def replace_route(
+    mod: str, method: str, path: str, endpoint: Callable[..., Any], why: str
+) -> Callable[..., Any]:
+    """Put `endpoint` in the place of a route of that module's router, before the application is built; return the old.
+
+    Raises:
+        Moved: There is no such route.
+    """
+    router: APIRouter = module(mod).router
+    for i, found in enumerate(router.routes):
+        if found.path == router.prefix + path and method in found.methods:  # type: ignore[attr-defined]
             kept = list(router.routes)
-            router.add_api_route(path, endpoint, methods=[method], status_code=route.status_code)
+            router.add_api_route(path, endpoint, methods=[method], status_code=found.status_code)  # type: ignore[attr-defined]
             kept[i] = router.routes[-1]
             router.routes[:] = kept
             REASONS.append((f"{method} {path}", why))
-            return route.endpoint
+            return found.endpoint  # type: ignore[attr-defined,no-any-return]
     raise Moved(f"sandbox: route {method} {path} is gone from bqemulator.{mod}")
+
+
+def replaces_route(mod: str, method: str, path: str, why: str) -> Callable[[Function], Function]:
+    """Decorate the endpoint that takes the place of a route (see replace_route)."""
+
+    def decorate(endpoint: Function) -> Function:
+        replace_route(mod, method, path, endpoint, why)
+        return endpoint
+
+    return decorate

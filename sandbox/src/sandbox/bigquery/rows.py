@@ -186,6 +186,14 @@ class Select:
         return f"CAST({x} AS {duck})"
 
 
+def total(terms):
+    """The sum of the terms as a tree: DuckDB's parser allows an expression 1,000 levels."""
+    if len(terms) < 2:
+        return terms[0] if terms else "0"
+    middle = len(terms) // 2
+    return f"({total(terms[:middle])} + {total(terms[middle:])})"
+
+
 def size(f, x):
     """BigQuery's logical size of a value, as SQL."""
     t = kind(f)
@@ -194,7 +202,7 @@ def size(f, x):
         one = size(f.model_copy(update={"mode": "NULLABLE"}), e)
         return f"coalesce(list_sum(list_transform({x}, lambda {e}: {one})), 0)"
     if t == "STRUCT":
-        return "(" + " + ".join(size(g, f"{x}.{quoted(g.name)}") for g in f.fields) + ")"
+        return total([size(g, f"{x}.{quoted(g.name)}") for g in f.fields])
     if t in ("STRING", "JSON"):
         return f"coalesce(2 + strlen({x}::VARCHAR), 0)"
     if t == "BYTES":

@@ -45,7 +45,7 @@ def purge(ctx):
 
 def measure(engine, meta):
     """numRows and numBytes of a table as they are now."""
-    sizes = " + ".join(rows.size(f, rows.quoted(f.name)) for f in meta.schema_.fields) or "0"
+    sizes = rows.total([rows.size(f, rows.quoted(f.name)) for f in meta.schema_.fields])
     ref = quoted_table_ref(meta.project_id, meta.dataset_id, meta.table_id)
     return (
         engine.connection.cursor()
@@ -294,7 +294,7 @@ def apply():
     introspect = patching.get("catalog.ddl_sync", "_introspect_schema")
 
     def sync_altered(bq_sql, project_id, ctx):
-        if "data type" not in bq_sql.lower():
+        if not bq_sql.lstrip().upper().startswith("ALTER"):
             return
         tree = sqlglot.parse_one(bq_sql, read="bigquery")
         if not isinstance(tree, exp.Alter):
@@ -302,24 +302,26 @@ def apply():
         retyped = {c.name.lower() for c in tree.find_all(exp.AlterColumn) if c.args.get("dtype") is not None}
         names = split(tree.this, project_id)
         meta = ctx.catalog.get_table(*names)
-        if meta is None or not retyped:
+        if meta is None or meta.table_type not in ("TABLE", "CLONE"):
             return
-        made = {f.name: f.type for f in introspect(*names, ctx).fields}
+        was = {f.name: f for f in meta.schema_.fields}
         fields = tuple(
-            f.model_copy(update={"type": made[f.name]}) if f.name.lower() in retyped else f
-            for f in meta.schema_.fields
-        )
-        ctx.catalog.update_table(
-            measured(ctx.engine, meta, ctx.clock.now()).model_copy(
-                update={"schema_": TableSchema(fields=fields)}
+            made
+            if (known := was.get(made.name)) is None
+            else known.model_copy(
+                update=({"type": made.type} if made.name.lower() in retyped else {})
+                | ({"mode": made.mode} if known.mode != "REPEATED" else {})
             )
+            for made in introspect(*names, ctx).fields
         )
+        changed = meta.model_copy(update={"schema_": TableSchema(fields=fields)})
+        ctx.catalog.update_table(measured(ctx.engine, changed, ctx.clock.now()))
 
     patching.replace(
         "catalog.ddl_sync",
         "sync_created_table",
         sync_created,
-        "expiration_timestamp, CLUSTER BY, labels and sizes of CREATE TABLE; ALTER COLUMN SET DATA TYPE",
+        "expiration_timestamp, CLUSTER BY, labels and sizes of CREATE TABLE; the columns of ALTER TABLE",
         also=["jobs.executor", "scripting.interpreter"],
     )
 

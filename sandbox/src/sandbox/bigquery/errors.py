@@ -1,0 +1,50 @@
+"""What the emulator cannot do is refused at once.
+
+Google's clients retry a 500 until their time-out is over (google.cloud.bigquery.retry), which hides what is wrong.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING
+
+from bqemulator.domain.errors import DomainError, InvalidQueryError, UnsupportedFeatureError, ValidationError
+from fastapi.responses import JSONResponse
+
+from . import patching
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Request
+
+SERVER_ERROR = 500
+_install = patching.get("api.errors", "install_exception_handlers")
+
+UnsupportedFeatureError.http_status = 400
+patching.REASONS.append(("domain.errors.UnsupportedFeatureError", "400 in place of 501"))
+
+
+def refusal(error: Exception) -> DomainError:
+    """Return the 400 for an error that nobody foresaw; its traceback goes to the log."""
+    traceback.print_exception(error)
+    message = f"The sandbox's BigQuery cannot do this: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    kind = InvalidQueryError if type(error).__module__.startswith(("duckdb", "sqlglot")) else ValidationError
+    return kind(message)
+
+
+async def _answer(_: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, DomainError) or error.http_status >= SERVER_ERROR:
+        error = refusal(error)
+    return JSONResponse(status_code=error.http_status, content=error.to_bigquery_error())
+
+
+@patching.replaces(
+    "api.errors",
+    "install_exception_handlers",
+    also=("api.app",),
+    why="400 in place of 500: what fails here fails again",
+)
+def install(app: FastAPI) -> None:
+    """Register the emulator's handlers, and one for everything that it would answer with a 5xx."""
+    _install(app)
+    app.add_exception_handler(DomainError, _answer)
+    app.add_exception_handler(Exception, _answer)
