@@ -13,14 +13,15 @@ export MELTANO_SEND_ANONYMOUS_USAGE_STATS := false
 DEV := $(VENVS)/dev/bin
 SQL_TOOLS := $(VENVS)/sql/bin
 IMAGE_NAME ?= rickandmorty-pipeline
-OSV := GOTOOLCHAIN=auto go run github.com/google/osv-scanner/v2/cmd/osv-scanner@v2.6.0
+OSV_VERSION := v2.6.0
+OSV := .cache/osv-scanner-$(OSV_VERSION)/osv-scanner
 LOCKS := $(wildcard requirements/*.txt)
 UV = $(shell command -v uv || echo $(CURDIR)/$(VENVS)/uv/bin/uv)
 # Meltano's `uv` back end and the plugins' installation find uv on the PATH.
 export PATH := $(PATH):$(CURDIR)/$(VENVS)/uv/bin
 
 .PHONY: help run query tables test test-faults test-kestra test-image test-terraform bench reliability-peers install check lint lint-sql types format pytest docs locks clean \
-	dbt-changed contract site links audit image scan-image plan deploy-flows
+	dbt-changed contract site links audit image scan-image plan apply providers deploy-flows
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -87,7 +88,7 @@ types: $(VENVS)/dev/.done $(VENVS)/sandbox/.done
 	$(DEV)/mypy report/src
 	$(DEV)/mypy --python-executable $(VENVS)/sandbox/bin/python sandbox/src scripts/run_pipeline.py
 	$(DEV)/mypy testkit/src
-	$(DEV)/mypy scripts/plugin_locks.py scripts/reference_docs.py scripts/landing_schemas.py
+	$(DEV)/mypy scripts/plugin_locks.py scripts/reference_docs.py scripts/landing_schemas.py scripts/plan_guard.py
 
 format: $(VENVS)/dev/.done ## Formats the code
 	$(DEV)/ruff check --fix .
@@ -120,18 +121,34 @@ site: $(VENVS)/dev/.done $(VENVS)/sandbox/.done .meltano/.done ## Documentation,
 links: $(VENVS)/dev/.done ## Every link of the documentation, over the network
 	$(DEV)/sphinx-build -q -b linkcheck docs .cache/links
 
-audit: ## Known weaknesses of what the locks pin, over the network (Go)
-	@$(OSV) scan source --config osv-scanner.toml --format json $(foreach lock,$(LOCKS),--lockfile requirements.txt:$(lock)) | .github/scripts/fixable.py
+$(OSV):
+	GOTOOLCHAIN=auto GOBIN=$(CURDIR)/$(@D) go install github.com/google/osv-scanner/v2/cmd/osv-scanner@$(OSV_VERSION)
 
-scan-image: ## The same of the image (Docker and Go)
-	@$(OSV) scan image --config osv-scanner.toml --format json $(IMAGE_NAME) | .github/scripts/fixable.py
+# Its status is 1 when it finds anything; fixable.py says which of that fails.
+fixable = { $(OSV) scan $(1) --config osv-scanner.toml --format json $(2) || [[ $$? -eq 1 ]]; } | .github/scripts/fixable.py
+audit: $(OSV) ## Known weaknesses of what the locks pin, over the network (Go)
+	@$(call fixable,source,$(foreach lock,$(LOCKS),--lockfile requirements.txt:$(lock)))
+
+scan-image: $(OSV) ## The same of the image (Docker and Go)
+	@$(call fixable,image,$(IMAGE_NAME))
 
 image: ## The container image
 	docker build --tag $(IMAGE_NAME) .
 
-plan: ## terraform plan: make plan ENVIRONMENT=prod STATE_BUCKET=…
-	@terraform -chdir=terraform init -input=false -backend-config=bucket=$(STATE_BUCKET) -backend-config=prefix=rickandmorty/$(ENVIRONMENT) > /dev/null
-	@terraform -chdir=terraform plan -input=false -var-file=environments/$(ENVIRONMENT).tfvars -var-file=environments/$(ENVIRONMENT).site.tfvars $(ARGS)
+TERRAFORM := terraform -chdir=terraform
+GUARD = $(TERRAFORM) show -json $(ENVIRONMENT).tfplan | scripts/plan_guard.py $(foreach address,$(ALLOW),--allow '$(address)')
+plan: ## terraform plan, and no if it would lose data: make plan ENVIRONMENT=prod STATE_BUCKET=… [ALLOW='ADDRESS …']
+	@$(TERRAFORM) init -input=false -backend-config=bucket=$(STATE_BUCKET) -backend-config=prefix=rickandmorty/$(ENVIRONMENT) > /dev/null
+	@$(TERRAFORM) plan -input=false -out=$(ENVIRONMENT).tfplan -var-file=environments/$(ENVIRONMENT).tfvars -var-file=environments/$(ENVIRONMENT).site.tfvars $(ARGS) > /dev/null
+	@$(GUARD)
+	@echo "With every value: $(TERRAFORM) show $(ENVIRONMENT).tfplan"
+
+apply: ## terraform apply of what make plan has planned: make apply ENVIRONMENT=prod [ALLOW='ADDRESS …']
+	@$(GUARD)
+	@$(TERRAFORM) apply -input=false $(ENVIRONMENT).tfplan
+
+providers: ## terraform/.terraform.lock.hcl anew: checksums of the provider for every platform, from its registry; commit it
+	@$(TERRAFORM) providers lock -platform=linux_amd64 -platform=linux_arm64 -platform=darwin_amd64 -platform=darwin_arm64
 
 deploy-flows: ## Flows, their files and the image's digest to Kestra (.github/scripts/deploy_flows.py)
 	@.github/scripts/deploy_flows.py

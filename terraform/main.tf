@@ -8,6 +8,19 @@ locals {
   labels         = { app = local.app, environment = var.environment }
   data_key       = one(module.encryption[*].data_key)
   regional_key   = one(module.encryption[*].regional_key)
+  # Names that stay taken after a destroy.
+  lasting_name = var.generation == 1 ? local.name : "${local.name}-${var.generation}"
+  network      = var.network == null ? { network = one(module.network[*].network), subnetwork = one(module.network[*].subnetwork) } : var.network
+}
+
+# The plan of a destroy is refused as a whole: without this, what is not protected (network, accounts, grants, the alert)
+# would be gone before Google refuses the first bucket.
+resource "terraform_data" "production_is_never_destroyed" {
+  count = var.environment == "prod" ? 1 : 0
+
+  lifecycle {
+    prevent_destroy = true
+  }
 }
 
 module "project" {
@@ -40,7 +53,7 @@ module "encryption" {
   source = "./modules/encryption"
   count  = var.customer_managed_key ? 1 : 0
 
-  name                = local.name
+  name                = local.lasting_name
   project_id          = module.project.project_id
   project_number      = module.project.number
   location            = var.location
@@ -92,7 +105,7 @@ module "github" {
   count  = var.github == null ? 0 : 1
 
   project_id          = module.project.project_id
-  pool_id             = "${local.name}-github"
+  pool_id             = "${local.lasting_name}-github"
   owner_id            = var.github.owner_id
   repository_id       = var.github.repository_id
   branch              = var.github.branch
@@ -137,6 +150,17 @@ resource "google_storage_bucket_iam_member" "plan_reads_state" {
 
 # --- where data lives -----------------------------------------------------------------------------------------------
 
+# Of configurations applied before these were optional.
+moved {
+  from = module.landing_tables
+  to   = module.landing_tables[0]
+}
+
+moved {
+  from = module.network
+  to   = module.network[0]
+}
+
 module "landing_bucket" {
   source = "./modules/bucket"
 
@@ -172,7 +196,7 @@ module "work_bucket" {
 
 # In prod the loader makes and drops no table: what Google's page on load jobs asks for, without create and delete.
 resource "google_project_iam_custom_role" "landing_writer" {
-  count = var.environment == "prod" ? 1 : 0
+  count = local.loader_makes_tables ? 0 : 1
 
   project     = module.project.project_id
   role_id     = "${local.app}_landing_writer"
@@ -189,8 +213,9 @@ resource "google_project_iam_custom_role" "landing_writer" {
 }
 
 locals {
+  loader_makes_tables = var.environment != "prod"
   container_in = {
-    landing   = var.environment == "prod" ? one(google_project_iam_custom_role.landing_writer[*].name) : "roles/bigquery.dataEditor"
+    landing   = local.loader_makes_tables ? "roles/bigquery.dataEditor" : one(google_project_iam_custom_role.landing_writer[*].name)
     staging   = "roles/bigquery.dataEditor"
     marts     = "roles/bigquery.dataEditor"
     snapshots = "roles/bigquery.dataEditor"
@@ -215,14 +240,18 @@ module "dataset" {
   labels              = { layer = each.key }
   kms_key             = local.data_key
   deletion_protection = var.deletion_protection
+  # Where the loader makes the tables, the dataset says how long their days stay.
+  rows_days = each.key == "landing" && local.loader_makes_tables ? var.landing_rows_days : null
   iam = merge(
     { container = { role = local.container_in[each.key], member = module.container.member } },
     each.key == "marts" ? local.marts_readers : {},
   )
 }
 
+# The landing tables have one owner: Terraform in prod, the loader elsewhere. Both would undo each other's columns.
 module "landing_tables" {
   source = "./modules/landing_tables"
+  count  = local.loader_makes_tables ? 0 : 1
 
   project_id          = module.project.project_id
   dataset_id          = module.dataset["landing"].dataset_id
@@ -250,11 +279,11 @@ module "images" {
 
 module "network" {
   source = "./modules/batch_network"
+  count  = var.network == null ? 1 : 0
 
   project_id = module.project.project_id
   name       = local.name
   region     = var.region
-  nat        = var.nat
 }
 
 module "alert_webhook" {
@@ -288,8 +317,8 @@ module "kestra_home" {
   region              = var.region
   zone                = coalesce(var.kestra_home.zone, "${var.region}-b")
   machine_type        = var.kestra_home.machine_type
-  network             = module.network.network
-  subnetwork          = module.network.subnetwork
+  network             = local.network.network
+  subnetwork          = local.network.subnetwork
   service_account     = module.kestra.email
   alert_webhook       = module.alert_webhook.secret_id
   kestra_image        = var.kestra_home.kestra_image

@@ -66,6 +66,18 @@ variable "environment" {
   }
 }
 
+variable "generation" {
+  description = "Raise it by one to make an environment again after a destroy: Google never frees the name of a key ring, and that of a federation pool for 30 days only."
+  type        = number
+  default     = 1
+  nullable    = false
+
+  validation {
+    condition     = var.generation >= 1 && var.generation <= 99 && floor(var.generation) == var.generation
+    error_message = "generation must be a whole number from 1 to 99."
+  }
+}
+
 variable "github" {
   description = "The GitHub repository that ships to this project, by its numeric ids (names can be taken over by others, ids cannot); null for none. The plan account reads the project for plans of pull requests."
   type = object({
@@ -180,11 +192,28 @@ variable "marts_readers" {
   }
 }
 
-variable "nat" {
-  description = "A way to the internet for Batch machines, which have no external address; false where the network has one already."
-  type        = bool
-  default     = true
-  nullable    = false
+variable "network" {
+  description = "An existing network and subnetwork for the machines, with a way to the internet and to Google; null makes one with NAT."
+  type = object({
+    network    = string
+    subnetwork = string
+  })
+  default = null
+
+  validation {
+    condition     = var.network == null || can(regex("^projects/[a-z][a-z0-9-]+/global/networks/[a-z][a-z0-9-]*$", var.network.network))
+    error_message = "network.network must look like projects/PROJECT/global/networks/NAME: `gcloud compute networks list --uri` shows it after v1/."
+  }
+
+  validation {
+    condition     = var.network == null || can(regex("^projects/[a-z][a-z0-9-]+/regions/${var.region}/subnetworks/[a-z][a-z0-9-]*$", var.network.subnetwork))
+    error_message = "network.subnetwork must lie in region and look like projects/PROJECT/regions/REGION/subnetworks/NAME."
+  }
+
+  validation {
+    condition     = var.network == null || var.kestra_home == null || startswith(try(var.network.network, ""), "projects/${var.project_id}/")
+    error_message = "network.network must be of this project with kestra_home: its firewall rule is made there. Use a network of this project, or leave kestra_home out."
+  }
 }
 
 variable "project_id" {

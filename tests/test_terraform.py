@@ -1,23 +1,27 @@
-"""The cloud side: format, validation against the provider's schema, terraform's own tests, checkov, drift.
+"""The cloud side: format, the provider's schema and value rules, terraform's own tests, what a plan may lose, checkov, drift.
 
 The provider comes from the registry; where that is not reached, from the stand-in beside the repository.
 """
 
 from __future__ import annotations
 
+import fnmatch
+import gzip
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from testkit.required_tools import missing
 from testkit.whole_pipeline import ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 TERRAFORM = ROOT / "terraform"
@@ -54,14 +58,25 @@ def _terraform_is_there() -> None:
 
 @pytest.fixture(scope="module")
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Terraform's configuration that takes hashicorp/google from the stand-in; empty where there is none."""
+    """Terraform's configuration that takes hashicorp/google from the stand-in; empty where there is none.
+
+    The stand-in is built with the types that this configuration names: terraform reads the whole schema at each run of a test.
+    """
     if not (STAND_IN / "build.sh").is_file():
         return os.devnull
     if not shutil.which("go"):
         missing("go", "the offline provider is built with it")
+    source = tmp_path_factory.mktemp("stand-in-source") / "stand-in"
+    shutil.copytree(STAND_IN, source, copy_function=shutil.copyfile)
+    packed = source / "schema.json.gz"
+    schema = json.loads(gzip.decompress(packed.read_bytes()))
+    named = set(re.findall(r"\bgoogle_\w+", "\n".join(f.read_text() for f in TERRAFORM.rglob("*.tf"))))
+    for part in ("resource_schemas", "data_source_schemas"):
+        schema[part] = {name: block for name, block in schema[part].items() if name in named}
+    packed.write_bytes(gzip.compress(json.dumps(schema, separators=(",", ":")).encode()))
     folder = tmp_path_factory.mktemp("stand-in")
     built = subprocess.run(
-        [STAND_IN / "build.sh", folder], check=False, capture_output=True, text=True, cwd=folder
+        ["sh", source / "build.sh", folder], check=False, capture_output=True, text=True, cwd=folder
     )
     assert built.returncode == 0, built.stderr[-2000:]
     return str(folder / "offline.tfrc")
@@ -96,10 +111,129 @@ def test_configuration_fits_the_providers_schema(initialized: Path, stand_in: st
     assert answer["warning_count"] == 0, answer["diagnostics"]
 
 
-def test_terraforms_own_tests_pass(initialized: Path, stand_in: str) -> None:
+@pytest.fixture(scope="module")
+def tested(initialized: Path, stand_in: str) -> list[dict[str, Any]]:
+    """What `terraform test` says, a message an item, with the plan of each run."""
+    done = terraform(initialized, "test", "-json", "-verbose", TF_CLI_CONFIG_FILE=stand_in)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_terraforms_own_tests_pass(tested: list[dict[str, Any]]) -> None:
     """Names, permissions, lifecycle, conditions and refusals are as tests/*.tftest.hcl have them."""
-    done = terraform(initialized, "test", "-no-color", TF_CLI_CONFIG_FILE=stand_in)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    wrong = [m["diagnostic"] for m in tested if m.get("diagnostic", {}).get("severity") == "error"]
+    assert not wrong, json.dumps(wrong, indent=1)[:6000]
+    summary = tested[-1]["test_summary"]
+    assert summary["status"] == "pass"
+    assert summary["passed"] > 20
+
+
+# --- the values that the real provider and its services take ---------------------------------------------------------
+
+VALUE_RULES = yaml.safe_load((TERRAFORM / "tests" / "value_rules.yml").read_text(encoding="utf-8"))
+# What `terraform test` makes up for an attribute that neither configuration nor mock gives; nobody is sent it.
+MADE_UP = re.compile(r"[a-z0-9]{8}|0")
+
+
+def rule_of(resource: str, path: str) -> tuple[dict[str, Any] | None, bool]:
+    """The rule for an attribute, and whether it is written for this type of resource."""
+    for kind, own in ((resource, True), ("*", False)):
+        for name, rule in VALUE_RULES["rules"].get(kind, {}).items():
+            if fnmatch.fnmatchcase(path, name):
+                return VALUE_RULES["kinds"][rule] if isinstance(rule, str) else rule, own
+    return None, False
+
+
+def is_taken(rule: dict[str, Any], value: object) -> bool:
+    """Says whether a value keeps a rule of tests/value_rules.yml."""
+    text = str(value)
+    return (
+        ("matches" not in rule or re.fullmatch(rule["matches"], text) is not None)
+        and ("one_of" not in rule or text in [str(one) for one in rule["one_of"]])
+        and ("from" not in rule or rule["from"] <= float(text) <= rule["to"])
+        and ("longest" not in rule or len(text) <= rule["longest"])
+        and (not rule.get("json") or bool(json.loads(text)))
+    )
+
+
+def leaves(value: object, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every text and number below a value, with its path; positions in lists do not count."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from leaves(item, f"{path}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for item in value:
+            yield from leaves(item, path)
+    elif value is not None and not isinstance(value, bool):
+        yield path, value
+
+
+def computed_paths(block: dict[str, Any], above: str = "") -> Iterator[str]:
+    """The paths that the provider may fill in, of a block of its schema."""
+    for name, attribute in block.get("attributes", {}).items():
+        if attribute.get("computed"):
+            yield f"{above}{name}"
+    for name, nested in block.get("block_types", {}).items():
+        yield from computed_paths(nested["block"], f"{above}{name}.")
+
+
+def refused_values(resource: str, values: object, computed: set[str]) -> list[str]:
+    """What the rules say against the values of one resource."""
+    said = []
+    for path, value in leaves(values):
+        rule, own = rule_of(resource, path)
+        if path in computed and not own and MADE_UP.fullmatch(str(value)):
+            continue
+        if rule is None:
+            said.append(f"{resource}.{path} = {str(value)[:80]!r}: tests/value_rules.yml has no rule")
+        elif not is_taken(rule, value):
+            said.append(f"{resource}.{path} = {str(value)[:80]!r}: is not {rule}")
+    return said
+
+
+def test_every_value_is_one_that_the_provider_takes(tested: list[dict[str, Any]]) -> None:
+    """Each value of each run of `terraform test`, of the configuration and of the mocks, keeps the documented rules."""
+    said: set[str] = set()
+    seen: set[str] = set()
+    for plan in (message["test_plan"] for message in tested if message["type"] == "test_plan"):
+        schemas = next(iter(plan["provider_schemas"].values()))["resource_schemas"] if plan else {}
+        for change in plan.get("resource_changes", []):
+            if (kind := change["type"]).startswith("google_"):
+                seen.add(kind)
+                computed = set(computed_paths(schemas[kind]["block"]))
+                said.update(refused_values(kind, change["change"]["after"], computed))
+    assert not said, "\n".join(sorted(said))
+    declared = {
+        name
+        for path in TERRAFORM.rglob("*.tf")
+        for name in re.findall(r'(?m)^resource "(google_\w+)"', path.read_text(encoding="utf-8"))
+    }
+    assert seen == declared
+
+
+@pytest.mark.parametrize(
+    ("resource", "values"),
+    [
+        ("google_service_account_iam_member", {"service_account_id": "projects/example-project/serviceAccounts/ci@example-project.iam.gserviceaccount.com"}),
+        ("google_project_iam_member", {"member": "serviceAccount:plan@example-project.iam.gserviceaccount.com"}),
+        ("google_service_account", {"account_id": "ci"}),
+        ("google_project_iam_member", {"member": "allUsers"}),
+        ("google_kms_key_ring", {"location": "EU"}),
+        ("google_kms_crypto_key", {"rotation_period": "90d"}),
+        ("google_kms_crypto_key", {"rotation_period": "3600s"}),
+        ("google_kms_crypto_key", {"key_ring": "a1b2c3d4"}),
+        ("google_bigquery_dataset", {"max_time_travel_hours": "24"}),
+        ("google_compute_resource_policy", {"snapshot_schedule_policy": [{"schedule": [{"daily_schedule": [{"start_time": "03:30"}]}]}]}),
+        ("google_storage_bucket", {"name": "my-google-bucket"}),
+        ("google_storage_bucket", {"soft_delete_policy": [{"retention_duration_seconds": 86400}]}),
+        ("google_iam_workload_identity_pool", {"display_name": "Workflows of the repository on GitHub"}),
+        ("google_secret_manager_secret", {"version_destroy_ttl": "60s"}),
+        ("google_project_iam_custom_role", {"role_id": "landing-writer"}),
+        ("google_compute_instance", {"hostname": "no-rule-for-it"}),
+    ],
+)  # fmt: skip
+def test_a_value_that_the_provider_refuses_is_seen(resource: str, values: dict[str, Any]) -> None:
+    """The rules are not a formality: the values that broke with the real provider, and their like, are refused here."""
+    assert len(refused_values(resource, values, set())) == 1
 
 
 @pytest.mark.parametrize("environment", ["dev", "prod"])
@@ -124,6 +258,229 @@ def test_environment_files_are_accepted(initialized: Path, stand_in: str, enviro
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     assert "1 passed" in done.stdout
     assert "undeclared" not in done.stdout + done.stderr
+
+
+# --- what a plan may lose ---------------------------------------------------------------------------------------------
+
+PRODUCTION = {
+    "environment": "prod",
+    "project_id": "example-project",
+    "location": "EU",
+    "alert_emails": ["data@example.com"],
+    "customer_managed_key": True,
+    "landing_rows_days": 400,
+    "kestra_home": {"users": ["group:data@example.com"]},
+}
+TABLE = 'module.landing_tables[0].google_bigquery_table.this["{}"]'
+
+
+class Applied:
+    """A configuration that the stand-in has applied, with a state in a file of its own."""
+
+    def __init__(self, folder: Path, configuration: str) -> None:
+        """Keeps the folder, and Terraform's configuration that finds the provider."""
+        self.folder, self.configuration = folder, configuration
+
+    def terraform(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """One command there."""
+        return terraform(
+            self.folder, *arguments[:1], "-no-color", "-input=false", *arguments[1:], TF_CLI_CONFIG_FILE=self.configuration
+        )
+
+    def variables(self, **values: object) -> None:
+        """Writes the variables that the next command reads."""
+        (self.folder / "terraform.tfvars.json").write_text(json.dumps(values))
+
+    def addresses(self) -> set[str]:
+        """What the state holds."""
+        state = json.loads((self.folder / "terraform.tfstate").read_text())
+        return {
+            f"{r.get('module', '')}.{r['type']}.{r['name']}.{i.get('index_key', '')}"
+            for r in state["resources"]
+            for i in r["instances"]
+            if r["mode"] == "managed"
+        }
+
+    def guard(
+        self, *arguments: str, allow: tuple[str, ...] = (), **variables: object
+    ) -> subprocess.CompletedProcess[str]:
+        """A plan with these variables, as terraform tells it, read by the guard."""
+        self.variables(**variables)
+        planned = self.terraform("plan", "-out=the.tfplan", *arguments)
+        assert planned.returncode == 0, planned.stderr
+        shown = terraform(self.folder, "show", "-json", "the.tfplan", TF_CLI_CONFIG_FILE=self.configuration)
+        return guard(shown.stdout, *(f"--allow={address}" for address in allow))
+
+
+def guard(plan: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """One run of scripts/plan_guard.py."""
+    return subprocess.run(
+        [sys.executable, ROOT / "scripts" / "plan_guard.py", *arguments],
+        input=plan,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def applied(source: Path, folder: Path, stand_in: str, **variables: object) -> Applied:
+    """A copy of the configuration, applied."""
+    if stand_in == os.devnull:
+        missing("terraform-google-offline", "../shared/tools is not beside the repository")
+    shutil.copytree(source, folder, symlinks=True)
+    (folder / "backend_override.tf").write_text('terraform {\n  backend "local" {}\n}\n')
+    made = Applied(folder, stand_in)
+    made.variables(**variables)
+    for command in (["init", "-reconfigure"], ["apply", "-auto-approve"]):
+        done = made.terraform(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return made
+
+
+@pytest.fixture(scope="module")
+def production(initialized: Path, stand_in: str, tmp_path_factory: pytest.TempPathFactory) -> Applied:
+    """Production with everything on, applied."""
+    folder = tmp_path_factory.mktemp("production") / "terraform"
+    return applied(initialized, folder, stand_in, **PRODUCTION)
+
+
+def test_production_is_refused_to_a_destroy_as_a_whole(production: Applied) -> None:
+    """Nothing goes: neither what is protected nor network, accounts and alert, which Google would let go first."""
+    production.variables(**PRODUCTION)
+    before = production.addresses()
+    assert len(before) > 70
+    done = production.terraform("destroy", "-auto-approve")
+    assert done.returncode == 1
+    assert "Instance cannot be destroyed" in done.stderr
+    assert production.addresses() == before
+    production.variables(**{**PRODUCTION, "environment": "dev"})
+    done = production.terraform("apply", "-auto-approve")
+    assert (done.returncode, "Instance cannot be destroyed" in done.stderr) == (1, True)
+    assert production.addresses() == before
+
+
+def test_a_second_plan_is_empty(production: Applied) -> None:
+    """Nothing changes, and the guard says so."""
+    done = production.guard(**PRODUCTION)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0 changes; nothing is lost\n", "")
+
+
+def change_schema(folder: Path, stream: str, change: str) -> None:
+    """Changes a landing schema as another commit, or the loader, would have it."""
+    path = folder / "schemas" / f"{stream}.json"
+    table = json.loads(path.read_text())
+    fields = {field["name"]: field for field in table["fields"]}
+    if change == "new column":
+        table["fields"].append({"name": "rating", "type": "FLOAT", "mode": "NULLABLE"})
+    elif change == "relaxed":
+        fields["id"]["mode"] = "NULLABLE"
+    elif change == "column dropped":
+        table["fields"].remove(fields["species"])
+    elif change == "nested column dropped":
+        fields["origin"]["fields"].pop()
+    elif change == "retyped":
+        fields["air_date"]["type"] = "DATE"
+    elif change == "tightened":
+        fields["name"]["mode"] = "REQUIRED"
+    path.write_text(json.dumps(table))
+
+
+@pytest.fixture
+def schemas(production: Applied) -> Iterator[Path]:
+    """Production's landing schemas, put back when the test is over."""
+    yield production.folder
+    shutil.rmtree(production.folder / "schemas")
+    shutil.copytree(TERRAFORM / "schemas", production.folder / "schemas")
+
+
+def test_a_wider_schema_passes_the_guard(production: Applied, schemas: Path) -> None:
+    """A new column and a column that may be empty lose nothing; the addresses are told, without a value."""
+    change_schema(schemas, "characters", "new column")
+    change_schema(schemas, "episodes", "relaxed")
+    done = production.guard(**PRODUCTION)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        f"~   {TABLE.format('characters')}\n~   {TABLE.format('episodes')}\n2 changes; nothing is lost\n"
+    )
+
+
+def test_what_a_plan_would_lose_is_refused(production: Applied, schemas: Path) -> None:
+    """Columns, tables, the network, days of data and protection: each is one line, and together they are one no."""
+    change_schema(schemas, "characters", "column dropped")
+    change_schema(schemas, "characters", "nested column dropped")
+    change_schema(schemas, "episodes", "retyped")
+    change_schema(schemas, "episodes", "tightened")
+    network = {
+        "network": "projects/example-project/global/networks/shared",
+        "subnetwork": "projects/example-project/regions/europe-west1/subnetworks/batch",
+    }
+    changed = {**PRODUCTION, "network": network, "landing_rows_days": 30, "landing_parts_days": 7}
+    replaced = "module.alert_webhook.google_secret_manager_secret.this"
+    done = production.guard(f"-replace={replaced}", **changed)
+    assert done.returncode == 1
+    for loss in (
+        f"{TABLE.format('characters')}: column species would be dropped with its data",
+        f"{TABLE.format('characters')}: column origin.url would be dropped with its data",
+        f"{TABLE.format('episodes')}: column air_date would change from STRING to DATE",
+        f"{TABLE.format('episodes')}: column name would change from NULLABLE to REQUIRED",
+        f"{TABLE.format('locations')}: rows would leave after 30 days",
+        "module.landing_bucket.google_storage_bucket.this: objects would be deleted after 7 days",
+        "module.network[0].google_compute_network.this: would be deleted",
+        "module.network[0].google_compute_router_nat.this: would be deleted",
+        f"{replaced}: would be replaced, with what it holds",
+    ):
+        assert f"plan_guard: {loss}\n" in done.stderr
+    assert "_loads" not in done.stderr
+    assert "make plan ALLOW=" in done.stderr.splitlines()[-1]
+    assert "@example.com" not in done.stdout + done.stderr
+
+
+def test_what_is_named_may_go(production: Applied, schemas: Path) -> None:
+    """--allow lets one resource be, and no other; one that loses nothing is told."""
+    change_schema(schemas, "characters", "column dropped")
+    change_schema(schemas, "episodes", "retyped")
+    done = production.guard(allow=(TABLE.format("characters"), "module.nothing"), **PRODUCTION)
+    assert done.returncode == 1
+    assert "species" not in done.stderr
+    assert "air_date" in done.stderr
+    assert "--allow module.nothing: this plan loses nothing there" in done.stderr
+
+
+def test_dev_is_destroyed_when_it_is_asked_for_and_made_again(
+    initialized: Path, stand_in: str, tmp_path: Path
+) -> None:
+    """With protection off the guard lets everything go, nothing stays, and the next generation has names of its own."""
+    dev = {
+        "environment": "dev",
+        "project_id": "example-project",
+        "customer_managed_key": True,
+        "alert_emails": ["data@example.com"],
+        "github": {"owner_id": "1234567", "repository_id": "123456789"},
+    }
+    made = applied(initialized, tmp_path / "dev", stand_in, **dev)
+    done = made.guard("-destroy", **dev)
+    assert done.returncode == 1
+    assert "module.landing_bucket.google_storage_bucket.this: would be deleted" in done.stderr
+    unprotected = {**dev, "deletion_protection": False}
+    done = made.guard(**unprotected)
+    assert done.returncode == 0, done.stderr
+    assert made.terraform("apply", "the.tfplan").returncode == 0
+    done = made.guard("-destroy", **unprotected)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert '["…@…"]' in done.stdout
+    assert "@example.com" not in done.stdout
+    assert made.terraform("apply", "the.tfplan").returncode == 0
+    assert made.addresses() == set()
+    done = made.guard(**dev, generation=2)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format_version": "1.2", "errored": true}', "Error: x"])
+def test_the_guard_takes_no_other_input_for_a_plan(text: str) -> None:
+    """Nothing to read is not nothing lost."""
+    done = guard(text)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "terraform show -json" in done.stderr
 
 
 def test_checkov_finds_nothing() -> None:
@@ -167,10 +524,10 @@ def test_github_is_given_the_variables_that_the_workflows_read() -> None:
     )
     read = set(re.findall(r"\bvars\.([A-Z_]+)", workflows))
     assert read - output_names("github_variables") == {
+        "ATTEST_PRIVATE",
         "KESTRA_RUNNER",
         "KESTRA_URL",
         "PYTHON_IMAGE",
-        "TF_SITE",
     }
     assert output_names("github_variables") <= read
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")

@@ -1,7 +1,8 @@
 # Names, places, lifecycle and layout, as design and Meltano have them.
 
 mock_provider "google" {
-  source = "./tests/mocks"
+  source          = "./tests/mocks"
+  override_during = plan
 }
 
 variables {
@@ -11,7 +12,7 @@ variables {
 }
 
 run "prod" {
-  command = apply
+  command = plan
 
   assert {
     condition = output.datasets == {
@@ -87,6 +88,64 @@ run "dev_has_a_prefix" {
     condition     = output.environment.TARGET_BIGQUERY_BUCKET == "example-project-dev-rickandmorty-landing"
     error_message = "Outside production, the bucket's name has the environment in it."
   }
+
+  assert {
+    condition     = length(module.landing_tables) == 0 && output.landing_tables == {}
+    error_message = "Outside production the loader makes the landing tables, and Terraform has no say in their columns."
+  }
+}
+
+run "dev_again_after_a_destroy" {
+  command = plan
+
+  variables {
+    environment          = "dev"
+    generation           = 2
+    landing_rows_days    = 90
+    customer_managed_key = true
+    github               = { owner_id = "1234567", repository_id = "123456789" }
+  }
+
+  assert {
+    condition     = module.encryption[0].names == toset(["dev-rickandmorty-2"])
+    error_message = "Key rings and keys, whose names are never free again, get new ones."
+  }
+
+  assert {
+    condition     = module.github[0].pool_id == "dev-rickandmorty-2-github"
+    error_message = "The federation pool, whose name is taken for 30 days more, gets a new one."
+  }
+
+  assert {
+    condition     = output.environment.TARGET_BIGQUERY_BUCKET == "example-project-dev-rickandmorty-landing" && output.kestra_account == "rickandmorty-account@example-project.iam.gserviceaccount.com"
+    error_message = "What is free again keeps its name."
+  }
+
+  assert {
+    condition     = module.dataset["landing"].rows_days == 90 && module.dataset["marts"].rows_days == null
+    error_message = "Where the loader makes the tables, the dataset's default lets their days leave."
+  }
+}
+
+run "existing_network" {
+  command = plan
+
+  variables {
+    network = {
+      network    = "projects/network-project/global/networks/shared"
+      subnetwork = "projects/network-project/regions/europe-west1/subnetworks/batch"
+    }
+  }
+
+  assert {
+    condition     = length(module.network) == 0
+    error_message = "With a network of one's own none is made, and no NAT is paid for."
+  }
+
+  assert {
+    condition     = output.kestra.network == "projects/network-project/global/networks/shared" && output.kestra.subnetwork == "projects/network-project/regions/europe-west1/subnetworks/batch"
+    error_message = "Kestra is told the network that is there."
+  }
 }
 
 run "bucket_is_private_and_clears_itself" {
@@ -102,7 +161,7 @@ run "bucket_is_private_and_clears_itself" {
     delete_after_days   = 90
     deletion_protection = true
     versioning          = true
-    kms_key             = "projects/p/locations/europe/keyRings/r/cryptoKeys/k"
+    kms_key             = "projects/example-project/locations/europe/keyRings/rickandmorty/cryptoKeys/rickandmorty"
   }
 
   assert {
@@ -226,7 +285,6 @@ run "network_lets_nothing_in" {
   variables {
     name   = "rickandmorty"
     region = "europe-west1"
-    nat    = true
   }
 
   assert {
@@ -245,7 +303,7 @@ run "network_lets_nothing_in" {
   }
 
   assert {
-    condition     = length(google_compute_router_nat.this) == 1
+    condition     = google_compute_router_nat.this.source_subnetwork_ip_ranges_to_nat == "LIST_OF_SUBNETWORKS"
     error_message = "Machines without an address reach the API through NAT."
   }
 }
@@ -290,7 +348,7 @@ run "budget_and_audit_logs" {
     billing_account       = "012345-6789AB-CDEF01"
     monthly_amount        = 25
     project_number        = "424242"
-    notification_channels = ["a", "b", "c", "d", "e", "f"]
+    notification_channels = [for number in range(1, 7) : "projects/example-project/notificationChannels/${number}"]
   }
 
   assert {
@@ -338,7 +396,7 @@ run "services_and_audit_logs" {
 }
 
 run "kestras_home_is_reached_by_name_only" {
-  command = apply
+  command = plan
 
   module {
     source = "./modules/kestra_home"
@@ -351,7 +409,7 @@ run "kestras_home_is_reached_by_name_only" {
     machine_type        = "e2-medium"
     network             = "projects/example-project/global/networks/rickandmorty-batch"
     subnetwork          = "projects/example-project/regions/europe-west1/subnetworks/rickandmorty-batch"
-    service_account     = "kestra@example-project.iam.gserviceaccount.com"
+    service_account     = "rickandmorty-kestra@example-project.iam.gserviceaccount.com"
     alert_webhook       = "rickandmorty-alert-webhook"
     kestra_image        = "kestra/kestra:v2.0.0"
     postgres_image      = "postgres:18"
@@ -365,12 +423,12 @@ run "kestras_home_is_reached_by_name_only" {
   }
 
   assert {
-    condition     = google_compute_firewall.identity_aware_proxy_in.source_ranges == toset(["35.235.240.0/20"]) && google_compute_firewall.identity_aware_proxy_in.target_service_accounts == toset(["kestra@example-project.iam.gserviceaccount.com"])
+    condition     = google_compute_firewall.identity_aware_proxy_in.source_ranges == toset(["35.235.240.0/20"]) && google_compute_firewall.identity_aware_proxy_in.target_service_accounts == toset(["rickandmorty-kestra@example-project.iam.gserviceaccount.com"])
     error_message = "Only Identity-Aware Proxy comes in, and to Kestra's machine only."
   }
 
   assert {
-    condition     = google_compute_instance.this.service_account[0].email == "kestra@example-project.iam.gserviceaccount.com" && alltrue([for key in ["block-project-ssh-keys", "enable-oslogin"] : google_compute_instance.this.metadata[key] == "true"])
+    condition     = google_compute_instance.this.service_account[0].email == "rickandmorty-kestra@example-project.iam.gserviceaccount.com" && alltrue([for key in ["block-project-ssh-keys", "enable-oslogin"] : google_compute_instance.this.metadata[key] == "true"])
     error_message = "The machine is the Kestra account, and its shell is opened by name."
   }
 

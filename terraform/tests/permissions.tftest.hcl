@@ -1,42 +1,47 @@
 # Every permission, all of them: what is not in these lists, nobody has.
 
 mock_provider "google" {
-  source = "./tests/mocks"
+  source          = "./tests/mocks"
+  override_during = plan
 }
 
 override_resource {
-  target = module.container.google_service_account.this
+  override_during = plan
+  target          = module.container.google_service_account.this
   values = {
-    email  = "container@example-project.iam.gserviceaccount.com"
-    member = "serviceAccount:container@example-project.iam.gserviceaccount.com"
-    name   = "projects/example-project/serviceAccounts/container@example-project.iam.gserviceaccount.com"
+    email  = "rickandmorty-container@example-project.iam.gserviceaccount.com"
+    member = "serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com"
+    name   = "projects/example-project/serviceAccounts/rickandmorty-container@example-project.iam.gserviceaccount.com"
   }
 }
 
 override_resource {
-  target = module.kestra.google_service_account.this
+  override_during = plan
+  target          = module.kestra.google_service_account.this
   values = {
-    email  = "kestra@example-project.iam.gserviceaccount.com"
-    member = "serviceAccount:kestra@example-project.iam.gserviceaccount.com"
-    name   = "projects/example-project/serviceAccounts/kestra@example-project.iam.gserviceaccount.com"
+    email  = "rickandmorty-kestra@example-project.iam.gserviceaccount.com"
+    member = "serviceAccount:rickandmorty-kestra@example-project.iam.gserviceaccount.com"
+    name   = "projects/example-project/serviceAccounts/rickandmorty-kestra@example-project.iam.gserviceaccount.com"
   }
 }
 
 override_resource {
-  target = module.ci[0].google_service_account.this
+  override_during = plan
+  target          = module.ci[0].google_service_account.this
   values = {
-    email  = "ci@example-project.iam.gserviceaccount.com"
-    member = "serviceAccount:ci@example-project.iam.gserviceaccount.com"
-    name   = "projects/example-project/serviceAccounts/ci@example-project.iam.gserviceaccount.com"
+    email  = "rickandmorty-ci@example-project.iam.gserviceaccount.com"
+    member = "serviceAccount:rickandmorty-ci@example-project.iam.gserviceaccount.com"
+    name   = "projects/example-project/serviceAccounts/rickandmorty-ci@example-project.iam.gserviceaccount.com"
   }
 }
 
 override_resource {
-  target = module.plan[0].google_service_account.this
+  override_during = plan
+  target          = module.plan[0].google_service_account.this
   values = {
-    email  = "plan@example-project.iam.gserviceaccount.com"
-    member = "serviceAccount:plan@example-project.iam.gserviceaccount.com"
-    name   = "projects/example-project/serviceAccounts/plan@example-project.iam.gserviceaccount.com"
+    email  = "rickandmorty-plan@example-project.iam.gserviceaccount.com"
+    member = "serviceAccount:rickandmorty-plan@example-project.iam.gserviceaccount.com"
+    name   = "projects/example-project/serviceAccounts/rickandmorty-plan@example-project.iam.gserviceaccount.com"
   }
 }
 
@@ -46,26 +51,26 @@ variables {
 }
 
 run "pipeline_alone" {
-  command = apply
+  command = plan
 
   assert {
     condition = output.permissions == tolist([
-      "account rickandmorty-container: roles/iam.serviceAccountUser for serviceAccount:kestra@example-project.iam.gserviceaccount.com",
-      "bucket example-project-rickandmorty-landing: roles/storage.objectCreator for serviceAccount:container@example-project.iam.gserviceaccount.com",
-      "bucket example-project-rickandmorty-landing: roles/storage.objectViewer for serviceAccount:container@example-project.iam.gserviceaccount.com",
-      "bucket example-project-rickandmorty-work: roles/storage.objectUser for serviceAccount:container@example-project.iam.gserviceaccount.com",
-      "bucket example-project-rickandmorty-work: roles/storage.objectUser for serviceAccount:kestra@example-project.iam.gserviceaccount.com",
-      "dataset rickandmorty_landing: projects/example-project/roles/rickandmorty_landing_writer for serviceAccount:container@example-project.iam.gserviceaccount.com",
-      "dataset rickandmorty_marts: roles/bigquery.dataEditor for serviceAccount:container@example-project.iam.gserviceaccount.com",
-      "dataset rickandmorty_snapshots: roles/bigquery.dataEditor for serviceAccount:container@example-project.iam.gserviceaccount.com",
-      "dataset rickandmorty_staging: roles/bigquery.dataEditor for serviceAccount:container@example-project.iam.gserviceaccount.com",
-      "images rickandmorty: roles/artifactregistry.reader for serviceAccount:container@example-project.iam.gserviceaccount.com",
-      "project: roles/batch.agentReporter for serviceAccount:container@example-project.iam.gserviceaccount.com",
-      "project: roles/batch.jobsEditor for serviceAccount:kestra@example-project.iam.gserviceaccount.com",
-      "project: roles/bigquery.jobUser for serviceAccount:container@example-project.iam.gserviceaccount.com",
-      "project: roles/logging.logWriter for serviceAccount:container@example-project.iam.gserviceaccount.com",
-      "project: roles/logging.viewer for serviceAccount:kestra@example-project.iam.gserviceaccount.com",
-      "secret rickandmorty-alert-webhook: roles/secretmanager.secretAccessor for serviceAccount:kestra@example-project.iam.gserviceaccount.com",
+      "account rickandmorty-container: roles/iam.serviceAccountUser for serviceAccount:rickandmorty-kestra@example-project.iam.gserviceaccount.com",
+      "bucket example-project-rickandmorty-landing: roles/storage.objectCreator for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
+      "bucket example-project-rickandmorty-landing: roles/storage.objectViewer for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
+      "bucket example-project-rickandmorty-work: roles/storage.objectUser for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
+      "bucket example-project-rickandmorty-work: roles/storage.objectUser for serviceAccount:rickandmorty-kestra@example-project.iam.gserviceaccount.com",
+      "dataset rickandmorty_landing: projects/example-project/roles/rickandmorty_landing_writer for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
+      "dataset rickandmorty_marts: roles/bigquery.dataEditor for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
+      "dataset rickandmorty_snapshots: roles/bigquery.dataEditor for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
+      "dataset rickandmorty_staging: roles/bigquery.dataEditor for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
+      "images rickandmorty: roles/artifactregistry.reader for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
+      "project: roles/batch.agentReporter for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
+      "project: roles/batch.jobsEditor for serviceAccount:rickandmorty-kestra@example-project.iam.gserviceaccount.com",
+      "project: roles/bigquery.jobUser for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
+      "project: roles/logging.logWriter for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
+      "project: roles/logging.viewer for serviceAccount:rickandmorty-kestra@example-project.iam.gserviceaccount.com",
+      "secret rickandmorty-alert-webhook: roles/secretmanager.secretAccessor for serviceAccount:rickandmorty-kestra@example-project.iam.gserviceaccount.com",
     ])
     error_message = "Container and Kestra have exactly these permissions in production."
   }
@@ -77,7 +82,7 @@ run "pipeline_alone" {
 }
 
 run "everything_on" {
-  command = apply
+  command = plan
 
   variables {
     customer_managed_key = true
@@ -92,53 +97,53 @@ run "everything_on" {
   assert {
     condition = output.permissions == tolist([
       "account rickandmorty-ci: roles/iam.workloadIdentityUser for principalSet://iam.googleapis.com/projects/424242/locations/global/workloadIdentityPools/rickandmorty-github/attribute.repository_at/123456789/refs/heads/main",
-      "account rickandmorty-container: roles/iam.serviceAccountUser for serviceAccount:kestra@example-project.iam.gserviceaccount.com",
+      "account rickandmorty-container: roles/iam.serviceAccountUser for serviceAccount:rickandmorty-kestra@example-project.iam.gserviceaccount.com",
       "account rickandmorty-kestra: roles/iam.workloadIdentityUser for serviceAccount:example-project.svc.id.goog[kestra/kestra]",
       "account rickandmorty-plan: roles/iam.workloadIdentityUser for principalSet://iam.googleapis.com/projects/424242/locations/global/workloadIdentityPools/rickandmorty-github/attribute.repository_id/123456789",
-      "bucket example-project-rickandmorty-landing: roles/storage.objectCreator for serviceAccount:container@example-project.iam.gserviceaccount.com",
-      "bucket example-project-rickandmorty-landing: roles/storage.objectViewer for serviceAccount:container@example-project.iam.gserviceaccount.com",
-      "bucket example-project-rickandmorty-work: roles/storage.objectUser for serviceAccount:container@example-project.iam.gserviceaccount.com",
-      "bucket example-project-rickandmorty-work: roles/storage.objectUser for serviceAccount:kestra@example-project.iam.gserviceaccount.com",
-      "bucket example-state: roles/storage.objectViewer for serviceAccount:plan@example-project.iam.gserviceaccount.com",
-      "dataset rickandmorty_landing: projects/example-project/roles/rickandmorty_landing_writer for serviceAccount:container@example-project.iam.gserviceaccount.com",
-      "dataset rickandmorty_marts: roles/bigquery.dataEditor for serviceAccount:container@example-project.iam.gserviceaccount.com",
+      "bucket example-project-rickandmorty-landing: roles/storage.objectCreator for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
+      "bucket example-project-rickandmorty-landing: roles/storage.objectViewer for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
+      "bucket example-project-rickandmorty-work: roles/storage.objectUser for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
+      "bucket example-project-rickandmorty-work: roles/storage.objectUser for serviceAccount:rickandmorty-kestra@example-project.iam.gserviceaccount.com",
+      "bucket example-state: roles/storage.objectViewer for serviceAccount:rickandmorty-plan@example-project.iam.gserviceaccount.com",
+      "dataset rickandmorty_landing: projects/example-project/roles/rickandmorty_landing_writer for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
+      "dataset rickandmorty_marts: roles/bigquery.dataEditor for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
       "dataset rickandmorty_marts: roles/bigquery.dataViewer for group:analysts@example.com",
-      "dataset rickandmorty_snapshots: roles/bigquery.dataEditor for serviceAccount:container@example-project.iam.gserviceaccount.com",
-      "dataset rickandmorty_staging: roles/bigquery.dataEditor for serviceAccount:container@example-project.iam.gserviceaccount.com",
-      "images rickandmorty: roles/artifactregistry.reader for serviceAccount:container@example-project.iam.gserviceaccount.com",
-      "images rickandmorty: roles/artifactregistry.writer for serviceAccount:ci@example-project.iam.gserviceaccount.com",
+      "dataset rickandmorty_snapshots: roles/bigquery.dataEditor for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
+      "dataset rickandmorty_staging: roles/bigquery.dataEditor for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
+      "images rickandmorty: roles/artifactregistry.reader for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
+      "images rickandmorty: roles/artifactregistry.writer for serviceAccount:rickandmorty-ci@example-project.iam.gserviceaccount.com",
       "key for bigquery: roles/cloudkms.cryptoKeyEncrypterDecrypter for serviceAccount:bq-424242@bigquery-encryption.iam.gserviceaccount.com",
       "key for disks: roles/cloudkms.cryptoKeyEncrypterDecrypter for serviceAccount:service-424242@compute-system.iam.gserviceaccount.com",
       "key for registry: roles/cloudkms.cryptoKeyEncrypterDecrypter for serviceAccount:service-424242@gcp-sa-artifactregistry.iam.gserviceaccount.com",
       "key for secrets: roles/cloudkms.cryptoKeyEncrypterDecrypter for serviceAccount:service-424242@gcp-sa-secretmanager.iam.gserviceaccount.com",
       "key for storage: roles/cloudkms.cryptoKeyEncrypterDecrypter for serviceAccount:service-424242@gs-project-accounts.iam.gserviceaccount.com",
       "machine rickandmorty-kestra: roles/iap.tunnelResourceAccessor for group:data@example.com",
-      "project: roles/batch.agentReporter for serviceAccount:container@example-project.iam.gserviceaccount.com",
-      "project: roles/batch.jobsEditor for serviceAccount:kestra@example-project.iam.gserviceaccount.com",
-      "project: roles/bigquery.jobUser for serviceAccount:container@example-project.iam.gserviceaccount.com",
-      "project: roles/iam.securityReviewer for serviceAccount:plan@example-project.iam.gserviceaccount.com",
-      "project: roles/logging.logWriter for serviceAccount:container@example-project.iam.gserviceaccount.com",
-      "project: roles/logging.logWriter for serviceAccount:kestra@example-project.iam.gserviceaccount.com",
-      "project: roles/logging.viewer for serviceAccount:kestra@example-project.iam.gserviceaccount.com",
-      "project: roles/serviceusage.serviceUsageConsumer for serviceAccount:plan@example-project.iam.gserviceaccount.com",
-      "project: roles/viewer for serviceAccount:plan@example-project.iam.gserviceaccount.com",
-      "secret rickandmorty-alert-webhook: roles/secretmanager.secretAccessor for serviceAccount:kestra@example-project.iam.gserviceaccount.com",
-      "secret rickandmorty-kestra-api-token: roles/secretmanager.secretAccessor for serviceAccount:ci@example-project.iam.gserviceaccount.com",
+      "project: roles/batch.agentReporter for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
+      "project: roles/batch.jobsEditor for serviceAccount:rickandmorty-kestra@example-project.iam.gserviceaccount.com",
+      "project: roles/bigquery.jobUser for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
+      "project: roles/iam.securityReviewer for serviceAccount:rickandmorty-plan@example-project.iam.gserviceaccount.com",
+      "project: roles/logging.logWriter for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
+      "project: roles/logging.logWriter for serviceAccount:rickandmorty-kestra@example-project.iam.gserviceaccount.com",
+      "project: roles/logging.viewer for serviceAccount:rickandmorty-kestra@example-project.iam.gserviceaccount.com",
+      "project: roles/serviceusage.serviceUsageConsumer for serviceAccount:rickandmorty-plan@example-project.iam.gserviceaccount.com",
+      "project: roles/viewer for serviceAccount:rickandmorty-plan@example-project.iam.gserviceaccount.com",
+      "secret rickandmorty-alert-webhook: roles/secretmanager.secretAccessor for serviceAccount:rickandmorty-kestra@example-project.iam.gserviceaccount.com",
+      "secret rickandmorty-kestra-api-token: roles/secretmanager.secretAccessor for serviceAccount:rickandmorty-ci@example-project.iam.gserviceaccount.com",
     ])
     error_message = "With everything switched on, exactly these permissions are there."
   }
 
   assert {
-    condition     = output.github.service_account == "ci@example-project.iam.gserviceaccount.com" && endswith(output.github.workload_identity_provider, "/providers/github")
+    condition     = output.github.service_account == "rickandmorty-ci@example-project.iam.gserviceaccount.com" && endswith(output.github.workload_identity_provider, "/providers/github")
     error_message = "The workflows are told whom to sign in as."
   }
 
   assert {
     condition = output.github_variables == join("", [for line in [
       "GCP_IMAGE=europe-west1-docker.pkg.dev/example-project/rickandmorty/pipeline",
-      "GCP_PLAN_SERVICE_ACCOUNT=plan@example-project.iam.gserviceaccount.com",
+      "GCP_PLAN_SERVICE_ACCOUNT=rickandmorty-plan@example-project.iam.gserviceaccount.com",
       "GCP_REGION=europe-west1",
-      "GCP_SERVICE_ACCOUNT=ci@example-project.iam.gserviceaccount.com",
+      "GCP_SERVICE_ACCOUNT=rickandmorty-ci@example-project.iam.gserviceaccount.com",
       "GCP_WORKLOAD_IDENTITY_PROVIDER=projects/424242/locations/global/workloadIdentityPools/rickandmorty-github/providers/github",
       "KESTRA_TOKEN_SECRET=projects/example-project/secrets/rickandmorty-kestra-api-token",
       "TF_ENVIRONMENT=prod",
@@ -203,7 +208,7 @@ run "secrets_are_protected_and_empty" {
     secret_id           = "rickandmorty-alert-webhook"
     region              = "europe-west1"
     deletion_protection = true
-    readers             = { kestra = "serviceAccount:kestra@example-project.iam.gserviceaccount.com" }
+    readers             = { kestra = "serviceAccount:rickandmorty-kestra@example-project.iam.gserviceaccount.com" }
   }
 
   assert {

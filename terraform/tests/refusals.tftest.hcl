@@ -1,7 +1,8 @@
 # What is refused before anything is made.
 
 mock_provider "google" {
-  source = "./tests/mocks"
+  source          = "./tests/mocks"
+  override_during = plan
 }
 
 variables {
@@ -163,4 +164,29 @@ run "location_in_lower_case_and_plan_without_state" {
   }
 
   expect_failures = [var.location, var.state_bucket]
+}
+
+run "network_by_its_name_and_half_a_generation" {
+  command = plan
+
+  variables {
+    network    = { network = "default", subnetwork = "projects/example-project/regions/us-central1/subnetworks/batch" }
+    generation = 1.5
+  }
+
+  expect_failures = [var.generation, var.network]
+}
+
+run "kestras_home_in_another_projects_network" {
+  command = plan
+
+  variables {
+    kestra_home = { users = ["group:data@example.com"] }
+    network = {
+      network    = "projects/network-project/global/networks/shared"
+      subnetwork = "projects/network-project/regions/europe-west1/subnetworks/batch"
+    }
+  }
+
+  expect_failures = [var.network]
 }

@@ -81,8 +81,6 @@ resource "google_compute_firewall" "nothing_else_out" {
 }
 
 resource "google_compute_router" "this" {
-  count = var.nat ? 1 : 0
-
   project = var.project_id
   name    = "${var.name}-batch"
   region  = var.region
@@ -90,11 +88,9 @@ resource "google_compute_router" "this" {
 }
 
 resource "google_compute_router_nat" "this" {
-  count = var.nat ? 1 : 0
-
   project                            = var.project_id
   name                               = "${var.name}-batch"
-  router                             = google_compute_router.this[0].name
+  router                             = google_compute_router.this.name
   region                             = var.region
   nat_ip_allocate_option             = "AUTO_ONLY"
   source_subnetwork_ip_ranges_to_nat = "LIST_OF_SUBNETWORKS"

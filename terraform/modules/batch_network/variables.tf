@@ -14,11 +14,6 @@ variable "name" {
   type        = string
 }
 
-variable "nat" {
-  description = "Make a way to the internet, for the API."
-  type        = bool
-}
-
 variable "project_id" {
   description = "The project's id."
   type        = string

@@ -40,3 +40,9 @@ variable "project_id" {
   description = "The project's id."
   type        = string
 }
+
+variable "rows_days" {
+  description = "Days after which a day's rows leave tables partitioned by day that are made in it without a limit of their own; null keeps them."
+  type        = number
+  default     = null
+}

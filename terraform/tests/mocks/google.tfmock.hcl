@@ -43,3 +43,40 @@ mock_data "google_bigquery_default_service_account" {
     member = "serviceAccount:bq-424242@bigquery-encryption.iam.gserviceaccount.com"
   }
 }
+
+mock_resource "google_compute_disk" {
+  defaults = {
+    id = "projects/example-project/zones/europe-west1-b/disks/rickandmorty-kestra-data"
+  }
+}
+
+mock_resource "google_compute_network" {
+  defaults = {
+    id = "projects/example-project/global/networks/rickandmorty-batch"
+  }
+}
+
+mock_resource "google_compute_subnetwork" {
+  defaults = {
+    id = "projects/example-project/regions/europe-west1/subnetworks/rickandmorty-batch"
+  }
+}
+
+mock_resource "google_kms_key_ring" {
+  defaults = {
+    id = "projects/example-project/locations/europe/keyRings/rickandmorty"
+  }
+}
+
+mock_resource "google_kms_crypto_key" {
+  defaults = {
+    id = "projects/example-project/locations/europe/keyRings/rickandmorty/cryptoKeys/rickandmorty"
+  }
+}
+
+mock_resource "google_monitoring_notification_channel" {
+  defaults = {
+    id   = "projects/example-project/notificationChannels/1234567890123456789"
+    name = "projects/example-project/notificationChannels/1234567890123456789"
+  }
+}
