@@ -169,6 +169,132 @@ def test_every_job_has_a_time_limit_and_a_fixed_machine() -> None:
             assert job["runs-on"] == "ubuntu-24.04", (workflow, name)
 
 
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_step_runs_with_pipefail(path: Path) -> None:
+    """Every workflow names bash, which GitHub then starts with pipefail; no job or step names another shell."""
+    workflow = read(path)
+    assert workflow["defaults"] == {"run": {"shell": "bash"}}
+    for job in workflow["jobs"].values():
+        assert "defaults" not in job
+        assert all("shell" not in step for step in job.get("steps", []))
+
+
+@pytest.mark.parametrize("path", ACTIONS, ids=lambda path: path.parent.name)
+def test_every_step_of_an_action_runs_with_pipefail(path: Path) -> None:
+    """An action has no defaults: each of its steps names bash."""
+    found = [step for step in read(path)["runs"]["steps"] if "run" in step]
+    assert found
+    assert all(step["shell"] == "bash" for step in found)
+
+
+def in_github(script: str, folder: Path, fails: str) -> subprocess.CompletedProcess[str]:
+    """Runs a step's lines as GitHub runs `shell: bash`, with programs that print a line, and one that fails."""
+    programs = folder / "programs"
+    programs.mkdir()
+    for name in ("make", "gcloud", "gh", "sudo", "terraform"):
+        (programs / name).write_text(
+            f'#!/bin/sh\necho "{name} $*"\n[ "{name}" != "{fails}" ] || exit 3\n', encoding="utf-8"
+        )
+        (programs / name).chmod(0o755)
+    (folder / "terraform" / "environments").mkdir(parents=True)
+    (folder / "step.sh").write_text(script, encoding="utf-8")
+    return subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "step.sh"],
+        cwd=folder,
+        env={
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "GITHUB_STEP_SUMMARY": str(folder / "summary"),
+            "ENVIRONMENT": "prod",
+            "STATE_BUCKET": "state",
+        },
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def step_of(workflow: str, name: str) -> dict[str, Any]:
+    """One step by its name."""
+    (found,) = [step for path, step in steps() if path == workflow and step.get("name") == name]
+    return found
+
+
+@pytest.mark.parametrize(("fails", "status"), [("", 0), ("make", 3), ("gcloud", 3)])
+def test_a_plan_that_fails_fails_the_pull_request(tmp_path: Path, fails: str, status: int) -> None:
+    """The summary is written either way, and the step ends as the plan did."""
+    done = in_github(step_of("pull-request.yml", "make plan")["run"], tmp_path, fails)
+    assert done.returncode == status
+    if fails != "gcloud":
+        assert "make plan ENVIRONMENT=prod STATE_BUCKET=state" in (tmp_path / "summary").read_text()
+
+
+@pytest.mark.parametrize(("fails", "status"), [("", 0), ("gh", 3)])
+def test_caches_that_cannot_be_listed_fail_the_clean_up(tmp_path: Path, fails: str, status: int) -> None:
+    """A list that fails is not an empty list."""
+    done = in_github(step_of("cache-cleanup.yml", "Not used for a week")["run"], tmp_path, fails)
+    assert done.returncode == status
+
+
+def test_no_value_of_the_site_is_in_a_log_of_the_plan() -> None:
+    """GitHub prints a step's variables: those of the plan name an environment and a bucket, and the guard prints addresses only."""
+    step = step_of("pull-request.yml", "make plan")
+    assert set(step["env"]) == {"ENVIRONMENT", "STATE_BUCKET"}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    plan = makefile[makefile.index("\nplan:") :].partition("\n\n")[0]
+    assert re.search(r"\$\(TERRAFORM\) plan .*> /dev/null\n", plan)
+
+
+def test_an_image_is_shipped_where_github_signs_nothing() -> None:
+    """Provenance is signed where GitHub does so for this repository; elsewhere the flows are deployed all the same."""
+    steps_of_image = read(GITHUB / "workflows" / "main.yml")["jobs"]["image"]["steps"]
+    (attest,) = [
+        s for s in steps_of_image if s.get("uses", "").startswith("actions/attest-build-provenance@")
+    ]
+    assert attest["if"] == "github.event.repository.visibility == 'public' || vars.ATTEST_PRIVATE == 'true'"
+    (build,) = [s for s in steps_of_image if s.get("id") == "build"]
+    assert (build["with"]["provenance"], build["with"]["sbom"]) == ("mode=max", True)
+
+
+def test_the_runbook_takes_the_digest_from_the_build() -> None:
+    """The registry's newest manifest may be an attestation: the digest is the one that the build gave."""
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert 'gh run download "$RUN" --name image-reference' in page
+    assert "docker images list" not in page
+    told = step_of("main.yml", "Tell the image's digest")
+    assert told["env"]["IMAGE"] == "${{ vars.GCP_IMAGE }}@${{ steps.build.outputs.digest }}"
+
+
+def test_no_check_of_a_change_depends_on_what_became_known_today() -> None:
+    """Scans for weaknesses are the audit's, which no branch rule asks for; it looks at changes of what it scans."""
+    for path, step in steps():
+        if re.search(r"\bmake (scan-image|audit)\b", step.get("run", "")):
+            assert path == "audit.yml"
+    audit = read(GITHUB / "workflows" / "audit.yml")
+    assert audit[True]["pull_request"]["paths"] == ["Dockerfile", "osv-scanner.toml", "requirements/**"]
+    assert "./.github/workflows/audit.yml" not in (GITHUB / "workflows" / "pull-request.yml").read_text()
+
+
+@pytest.mark.parametrize(("status", "expected"), [(0, 0), (1, 0), (127, 2)])
+def test_a_scan_that_finds_what_has_no_fix_passes(tmp_path: Path, status: int, expected: int) -> None:
+    """osv-scanner's status 1 means found, and fixable.py decides; any other is the scanner's own failure."""
+    version = re.search(r"(?m)^OSV_VERSION := (\S+)", (ROOT / "Makefile").read_text())
+    assert version
+    scanner = tmp_path / ".cache" / f"osv-scanner-{version[1]}" / "osv-scanner"
+    scanner.parent.mkdir(parents=True)
+    report = scanned(ranges=[]) if status < 2 else ""
+    (tmp_path / "report.json").write_text(report)
+    scanner.write_text(f"#!/bin/sh\ncat report.json\nexit {status}\n")
+    scanner.chmod(0o755)
+    shutil.copytree(SCRIPTS, tmp_path / ".github" / "scripts")
+    (tmp_path / "requirements").mkdir()
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    done = subprocess.run(
+        ["make", "audit"], cwd=tmp_path, check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == expected, done.stdout + done.stderr
+
+
 def test_steps_run_targets_that_the_makefile_has() -> None:
     """What CI runs, anyone can: each `make` of a workflow is a target."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
