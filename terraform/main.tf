@@ -175,6 +175,8 @@ module "landing_bucket" {
   iam = {
     container-adds  = { role = "roles/storage.objectCreator", member = module.container.member }
     container-reads = { role = "roles/storage.objectViewer", member = module.container.member }
+    # Meltano replaces a state file at each run, and its lock.
+    container-state = { role = "roles/storage.objectUser", member = module.container.member, folder = "meltano-state" }
   }
 }
 

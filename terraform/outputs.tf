@@ -1,11 +1,12 @@
 locals {
   # What the container needs; the rest is in meltano.yml.
   container_environment = {
-    GOOGLE_CLOUD_PROJECT     = module.project.project_id
-    MELTANO_ENVIRONMENT      = var.environment
-    TARGET_BIGQUERY_BUCKET   = module.landing_bucket.name
-    TARGET_BIGQUERY_LOCATION = var.location
-    DBT_BIGQUERY_LOCATION    = var.location
+    GOOGLE_CLOUD_PROJECT      = module.project.project_id
+    MELTANO_ENVIRONMENT       = var.environment
+    MELTANO_STATE_BACKEND_URI = "gs://${module.landing_bucket.name}/meltano-state"
+    TARGET_BIGQUERY_BUCKET    = module.landing_bucket.name
+    TARGET_BIGQUERY_LOCATION  = var.location
+    DBT_BIGQUERY_LOCATION     = var.location
   }
 }
 

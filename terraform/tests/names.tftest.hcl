@@ -36,17 +36,18 @@ run "prod" {
 
   assert {
     condition = output.environment == {
-      DBT_BIGQUERY_LOCATION    = "EU"
-      GOOGLE_CLOUD_PROJECT     = "example-project"
-      MELTANO_ENVIRONMENT      = "prod"
-      TARGET_BIGQUERY_BUCKET   = "example-project-rickandmorty-landing"
-      TARGET_BIGQUERY_LOCATION = "EU"
+      DBT_BIGQUERY_LOCATION     = "EU"
+      GOOGLE_CLOUD_PROJECT      = "example-project"
+      MELTANO_ENVIRONMENT       = "prod"
+      MELTANO_STATE_BACKEND_URI = "gs://example-project-rickandmorty-landing/meltano-state"
+      TARGET_BIGQUERY_BUCKET    = "example-project-rickandmorty-landing"
+      TARGET_BIGQUERY_LOCATION  = "EU"
     }
     error_message = "The container's environment is what meltano.yml and the profile of dbt read."
   }
 
   assert {
-    condition     = output.dotenv == "DBT_BIGQUERY_LOCATION=EU\nGOOGLE_CLOUD_PROJECT=example-project\nMELTANO_ENVIRONMENT=prod\nTARGET_BIGQUERY_BUCKET=example-project-rickandmorty-landing\nTARGET_BIGQUERY_LOCATION=EU\n"
+    condition     = output.dotenv == "DBT_BIGQUERY_LOCATION=EU\nGOOGLE_CLOUD_PROJECT=example-project\nMELTANO_ENVIRONMENT=prod\nMELTANO_STATE_BACKEND_URI=gs://example-project-rickandmorty-landing/meltano-state\nTARGET_BIGQUERY_BUCKET=example-project-rickandmorty-landing\nTARGET_BIGQUERY_LOCATION=EU\n"
     error_message = "dotenv is the same, a line each."
   }
 

@@ -56,6 +56,7 @@ run "pipeline_alone" {
   assert {
     condition = output.permissions == tolist([
       "account rickandmorty-container: roles/iam.serviceAccountUser for serviceAccount:rickandmorty-kestra@example-project.iam.gserviceaccount.com",
+      "bucket example-project-rickandmorty-landing/meltano-state: roles/storage.objectUser for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
       "bucket example-project-rickandmorty-landing: roles/storage.objectCreator for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
       "bucket example-project-rickandmorty-landing: roles/storage.objectViewer for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
       "bucket example-project-rickandmorty-work: roles/storage.objectUser for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
@@ -100,6 +101,7 @@ run "everything_on" {
       "account rickandmorty-container: roles/iam.serviceAccountUser for serviceAccount:rickandmorty-kestra@example-project.iam.gserviceaccount.com",
       "account rickandmorty-kestra: roles/iam.workloadIdentityUser for serviceAccount:example-project.svc.id.goog[kestra/kestra]",
       "account rickandmorty-plan: roles/iam.workloadIdentityUser for principalSet://iam.googleapis.com/projects/424242/locations/global/workloadIdentityPools/rickandmorty-github/attribute.repository_id/123456789",
+      "bucket example-project-rickandmorty-landing/meltano-state: roles/storage.objectUser for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
       "bucket example-project-rickandmorty-landing: roles/storage.objectCreator for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
       "bucket example-project-rickandmorty-landing: roles/storage.objectViewer for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",
       "bucket example-project-rickandmorty-work: roles/storage.objectUser for serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com",

@@ -71,4 +71,12 @@ resource "google_storage_bucket_iam_member" "this" {
   bucket = google_storage_bucket.this.name
   role   = each.value.role
   member = each.value.member
+
+  dynamic "condition" {
+    for_each = each.value.folder[*]
+    content {
+      title      = "In ${condition.value} only"
+      expression = "resource.name.startsWith(\"projects/_/buckets/${google_storage_bucket.this.name}/objects/${condition.value}/\")"
+    }
+  }
 }

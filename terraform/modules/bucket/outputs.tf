@@ -6,5 +6,5 @@ output "name" {
 
 output "permissions" {
   description = "The permissions made here, as text."
-  value       = [for grant in google_storage_bucket_iam_member.this : "bucket ${grant.bucket}: ${grant.role} for ${grant.member}"]
+  value       = [for name, grant in google_storage_bucket_iam_member.this : "bucket ${grant.bucket}${try("/${coalesce(var.iam[name].folder)}", "")}: ${grant.role} for ${grant.member}"]
 }

@@ -9,8 +9,8 @@ variable "deletion_protection" {
 }
 
 variable "iam" {
-  description = "Permissions on this bucket only, each under a name of its own."
-  type        = map(object({ role = string, member = string }))
+  description = "Permissions on this bucket only, each under a name of its own; with folder, on the objects in it only."
+  type        = map(object({ role = string, member = string, folder = optional(string) }))
   default     = {}
 }
 

@@ -1,0 +1,98 @@
+"""The Meltano project as somebody works with it: Meltano's own commands, and its state in the landing bucket."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from testkit.whole_pipeline import ROOT, Sandbox, program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def project_copy(tmp_path: Path) -> Path:
+    """The files of the project that Meltano reads and writes, and the style that they are checked by."""
+    for name in ("meltano.yml", ".yamllint.yaml", ".gitignore"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "plugins", tmp_path / "plugins")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a local Cloud Storage with the landing bucket."""
+    home = tmp_path_factory.mktemp("storage")
+    sandbox = Sandbox(program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox"), home)
+    try:
+        sandbox.start("--parts", "storage")
+        yield sandbox.env
+    finally:
+        sandbox.stop()
+
+
+def meltano(folder: Path, *arguments: str, **environment: str) -> str:
+    """Return what a command of Meltano in a folder of the test's own says on stdout."""
+    done = subprocess.run(
+        [program("MELTANO_COMMAND", ".venvs/meltano/bin/meltano"), "--log-level", "warning", *arguments],
+        cwd=folder,
+        env={
+            **{name: value for name, value in os.environ.items() if not name.startswith("MELTANO_")},
+            "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
+            "NO_COLOR": "1",
+            **environment,
+        },
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_what_meltano_writes_passes_the_style_check(project_copy: Path) -> None:
+    """A setting and a schedule made by Meltano's commands leave a meltano.yml that `make lint` takes."""
+    meltano(project_copy, "config", "set", "tap-rickandmorty", "max_attempts", "7")
+    meltano(project_copy, "schedule", "add", "daily", "--job", "rickandmorty", "--interval", "@daily")
+    written = (project_copy / "meltano.yml").read_text(encoding="utf-8")
+    assert "max_attempts: 7" in written
+    assert "interval: '@daily'" in written
+    checked = subprocess.run(
+        [sys.executable, "-m", "yamllint", "--strict", "meltano.yml"],
+        cwd=project_copy,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_state_lives_in_the_landing_bucket(project_copy: Path, bucket: dict[str, str], tmp_path: Path) -> None:
+    """With Terraform's MELTANO_STATE_BACKEND_URI a bookmark outlives the machine: another one reads it back."""
+    state_id = "prod:tap-rickandmorty-to-target-bigquery"
+    state: dict[str, Any] = {"bookmarks": {"characters": {"replication_key_value": "2026-11-01T00:00:00Z"}}}
+    in_the_bucket = {
+        **bucket,
+        "MELTANO_STATE_BACKEND_URI": f"gs://{bucket['TARGET_BIGQUERY_BUCKET']}/meltano-state",
+    }
+    for day in ("01", "02"):
+        state["bookmarks"]["characters"]["replication_key_value"] = f"2026-11-{day}T00:00:00Z"
+        meltano(
+            project_copy,
+            "state",
+            "set",
+            "--force",
+            state_id,
+            json.dumps({"singer_state": state}),
+            **in_the_bucket,
+        )
+    elsewhere = {**in_the_bucket, "MELTANO_DATABASE_URI": f"sqlite:///{tmp_path}/another-machine.db"}
+    assert json.loads(meltano(project_copy, "state", "get", state_id, **elsewhere)) == {"singer_state": state}
