@@ -284,7 +284,12 @@ class Applied:
     def terraform(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """One command there."""
         return terraform(
-            self.folder, *arguments[:1], "-no-color", "-input=false", *arguments[1:], TF_CLI_CONFIG_FILE=self.configuration
+            self.folder,
+            *arguments[:1],
+            "-no-color",
+            "-input=false",
+            *arguments[1:],
+            TF_CLI_CONFIG_FILE=self.configuration,
         )
 
     def variables(self, **values: object) -> None:

@@ -10,7 +10,9 @@ import shutil
 import subprocess
 import sys
 import threading
+import tomllib
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.metadata import distribution
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -399,6 +401,31 @@ def test_a_release_tag_must_be_the_packages_version() -> None:
         done = run("release_tag.py", tag)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
         assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("folder", "package"),
+    [("tap-rickandmorty", "rickandmorty-tap"), ("target-bigquery", "rickandmorty-target-bigquery")],
+)
+def test_packages_have_names_of_our_own_and_commands_theirs(folder: str, package: str) -> None:
+    """On PyPI the commands' names belong to other projects: what is published has another, and the command is as it was."""
+    installed = distribution(package)
+    assert [point.name for point in installed.entry_points if point.group == "console_scripts"] == [folder]
+    declared = tomllib.loads((ROOT / folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert declared["name"] == package
+    done = subprocess.run([tool(folder), "--version"], check=True, capture_output=True, text=True, timeout=60)
+    assert declared["version"] in done.stdout
+    for page in (ROOT / "CONTRIBUTING.md", ROOT / folder / "README.md"):
+        assert f"`{package}`" in page.read_text(encoding="utf-8")
+
+
+def test_the_environment_of_releases_admits_the_tags_that_release() -> None:
+    """The runbook's rule for `pypi` is the workflow's trigger."""
+    release = read(GITHUB / "workflows" / "release.yml")
+    assert release["jobs"]["publish"]["environment"] == "pypi"
+    for page in ("docs/operations.md", "CONTRIBUTING.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert all(f"`{tag}`" in text for tag in release[True]["push"]["tags"])
 
 
 def scanned(**affected: Any) -> str:

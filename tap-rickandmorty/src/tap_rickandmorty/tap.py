@@ -46,7 +46,7 @@ class TapRickAndMorty(Tap):
     """Singer tap for the Rick and Morty API."""
 
     name = "tap-rickandmorty"
-    package_name = "tap-rickandmorty"
+    package_name = "rickandmorty-tap"
     message_writer_class = Writer
 
     config_jsonschema: ClassVar[dict[str, Any]] = th.PropertiesList(
@@ -95,7 +95,7 @@ class TapRickAndMorty(Tap):
         th.Property(
             "user_agent",
             th.StringType(min_length=1),
-            default=f"tap-rickandmorty/{version('tap-rickandmorty')}",
+            default=f"tap-rickandmorty/{version('rickandmorty-tap')}",
             title="User agent",
             description="How the tap introduces itself to the API.",
         ),

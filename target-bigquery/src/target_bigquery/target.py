@@ -55,7 +55,7 @@ class TargetBigQuery(Target):
     """Singer target for BigQuery through Cloud Storage."""
 
     name = "target-bigquery"
-    package_name = "target-bigquery"
+    package_name = "rickandmorty-target-bigquery"
     config_jsonschema = SCHEMA
     default_sink_class = StreamSink
     message_reader_class = Reader
