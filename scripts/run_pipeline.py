@@ -1,31 +1,33 @@
-"""`make run`: the whole pipeline on the sandbox, with progress and a table at the end.
+"""`make run`: the whole pipeline on the sandbox, with progress, and a verdict at the end.
 
     python scripts/run_pipeline.py [--data FOLDER | --live]
 
-Runs exactly `meltano run tap-rickandmorty target-bigquery dbt-bigquery:build` with a run id of its own, then counts
-what each step holds and builds the page of the marts (report/). Exit status: 0, Meltano's where it failed, 1 when the
-counts differ or there is no page, 2 for bad arguments.
+Runs exactly `meltano run tap-rickandmorty target-bigquery dbt-bigquery:build` with a run id of its own, shows what the
+warehouse says of it, and builds the page of the marts (report/). Exit status: 0; Meltano's where it failed; 1 when the
+verdict is fail, there is no page, or another `make run` is under way here; 2 for bad arguments; 128 and the signal's
+number when ended by one.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
-import re
+import queue
+import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import requests
-from google.api_core.exceptions import GoogleAPIError
-from google.cloud import bigquery
-from rich.console import Console
-from rich.table import Table
+from run_progress import Progress, clean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ROOT = Path(__file__).resolve().parent.parent
 LIVE_API = "https://rickandmortyapi.com/api"
@@ -33,37 +35,56 @@ BLOCKS = ["tap-rickandmorty", "target-bigquery", "dbt-bigquery:build"]
 # What `meltano run report:build` runs, without Meltano's start.
 REPORT = ROOT / ".meltano" / "utilities" / "report" / "venv" / "bin" / "report"
 PAGE = ROOT / "output" / "report.html"
-# Stream, the API's resource, dimension.
-ENTITIES = [
-    ("characters", "character", "dim_characters"),
-    ("locations", "location", "dim_locations"),
-    ("episodes", "episode", "dim_episodes"),
-]
-RESOURCES = [resource for _, resource, _ in ENTITIES]
-# Lines of the plugins that tell a person where the run is.
-TELLING = re.compile(
-    r"records?, \d+ pages?|\bpages? of\b|rows? staged|\bloaded\b|^\S* ?\d+ of \d+ (OK|PASS|WARN|FAIL|ERROR|NO-OP)|Done\. PASS"
-)
-# Records in the tap's closing line of a stream, such as "characters: 826 of 826 records, 42 pages".
-EXTRACTED = re.compile(r"(characters|locations|episodes): (\d+) of (\d+) records")
-ANSI = re.compile(r"\x1b\[[0-9;]*m")
+RUN_RESULTS = ROOT / "transform" / "target" / "run_results.json"
+RESOURCES = ("character", "location", "episode")
+# Seconds between two lines of progress where there is no terminal.
+PROGRESS_SECONDS = 10.0
+STOP_SECONDS = 10.0
+KEPT_LOGS = 20
 
-console = Console(highlight=False)
+
+class Ended(Exception):  # noqa: N818 (a signal, not an error)
+    """A signal asks this program to end; the signal's number is its argument."""
+
+
+def say(text: str = "") -> None:
+    """Print a line in UTF-8, whatever the locale says."""
+    sys.stdout.buffer.write(f"{text}\n".encode(errors="replace"))
+    sys.stdout.buffer.flush()
 
 
 def fail(message: str, status: int = 1) -> NoReturn:
-    """Ends the program with one line on stderr."""
-    print(f"make run: {message}", file=sys.stderr)
+    """End the program with one line on stderr."""
+    sys.stderr.buffer.write(f"make run: {message}\n".encode(errors="replace"))
     raise SystemExit(status)
 
 
 def answers(url: str) -> bool:
-    """Says whether an API answers at `url` (seconds: 3 to connect, 5 to read)."""
+    """Return whether an API answers at `url` (seconds: 3 to connect, 5 to read)."""
+    import requests  # noqa: PLC0415 (a fifth of a second that only LIVE=1 needs)
+
     try:
         response = requests.get(f"{url}/episode", timeout=(3, 5))
         return response.ok and "info" in response.json()
     except (requests.RequestException, ValueError):
         return False
+
+
+def alone() -> None:
+    """Hold the lock of this folder's `make run` for as long as this process lives, whatever it becomes."""
+    (ROOT / ".sandbox").mkdir(exist_ok=True)
+    # Not truncated before the lock is held: it names the other run.
+    lock = os.open(ROOT / ".sandbox" / "run.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        other = os.read(lock, 100).decode(errors="replace").strip()
+        fail(
+            f"another run is under way in this folder (process {other}); wait for it, or end it: kill {other}"
+        )
+    os.ftruncate(lock, 0)
+    os.write(lock, f"{os.getpid()}\n".encode())
+    os.set_inheritable(lock, True)  # noqa: FBT003 (positional only)
 
 
 def under_sandbox(data: Path | None, *, live: bool) -> NoReturn:
@@ -83,219 +104,325 @@ def under_sandbox(data: Path | None, *, live: bool) -> NoReturn:
     program = os.environ.get("SANDBOX_COMMAND") or str(ROOT / ".venvs/sandbox/bin/sandbox")
     inside = [sys.executable, __file__, "--inside", str(time.time())]
     os.chdir(ROOT)
+    alone()
     os.execv(program, [program, "exec", *options, "--", *inside])  # noqa: S606 (no shell)
 
 
-@dataclass
-class Run:
-    """One `meltano run`: what it logged and how long its parts took (seconds since `started`)."""
+def log_file(run_id: str) -> Path:
+    """Return the file of a run's whole log; the oldest ones go."""
+    folder = ROOT / ".meltano" / "run-logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in sorted(folder.glob("*.jsonl"), key=lambda path: path.stat().st_mtime)[: -KEPT_LOGS + 1]:
+        old.unlink()
+    return folder / f"{run_id}.jsonl"
 
-    run_id: str
-    log: Path
-    started: float = field(default_factory=time.monotonic)
-    extracted: dict[str, int] = field(default_factory=dict)
-    marks: dict[str, float] = field(default_factory=dict)
-    tail: list[str] = field(default_factory=list)
 
-    def since(self) -> float:
-        """Gives the seconds since the run's start."""
-        return time.monotonic() - self.started
-
-    def read(self, line: str) -> str | None:
-        """Takes one line of Meltano's JSON log; gives the text to show, if it is one that tells something."""
-        text, level, name = line, "", ""
+def stop(process: subprocess.Popen[str]) -> None:
+    """End a process and its whole group."""
+    for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
         try:
-            entry: dict[str, Any] = json.loads(line)
-        except ValueError:
-            pass
-        else:
-            text, level, name = (
-                str(entry.get("event", "")),
-                str(entry.get("level", "")),
-                str(entry.get("name", "")),
-            )
-            singer = entry.get("metric_info") or {}
-            if singer:
-                return None
-        text = ANSI.sub("", text).strip()
-        if not text:
-            return None
-        if name.startswith(("tap-", "target-")):
-            self.marks.setdefault("extract and load begins", self.since())
-            self.marks["extract and load ends"] = self.since()
-        elif name.startswith("dbt"):
-            self.marks.setdefault("dbt begins", self.since())
-            self.marks["dbt ends"] = self.since()
-        self.tail = [*self.tail[-24:], f"{name}: {text}" if name else text]
-        if found := EXTRACTED.search(text):
-            self.extracted[found[1]] = int(found[2])
-        if level in ("error", "critical") or TELLING.search(text):
-            return f"{name or 'meltano'}: {text}"
-        return None
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            return
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            continue
+        # The group may outlive its first process.
+        time.sleep(0.1)
 
 
-def meltano(run: Run) -> int:
-    """Runs Meltano, shows its telling lines and keeps the whole log; returns its exit status."""
+def meltano(run_id: str, progress: Progress, log: Path) -> int:
+    """Run Meltano, show how far it is, and keep the whole log; return its exit status."""
     program = os.environ.get("MELTANO_COMMAND") or str(ROOT / ".venvs/meltano/bin/meltano")
-    # A .env for the cloud may name another environment; what runs on the sandbox is local.
     environment = {
         **os.environ,
+        # A .env for the cloud may name another environment; what runs on the sandbox is local.
         "MELTANO_ENVIRONMENT": "local",
-        "MELTANO_RUN_ID": run.run_id,
+        "MELTANO_RUN_ID": run_id,
+        "DBT_LOG_FORMAT": "json",
         "NO_COLOR": "1",
     }
-    console.print(f"Running: meltano run {' '.join(BLOCKS)}  (run id {run.run_id})", soft_wrap=True)
+    # What a killed run has left in Meltano's list is no other run: the lock of this folder says so.
+    command = [program, "--log-format", "json", "run", "--force", *BLOCKS]
+    say(f"Running: meltano run {' '.join(BLOCKS)}  (run id {run_id})")
+    lines: queue.Queue[str | None] = queue.Queue()
     with (
-        run.log.open("w", encoding="utf-8") as log,
-        console.status("Meltano starts"),
+        log.open("w", encoding="utf-8") as kept,
         subprocess.Popen(
-            [program, "--log-format", "json", "run", *BLOCKS],
+            command,
             cwd=ROOT,
             env=environment,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            encoding="utf-8",
             errors="replace",
+            start_new_session=True,
         ) as process,
     ):
         assert process.stdout is not None  # noqa: S101 (a pipe was asked for)
-        for line in process.stdout:
-            log.write(line)
-            if shown := run.read(line):
-                console.print(f"[dim]{run.since():6.1f} s[/dim]  {shown}", soft_wrap=True, markup=True)
-    return process.returncode
+
+        def pump(stream: Iterable[str]) -> None:
+            for line in stream:
+                lines.put(line)
+            lines.put(None)
+
+        threading.Thread(target=pump, args=(process.stdout,), daemon=True).start()
+        try:
+            follow(lines, progress, kept)
+            return process.wait()
+        except BaseException:
+            stop(process)
+            raise
 
 
-def counts(run: Run, api_url: str) -> list[dict[str, Any]]:
-    """Counts each entity at each step, and the seconds from its first record to its load's end.
+def follow(lines: queue.Queue[str | None], progress: Progress, kept: Any) -> None:  # noqa: ANN401 (a text file)
+    """Show the run until its log ends: the phase every ten seconds, on a terminal in a line that changes."""
+    terminal = sys.stdout.isatty()
+    due, shown = time.monotonic() + (0 if terminal else PROGRESS_SECONDS), ""
 
-    Raises:
-        GoogleAPIError: A table cannot be read.
-        requests.RequestException: The API does not answer.
-    """
-    prefix = os.environ.get("DATASET_PREFIX", "local_")
-    client = bigquery.Client()
-    config = bigquery.QueryJobConfig(
-        query_parameters=[bigquery.ScalarQueryParameter("run_id", "STRING", run.run_id)]
-    )
+    def erase() -> None:
+        if terminal:
+            sys.stdout.write("\r\x1b[K")
 
-    def ask(sql: str) -> Any:  # noqa: ANN401 (a row's value)
-        return next(iter(client.query(sql, job_config=config, timeout=60).result(timeout=60)))[0]
+    while True:
+        try:
+            line = lines.get(timeout=max(0.05, min(due - time.monotonic(), 1.0)))
+        except queue.Empty:
+            line = ""
+        if line is None:
+            erase()
+            return
+        if line:
+            kept.write(line)
+            for text in progress.read(line):
+                erase()
+                say(f"{progress.since():6.1f} s  {text}")
+        if time.monotonic() >= due and (terminal or progress.phase != shown):
+            shown, due = progress.phase, time.monotonic() + (0.2 if terminal else PROGRESS_SECONDS)
+            if terminal:
+                width = os.get_terminal_size().columns - 12 if sys.stdout.isatty() else 60
+                sys.stdout.write(f"\r\x1b[K{progress.since():6.1f} s  {shown[:width]}")
+                sys.stdout.flush()
+            else:
+                say(f"{progress.since():6.1f} s  {shown}")
 
-    found = []
-    for stream, resource, dimension in ENTITIES:
-        info = requests.get(f"{api_url}/{resource}", timeout=30).json().get("info", {"count": 0})
-        landing = f"`{prefix}rickandmorty_landing.{stream}`"
-        ledger = f"`{prefix}rickandmorty_landing._loads`"
-        found.append(
-            {
-                "entity": stream,
-                "API's count": info["count"],
-                "extracted": run.extracted.get(stream),
-                "landed": ask(f"SELECT COUNT(*) FROM {landing} WHERE _sdc_run_id = @run_id"),  # noqa: S608
-                "in the mart": ask(f"SELECT COUNT(*) FROM `{prefix}rickandmorty_marts.{dimension}`"),  # noqa: S608
-                "seconds": ask(
-                    "SELECT MAX(TIMESTAMP_DIFF(finished_at, started_at, MILLISECOND)) / 1000 "  # noqa: S608
-                    f"FROM {ledger} WHERE run_id = @run_id AND stream = '{stream}'"
-                ),
-                "versions": ask(f"SELECT COUNT(DISTINCT _sdc_table_version) FROM {landing}"),  # noqa: S608
-            }
+
+class Warehouse:
+    """The local BigQuery, as this run has left it."""
+
+    def __init__(self) -> None:
+        # Half a second of start that waits until it is needed.
+        from google.cloud import bigquery  # noqa: PLC0415
+
+        self._client = bigquery.Client()
+        self._marts = f"{os.environ.get('DATASET_PREFIX') or 'local_'}rickandmorty_marts"
+
+    def rows(self, sql: str) -> list[dict[str, Any]] | None:
+        """Return the rows of a query on the marts; None where its table is not there.
+
+        Raises:
+            GoogleAPIError: BigQuery refuses the query.
+        """
+        from google.api_core.exceptions import NotFound  # noqa: PLC0415
+        from google.cloud import bigquery  # noqa: PLC0415
+
+        config = bigquery.QueryJobConfig(default_dataset=f"{self._client.project}.{self._marts}")
+        try:
+            found = self._client.query(sql, job_config=config, timeout=60).result(timeout=60)
+        except NotFound:
+            return None
+        return [dict(row.items()) for row in found]
+
+
+VERDICT = """
+SELECT entity, check_name, status, expected, got, message
+FROM rpt_verdict
+WHERE TRUE
+QUALIFY decided_at = MAX(decided_at) OVER ()
+ORDER BY CASE status WHEN 'fail' THEN 0 WHEN 'warn' THEN 1 ELSE 2 END, check_name, entity
+"""
+LOADS = """
+SELECT entity, run_id, row_count, landed_row_count, mart_row_count, seconds, COUNT(*) OVER (PARTITION BY entity) AS loads
+FROM rpt_loads
+WHERE TRUE
+QUALIFY ROW_NUMBER() OVER (PARTITION BY entity ORDER BY finished_at DESC) = 1
+ORDER BY row_count DESC
+"""
+
+
+def verdict(checks: list[dict[str, Any]]) -> str:
+    """Say the verdict in words: one line, and one for each check that did not pass; return its status."""
+    by_status = {
+        status: [c for c in checks if c["status"] == status] for status in ("fail", "warn", "ignore", "pass")
+    }
+    worst = next((status for status in ("fail", "warn") if by_status[status]), "pass")
+    counted = ", ".join(f"{len(found)} {status}" for status, found in by_status.items() if found)
+    say(f"Verdict: {worst} ({len(checks)} checks: {counted})")
+    for check in by_status["fail"] + by_status["warn"]:
+        where = f"{check['entity']}: " if check["entity"] else ""
+        figures = f"expected {check['expected']}, got {check['got']}"
+        say(
+            f"  {check['status']}: {where}{check['check_name']}: {figures}: {clean(str(check['message'] or ''))}"
         )
-    return found
+    return worst
 
 
-def build_page(run: Run) -> subprocess.CompletedProcess[str]:
-    """Builds the page of the marts; gives the finished program, its complaint in `stderr`."""
-    began = run.since()
-    with console.status("Building the page"):
-        done = subprocess.run(
-            [REPORT, "build", "--output", PAGE], check=False, capture_output=True, text=True, cwd=ROOT
-        )
-    run.marks["page"] = run.since() - began
-    return done
-
-
-def report(run: Run, rows: list[dict[str, Any]], sandbox_seconds: float) -> bool:
-    """Prints the table and the times; returns whether every row's counts are equal."""
-    table = Table(title=None)
-    headings = ["entity", "API's count", "extracted", "landed", "in the mart", "seconds"]
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == "entity" else "right")
-    equal = True
+def table(rows: list[dict[str, Any]], progress: Progress) -> bool:
+    """Print each entity at each step; return whether its counts agree where they are known."""
+    headings = ["entity", "API's count", "extracted", "loaded", "landed", "in the mart", "seconds"]
+    cells, equal = [headings], True
     for row in rows:
-        same = len({row[h] for h in headings[1:5]}) == 1
-        equal = equal and same
-        cells = [
-            "-" if row[h] is None else f"{row[h]:.1f}" if h == "seconds" else str(row[h]) for h in headings
+        entity = row["entity"]
+        counts = [
+            progress.source_counts.get(entity),
+            progress.extracted.get(entity),
+            row["row_count"],
+            row["landed_row_count"],
+            row["mart_row_count"],
         ]
-        table.add_row(*cells, style=None if same else "bold red")
-    console.print(table)
-    marks, end = run.marks, run.since()
-    begin, middle = marks.get("extract and load begins", 0.0), marks.get("extract and load ends", 0.0)
-    console.print(
-        f"{end + sandbox_seconds:.1f} s: sandbox {sandbox_seconds:.1f}, Meltano's start {begin:.1f}, "
-        f"extract and load {middle - begin:.1f}, dbt {marks.get('dbt ends', middle) - middle:.1f}, "
-        f"page {marks['page']:.1f}, the rest {end - marks.get('dbt ends', middle) - marks['page']:.1f}"
-    )
-    versions = max(row["versions"] for row in rows)
-    console.print(f"The landing tables hold {versions} version(s); the marts show the newest.")
+        same = len({count for count in counts if count is not None}) == 1
+        equal = equal and same
+        seconds = "-" if row["seconds"] is None else f"{row['seconds']:.1f}"
+        shown = ["-" if count is None else f"{count:,}" for count in counts]
+        cells.append([entity, *shown, seconds + ("" if same else "  <- differ")])
+    widths = [max(len(line[column]) for line in cells) for column in range(len(headings))]
+    for line in cells:
+        first, *others = (text.rjust(width) for text, width in zip(line, widths, strict=True))
+        say("  ".join([line[0].ljust(len(first)), *others]).rstrip())
     return equal
 
 
+def times(progress: Progress, sandbox_seconds: float, page_seconds: float) -> str:
+    """Return the seconds of each part of the run."""
+    marks, end = progress.marks, progress.since()
+    begin, middle = marks.get("extract and load begins", 0.0), marks.get("extract and load ends", 0.0)
+    dbt = marks.get("dbt ends", middle)
+    return (
+        f"{end + sandbox_seconds:.1f} s: sandbox {sandbox_seconds:.1f}, Meltano's start {begin:.1f}, extract and load "
+        f"{middle - begin:.1f}, dbt {dbt - middle:.1f}, page {page_seconds:.1f}, the rest {end - dbt - page_seconds:.1f}"
+    )
+
+
+def summary(progress: Progress) -> None:
+    """Repeat the warnings and errors, dbt's from its run_results.json."""
+    try:
+        progress.results(json.loads(RUN_RESULTS.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        progress.errors += progress.dbt_errors
+    if progress.warnings:
+        say(f"Warnings ({len(progress.warnings)}):")
+        for text in progress.warnings:
+            say(f"  {text}")
+    if progress.errors:
+        say("What failed:")
+        for text in dict.fromkeys(progress.errors):
+            say(f"  {text}")
+
+
+def doctor() -> None:
+    """Say what of this machine may be the reason."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "doctor.py"), "--problems"],
+        check=False,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    for line in done.stdout.splitlines():
+        say(line)
+
+
+def inside(started: float) -> int:
+    """Run the pipeline on the sandbox around this program; return the exit status."""
+    from google.api_core.exceptions import GoogleAPIError  # noqa: PLC0415
+
+    sandbox_seconds = time.time() - started
+    say(f"Source: {os.environ.get('TARGET_BIGQUERY_SOURCE')}")
+    run_id = str(uuid.uuid4())
+    log = log_file(run_id)
+    log_name = log.relative_to(ROOT)
+    progress = Progress()
+    status = meltano(run_id, progress, log)
+    summary(progress)
+    try:
+        warehouse = Warehouse()
+        checks = warehouse.rows(VERDICT) if progress.invocation else None
+        decided = verdict(checks) if checks else None
+        if status:
+            doctor()
+            reason = (
+                "the verdict is fail, the marts are as they were"
+                if decided == "fail"
+                else "look at the lines above"
+            )
+            fail(
+                f"meltano ended with status {status}: {reason}; the whole log is in {log_name}",
+                max(status, 1),
+            )
+        loads = warehouse.rows(LOADS) or []
+    except GoogleAPIError as error:
+        fail(f"the local BigQuery could not be asked: {clean(str(error))}; the log is in {log_name}")
+    began = time.monotonic()
+    page = subprocess.run(
+        [str(REPORT), "build", "--output", str(PAGE)], check=False, capture_output=True, text=True, cwd=ROOT
+    )
+    page_seconds = time.monotonic() - began
+    equal = table(loads, progress)
+    say(times(progress, sandbox_seconds, page_seconds))
+    versions = max((row["loads"] for row in loads), default=0)
+    say(
+        f"The warehouse holds {versions} version{'' if versions == 1 else 's'} of this source; the marts show the newest."
+    )
+    if decided == "fail":
+        fail(f"the verdict is fail; the log is in {log_name}")
+    if not equal:
+        fail(f"the counts differ; the log is in {log_name}")
+    if page.returncode:
+        fail(f"the run succeeded, but its page could not be built: {clean(page.stderr)}")
+    say("Where to look next:")
+    say("  make tables                 every table and its rows")
+    say(
+        "  make query SQL='SELECT character_name, episode_count FROM local_rickandmorty_marts.dim_characters LIMIT 5'"
+    )
+    say(f"  {log_name}")
+    say(f"The page: {PAGE.relative_to(ROOT)}")
+    return 0
+
+
 def main() -> int:
-    """Runs the pipeline; returns the exit status."""
+    """Run the pipeline; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="make run", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument(
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
         "--data", type=Path, help="a folder with character.jsonl, location.jsonl, episode.jsonl"
     )
-    parser.add_argument("--live", action="store_true", help=f"the live API, {LIVE_API}")
+    source.add_argument("--live", action="store_true", help=f"the live API, {LIVE_API}")
     parser.add_argument("--inside", type=float, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.inside is None:
         under_sandbox(arguments.data, live=arguments.live)
-    console.print(f"Source: {os.environ.get('TARGET_BIGQUERY_SOURCE')}", soft_wrap=True, markup=False)
 
-    logs = ROOT / ".meltano" / "run-logs"
-    logs.mkdir(parents=True, exist_ok=True)
-    run_id = str(uuid.uuid4())
-    run = Run(run_id, logs / f"{run_id}.jsonl")
-    sandbox_seconds = time.time() - arguments.inside
-    log_name = run.log.relative_to(ROOT)
-    if status := meltano(run):
-        console.print(
-            "\nThe last lines of the log:", *run.tail[-12:], sep="\n  ", markup=False, soft_wrap=True
-        )
-        fail(
-            f"meltano ended with status {status}; the whole log is in {log_name}", status if status > 0 else 1
-        )
-    api_url = os.environ.get("TAP_RICKANDMORTY_API_URL") or LIVE_API
-    try:
-        rows = counts(run, api_url)
-    except (GoogleAPIError, requests.RequestException) as error:
-        fail(f"the run succeeded, but counting its rows failed: {error}; the log is in {log_name}")
-    page = build_page(run)
-    if not report(run, rows, sandbox_seconds):
-        fail(f"the counts differ; the log is in {log_name}")
-    if page.returncode:
-        fail(f"the run succeeded, but its page could not be built: {page.stderr.strip()}")
-    console.print(
-        "Where to look next:\n"
-        "  make tables                          every table and its rows\n"
-        '  make query SQL="SELECT character_name, episode_count FROM local_rickandmorty_marts.dim_characters LIMIT 5"\n'
-        "  the run's log:",
-        log_name,
-        soft_wrap=True,
-        markup=False,
-    )
-    console.print("The page:", PAGE.relative_to(ROOT), soft_wrap=True, markup=False)
-    return 0
+    def end(number: int, _: Any) -> None:  # noqa: ANN401 (a frame)
+        raise Ended(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, end)
+    return inside(arguments.inside)
 
 
 if __name__ == "__main__":
     try:
         status = main()
     except KeyboardInterrupt:
-        fail("interrupted; what was not whole is not loaded, run it again", 130)
+        fail("interrupted", 128 + signal.SIGINT)
+    except Ended as error:
+        number = signal.Signals(error.args[0])
+        how = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
+        fail(f"{how}; what was not whole is not loaded, run it again", 128 + number)
     raise SystemExit(status)

@@ -1,14 +1,21 @@
-"""What a person at the terminal sees when `make run` cannot start."""
+"""What a person at the terminal sees of `make run`, and what it leaves when it is ended."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
+import shutil
+import signal
 import subprocess
 import sys
+import time
+import uuid
 from pathlib import Path
 
-from testkit.whole_pipeline import ROOT, program
+import pytest
+from testkit.whole_pipeline import ROOT, program, running_sandbox
 
 
 def test_a_bad_data_folder_is_one_line_that_says_what_is_missing(tmp_path: Path) -> None:
@@ -70,3 +77,171 @@ def test_make_run_hands_the_folder_over_as_it_is() -> None:
     )
     assert done.returncode == 2
     assert f"DATA={NASTY}: not a folder" in done.stderr
+
+
+MELTANO = """#!{python}
+import json, os, pathlib, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(json.dumps({{"name": "dbt-bigquery", "event": "{{}}"}}), flush=True)
+pathlib.Path({begun!r}).write_text(str(child.pid))
+child.wait()
+"""
+
+
+class Clone:
+    """The driver in a folder of its own, on the real sandbox, with a Meltano that goes on until it is ended."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.begun = folder / "begun"
+        self.mark = f"MAKE_RUN_TEST={uuid.uuid4()}"
+        shutil.copytree(ROOT / "scripts", folder / "scripts")
+        self.sandbox = program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox")
+        meltano = folder / "meltano"
+        meltano.write_text(MELTANO.format(python=sys.executable, begun=str(self.begun)))
+        meltano.chmod(0o755)
+        name, value = self.mark.split("=")
+        self.env = {
+            **os.environ,
+            "SANDBOX_COMMAND": self.sandbox,
+            "MELTANO_COMMAND": str(meltano),
+            name: value,
+        }
+        self.command = [Path(self.sandbox).with_name("python"), folder / "scripts" / "run_pipeline.py"]
+
+    def start(self) -> subprocess.Popen[str]:
+        """Starts a run and waits until its Meltano is under way."""
+        process = subprocess.Popen(
+            self.command, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        deadline = time.monotonic() + 90
+        while not self.begun.exists():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        return process
+
+
+def left(mark: str) -> list[str]:
+    """The processes that were started with a variable in their environment and have not ended."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+            if state != "Z" and mark.encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+    return found
+
+
+def until_nothing_is_left(mark: str) -> None:
+    """Waits for the end of what a run has started."""
+    deadline = time.monotonic() + 60
+    while left(mark):
+        assert time.monotonic() < deadline, left(mark)
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    """The driver in a folder of its own."""
+    return Clone(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_run_that_is_ended_leaves_no_process(clone: Clone, number: signal.Signals) -> None:
+    """Meltano, what it has started and the sandbox are gone; a second run meanwhile is refused in one line."""
+    with clone.start() as process:
+        second = subprocess.run(
+            clone.command, env=clone.env, check=False, capture_output=True, text=True, timeout=60
+        )
+        assert second.returncode == 1
+        assert second.stderr == (
+            f"make run: another run is under way in this folder (process {process.pid}); wait for it, or end it: kill {process.pid}\n"
+        )
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=60)
+    if number != signal.SIGKILL:
+        assert process.returncode == 128 + number
+        assert said.endswith(
+            f"make run: ended by {number.name}; what was not whole is not loaded, run it again\n"
+        )
+    until_nothing_is_left(clone.mark)
+
+
+@pytest.mark.slow
+def test_twenty_runs_ended_at_random_leave_nothing_and_the_next_is_right() -> None:
+    """SIGTERM to make, or SIGHUP to all of the terminal, at any moment of the real run."""
+    mark = f"MAKE_RUN_TEST={uuid.uuid4()}"
+    name, value = mark.split("=")
+    env = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")} | {name: value}
+    chance = random.Random(20)  # noqa: S311 (moments)
+
+    for _ in range(20):
+        with subprocess.Popen(
+            ["make", "run"],
+            cwd=ROOT,
+            env=env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(chance.uniform(0.2, 30))
+            if chance.random() < 0.5:
+                process.terminate()
+            else:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGHUP)
+            process.wait(60)
+        until_nothing_is_left(mark)
+    done = subprocess.run(
+        ["make", "run"], cwd=ROOT, env=env, check=False, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert left(mark) == []
+
+
+def test_the_doctor_names_what_is_wrong_with_its_remedy(tmp_path: Path) -> None:
+    """Empty lines of .env, a certificate that is no file, a home that is gone: one line each, status 1."""
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    (tmp_path / ".env").write_text("# a comment\nTARGET_BIGQUERY_LOCATION=\nGOOGLE_CLOUD_PROJECT=mine\n")
+    gone = tmp_path / "gone"
+    with subprocess.Popen(
+        ["sleep", "600"], env={"SANDBOX_PART": str(gone), "PATH": os.environ["PATH"]}
+    ) as part:
+        done = subprocess.run(
+            [sys.executable, tmp_path / "scripts" / "doctor.py", "--problems"],
+            env={"PATH": os.environ["PATH"], "SSL_CERT_FILE": "/nowhere.pem", "LC_ALL": "C.UTF-8"},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        part.kill()
+    assert done.returncode == 1
+    said = done.stdout.splitlines()
+    assert all(line.startswith("PROBLEM  ") for line in said)
+    for problem in (
+        ".env: line 2: TARGET_BIGQUERY_LOCATION has no value; put a # before it",
+        "certificates: SSL_CERT_FILE names /nowhere.pem, which is no file; correct it, or unset SSL_CERT_FILE",
+        f"leftovers: process {part.pid} serves {gone}, which is gone; kill {part.pid}",
+    ):
+        assert f"PROBLEM  {problem}" in said
+
+
+def test_the_prompt_answers_statements_and_goes_on_after_an_error(tmp_path: Path) -> None:
+    """The program of `make shell` reads statements from its input, each ended by ; or an empty line."""
+    command = program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox")
+    statements = "SELECT 1 AS `a b`;\nSELECT\n  nothing;\nSELECT 'after' AS word\n"
+    with running_sandbox(tmp_path, "--parts", "bigquery"):
+        done = subprocess.run(
+            [command, "--home", tmp_path, "shell"],
+            input=statements,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=90,
+        )
+    assert "a b" in done.stdout
+    assert "after" in done.stdout
+    assert done.stderr.startswith("BigQuery: ")
+    assert done.stderr.count("\n") == 1

@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     query.add_argument("sql", nargs="?")
     query.add_argument("--tables", action="store_true", help="every table and its rows")
     query.add_argument("--format", choices=("table", "csv", "json"), default="table")
+    commands.add_parser("shell", help="a prompt for SQL on the local BigQuery")
     return parser
 
 
@@ -232,7 +233,7 @@ def _query(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _dispatch(arguments: argparse.Namespace) -> int:  # noqa: PLR0911 (one a command)
+def _dispatch(arguments: argparse.Namespace) -> int:  # noqa: C901, PLR0911 (one per command)
     match arguments.command:
         case "start":
             from sandbox.supervisor import ended_by_signals  # noqa: PLC0415
@@ -260,6 +261,13 @@ def _dispatch(arguments: argparse.Namespace) -> int:  # noqa: PLR0911 (one a com
             from sandbox.capture import capture  # noqa: PLC0415
 
             capture(arguments.folder, arguments.api_url)
+            return 0
+        case "shell":
+            from sandbox.query import shell  # noqa: PLC0415
+
+            if not os.environ.get("BIGQUERY_EMULATOR_HOST"):
+                os.environ.update(_sandbox(arguments).env())
+            shell()
             return 0
         case _:
             return _query(arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -52,6 +53,55 @@ def tables(form: str) -> None:
     except GoogleAPIError as error:
         raise SandboxError(f"BigQuery: {_said(error)}") from error
     _show(["dataset", "table", "type", "rows"], found, form)
+
+
+def shell() -> None:
+    """Read statements, each ended by a semicolon or an empty line, and print their rows until the input ends.
+
+    Raises:
+        SandboxError: No BigQuery is named by the environment.
+    """
+    _client()
+    if sys.stdin.isatty():
+        # Arrow keys and a history.
+        with contextlib.suppress(ImportError):
+            import readline  # noqa: F401, PLC0415
+        source = os.environ.get("TARGET_BIGQUERY_SOURCE")
+        of = f" of {source}" if source else ""
+        print(f"The local BigQuery{of}. \\t lists tables, \\q leaves; end a statement with ;")  # noqa: T201
+    waiting: list[str] = []
+    while True:
+        try:
+            line = input(("   ...> " if waiting else "sql> ") if sys.stdin.isatty() else "")
+        except KeyboardInterrupt:
+            waiting = []
+            print()  # noqa: T201
+            continue
+        except EOFError:
+            _try("\n".join(waiting))
+            return
+        word = line.strip()
+        if not waiting and word in {"\\q", "exit", "quit"}:
+            return
+        if not waiting and word == "\\t":
+            _try(None)
+            continue
+        if word:
+            waiting.append(line)
+        if waiting and (not word or word.endswith(";")):
+            _try("\n".join(waiting))
+            waiting = []
+
+
+def _try(sql: str | None) -> None:
+    """Answer a statement, or list the tables; what BigQuery refuses does not end the prompt."""
+    try:
+        if sql is None:
+            tables("table")
+        elif sql.strip(" ;\n"):
+            query(sql.strip().removesuffix(";"), "table")
+    except SandboxError as error:
+        print(error, file=sys.stderr)  # noqa: T201
 
 
 def _said(error: GoogleAPIError) -> str:

@@ -1,0 +1,181 @@
+"""`make doctor`: what of this machine may keep the project from running, one line each with its remedy.
+
+    python3 scripts/doctor.py [--problems]
+
+With the standard library alone, as it must run where nothing could be installed. Exit status 1 when there is a problem.
+`--problems` leaves out what is well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import locale
+import os
+import shutil
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHONS = ((3, 11), (3, 14))
+LEAST_MB = 2000
+LEAST_TEMPORARY_MB = 500
+Finding = tuple[bool, str]  # whether it is well, and what to read
+
+
+def platform() -> Iterator[Finding]:
+    """Linux, the machine, Python, and the programs that make needs."""
+    known = sys.platform == "linux" and os.uname().machine in {"x86_64", "aarch64"}
+    yield (
+        known,
+        f"platform: {sys.platform} on {os.uname().machine}"
+        + (
+            ""
+            if known
+            else ": the sandbox runs on Linux, x86-64 or arm64; use a container or a virtual machine"
+        ),
+    )
+    found = ".".join(map(str, sys.version_info[:3]))
+    good = PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]
+    yield (
+        good,
+        f"Python: {found}"
+        + ("" if good else ": 3.11 to 3.14 is needed; name another with make PYTHON=python3.12 …"),
+    )
+    if not shutil.which("uv") and not (ROOT / ".venvs" / "uv" / "bin" / "uv").exists():
+        try:
+            import ensurepip  # noqa: F401, PLC0415 (Debian leaves it out)
+        except ImportError:
+            yield False, "Python: it has no venv: on Debian and Ubuntu, apt-get install python3-venv"
+        else:
+            yield True, "uv: none; make installs one"
+    for program in ("bash", "git", "make"):
+        if not shutil.which(program):
+            yield False, f"{program}: not found; install it"
+
+
+def folder() -> Iterator[Finding]:
+    """The project's folder: may it be written, is there room, whose is what lies in it."""
+    writable = os.access(ROOT, os.W_OK)
+    yield (
+        writable,
+        f"folder: {ROOT}" + ("" if writable else ": it cannot be written; clone into a folder of your own"),
+    )
+    for name in (".venvs", ".meltano", ".sandbox", "output", "transform/target"):
+        path = ROOT / name
+        if path.exists() and not os.access(path, os.W_OK):
+            owner = path.stat().st_uid
+            yield (
+                False,
+                f"folder: {name} belongs to user {owner} and cannot be written (a run by sudo?); sudo rm -r '{path}'",
+            )
+    temporary = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 (only looked at)
+    for place, least in ((str(ROOT), LEAST_MB), (temporary, LEAST_TEMPORARY_MB)):
+        try:
+            free = shutil.disk_usage(place).free // 1_000_000
+        except OSError as error:
+            yield False, f"disk: {place}: {error.strerror}; set TMPDIR to a folder that exists"
+            continue
+        enough = free >= least
+        yield (
+            enough,
+            f"disk: {place} has {free:,} MB free"
+            + ("" if enough else f": {least:,} MB are needed; make room, or clone elsewhere"),
+        )
+
+
+def surroundings() -> Iterator[Finding]:
+    """Locale, proxy, certificates."""
+    encoding = locale.getpreferredencoding(do_setlocale=False)
+    good = encoding.upper().replace("-", "") == "UTF8"
+    yield good, f"locale: {encoding}" + ("" if good else ": set LC_ALL=C.UTF-8, or PYTHONUTF8=1")
+    proxies = [
+        name for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY") if os.environ.get(name)
+    ]
+    if proxies:
+        yield True, f"proxy: {', '.join(proxies)} set; the sandbox on this machine is reached past it"
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE"):
+        if (value := os.environ.get(name)) and not Path(value).is_file():
+            yield False, f"certificates: {name} names {value}, which is no file; correct it, or unset {name}"
+    if proxies and not os.environ.get("SSL_CERT_FILE") and not os.environ.get("UV_SYSTEM_CERTS"):
+        yield (
+            True,
+            "certificates: where the proxy has one of its own, set UV_SYSTEM_CERTS=1, or SSL_CERT_FILE=its .pem file",
+        )
+
+
+def settings() -> Iterator[Finding]:
+    """`.env` and the variables that change what a run does; names only, never values."""
+    dotenv = ROOT / ".env"
+    if dotenv.exists():
+        lines = dotenv.read_text(encoding="utf-8", errors="replace").splitlines()
+        for number, line in enumerate(lines, 1):
+            name, equals, value = (part.strip() for part in line.partition("="))
+            if not name or name.startswith("#"):
+                continue
+            if not equals:
+                yield False, f".env: line {number} is no NAME=value; put a # before it"
+            elif not value:
+                yield False, f".env: line {number}: {name} has no value; put a # before it"
+        yield True, f".env: {len(lines)} lines"
+    prefixes = (
+        "TAP_RICKANDMORTY_",
+        "TARGET_BIGQUERY_",
+        "DBT_",
+        "MELTANO_",
+        "DATASET_PREFIX",
+        "REPORT_OUTPUT",
+    )
+    ours = ("MELTANO_COMMAND", "MELTANO_SEND_ANONYMOUS_USAGE_STATS")
+    given = sorted(name for name in os.environ if name.startswith(prefixes) and name not in ours)
+    if given and "SANDBOX_EXEC" not in os.environ:
+        yield True, f"environment: {', '.join(given)} set: they go before meltano.yml and .env"
+
+
+def leftovers() -> Iterator[Finding]:
+    """Parts of the sandbox that run though their home is gone, and a free port."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environ = (process / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        for entry in environ:
+            home = (
+                os.fsdecode(entry).partition("SANDBOX_PART=")[2] if entry.startswith(b"SANDBOX_PART=") else ""
+            )
+            if home and not (Path(home) / "state.json").exists():
+                yield (
+                    False,
+                    f"leftovers: process {process.name} serves {home}, which is gone; kill {process.name}",
+                )
+    try:
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+        yield True, "ports: 127.0.0.1 has free ones"
+    except OSError as error:
+        yield (
+            False,
+            f"ports: none can be opened on 127.0.0.1: {error.strerror}; look at the container's network",
+        )
+
+
+def main() -> int:
+    """Print the findings."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--problems", action="store_true", help="leave out what is well")
+    only = parser.parse_args().problems
+    status = 0
+    for look in (platform, folder, surroundings, settings, leftovers):
+        for good, text in look():
+            status = status or int(not good)
+            if not (good and only):
+                sys.stdout.buffer.write(f"{'well   ' if good else 'PROBLEM'}  {text}\n".encode())
+    return status
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,141 @@
+"""What a run's log says, by its structure alone: METRIC points of tap and target, dbt's JSON events, levels.
+
+Meltano's `--log-format json` gives a JSON object per line; with DBT_LOG_FORMAT=json the text of dbt's lines (`event`) is
+an event of dbt's own. Nothing here depends on the wording of a line.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+# Colours and other controls of a terminal.
+ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07]*\x07|[@-_])|[\x00-\x08\x0b-\x1f\x7f]")
+BAD = {"error", "fail", "runtime error"}
+
+
+def clean(text: str) -> str:
+    """Return a text as one line without a terminal's controls."""
+    return " ".join(ESCAPES.sub("", text.replace("\n", " ")).split())
+
+
+@dataclass
+class Progress:
+    """How far a run is. Times in seconds since `started`; the counters go by stream."""
+
+    started: float = field(default_factory=time.monotonic)
+    phase: str = "Meltano starts"
+    source_counts: dict[str, int] = field(default_factory=dict)
+    extracted: dict[str, int] = field(default_factory=dict)
+    loaded: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    dbt_errors: list[str] = field(default_factory=list)
+    # Of dbt, which run_results.json carries too.
+    invocation: str | None = None
+    nodes: tuple[int, int] = (0, 0)
+    marks: dict[str, float] = field(default_factory=dict)
+    _done: int = 0
+
+    def since(self) -> float:
+        """Return the seconds since the run's start."""
+        return time.monotonic() - self.started
+
+    def read(self, line: str) -> list[str]:
+        """Take a line of the log; return the lines to show for it at once."""
+        try:
+            entry: Any = json.loads(line)
+        except ValueError:
+            return []
+        if not isinstance(entry, dict):
+            return []
+        name, event = str(entry.get("name") or ""), str(entry.get("event") or "")
+        point = entry.get("metric_info")
+        if isinstance(point, dict):
+            self._mark("extract and load")
+            return self._metric(name, point, extractor=bool(entry.get("producer")))
+        if event.startswith("{"):
+            try:
+                told = json.loads(event)
+            except ValueError:
+                told = None
+            if isinstance(told, dict) and isinstance(told.get("info"), dict):
+                self._mark("dbt")
+                return self._dbt(told["info"], told.get("data") or {})
+        if entry.get("producer") or entry.get("consumer"):
+            self._mark("extract and load")
+        if entry.get("level") in {"error", "critical"} and (text := clean(event)) and name:
+            return self._once(self.errors, f"{name}: {text}", "error")
+        return []
+
+    def _mark(self, part: str) -> None:
+        self.marks.setdefault(f"{part} begins", self.since())
+        self.marks[f"{part} ends"] = self.since()
+
+    def _once(self, kept: list[str], text: str, kind: str) -> list[str]:
+        if text in kept:
+            return []
+        kept.append(text)
+        return [f"{kind}: {text}"]
+
+    def _metric(self, name: str, point: dict[str, Any], *, extractor: bool) -> list[str]:
+        metric, value, tags = point.get("metric"), point.get("value"), point.get("tags") or {}
+        stream = str(tags.get("stream"))
+        if metric == "schema_drift":
+            where = f"{stream}: {tags.get('field')}" + (
+                f" of record {tags['record_id']}" if tags.get("record_id") is not None else ""
+            )
+            records = f"{value} record{'' if value == 1 else 's'}"
+            text = f"{name}: {where}: {str(tags.get('kind')).replace('_', ' ')} in {records}, expected {tags.get('expected')}, got {tags.get('got')}"
+            return self._once(self.warnings, clean(text), "warning")
+        if metric == "source_record_count":
+            self.source_counts[stream] = int(value or 0)
+        elif metric == "record_count" and extractor:
+            self.extracted[stream] = self.extracted.get(stream, 0) + int(value or 0)
+            self.phase = f"extract: {stream} {self.extracted[stream]:,}"
+        elif metric == "rows_loaded":
+            self.loaded[stream] = int(value or 0)
+            self.phase = f"load: {stream} {self.loaded[stream]:,}"
+            return [f"{name}: {stream}: {self.loaded[stream]:,} rows loaded"]
+        return []
+
+    def _dbt(self, info: dict[str, Any], data: dict[str, Any]) -> list[str]:
+        self.invocation = info.get("invocation_id") or self.invocation
+        node = data.get("node_info")
+        if not isinstance(node, dict):
+            if info.get("level") == "error":
+                self.dbt_errors.append(clean(str(info.get("msg"))))
+            return []
+        total = data.get("total") or data.get("num_models")
+        if not total:
+            return []
+        name, status = str(node.get("node_name")), str(node.get("node_status"))
+        if status == "started":
+            self.phase = f"dbt {self._done + 1} of {total}: {name}"
+            return []
+        self._done += 1
+        self.nodes = (self._done, int(total))
+        self.phase = f"dbt {self._done} of {total}: {name}"
+        rows = data.get("num_failures")
+        counted = f"{name}: {rows} row{'' if rows == 1 else 's'}" if rows else name
+        if status == "warn":
+            return [f"warning: dbt: {counted}"]
+        return [f"error: dbt: {counted}"] if status in BAD else []
+
+    def results(self, run_results: dict[str, Any]) -> None:
+        """Take dbt's run_results.json, when it is of this run: every warning and failure, with its rows and message."""
+        if (run_results.get("metadata") or {}).get("invocation_id") != self.invocation:
+            return
+        for result in run_results.get("results", []):
+            status, rows = result.get("status"), result.get("failures")
+            name = str(result.get("unique_id", "")).split(".")[2:3]
+            text = f"dbt: {''.join(name)}: " + (
+                f"{rows} row{'' if rows == 1 else 's'}" if rows else clean(str(result.get("message")))
+            )
+            if status == "warn":
+                self.warnings.append(text)
+            elif status in BAD:
+                self.errors.append(text)

@@ -1,0 +1,152 @@
+"""What `make run` shows of a log: figures, warnings and errors by structure, never by wording."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from run_pipeline import verdict
+from run_progress import Progress, clean
+
+
+def point(name: str, metric: str, value: float, *, extractor: bool = True, **tags: Any) -> str:
+    """A METRIC line as Meltano's JSON log has it."""
+    return json.dumps(
+        {
+            "name": name,
+            "event": "METRIC",
+            "level": "info",
+            "producer": extractor,
+            "consumer": not extractor,
+            "metric_info": {"type": "counter", "metric": metric, "value": value, "tags": tags},
+        }
+    )
+
+
+def event(status: str, name: str = "one_row_each", **data: Any) -> str:
+    """A line of dbt's as Meltano's JSON log has it."""
+    told = {
+        "info": {
+            "invocation_id": "i-1",
+            "level": "info",
+            "name": "LogTestResult",
+            "msg": "\x1b[33mWARN\x1b[0m 3",
+        },
+        "data": {"node_info": {"node_name": name, "node_status": status}, "num_models": 75, **data},
+    }
+    return json.dumps({"name": "dbt-bigquery", "event": json.dumps(told), "level": "info"})
+
+
+def test_counts_come_from_the_points_of_tap_and_target() -> None:
+    """The API's count, records extracted (given in steps) and rows loaded, each by stream."""
+    progress = Progress()
+    progress.read(point("tap-x", "source_record_count", 826, stream="characters"))
+    progress.read(point("tap-x", "record_count", 800, stream="characters"))
+    progress.read(point("tap-x", "record_count", 26, stream="characters"))
+    assert progress.phase == "extract: characters 826"
+    progress.read(point("target-y", "record_count", 826, extractor=False, stream="characters"))
+    shown = progress.read(point("target-y", "rows_loaded", 826, extractor=False, stream="characters"))
+    assert shown == ["target-y: characters: 826 rows loaded"]
+    assert (progress.source_counts, progress.extracted, progress.loaded) == ({"characters": 826},) * 3
+
+
+def test_drift_is_a_warning_with_field_and_record() -> None:
+    """A schema_drift point is shown as it comes, once, and kept for the end."""
+    progress = Progress()
+    tags = {"stream": "characters", "kind": "unknown_value", "field": "status", "record_id": 7}
+    line = point(
+        "tap-x", "schema_drift", 3, **tags, expected="Alive, Dead or unknown", got="Presumed\x1b[31m dead"
+    )
+    text = "tap-x: characters: status of record 7: unknown value in 3 records, expected Alive, Dead or unknown, got Presumed dead"
+    assert progress.read(line) == [f"warning: {text}"]
+    assert progress.read(line) == []
+    assert progress.warnings == [text]
+
+
+def test_dbts_nodes_are_counted_and_its_warnings_have_test_and_rows() -> None:
+    """The phase counts nodes of all; a warning or failure is shown as it comes, by name and number of rows."""
+    progress = Progress()
+    assert progress.read(event("started", "fct_appearances")) == []
+    assert progress.phase == "dbt 1 of 75: fct_appearances"
+    assert progress.read(event("success", "fct_appearances")) == []
+    assert progress.read(event("warn", num_failures=3)) == ["warning: dbt: one_row_each: 3 rows"]
+    assert progress.read(event("fail", "is_unique", num_failures=1)) == ["error: dbt: is_unique: 1 row"]
+    assert progress.nodes == (3, 75)
+
+
+def test_the_end_repeats_what_run_results_say_of_this_run_only() -> None:
+    """Warnings and failures with rows or dbt's message in one line; another run's file says nothing."""
+    results = {
+        "metadata": {"invocation_id": "i-1"},
+        "results": [
+            {
+                "unique_id": "test.rickandmorty.is_unique.a1b2",
+                "status": "warn",
+                "failures": 3,
+                "message": "Got 3",
+            },
+            {
+                "unique_id": "model.rickandmorty.dim_x",
+                "status": "error",
+                "failures": None,
+                "message": "No\n  \x1b[31mtable",
+            },
+            {"unique_id": "model.rickandmorty.dim_y", "status": "success", "failures": None, "message": "ok"},
+        ],
+    }
+    other, progress = Progress(invocation="i-0"), Progress(invocation="i-1")
+    other.results(results)
+    progress.results(results)
+    assert (other.warnings, other.errors) == ([], [])
+    assert progress.warnings == ["dbt: is_unique: 3 rows"]
+    assert progress.errors == ["dbt: dim_x: No table"]
+
+
+def test_an_error_of_a_plugin_is_shown_once_without_controls() -> None:
+    """A repeated error is one line."""
+    progress = Progress()
+    line = json.dumps(
+        {"name": "target-y", "event": "\x1b[1mno bucket\x1b[0m\n", "level": "error", "consumer": True}
+    )
+    assert progress.read(line) == ["error: target-y: no bucket"]
+    assert progress.read(line) == []
+
+
+@pytest.mark.parametrize(
+    "line", ["", "{", "[]", "3", '"text"', "Traceback (most recent call last):", '{"event": "{"}']
+)
+def test_a_line_of_another_form_is_kept_in_the_log_only(line: str) -> None:
+    """Nothing is read into what is no object of Meltano's."""
+    assert Progress().read(line) == []
+
+
+def test_controls_of_a_terminal_are_gone() -> None:
+    """Colours, titles, bells and returns."""
+    assert clean("\x1b]0;title\x07a\x1b[2Kb\r\n \x1b[38;5;1mc\x08\x7f") == "ab c"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "word", "lines"),
+    [(["pass", "pass"], "pass", 1), (["pass", "warn"], "warn", 2), (["fail", "warn", "ignore"], "fail", 3)],
+)
+def test_the_verdict_is_said_in_words(
+    capfdbinary: pytest.CaptureFixture[bytes], statuses: list[str], word: str, lines: int
+) -> None:
+    """The worst status, how many checks of each, and a line for each that did not pass."""
+    checks = [
+        {
+            "entity": "characters",
+            "check_name": "drop",
+            "status": s,
+            "expected": "826",
+            "got": "0",
+            "message": "gone",
+        }
+        for s in statuses
+    ]
+    assert verdict(checks) == word
+    said = capfdbinary.readouterr().out.decode().splitlines()
+    assert said[0].startswith(f"Verdict: {word} ({len(checks)} checks: ")
+    assert len(said) == lines
+    assert all(line.endswith("characters: drop: expected 826, got 0: gone") for line in said[1:])
