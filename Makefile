@@ -20,7 +20,7 @@ UV = $(shell command -v uv || echo $(CURDIR)/$(VENVS)/uv/bin/uv)
 # Meltano's `uv` back end and the plugins' installation find uv on the PATH.
 export PATH := $(PATH):$(CURDIR)/$(VENVS)/uv/bin
 
-.PHONY: help run query tables test test-faults test-kestra test-image test-terraform bench reliability-peers install check lint lint-sql types format pytest docs locks clean \
+.PHONY: help run query shell up down doctor tables test test-faults test-kestra test-image test-terraform bench reliability-peers install check lint lint-sql types format pytest docs locks clean \
 	dbt-changed contract site links audit image scan-image plan apply providers deploy-flows
 
 help: ## What there is
@@ -35,10 +35,22 @@ run: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## The whole p
 	@exec $(VENVS)/sandbox/bin/python scripts/run_pipeline.py $${DATA:+--data "$$DATA"} $(if $(LIVE),--live)
 
 query: $(VENVS)/sandbox/.done ## Asks the local BigQuery: make query SQL='SELECT …'
-	@exec $(SANDBOX_COMMAND) exec --parts storage,bigquery -- $(SANDBOX_COMMAND) query -- "$$SQL"
+	@exec "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(SANDBOX_COMMAND)" query -- "$$SQL"
+
+shell: $(VENVS)/sandbox/.done ## A prompt for SQL on the local BigQuery; starts at once after make up
+	@exec "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(SANDBOX_COMMAND)" shell
+
+up: $(VENVS)/sandbox/.done ## Starts the sandbox and leaves it running: DATA=folder, LIVE=1
+	@exec "$(SANDBOX_COMMAND)" start $${DATA:+--data "$$DATA"} $(if $(LIVE),--live)
+
+down: $(VENVS)/sandbox/.done ## Stops the sandbox; data stays
+	@exec "$(SANDBOX_COMMAND)" stop
+
+doctor: ## What of this machine may keep the project from running, with remedies
+	@$(PYTHON) scripts/doctor.py
 
 tables: $(VENVS)/sandbox/.done ## The local BigQuery's tables and their rows
-	@$(SANDBOX_COMMAND) exec --parts storage,bigquery -- $(SANDBOX_COMMAND) query --tables
+	@"$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(SANDBOX_COMMAND)" query --tables
 
 test: install $(VENVS)/checkov/.done check ## Everything, offline: lint, types, tests
 	@$(MAKE) pytest ARGS="-n 2 --dist loadgroup -m 'not slow'"
@@ -86,7 +98,7 @@ types: $(VENVS)/dev/.done $(VENVS)/sandbox/.done
 	$(DEV)/mypy tap-rickandmorty/src
 	$(DEV)/mypy target-bigquery/src
 	$(DEV)/mypy report/src
-	$(DEV)/mypy --python-executable $(VENVS)/sandbox/bin/python sandbox/src scripts/run_pipeline.py
+	$(DEV)/mypy --python-executable $(VENVS)/sandbox/bin/python sandbox/src scripts/run_pipeline.py scripts/run_progress.py scripts/doctor.py
 	$(DEV)/mypy testkit/src
 	$(DEV)/mypy scripts/plugin_locks.py scripts/reference_docs.py scripts/landing_schemas.py scripts/plan_guard.py
 
@@ -100,9 +112,9 @@ pytest: $(VENVS)/dev/.done $(VENVS)/sandbox/.done .meltano/.done
 # dbt asks BigQuery which tables there are before it compiles for sqlfluff: an empty local one answers.
 lint-sql: $(VENVS)/sql/.done $(VENVS)/sandbox/.done ## The SQL of transform/ as BigQuery reads it, and the rules of dbt-bouncer.yml
 	@mkdir -p .cache/dbt-lint
-	@DBT_SEND_ANONYMOUS_USAGE_STATS=false DBT_TARGET_PATH=$(CURDIR)/.cache/dbt-lint DBT_LOG_PATH=$(CURDIR)/.cache/dbt-lint \
-	  $(SANDBOX_COMMAND) --home .cache/sandbox-lint exec --parts bigquery -- $(SQL_TOOLS)/sqlfluff lint transform/models transform/snapshots transform/tests
-	@$(SQL_TOOLS)/dbt --quiet parse --project-dir transform --profiles-dir transform --target-path $(CURDIR)/.cache/dbt-lint --log-path $(CURDIR)/.cache/dbt-lint
+	@DBT_SEND_ANONYMOUS_USAGE_STATS=false DBT_TARGET_PATH="$(CURDIR)/.cache/dbt-lint" DBT_LOG_PATH="$(CURDIR)/.cache/dbt-lint" \
+	  "$(SANDBOX_COMMAND)" --home .cache/sandbox-lint exec --parts bigquery -- $(SQL_TOOLS)/sqlfluff lint transform/models transform/snapshots transform/tests
+	@$(SQL_TOOLS)/dbt --quiet parse --project-dir transform --profiles-dir transform --target-path "$(CURDIR)/.cache/dbt-lint" --log-path "$(CURDIR)/.cache/dbt-lint"
 	$(SQL_TOOLS)/dbt-bouncer run --config-file dbt-bouncer.yml
 
 dbt-changed: $(VENVS)/sandbox/.done .meltano/.done ## dbt build of what differs from BASE, the rest deferred to it
@@ -114,7 +126,7 @@ contract: $(VENVS)/dev/.done ## The live API against the tap's schemas: talks to
 
 site: $(VENVS)/dev/.done $(VENVS)/sandbox/.done .meltano/.done ## Documentation, dbt docs and the page, into site/ (after make run)
 	$(DEV)/sphinx-build -q -W --keep-going -b html docs site
-	@$(SANDBOX_COMMAND) exec --parts storage,bigquery -- $(MELTANO_COMMAND) invoke dbt-bigquery:docs --static
+	@"$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(MELTANO_COMMAND)" invoke dbt-bigquery:docs --static
 	@mkdir -p site/dbt && cp transform/target/static_index.html site/dbt/index.html
 	@mkdir -p site/report && cp output/report.html site/report/index.html
 
@@ -166,8 +178,8 @@ $(VENVS)/.python:
 
 define environment
 	@echo "Installing $(@D)"
-	@$(UV) venv --quiet --clear --python "$$(command -v $(PYTHON))" $(@D)
-	@$(UV) pip install --quiet --python $(@D)/bin/python $(1)
+	@"$(UV)" venv --quiet --clear --python "$$(command -v $(PYTHON))" $(@D)
+	@"$(UV)" pip install --quiet --python $(@D)/bin/python $(1)
 	@touch $@
 endef
 
@@ -192,11 +204,11 @@ $(VENVS)/dev/.done: requirements/dev.txt tap-rickandmorty/pyproject.toml target-
 .meltano/.done: meltano.yml requirements/tap-rickandmorty.txt requirements/target-bigquery.txt requirements/dbt-bigquery.txt requirements/report.txt \
 		tap-rickandmorty/pyproject.toml target-bigquery/pyproject.toml report/pyproject.toml $(VENVS)/meltano/.done
 	@echo "Installing Meltano's plugins"
-	@mkdir -p .meltano && $(MELTANO_COMMAND) --log-level warning install > .meltano/install.log 2>&1 \
+	@mkdir -p .meltano && "$(MELTANO_COMMAND)" --log-level warning install > .meltano/install.log 2>&1 \
 	  || { cat .meltano/install.log >&2; echo "make: the plugins could not be installed: look at the lines above" >&2; exit 1; }
 	@touch $@
 
-LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+LOCK = "$(UV)" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 locks: | $(VENVS)/.python ## The locks anew, with the newest versions allowed; plugin locks from --about
 	$(LOCK) --upgrade requirements/uv.in -o requirements/uv.txt
 	$(LOCK) --upgrade requirements/meltano.in -o requirements/meltano.txt
@@ -211,6 +223,8 @@ locks: | $(VENVS)/.python ## The locks anew, with the newest versions allowed; p
 	$(MAKE) $(VENVS)/dev/.done
 	$(DEV)/python scripts/plugin_locks.py
 
-clean: ## Removes environments, the sandbox's data and everything built
-	-$(SANDBOX_COMMAND) stop
-	rm -rf $(VENVS) .meltano .sandbox .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis output transform/target transform/logs
+clean: ## Removes environments, the sandbox's data and everything built; .env stays
+	@test ! -x "$(SANDBOX_COMMAND)" || "$(SANDBOX_COMMAND)" stop
+	rm -rf $(VENVS) .meltano .sandbox .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis output site dist \
+	  transform/target transform/logs transform/dbt_packages transform/.user.yml
+	@find . -name .git -prune -o \( -name __pycache__ -o -name '*.egg-info' -o -name dist \) -type d -prune -exec rm -rf {} +

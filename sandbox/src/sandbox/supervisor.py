@@ -235,6 +235,7 @@ class Sandbox:
         found["GOOGLE_APPLICATION_CREDENTIALS"] = str(self.home / "credentials.json")
         # Meltano's state (bookmarks, counts) belongs to the warehouse that it describes.
         found["MELTANO_DATABASE_URI"] = f"sqlite:///{self.home}/meltano.db"
+        found["MELTANO_STATE_BACKEND_URI"] = "systemdb"
         before = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
         names = [*filter(None, before.split(",")), "127.0.0.1", "localhost"]
         found["NO_PROXY"] = found["no_proxy"] = ",".join(dict.fromkeys(names))
