@@ -7,6 +7,10 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 VENVS := .venvs
 export UV_PYTHON_DOWNLOADS := never
+# Python 3.11 reads the environments' own paths in the locale's encoding, and cannot with C and a path beyond ASCII.
+ifeq ($(findstring utf8,$(subst -,,$(subst F,f,$(subst T,t,$(subst U,u,$(or $(LC_ALL),$(LC_CTYPE),$(LANG))))))),)
+export LC_ALL := C.UTF-8
+endif
 export SANDBOX_COMMAND := $(CURDIR)/$(VENVS)/sandbox/bin/sandbox
 export MELTANO_COMMAND := $(CURDIR)/$(VENVS)/meltano/bin/meltano
 export MELTANO_SEND_ANONYMOUS_USAGE_STATS := false
@@ -176,10 +180,14 @@ $(VENVS)/.python:
 	  || { echo "make: uv could not be installed: on Debian and Ubuntu, 'apt-get install python3-venv', and look at the lines above" >&2; exit 1; }
 	@touch $@
 
+# How an installation fails: what of the machine may be the reason, and one line.
+sorry = $(PYTHON) scripts/doctor.py --problems >&2 || true; echo "make: $(1) could not be installed: look at the lines above; behind a proxy \
+with a certificate of its own set UV_SYSTEM_CERTS=1, or SSL_CERT_FILE to its .pem file" >&2; exit 1
+
 define environment
 	@echo "Installing $(@D)"
 	@"$(UV)" venv --quiet --clear --python "$$(command -v $(PYTHON))" $(@D)
-	@"$(UV)" pip install --quiet --python $(@D)/bin/python $(1)
+	@"$(UV)" pip install --quiet --python $(@D)/bin/python $(1) || { $(call sorry,$(@D)); }
 	@touch $@
 endef
 
@@ -205,7 +213,7 @@ $(VENVS)/dev/.done: requirements/dev.txt tap-rickandmorty/pyproject.toml target-
 		tap-rickandmorty/pyproject.toml target-bigquery/pyproject.toml report/pyproject.toml $(VENVS)/meltano/.done
 	@echo "Installing Meltano's plugins"
 	@mkdir -p .meltano && "$(MELTANO_COMMAND)" --log-level warning install > .meltano/install.log 2>&1 \
-	  || { cat .meltano/install.log >&2; echo "make: the plugins could not be installed: look at the lines above" >&2; exit 1; }
+	  || { cat .meltano/install.log >&2; $(call sorry,Meltano's plugins); }
 	@touch $@
 
 LOCK = "$(UV)" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header

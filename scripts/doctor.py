@@ -102,10 +102,8 @@ def surroundings() -> Iterator[Finding]:
         if (value := os.environ.get(name)) and not Path(value).is_file():
             yield False, f"certificates: {name} names {value}, which is no file; correct it, or unset {name}"
     if proxies and not os.environ.get("SSL_CERT_FILE") and not os.environ.get("UV_SYSTEM_CERTS"):
-        yield (
-            True,
-            "certificates: where the proxy has one of its own, set UV_SYSTEM_CERTS=1, or SSL_CERT_FILE=its .pem file",
-        )
+        remedy = "set UV_SYSTEM_CERTS=1, or SSL_CERT_FILE to its .pem file"
+        yield True, f"certificates: none given for the proxy; where it has one of its own, {remedy}"
 
 
 def settings() -> Iterator[Finding]:
