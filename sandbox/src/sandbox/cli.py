@@ -42,6 +42,14 @@ def _starting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source", metavar="NAME", help="the source's name (default: made of what is served)"
     )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="with roles, rate limits and sizes as Google documents them (sandbox/README.md)",
+    )
+    parser.add_argument(
+        "--accounts", type=Path, metavar="FILE", help="accounts in JSON, in place of those of --strict"
+    )
     parser.add_argument("--parts", help="which of api, storage and bigquery, by commas (default: all)")
     for part in ("api", "storage", "bigquery"):
         parser.add_argument(f"--port-{part}", type=int, default=0, help="a fixed port (default: a free one)")
@@ -72,6 +80,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     proxy.add_argument("upstream", help="the service's address, without a path")
     proxy.add_argument("--port", type=int, default=0)
+    strict = commands.add_parser("strict", help="a service with Google's rules before it, in the foreground")
+    strict.add_argument("kind", choices=("bigquery", "storage"))
+    strict.add_argument("upstream", help="the service's address, without a path")
+    strict.add_argument("--accounts", type=Path)
+    strict.add_argument("--port", type=int, default=0)
     capture = commands.add_parser("capture", help="the live API into a folder")
     capture.add_argument("folder", type=Path)
     capture.add_argument("--api-url", default=LIVE_API)
@@ -149,7 +162,21 @@ def _start(arguments: argparse.Namespace, sandbox: Sandbox, source: Source | Non
             f"--parts: api: the source of {sandbox.home} is {served.url}, which is not the sandbox's"
         )
     ports = {name: getattr(arguments, f"port_{name}") for name in PARTS}
-    sandbox.start(names, source, latency_ms=arguments.latency_ms, ports=ports, keep=keep)
+    sandbox.start(
+        names, source, latency_ms=arguments.latency_ms, ports=ports, keep=keep, strict=_strict(arguments)
+    )
+
+
+def _strict(arguments: argparse.Namespace) -> list[str] | None:
+    """Return the options of the strict services; None where they are not asked for."""
+    if not arguments.strict and arguments.accounts is None:
+        return None
+    if arguments.accounts is None:
+        return []
+    from sandbox.strict.service import read_rules  # noqa: PLC0415
+
+    read_rules(arguments.accounts)
+    return ["--accounts", str(arguments.accounts.resolve())]
 
 
 def _exec(arguments: argparse.Namespace) -> int:
@@ -257,6 +284,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:  # noqa: C901, PLR0911 (one
             from sandbox.proxy import serve  # noqa: PLC0415
 
             return serve(arguments.upstream, arguments.port)
+        case "strict":
+            from sandbox.strict.service import serve as serve_strict  # noqa: PLC0415
+
+            return serve_strict(arguments.kind, arguments.upstream, arguments.port, arguments.accounts)
         case "capture":
             from sandbox.capture import capture  # noqa: PLC0415
 

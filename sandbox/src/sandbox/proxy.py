@@ -31,23 +31,27 @@ class Proxy:
     """Passes requests on to one upstream."""
 
     def __init__(self, upstream: str) -> None:
-        self._upstream = upstream.rstrip("/")
+        self.address = upstream.rstrip("/")
         self._faults = Faults()
 
     def app(self) -> web.Application:
         """Gives the application."""
         app = web.Application(client_max_size=LARGEST_BODY)
-        self._faults.add_routes(app)
+        self.add_routes(app)
         app.router.add_route("*", "/{path:.*}", self._handle)
         app.cleanup_ctx.append(self._session)
         return app
+
+    def add_routes(self, app: web.Application) -> None:
+        """Add the control routes."""
+        self._faults.add_routes(app)
 
     async def _session(self, app: web.Application):  # type: ignore[no-untyped-def]  # noqa: ANN202, ARG002
         async with ClientSession(
             connector=TCPConnector(limit=0, force_close=True),
             timeout=ClientTimeout(total=None),
             auto_decompress=False,
-        ) as self._client:
+        ) as self.client:
             yield
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
@@ -55,29 +59,37 @@ class Proxy:
         body = await request.read()
         rule = self._faults.rule(request, body)
         if rule is None or rule.action in {"count", "field"}:
-            response: web.StreamResponse = await self._pass(request, body)
+            response: web.StreamResponse = await self.pass_on(request, body)
         elif rule.action == "replace":
-            response = _replaced(await self._pass(request, body), rule)
+            response = _replaced(await self.pass_on(request, body), rule)
         else:
-            passed = await self._pass(request, body) if rule.options.get("when") == "after" else None
+            passed = await self.pass_on(request, body) if rule.options.get("when") == "after" else None
 
             async def answer() -> web.Response:
-                return passed or await self._pass(request, body)
+                return passed or await self.pass_on(request, body)
 
             response = await self._faults.spoil(request, rule, answer)
         seen["status"] = response.status
         return response
 
-    async def _pass(self, request: web.Request, body: bytes) -> web.Response:
-        url = URL(self._upstream + request.raw_path, encoded=True)
-        async with self._client.request(
-            request.method, url, headers=_kept(request.headers), data=body, allow_redirects=False
+    async def pass_on(self, request: web.Request, body: bytes) -> web.Response:
+        """Return the upstream's answer."""
+        return await self.forward(request, body)
+
+    async def forward(
+        self, request: web.Request, body: bytes, headers: dict[str, str] | None = None
+    ) -> web.Response:
+        """Return the upstream's answer to the request with these headers added."""
+        url = URL(self.address + request.raw_path, encoded=True)
+        sent = _kept(request.headers) | (headers or {})
+        async with self.client.request(
+            request.method, url, headers=sent, data=body, allow_redirects=False
         ) as answer:
             headers = _kept(answer.headers)
             if "Location" in headers:
                 # An upload goes on at the address it is given, and that must be here.
                 here = f"{request.scheme}://{request.host}"
-                headers["Location"] = headers["Location"].replace(self._upstream, here)
+                headers["Location"] = headers["Location"].replace(self.address, here)
             return web.Response(status=answer.status, body=await answer.read(), headers=headers)
 
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 PROJECT = "local-project"
 BUCKET = "local-landing"
 PARTS = ("api", "storage", "bigquery")
+# The same with roles, rate limits and sizes, in front of them.
+STRICT = {"strict-storage": "storage", "strict-bigquery": "bigquery"}
 HEALTH = {"api": "/api", "storage": "/storage/v1/b", "bigquery": "/healthz"}
 START_SECONDS = 60.0
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -74,7 +76,7 @@ class Part:
     def healthy(self) -> bool:
         """Return whether it answers."""
         try:
-            with DIRECTLY.open(self.url + HEALTH[self.name], timeout=2) as answer:
+            with DIRECTLY.open(self.url + HEALTH[STRICT.get(self.name, self.name)], timeout=2) as answer:
                 return bool(answer.status == 200)  # noqa: PLR2004 (HTTP's)
         except (urllib.error.URLError, OSError):
             return False
@@ -134,7 +136,7 @@ class Sandbox:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def start(
+    def start(  # noqa: PLR0913 (each a choice of the command line)
         self,
         names: list[str],
         source: Source | None = None,
@@ -142,6 +144,7 @@ class Sandbox:
         latency_ms: int | None = None,
         ports: dict[str, int] | None = None,
         keep: bool = True,
+        strict: list[str] | None = None,
     ) -> None:
         """Start the parts that do not run.
 
@@ -151,6 +154,7 @@ class Sandbox:
             latency_ms: Milliseconds before each of its answers; None keeps what it has.
             ports: Fixed ports; the others are free ones, and a part keeps its port when it is started again.
             keep: Whether the parts run until `sandbox stop`.
+            strict: The options of the strict services, which are started too; None leaves them as they are.
 
         Raises:
             SandboxError: No room, a port in use, another source than the home's, an API in use that would have to be
@@ -162,9 +166,12 @@ class Sandbox:
             parts = self.parts()
             started = []
             try:
-                for name in names:
+                stricts = [name for name, of in STRICT.items() if strict is not None and of in names]
+                for name in [*names, *stricts]:
                     part = parts.get(name)
                     options = self._options(name, part, serves if source else None, latency_ms)
+                    if name in STRICT:
+                        options = [STRICT[name], parts[STRICT[name]].url, *(strict or [])]
                     if part and part.alive():
                         if part.options == options:
                             part.kept = part.kept or keep
@@ -226,6 +233,7 @@ class Sandbox:
             found["TAP_RICKANDMORTY_API_URL"] = url
             if source:
                 found["TARGET_BIGQUERY_SOURCE"] = source.name
+        parts |= {STRICT[name]: part for name, part in parts.items() if name in STRICT}
         if "storage" in parts:
             found["STORAGE_EMULATOR_HOST"] = parts["storage"].url
             found["TARGET_BIGQUERY_BUCKET"] = BUCKET
@@ -329,6 +337,8 @@ class Sandbox:
     def _command(self, name: str, port: int, options: list[str]) -> tuple[list[str], dict[str, str]]:
         if name == "api":
             return [sys.executable, "-m", "sandbox", "api", "--port", str(port), *options], {}
+        if name in STRICT:
+            return [sys.executable, "-m", "sandbox", "strict", *options, "--port", str(port)], {}
         if name == "storage":
             arguments = [
                 "-backend",

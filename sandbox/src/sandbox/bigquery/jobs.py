@@ -1,6 +1,7 @@
 """Jobs: an id is used once, a job lives in one location, jobs.get and jobs.list tell what BigQuery's tell."""
 
 import asyncio
+import json
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Annotated
@@ -123,9 +124,23 @@ def apply():
         body["jobReference"] = {**reference, "jobId": job_id}  # the request keeps the body it has parsed
         location = job_location(project_id, config, reference, ctx)
         with claim(project_id, job_id, kind, config, ctx, location):
-            answer = await insert(project_id, request, ctx, caller)
-            stored = ctx.catalog.get_job(project_id, job_id)
-            config = {k: v for k, v in answer["configuration"].items() if k != "jobType"}
+            if refused := request.headers.get(
+                "x-sandbox-refused"
+            ):  # by the strict proxy: the job fails, its id is taken
+                stored = fail(
+                    project_id=project_id,
+                    job_id=job_id,
+                    job_type=kind,
+                    config=config,
+                    error_result=json.loads(refused),
+                    now=ctx.clock.now(),
+                )
+            else:
+                answer = await insert(project_id, request, ctx, caller)
+                stored = ctx.catalog.get_job(project_id, job_id)
+                config = {k: v for k, v in answer["configuration"].items() if k != "jobType"}
+            if caller.is_authenticated and caller.email:
+                stored = stored.model_copy(update={"user_email": caller.email})
             return resource(project_id, job_id, keep(stored, config, location, ctx), config)
 
     patching.replace_route(

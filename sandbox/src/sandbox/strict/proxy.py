@@ -1,0 +1,70 @@
+"""What both strict services share: who asks, the control routes, and refusals as answers.
+
+`PUT /__sandbox__/accounts` takes accounts as `rules.json` has them: {"token": {"project": [roles], "datasets": {"*": [roles]},
+"buckets": {"name": [roles]}}}. A client is an account by its bearer token; one without a token is the pipeline's.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from yarl import URL
+
+from sandbox.faults import PREFIX
+from sandbox.proxy import Proxy
+from sandbox.strict.rules import Refused
+
+if TYPE_CHECKING:
+    from sandbox.strict.rules import Account, Rules
+
+OK = 200
+
+
+class StrictProxy(Proxy):
+    """Passes on what the account may do."""
+
+    def __init__(self, upstream: str, rules: Rules) -> None:
+        super().__init__(upstream)
+        self.rules = rules
+
+    def add_routes(self, app: web.Application) -> None:
+        """Add the control routes."""
+        super().add_routes(app)
+        app.router.add_put(f"{PREFIX}/accounts", self._accounts)
+
+    async def _accounts(self, request: web.Request) -> web.Response:
+        try:
+            self.rules.let(await request.json())
+        except (ValueError, TypeError, AttributeError) as error:
+            return web.json_response({"error": str(error)}, status=400)
+        return web.json_response({"accounts": sorted(self.rules.accounts)})
+
+    async def pass_on(self, request: web.Request, body: bytes) -> web.Response:
+        """Ask the rules, then the service."""
+        try:
+            account = self.rules.account(request.headers.get("Authorization"))
+            return await self.ask(request, body, account)
+        except Refused as refused:
+            return web.json_response(refused.body(), status=refused.status)
+
+    async def ask(self, request: web.Request, body: bytes, account: Account) -> web.Response:
+        """Return the service's answer.
+
+        Raises:
+            Refused: The account may not do this, or does it too often, or it is too large.
+        """
+        raise NotImplementedError
+
+    async def upstream(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:  # noqa: ANN401 (JSON)
+        """Ask the service itself, past the rules; returns status and JSON."""
+        url = URL(self.address + path, encoded=True)
+        async with self.client.request(method, url, json=body) as answer:
+            text = await answer.read()
+            return answer.status, json.loads(text) if text else None
+
+    async def exists(self, path: str) -> bool:
+        """Return whether the service has what this path names."""
+        status, _ = await self.upstream("GET", path)
+        return status == OK

@@ -1,0 +1,133 @@
+"""Who may do what, and how often: `rules.json`, and what tests change of it while it is in force.
+
+Roles and their permissions: https://cloud.google.com/bigquery/docs/access-control and
+https://cloud.google.com/storage/docs/access-control/iam-roles. Only permissions of methods that the sandbox has are listed.
+Limits: https://cloud.google.com/bigquery/quotas and https://cloud.google.com/storage/quotas.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+FORBIDDEN = 403
+ALL = "*"
+
+
+class Refused(Exception):  # noqa: N818 (what the service answers)
+    """The answer that the service gives in place of doing what is asked.
+
+    Args:
+        status: HTTP's.
+        reason: Of errors[0], as Google's error tables name it.
+        message: As Google words it, as far as it is documented.
+    """
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.reason, self.message = status, reason, message
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON of the answer."""
+        error = {"message": self.message, "domain": "global", "reason": self.reason}
+        return {"error": {"code": self.status, "message": self.message, "errors": [error]}}
+
+
+@dataclass(frozen=True)
+class Account:
+    """Roles on the project, on datasets and on buckets; a name of its own there comes before `*`."""
+
+    name: str
+    project: tuple[str, ...] = ()
+    datasets: dict[str, list[str]] = field(default_factory=dict)
+    buckets: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def email(self) -> str:
+        """The account's address."""
+        return f"{self.name}@local-project.iam.gserviceaccount.com"
+
+
+class Rules:
+    """The roles, the accounts that hold them, and the limits."""
+
+    def __init__(self, given: dict[str, Any] | None = None) -> None:
+        stated = json.loads((files("sandbox.strict") / "rules.json").read_text("utf-8")) | (given or {})
+        self.roles: dict[str, list[str]] = stated["roles"]
+        self.datasets: list[str] = stated["datasets"]
+        self.limits: dict[str, float] = stated["limits"]
+        self.anonymous: str = stated["anonymous"]
+        self.accounts: dict[str, Account] = {}
+        self.let(stated["accounts"])
+
+    def let(self, accounts: dict[str, Any]) -> None:
+        """Add accounts, or replace those of the same name.
+
+        Raises:
+            ValueError: A role or a key is unknown.
+        """
+        made = {}
+        for name, given in accounts.items():
+            if unknown := given.keys() - {"project", "datasets", "buckets"}:
+                raise ValueError(f"account {name}: unknown key {', '.join(sorted(unknown))}")
+            account = Account(
+                name, tuple(given.get("project", ())), given.get("datasets", {}), given.get("buckets", {})
+            )
+            held = [account.project, *account.datasets.values(), *account.buckets.values()]
+            if unknown := {role for roles in held for role in roles} - self.roles.keys():
+                raise ValueError(f"account {name}: role {', '.join(sorted(unknown))} is not in rules.json")
+            made[name] = account
+        self.accounts |= made
+
+    def account(self, authorization: str | None) -> Account:
+        """Return whose token a request carries.
+
+        Raises:
+            Refused: Nobody's.
+        """
+        token = (authorization or "").removeprefix("Bearer ") or self.anonymous
+        if token not in self.accounts:
+            raise Refused(
+                401, "authError", f"Invalid Credentials: the token {token!r} is no account of the sandbox"
+            )
+        return self.accounts[token]
+
+    def _holds(self, roles: list[str] | tuple[str, ...], permission: str) -> bool:
+        return any({permission, ALL} & set(self.roles[role]) for role in roles)
+
+    def on_project(self, account: Account, permission: str) -> bool:
+        """Return whether a role on the project grants it."""
+        return self._holds(account.project, permission)
+
+    def on_dataset(self, account: Account, permission: str, dataset: str) -> bool:
+        """Return whether a role on the project or on the dataset grants it."""
+        return self.on_project(account, permission) or self._holds(_of(account.datasets, dataset), permission)
+
+    def on_bucket(self, account: Account, permission: str, bucket: str) -> bool:
+        """Return whether a role on the project or on the bucket grants it."""
+        return self.on_project(account, permission) or self._holds(_of(account.buckets, bucket), permission)
+
+
+def _of(bindings: dict[str, list[str]], name: str) -> list[str]:
+    return bindings.get(name, bindings.get(ALL, []))
+
+
+class Rate:
+    """At most so many events of a key in so many seconds."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, deque[float]] = defaultdict(deque)
+
+    def full(self, key: str, most: float, seconds: float, now: float) -> bool:
+        """Return whether one more would be too many."""
+        seen = self._seen[key]
+        while seen and seen[0] <= now - seconds:
+            seen.popleft()
+        return len(seen) >= most
+
+    def add(self, key: str, now: float) -> None:
+        """Count one."""
+        self._seen[key].append(now)

@@ -1,0 +1,94 @@
+"""What a statement needs: the permissions on the datasets that it reads and writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlglot
+from sqlglot import exp
+
+DML = (exp.Insert, exp.Update, exp.Delete, exp.Merge)
+
+
+@dataclass(frozen=True)
+class Need:
+    """A permission on a dataset (of a table, where one is named); `updates` counts against the table's rate."""
+
+    permission: str
+    dataset: str
+    table: str = ""
+    updates: bool = False
+    refusable: bool = True
+
+
+def needs(sql: str) -> list[Need]:
+    """Return what the statements of a query need; nothing for what cannot be parsed, which BigQuery refuses itself."""
+    try:
+        statements = sqlglot.parse(sql, read="bigquery")
+    except sqlglot.errors.SqlglotError:
+        return []
+    return [need for statement in statements if statement is not None for need in _needs(statement)]
+
+
+def _needs(statement: exp.Expr) -> list[Need]:
+    target = _target(statement)
+    found = []
+    if target is not None:
+        found += _writes(statement, target)
+    tables = list(statement.find_all(exp.Table))
+    # FROM a, a.b reads an array of a, and a CTE is no table.
+    ours = {cte.alias_or_name.lower() for cte in statement.find_all(exp.CTE)}
+    ours |= {table.alias.lower() for table in tables if table.alias}
+    for table in tables:
+        if table is target or table.parts[0].name.lower() in ours:
+            continue
+        dataset, name = _names(table)
+        meta = name.upper() == "__TABLES__" or "INFORMATION_SCHEMA" in table.sql("bigquery").upper()
+        found.append(
+            Need("bigquery.tables.list", dataset) if meta else Need("bigquery.tables.getData", dataset, name)
+        )
+    return list(dict.fromkeys(found))
+
+
+def _target(statement: exp.Expr) -> exp.Table | None:
+    if not isinstance(statement, (exp.Create, exp.Drop, exp.Alter, exp.TruncateTable, *DML)):
+        return None
+    this = statement.expressions[0] if isinstance(statement, exp.TruncateTable) else statement.this
+    while isinstance(this, (exp.Schema, exp.Alias)):
+        this = this.this
+    return this if isinstance(this, exp.Table) else None
+
+
+def _writes(statement: exp.Expr, target: exp.Table) -> list[Need]:
+    kind = str(statement.args.get("kind") or "").upper()
+    dataset, table = _names(target)
+    if kind == "SCHEMA":
+        verb = (
+            "create"
+            if isinstance(statement, exp.Create)
+            else "delete"
+            if isinstance(statement, exp.Drop)
+            else "update"
+        )
+        return [Need(f"bigquery.datasets.{verb}", target.name if verb != "create" else "")]
+    if isinstance(statement, exp.Create):
+        replaces = (
+            [Need("bigquery.tables.updateData", dataset, table)] if statement.args.get("replace") else []
+        )
+        return [Need("bigquery.tables.create", dataset, table, updates=True), *replaces]
+    if isinstance(statement, exp.Drop):
+        return [Need("bigquery.tables.delete", dataset, table)]
+    if isinstance(statement, exp.Alter):
+        return [Need("bigquery.tables.update", dataset, table, updates=True)]
+    # DML counts against the rate of table updates, and is not refused for it.
+    reads = [] if isinstance(statement, exp.Insert) else [Need("bigquery.tables.getData", dataset, table)]
+    return [Need("bigquery.tables.updateData", dataset, table, updates=True, refusable=False), *reads]
+
+
+def _names(table: exp.Table) -> tuple[str, str]:
+    """Return dataset and table; a name in one pair of back-quotes may hold all three parts."""
+    parts = ".".join(part.name for part in table.parts).split(".")
+    if "INFORMATION_SCHEMA" in (upper := [part.upper() for part in parts]):
+        at = upper.index("INFORMATION_SCHEMA")
+        return (parts[at - 1] if at else ""), parts[-1]
+    return (parts[-2] if len(parts) > 1 else ""), parts[-1]

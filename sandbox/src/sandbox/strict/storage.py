@@ -1,0 +1,161 @@
+"""Cloud Storage's permissions by method, and its documented limits.
+
+Permissions: https://cloud.google.com/storage/docs/access-control/iam-json. Overwriting takes storage.objects.delete too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
+
+from aiohttp import web
+
+from sandbox.strict.proxy import StrictProxy
+from sandbox.strict.rules import FORBIDDEN, Rate, Refused
+
+if TYPE_CHECKING:
+    from sandbox.strict.rules import Account, Rules
+
+BUCKETS = re.compile(r"/storage/v1/b/?")
+BUCKET = re.compile(r"/storage/v1/b/(?P<bucket>[^/]+)")
+BUCKET_TEST = re.compile(r"/storage/v1/b/(?P<bucket>[^/]+)/iam/testPermissions")
+OBJECTS = re.compile(r"/storage/v1/b/(?P<bucket>[^/]+)/o")
+OBJECT = re.compile(r"(?:/download)?/storage/v1/b/(?P<bucket>[^/]+)/o/(?P<object>[^/]+)")
+UPLOAD = re.compile(r"/(?:resumable/)?upload/storage/v1/b/(?P<bucket>[^/]+)/o")
+SESSION = re.compile(r"/upload/resumable/.+")
+METHODS = {"GET": "get", "PATCH": "update", "PUT": "update", "DELETE": "delete"}
+NOT_FOUND = 404
+LACKS = "{email} does not have {permission} access to the Google Cloud Storage {kind}. Permission '{permission}' denied on resource (or it may not exist)."
+
+
+class StrictStorage(StrictProxy):
+    """Cloud Storage as the accounts may use it."""
+
+    def __init__(self, upstream: str, rules: Rules) -> None:
+        super().__init__(upstream, rules)
+        self._writes = Rate()
+        # Bucket, object and must-not-exist of the resumable uploads begun.
+        self._uploads: dict[str, tuple[str, str, bool]] = {}
+
+    async def ask(self, request: web.Request, body: bytes, account: Account) -> web.Response:
+        """Return Cloud Storage's answer (see StrictProxy.ask)."""
+        path = request.rel_url.raw_path
+        if SESSION.fullmatch(path) or request.query.get("upload_id"):
+            return await self._go_on(request, body)
+        if UPLOAD.fullmatch(path):
+            return await self._upload(request, body, account)
+        if found := BUCKET_TEST.fullmatch(path):
+            asked = request.query.getall("permissions", [])
+            granted = [
+                name for name in asked if self.rules.on_bucket(account, name, unquote(found["bucket"]))
+            ]
+            return web.json_response({"kind": "storage#testIamPermissionsResponse", "permissions": granted})
+        if found := OBJECT.fullmatch(path):
+            return await self._object(request, body, account, unquote(found["bucket"]))
+        if (found := OBJECTS.fullmatch(path)) and request.method == "GET":
+            await self._check(account, "storage.objects.list", unquote(found["bucket"]), "bucket")
+        elif (found := BUCKET.fullmatch(path)) and request.method in METHODS:
+            await self._check(
+                account, f"storage.buckets.{METHODS[request.method]}", unquote(found["bucket"]), "bucket"
+            )
+        elif BUCKETS.fullmatch(path):
+            name = "list" if request.method == "GET" else "create"
+            # The supervisor asks for the list to learn whether the service is up.
+            if request.query or request.method != "GET":
+                self._on_project(account, f"storage.buckets.{name}")
+        else:
+            self._on_project(account, f"{request.method} {path}, whose permission is not stated")
+        return await self.forward(request, body)
+
+    async def forward(
+        self, request: web.Request, body: bytes, headers: dict[str, str] | None = None
+    ) -> web.Response:
+        """Return the upstream's answer; the addresses in an object's metadata are the proxy's."""
+        answer = await super().forward(request, body, headers)
+        if request.query.get("alt") != "media" and isinstance(answer.body, bytes):
+            here = f"{request.scheme}://{request.host}"
+            answer.body = answer.body.replace(self.address.encode(), here.encode())
+        return answer
+
+    async def _object(self, request: web.Request, body: bytes, account: Account, bucket: str) -> web.Response:
+        if request.method not in METHODS:
+            self._on_project(account, f"{request.method} of an object, whose permission is not stated")
+        await self._check(account, f"storage.objects.{METHODS.get(request.method)}", bucket, "object")
+        answer = await self.forward(request, body)
+        if answer.status == NOT_FOUND:
+            # Without the right to list, nobody learns what is not there.
+            await self._check(account, "storage.objects.list", bucket, "object")
+        return answer
+
+    async def _upload(self, request: web.Request, body: bytes, account: Account) -> web.Response:
+        bucket = unquote(UPLOAD.fullmatch(request.rel_url.raw_path)["bucket"])  # type: ignore[index]
+        name = request.query.get("name") or str(_metadata(request, body).get("name", ""))
+        new = request.query.get("ifGenerationMatch") == "0"
+        if len(name.encode()) > self.rules.limits["object_name_bytes"]:
+            raise Refused(400, "invalid", f"The specified object name is not valid: {name[:80]}…")
+        await self._check(account, "storage.objects.create", bucket, "object")
+        there = await self.exists(f"/storage/v1/b/{quote(bucket, '')}/o/{quote(name, '')}")
+        if there and not new:
+            await self._check(account, "storage.objects.delete", bucket, "object")
+            self._not_too_often(bucket, name)
+        answer = await self.forward(request, body)
+        if request.query.get("uploadType") == "resumable":
+            self._uploads[_session(answer.headers.get("Location", ""))] = (bucket, name, new)
+        else:
+            self._writes.add(f"{bucket}/{name}", time.monotonic())
+        return answer
+
+    async def _go_on(self, request: web.Request, body: bytes) -> web.Response:
+        bucket, name, new = self._uploads.get(_session(str(request.url)), ("", "", False))
+        if new and await self.exists(f"/storage/v1/b/{quote(bucket, '')}/o/{quote(name, '')}"):
+            raise Refused(
+                412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold."
+            )
+        return await self.forward(request, body)
+
+    def _not_too_often(self, bucket: str, name: str) -> None:
+        if self._writes.full(
+            f"{bucket}/{name}", 1, self.rules.limits["object_writes_seconds"], time.monotonic()
+        ):
+            raise Refused(
+                429,
+                "rateLimitExceeded",
+                f"The object {bucket}/{name} exceeded the rate limit for object mutation operations (create, update, and delete). Please reduce your request rate.",
+            )
+
+    async def _check(self, account: Account, permission: str, bucket: str, kind: str) -> None:
+        if self.rules.on_bucket(account, permission, bucket):
+            return
+        if not await self.exists(f"/storage/v1/b/{quote(bucket, '')}"):
+            raise Refused(NOT_FOUND, "notFound", "The specified bucket does not exist.")
+        raise Refused(
+            FORBIDDEN, "forbidden", LACKS.format(email=account.email, permission=permission, kind=kind)
+        )
+
+    def _on_project(self, account: Account, permission: str) -> None:
+        if not self.rules.on_project(account, permission):
+            raise Refused(
+                FORBIDDEN,
+                "forbidden",
+                LACKS.format(email=account.email, permission=permission, kind="project"),
+            )
+
+
+def _session(address: str) -> str:
+    return address.partition("?")[0].rpartition("/")[2] + address.partition("upload_id=")[2].partition("&")[0]
+
+
+def _metadata(request: web.Request, body: bytes) -> dict[str, Any]:
+    """Return an upload's metadata: the body of a resumable one, the first part of a multipart one."""
+    start, end = body.find(b"{"), body.rfind(b"}") + 1
+    if request.content_type.startswith("multipart/"):
+        start = body.find(b"\r\n\r\n") + 4
+        end = body.find(b"\r\n--", start)
+    try:
+        found = json.loads(body[start:end] or b"{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
