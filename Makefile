@@ -24,7 +24,7 @@ UV = $(shell command -v uv || echo $(CURDIR)/$(VENVS)/uv/bin/uv)
 # Meltano's `uv` back end and the plugins' installation find uv on the PATH.
 export PATH := $(PATH):$(CURDIR)/$(VENVS)/uv/bin
 
-.PHONY: help run query shell up down doctor tables test test-faults test-kestra test-image test-terraform bench reliability-peers install check lint lint-sql types format pytest docs locks clean \
+.PHONY: help run query shell up down doctor tables test test-faults test-kestra test-image test-terraform test-provider bench reliability-peers install check lint lint-sql types format pytest docs locks clean \
 	dbt-changed contract site links audit image scan-image plan apply providers deploy-flows
 
 help: ## What there is
@@ -71,6 +71,9 @@ test-image: ## The image alone: built, and run on the sandbox; root and buildah
 test-terraform: $(VENVS)/checkov/.done ## Terraform's checks and tests alone
 	@$(MAKE) pytest ARGS="tests/test_terraform.py"
 
+test-provider: ## Terraform applied with the registry's provider, against a local stand-in of Google's APIs
+	@terraform/tests/real_provider/apply.py
+
 # The peers are measured, never shipped: pinned without hashes, and not audited.
 BENCHED := $(patsubst benchmarks/requirements/%.txt,$(VENVS)/bench-%/.done,$(wildcard benchmarks/requirements/*.txt))
 bench: install $(BENCHED) ## Ours and the peers side by side: make bench ARGS="--size 100k --rounds 3"
@@ -105,6 +108,7 @@ types: $(VENVS)/dev/.done $(VENVS)/sandbox/.done
 	$(DEV)/mypy --python-executable $(VENVS)/sandbox/bin/python sandbox/src scripts/run_pipeline.py scripts/run_progress.py scripts/doctor.py
 	$(DEV)/mypy testkit/src
 	$(DEV)/mypy scripts/plugin_locks.py scripts/reference_docs.py scripts/landing_schemas.py scripts/plan_guard.py
+	MYPYPATH=terraform/tests/real_provider $(DEV)/mypy terraform/tests/real_provider/apply.py
 
 format: $(VENVS)/dev/.done ## Formats the code
 	$(DEV)/ruff check --fix .

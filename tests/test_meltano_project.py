@@ -75,7 +75,9 @@ def test_what_meltano_writes_passes_the_style_check(project_copy: Path) -> None:
     assert checked.returncode == 0, checked.stdout
 
 
-def test_state_lives_in_the_landing_bucket(project_copy: Path, bucket: dict[str, str], tmp_path: Path) -> None:
+def test_state_lives_in_the_landing_bucket(
+    project_copy: Path, bucket: dict[str, str], tmp_path: Path
+) -> None:
     """With Terraform's MELTANO_STATE_BACKEND_URI a bookmark outlives the machine: another one reads it back."""
     state_id = "prod:tap-rickandmorty-to-target-bigquery"
     state: dict[str, Any] = {"bookmarks": {"characters": {"replication_key_value": "2026-11-01T00:00:00Z"}}}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 TERRAFORM = ROOT / "terraform"
 STAND_IN = ROOT.parent / "shared" / "tools" / "terraform-google-offline"
+APPLY = TERRAFORM / "tests" / "real_provider" / "apply.py"
 LANDING_SCHEMAS = ROOT / "scripts" / "landing_schemas.py"
 
 
@@ -486,6 +487,49 @@ def test_the_guard_takes_no_other_input_for_a_plan(text: str) -> None:
     done = guard(text)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "terraform show -json" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_script_of_the_real_provider_goes_its_way(stand_in: str) -> None:
+    """With the offline provider, which calls nobody: each step is taken, in its order, and seen to be as it must."""
+    if stand_in == os.devnull:
+        missing("terraform-google-offline", "../shared/tools is not beside the repository")
+    done = subprocess.run(
+        [sys.executable, APPLY, "--calls-nobody"],
+        env={**os.environ, "TF_CLI_CONFIG_FILE": stand_in},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line.removeprefix("ok      ") for line in done.stdout.splitlines()][:-1] == [
+        "prod: init",
+        "prod: validate",
+        "prod: apply",
+        "prod: apply: the second plan is empty",
+        "prod: a widened column",
+        "prod: a widened column: the second plan is empty",
+        "prod: an old checkout would drop the column: planned",
+        "prod: an old checkout would drop the column",
+        "prod: destroy is refused as a whole",
+        "prod: terraform test",
+        "dev: init",
+        "dev: apply",
+        "dev: apply: the second plan is empty",
+        "dev: protection off",
+        "dev: destroy",
+        "dev: again, as the next generation",
+        "dev: again, as the next generation: the second plan is empty",
+    ]
+    refused = subprocess.run(
+        [sys.executable, APPLY],
+        env={**os.environ, "TF_CLI_CONFIG_FILE": stand_in},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert refused.returncode == 1
+    assert "the provider talks to the stand-in" in refused.stderr
 
 
 def test_checkov_finds_nothing() -> None:

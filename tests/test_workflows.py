@@ -326,6 +326,7 @@ def test_the_live_api_is_within_reach_of_one_workflow_only() -> None:
             "scan-image",
             "audit",
             "plan",
+            "test-provider",
             "deploy-flows",
         }
         assert not asked or "./.github/actions/setup" in text, (workflow, name)

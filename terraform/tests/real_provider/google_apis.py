@@ -1,0 +1,551 @@
+# ruff: noqa: T201, C901, PLR0911, PLR0912 (a program; its routes stand one below the other)
+"""A local stand-in of the Google APIs that this configuration's provider talks to: it keeps what it is sent, and refuses what Google refuses.
+
+    python3 google_apis.py 18080          listens on 127.0.0.1 only, until it is ended
+
+It is no copy of Google: it holds resources, permissions and operations, and the rules that Terraform's plans depend on:
+
+- what is there is not made twice (409), what is not there is not read (404);
+- a key ring and a key are never deleted; a federation pool stays, as DELETED, and so does its name; a deleted custom role is brought back;
+- a dataset with tables and a bucket with objects do not go unless that is asked for (400, 409); a protected machine does not go;
+- a table loses a column by ALTER TABLE only, and then with its data.
+
+Paths are those of the APIs' REST references, after a prefix for each product (`ENDPOINTS`). Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import threading
+import urllib.parse
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+PROJECT_NUMBER = "424242"
+# The provider's variables, and what each address ends with: google/services/*/product.go.
+ENDPOINTS = {
+    "GOOGLE_ARTIFACT_REGISTRY_CUSTOM_ENDPOINT": "artifactregistry/v1/",
+    "GOOGLE_BIGQUERY_CUSTOM_ENDPOINT": "bigquery/v2/",
+    "GOOGLE_BIG_QUERY_CUSTOM_ENDPOINT": "bigquery/v2/",
+    "GOOGLE_BILLING_CUSTOM_ENDPOINT": "billingbudgets/v1/",
+    "GOOGLE_CLOUD_BILLING_CUSTOM_ENDPOINT": "cloudbilling/v1/",
+    "GOOGLE_COMPUTE_CUSTOM_ENDPOINT": "compute/v1/",
+    "GOOGLE_IAM_BETA_CUSTOM_ENDPOINT": "iam/v1/",
+    "GOOGLE_IAM_CUSTOM_ENDPOINT": "iam/v1/",
+    "GOOGLE_IAP_CUSTOM_ENDPOINT": "iap/v1/",
+    "GOOGLE_KMS_CUSTOM_ENDPOINT": "kms/v1/",
+    "GOOGLE_MONITORING_CUSTOM_ENDPOINT": "monitoring/",
+    "GOOGLE_RESOURCE_MANAGER_CUSTOM_ENDPOINT": "cloudresourcemanager/v1/",
+    "GOOGLE_RESOURCE_MANAGER_V3_CUSTOM_ENDPOINT": "cloudresourcemanager/v3/",
+    "GOOGLE_SECRET_MANAGER_CUSTOM_ENDPOINT": "secretmanager/v1/",
+    "GOOGLE_SERVICE_USAGE_CUSTOM_ENDPOINT": "serviceusage/v1/",
+    "GOOGLE_STORAGE_CUSTOM_ENDPOINT": "storage/v1/",
+}
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Where resources of a kind are made: the path, and how the id and the answer come."""
+
+    path: str
+    # "?name": a parameter of the address; "name": a field of the body, with dots; "": the server makes one.
+    id_from: str
+    # The field of the body that holds the resource itself.
+    body: str = ""
+    # "plain" gives the resource, "operation" one of google.longrunning, "compute" one of Compute Engine.
+    answer: str = "plain"
+
+
+COLLECTIONS = [
+    Collection(r"artifactregistry/v1/projects/[^/]+/locations/[^/]+/repositories", "?repository_id|repositoryId", "", "operation"),
+    Collection(r"bigquery/v2/projects/[^/]+/datasets", "datasetReference.datasetId"),
+    Collection(r"bigquery/v2/projects/[^/]+/datasets/[^/]+/tables", "tableReference.tableId"),
+    Collection(r"billingbudgets/v1/billingAccounts/[^/]+/budgets", ""),
+    Collection(r"compute/v1/projects/[^/]+/global/(networks|firewalls)", "name", "", "compute"),
+    Collection(r"compute/v1/projects/[^/]+/regions/[^/]+/(subnetworks|routers|resourcePolicies)", "name", "", "compute"),
+    Collection(r"compute/v1/projects/[^/]+/zones/[^/]+/(disks|instances)", "name", "", "compute"),
+    Collection(r"iam/v1/projects/[^/]+/serviceAccounts", "accountId", "serviceAccount"),
+    Collection(r"iam/v1/projects/[^/]+/roles", "roleId", "role"),
+    Collection(r"iam/v1/projects/[^/]+/locations/global/workloadIdentityPools", "?workloadIdentityPoolId", "", "operation"),
+    Collection(r"iam/v1/projects/[^/]+/locations/global/workloadIdentityPools/[^/]+/providers", "?workloadIdentityPoolProviderId", "", "operation"),
+    Collection(r"kms/v1/projects/[^/]+/locations/[^/]+/keyRings", "?keyRingId"),
+    Collection(r"kms/v1/projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys", "?cryptoKeyId"),
+    Collection(r"monitoring/v3/projects/[^/]+/(notificationChannels|alertPolicies)", ""),
+    Collection(r"secretmanager/v1/projects/[^/]+/secrets", "?secretId"),
+    Collection(r"storage/v1/b", "name"),
+]  # fmt: skip
+
+# What a list is called where it is not called as its path.
+LISTS = {"serviceAccounts": "accounts"}
+
+
+class Refused(Exception):  # noqa: N818 (an answer, not a failure of ours)
+    """An error as the APIs give it."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        """Keeps the three."""
+        super().__init__(message)
+        self.status, self.reason = status, reason
+
+    def body(self) -> dict[str, Any]:
+        """Return the answer's JSON."""
+        names = {400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 409: "ALREADY_EXISTS", 501: "UNIMPLEMENTED"}
+        detail = {"reason": self.reason, "message": str(self), "domain": "global"}
+        error = {"code": self.status, "message": str(self), "status": names[self.status], "errors": [detail]}
+        return {"error": error}
+
+
+def found_at(value: Any, path: str) -> Any:
+    """Return what stands at a dotted path, or None."""
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+@dataclass
+class Google:
+    """Everything that is there: resources by path, permissions by path, and the calls in their order."""
+
+    resources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    policies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    services: set[str] = field(default_factory=set)
+    calls: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    made: int = 0
+
+    def number(self) -> int:
+        """Return a number that nothing else has."""
+        self.made += 1
+        return 10**18 + self.made
+
+    # --- resources
+
+    def get(self, path: str) -> dict[str, Any]:
+        """Return a resource."""
+        if path not in self.resources:
+            raise Refused(404, "notFound", f"{path} is not there")
+        return self.resources[path]
+
+    def below(self, path: str) -> list[str]:
+        """Return the paths of what a resource holds."""
+        return [other for other in self.resources if other.startswith(f"{path}/")]
+
+    def create(
+        self, collection: Collection, path: str, query: dict[str, str], body: dict[str, Any], base: str
+    ) -> dict[str, Any]:
+        """Make a resource; give what the API answers."""
+        if collection.id_from.startswith("?"):
+            names = collection.id_from[1:].split("|")
+            identity = next((query[name] for name in names if name in query), None)
+        else:
+            identity = (
+                str(found_at(body, collection.id_from) or "") if collection.id_from else str(self.number())
+            )
+        if not identity:
+            raise Refused(400, "required", f"{path}: {collection.id_from.strip('?')} is not given")
+        resource = dict(body.get(collection.body, {}) if collection.body else body)
+        if path.endswith("/serviceAccounts"):
+            project = path.split("/")[3]
+            identity = f"{identity}@{project}.iam.gserviceaccount.com"
+        where = f"{path}/{identity}"
+        if where in self.resources:
+            raise Refused(409, "alreadyExists", f"{where} already exists")
+        self.resources[where] = self.filled(where, identity, resource, base)
+        return self.answer(collection.answer, where)
+
+    def filled(self, path: str, identity: str, resource: dict[str, Any], base: str) -> dict[str, Any]:
+        """Return a resource with what the server adds."""
+        product, _, rest = path.partition("/")
+        rest = rest.partition("/")[2]
+        time = "2026-01-01T00:00:00Z"
+        if product == "compute":
+            resource.update(
+                id=str(self.number()), name=identity, selfLink=f"{base}/{path}", creationTimestamp=time
+            )
+            kind = path.split("/")[-2]
+            if kind == "instances":
+                self.boot(path, resource, base)
+            if kind == "networks":
+                resource.setdefault("routingConfig", {"routingMode": "REGIONAL"})
+            if kind == "subnetworks":
+                resource["gatewayAddress"] = "10.90.0.1"
+            if kind == "disks":
+                resource.setdefault("sizeGb", "10")
+                resource["status"] = "READY"
+            resource["fingerprint"] = resource["labelFingerprint"] = "AAAA"
+        elif product == "storage":
+            resource.update(
+                kind="storage#bucket",
+                id=identity,
+                name=identity,
+                selfLink=f"{base}/{path}",
+                timeCreated=time,
+                updated=time,
+                projectNumber=PROJECT_NUMBER,
+                metageneration="1",
+            )
+            resource.setdefault("location", "US")
+            resource["locationType"] = "multi-region" if resource["location"] in ("US", "EU") else "region"
+        elif product == "bigquery":
+            resource.update(
+                id=path.partition("projects/")[2].replace("/datasets/", ":").replace("/tables/", "."),
+                selfLink=f"{base}/{path}",
+                creationTime="1767225600000",
+                lastModifiedTime="1767225600000",
+            )
+            if "/tables/" in path:
+                resource.update(type="TABLE", numRows="0", numBytes="0", numLongTermBytes="0")
+            else:
+                resource.setdefault("access", [{"role": "OWNER", "specialGroup": "projectOwners"}])
+        elif "/serviceAccounts/" in path:
+            resource.update(
+                name=rest, email=identity, uniqueId=str(self.number()), projectId=path.split("/")[3]
+            )
+        else:
+            number = re.sub(r"^projects/[^/]+", f"projects/{PROJECT_NUMBER}", rest)
+            resource["name"] = number if product == "secretmanager" or "PoolId" in rest else rest
+            if "/workloadIdentityPools/" in path:
+                resource.update(name=number, state="ACTIVE")
+            if product == "monitoring":
+                for condition in resource.get("conditions", []):
+                    condition["name"] = f"{rest}/conditions/{self.number()}"
+            resource["createTime"] = resource["updateTime"] = time
+        resource["etag"] = "BwYAAAAAAAA="
+        return resource
+
+    def boot(self, path: str, machine: dict[str, Any], base: str) -> None:
+        """Make the disk that a machine starts from."""
+        zone = path.rpartition("/instances/")[0]
+        machine["status"] = "RUNNING"
+        machine["cpuPlatform"] = "Intel Broadwell"
+        machine.setdefault("scheduling", {"automaticRestart": True, "onHostMaintenance": "MIGRATE", "provisioningModel": "STANDARD"})  # fmt: skip
+        machine.setdefault("metadata", {})["fingerprint"] = "AAAA"
+        machine.setdefault("tags", {})["fingerprint"] = "AAAA"
+        for number, interface in enumerate(machine.get("networkInterfaces", [])):
+            interface.update(
+                name=f"nic{number}", networkIP="10.90.0.2", fingerprint="AAAA", stackType="IPV4_ONLY"
+            )
+            if "network" not in interface:
+                name = interface["subnetwork"].rpartition("projects/")[2]
+                subnetwork = self.resources.get(f"compute/v1/projects/{name}", {})
+                interface["network"] = subnetwork.get("network", "")
+        for number, disk in enumerate(machine.get("disks", [])):
+            disk.update(index=number, kind="compute#attachedDisk")
+            if "initializeParams" in disk and "source" not in disk:
+                wanted = disk.pop("initializeParams")
+                name = f"{machine['name']}-boot"
+                where = f"{zone}/disks/{name}"
+                self.resources[where] = self.filled(
+                    where,
+                    name,
+                    {
+                        "sourceImage": wanted.get("sourceImage"),
+                        "sizeGb": str(wanted.get("diskSizeGb", 20)),
+                        "type": wanted.get("diskType"),
+                        "labels": wanted.get("labels", {}),
+                    },
+                    base,
+                )
+                disk["source"] = f"{base}/{where}"
+
+    def answer(self, style: str, path: str) -> dict[str, Any]:
+        """Return what an API answers when something is done: the thing, or an operation that is over."""
+        resource = self.resources.get(path, {})
+        number = self.number()
+        if style == "compute":
+            place, _, _ = path.rpartition("/")[0].rpartition("/")
+            base = resource.get("selfLink", path).removesuffix(path)
+            return {
+                "kind": "compute#operation",
+                "id": str(number),
+                "name": f"operation-{number}",
+                "operationType": "insert",
+                "status": "DONE",
+                "progress": 100,
+                "targetLink": f"{base}{path}",
+                "selfLink": f"{base}{place}/operations/operation-{number}",
+            }
+        if style == "operation":
+            rest = path.partition("/")[2].partition("/")[2]
+            # Artifact Registry's operations belong to the place, those of identity pools to the pool.
+            holder = rest.partition("/repositories/")[0]
+            return {"name": f"{holder}/operations/{number}", "done": True, "response": resource}
+        return resource
+
+    def update(self, path: str, body: dict[str, Any], *, whole: bool) -> None:
+        """Change a resource; what only the server says stays."""
+        old = self.get(path)
+        if "/tables/" in path and "schema" in body:
+            here = {column["name"] for column in found_at(old, "schema.fields") or []}
+            there = {column["name"] for column in found_at(body, "schema.fields") or []}
+            if here - there:
+                raise Refused(
+                    400,
+                    "invalid",
+                    f"Provided Schema does not match Table {path}. Field {min(here - there)} is missing",
+                )
+        kept = (
+            "id",
+            "name",
+            "selfLink",
+            "email",
+            "uniqueId",
+            "creationTime",
+            "createTime",
+            "state",
+            "access",
+        )
+        if whole:
+            body = {**{key: old[key] for key in kept if key in old}, **body}
+        self.resources[path] = {**({} if whole else old), **body, "etag": "BwYAAAAAAAA="}
+
+    def delete(self, path: str, query: dict[str, str]) -> None:
+        """Delete a resource, as far as Google does."""
+        resource = self.get(path)
+        if re.search(r"^kms/.*/keyRings/[^/]+(/cryptoKeys/[^/]+)?$", path):
+            raise Refused(501, "notImplemented", f"{path}: Cloud KMS deletes neither key rings nor keys")
+        if "/workloadIdentityPools/" in path or re.search(r"/roles/[^/]+$", path):
+            resource.update({"state": "DELETED"} if "Pool" in path else {"deleted": True})
+            return
+        if resource.get("deletionProtection") is True:
+            raise Refused(400, "resourceInUse", f"{path}: deletion protection is on")
+        holds = self.below(path)
+        if holds and re.search(r"/datasets/[^/]+$", path) and query.get("deleteContents") != "true":
+            raise Refused(400, "resourceInUse", f"{path} is still in use: it has {len(holds)} tables")
+        if holds and re.search(r"^storage/v1/b/[^/]+$", path):
+            raise Refused(409, "conflict", f"{path} is not empty")
+        for other in [path, *holds]:
+            self.resources.pop(other, None)
+            self.policies.pop(other, None)
+
+    # --- permissions
+
+    def policy(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return a resource's permissions, after setting them where they are given."""
+        if body is not None:
+            self.policies[path] = {**body.get("policy", body), "etag": "BwYAAAAAAAA="}
+        return self.policies.get(path, {"version": 1, "etag": "BwYAAAAAAAA="})
+
+    # --- the rest
+
+    def statement(self, sql: str) -> None:
+        """Do what a statement says: the only one known drops columns."""
+        table = re.search(r"ALTER TABLE\s+`?([\w-]+)`?\.`?(\w+)`?\.`?(\w+)`?", sql)
+        if table is None:
+            raise Refused(400, "invalidQuery", f"unknown statement: {sql[:100]}")
+        path = "bigquery/v2/projects/{}/datasets/{}/tables/{}".format(*table.groups())
+        gone = set(re.findall(r"DROP COLUMN\s+(?:IF EXISTS\s+)?`?(\w+)`?", sql))
+        fields = found_at(self.get(path), "schema.fields") or []
+        self.resources[path]["schema"] = {"fields": [f for f in fields if f["name"] not in gone]}
+        self.dropped += [f"{path}.{name}" for name in sorted(gone)]
+
+    def special(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        """Answer what is no plain resource; None where there is nothing special about a call."""
+        if found := re.fullmatch(r"serviceusage/v1/projects/[^/]+/services:batchEnable", path):
+            self.services |= set(body.get("serviceIds", []))
+            return {"name": "operations/enabled", "done": True, "response": {}}
+        if found := re.fullmatch(r"serviceusage/v1/projects/[^/]+/services/([^/:]+):enable", path):
+            self.services.add(found[1])
+            return {"name": "operations/enabled", "done": True, "response": {}}
+        if found := re.fullmatch(r"serviceusage/v1/(projects/[^/]+/services)(/[^/]+)?", path):
+            listed: list[dict[str, Any]] = [
+                {
+                    "name": f"{found[1]}/{s}",
+                    "parent": f"projects/{PROJECT_NUMBER}",
+                    "config": {"name": s},
+                    "state": "ENABLED",
+                }
+                for s in sorted(self.services)
+            ]
+            return (
+                next((s for s in listed if found[2] == f"/{s['config']['name']}"), {"state": "DISABLED"})
+                if found[2]
+                else {"services": listed}
+            )
+        if found := re.fullmatch(r"cloudresourcemanager/v(\d)/projects/([^/:]+)", path):
+            number = {"projectNumber": PROJECT_NUMBER} if found[1] == "1" else {}
+            name = found[2] if found[1] == "1" else f"projects/{PROJECT_NUMBER}"
+            return {
+                "projectId": found[2],
+                "name": name,
+                "displayName": found[2],
+                "lifecycleState": "ACTIVE",
+                "state": "ACTIVE",
+                **number,
+            }
+        if found := re.fullmatch(r"cloudbilling/v1/(projects/[^/]+/billingInfo)", path):
+            return {"name": found[1], "billingAccountName": "", "billingEnabled": True}
+        if re.fullmatch(r"storage/v1/projects/[^/]+/serviceAccount", path):
+            return {
+                "email_address": f"service-{PROJECT_NUMBER}@gs-project-accounts.iam.gserviceaccount.com",
+                "kind": "storage#serviceAccount",
+            }
+        if re.fullmatch(r"bigquery/v2/projects/[^/]+/serviceAccount", path):
+            return {"email": f"bq-{PROJECT_NUMBER}@bigquery-encryption.iam.gserviceaccount.com"}
+        if re.fullmatch(r"bigquery/v2/projects/[^/]+/(queries|jobs)", path) and method == "POST":
+            self.statement(body.get("query") or found_at(body, "configuration.query.query") or "")
+            return {
+                "jobComplete": True,
+                "totalRows": "0",
+                "status": {"state": "DONE"},
+                "jobReference": {"jobId": str(self.number()), "projectId": path.split("/")[3]},
+            }
+        if found := re.fullmatch(r"(.*)/operations/([^/]+)(/wait)?", path):
+            return {
+                "kind": "compute#operation",
+                "name": found[2],
+                "status": "DONE",
+                "done": True,
+                "response": {},
+            }
+        if found := re.fullmatch(
+            r"compute/v1/projects/[^/]+/(zones|regions)/([^/]+)(/(machineTypes|diskTypes)/([^/]+))?", path
+        ):
+            return {"name": found[5] or found[2], "status": "UP", "selfLink": path}
+        if found := re.fullmatch(r"compute/v1/projects/([^/]+)/global/images/family/([^/]+)", path):
+            name = f"{found[2]}-1"
+            return {
+                "name": name,
+                "family": found[2],
+                "selfLink": f"projects/{found[1]}/global/images/{name}",
+                "diskSizeGb": "10",
+            }
+        if found := re.fullmatch(r"(storage/v1/b/[^/]+)/o", path):
+            return {
+                "kind": "storage#objects",
+                "items": [self.resources[p] for p in self.below(found[1]) if "/o/" in p],
+            }
+        if re.fullmatch(r"kms/.*/cryptoKeys/[^/]+/cryptoKeyVersions", path):
+            return {"cryptoKeyVersions": []}
+        return None
+
+    def changed(self, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        """Do an action of Compute Engine on a resource: the part after its path."""
+        where, _, action = path.rpartition("/")
+        if not path.startswith("compute/v1/") or where not in self.resources:
+            return None
+        disk = self.resources[where]
+        if action == "addResourcePolicies":
+            disk["resourcePolicies"] = [*disk.get("resourcePolicies", []), *body["resourcePolicies"]]
+        elif action == "removeResourcePolicies":
+            gone = {name.rpartition("/")[2] for name in body["resourcePolicies"]}
+            disk["resourcePolicies"] = [
+                name for name in disk.get("resourcePolicies", []) if name.rpartition("/")[2] not in gone
+            ]
+        elif action in ("setLabels", "setMetadata", "setTags"):
+            disk[action[3:].lower()] = body.get("labels", body)
+        elif action not in ("start", "stop"):
+            return None
+        return self.answer("compute", where)
+
+    def call(
+        self, method: str, path: str, query: dict[str, str], body: dict[str, Any], base: str
+    ) -> dict[str, Any]:
+        """Answer one call."""
+        self.calls.append(f"{method} {path}")
+        if found := re.fullmatch(r"(.+):(get|set)IamPolicy", path):
+            return self.policy(found[1], body if found[2] == "set" else None)
+        if found := re.fullmatch(r"(storage/v1/b/[^/]+)/iam", path):
+            self.get(found[1])
+            return self.policy(found[1], body if method == "PUT" else None)
+        if found := re.fullmatch(r"(compute/.+)/(get|set)IamPolicy", path):
+            return self.policy(found[1], body if found[2] == "set" else None)
+        if (answer := self.special(method, path, body)) is not None:
+            return answer
+        if found := re.fullmatch(r"(.+):undelete", path):
+            self.get(found[1]).pop("deleted", None)
+            self.resources[found[1]]["state"] = "ACTIVE"
+            return self.resources[found[1]]
+        if (
+            found := re.fullmatch(r"(compute/.+/instances/[^/]+)/setDeletionProtection", path)
+        ) and method == "POST":
+            self.get(found[1])["deletionProtection"] = query.get("deletionProtection", "true") == "true"
+            return self.answer("compute", found[1])
+        if method == "POST" and (answer := self.changed(path, body)) is not None:
+            return answer
+        for collection in COLLECTIONS:
+            if re.fullmatch(collection.path, path):
+                if method == "POST":
+                    return self.create(collection, path, query, body, base)
+                items = [
+                    self.resources[p]
+                    for p in self.resources
+                    if p.startswith(f"{path}/") and "/" not in p[len(path) + 1 :]
+                ]
+                return {LISTS.get(path.rpartition("/")[2], path.rpartition("/")[2]): items, "items": items}
+        holder = next((c for c in COLLECTIONS if re.fullmatch(rf"{c.path}/[^/]+", path)), None)
+        if holder is None:
+            raise Refused(404, "notFound", f"{method} {path}: the stand-in has no such route")
+        if method in ("PATCH", "PUT"):
+            known = body.get("serviceAccount", body) if "/serviceAccounts/" in path else body
+            self.update(path, known, whole=method == "PUT")
+        elif method == "DELETE":
+            self.delete(path, query)
+        elif method != "GET":
+            raise Refused(404, "notFound", f"{method} {path}: the stand-in has no such route")
+        if method == "GET":
+            return self.get(path)
+        return self.answer(holder.answer, path)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """HTTP before a Google; one call at a time."""
+
+    google: Google
+    lock: threading.Lock
+    protocol_version = "HTTP/1.1"
+
+    def answer(self) -> None:
+        """Answer one request."""
+        address = urllib.parse.urlsplit(self.path)
+        path = urllib.parse.unquote(address.path).strip("/")
+        query = dict(urllib.parse.parse_qsl(address.query))
+        length = int(self.headers.get("Content-Length") or 0)
+        text = self.rfile.read(length)
+        base = f"http://{self.headers['Host']}"
+        status, content = 200, {}
+        try:
+            body = json.loads(text) if text.strip() else {}
+            with self.lock:
+                content = self.google.call(self.command, path, query, body, base)
+        except Refused as refused:
+            status, content = refused.status, refused.body()
+        except ValueError:
+            status = 400
+            content = Refused(400, "parseError", f"{self.command} {path}: the body is no JSON").body()
+        data = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json; charset=UTF-8")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815 (http.server's names)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing; the calls are kept."""
+
+
+def serve(port: int = 0) -> tuple[ThreadingHTTPServer, Google]:
+    """Return a server on the loopback address, not started, and what it holds."""
+    google = Google()
+    handler = type("HandlerOfOne", (Handler,), {"google": google, "lock": threading.Lock()})
+    return ThreadingHTTPServer(("127.0.0.1", port), handler), google
+
+
+def environment(port: int) -> dict[str, str]:
+    """Return the variables that send the provider here, with a token that nobody checks."""
+    return {
+        "GOOGLE_OAUTH_ACCESS_TOKEN": "nobody-checks-it",
+        **{name: f"http://127.0.0.1:{port}/{path}" for name, path in ENDPOINTS.items()},
+    }
+
+
+if __name__ == "__main__":
+    server, _ = serve(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
+    for name, value in environment(server.server_port).items():
+        print(f"export {name}={value}", flush=True)
+    server.serve_forever()
