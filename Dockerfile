@@ -44,15 +44,6 @@ RUN rm -rf .meltano/run .meltano/logs .meltano/meltano.db .meltano/cache .meltan
     && mv ./* .meltano/analytics.json /rest/ \
     && mv /rest/analytics.json /rest/.meltano/
 
-# --- development: the devcontainer's; `make install` then installs what the Makefile installs anywhere ------------------
-FROM build AS development
-# Tools of the developer, as new as the base.
-# hadolint ignore=DL3008
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends bash curl git make openssh-client \
-    && rm -rf /var/lib/apt/lists/*
-WORKDIR /workspace
-
 # --- the image ----------------------------------------------------------------------------------------------------------
 FROM ${PYTHON_IMAGE} AS pipeline
 ARG VERSION=0.1.0

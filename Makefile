@@ -96,8 +96,8 @@ lint: $(VENVS)/dev/.done .meltano/.done
 	$(DEV)/ruff check .
 	$(DEV)/ruff format --check .
 	$(DEV)/yamllint --strict .
-	$(DEV)/shellcheck .ci/run .github/scripts/dbt_changed.sh
-	$(DEV)/hadolint Dockerfile
+	$(DEV)/shellcheck .ci/run .github/scripts/dbt_changed.sh .devcontainer/check.sh
+	$(DEV)/hadolint Dockerfile .devcontainer/Dockerfile
 	$(DEV)/python scripts/landing_schemas.py --check
 	@$(MAKE) lint-sql
 
@@ -142,7 +142,7 @@ links: $(VENVS)/dev/.done ## Every link of the documentation, over the network
 	$(DEV)/sphinx-build -q -b linkcheck docs .cache/links
 
 $(OSV):
-	GOTOOLCHAIN=auto GOBIN=$(CURDIR)/$(@D) go install github.com/google/osv-scanner/v2/cmd/osv-scanner@$(OSV_VERSION)
+	GOTOOLCHAIN=auto GOBIN="$(CURDIR)/$(@D)" go install github.com/google/osv-scanner/v2/cmd/osv-scanner@$(OSV_VERSION)
 
 # Its status is 1 when it finds anything; fixable.py says which of that fails.
 fixable = { $(OSV) scan $(1) --config osv-scanner.toml --format json $(2) || [[ $$? -eq 1 ]]; } | .github/scripts/fixable.py

@@ -323,18 +323,6 @@ def test_the_size_by_layer_is_told_and_has_a_limit(image: Image) -> None:
     assert sum(size for name, size in layers if name != LAYERS[0]) < MOST_MEGABYTES * 1e6
 
 
-def test_the_development_stage_has_the_developers_tools(
-    image: Image, build: list[str], scratch: Path
-) -> None:
-    """What the devcontainer builds has what `make install` needs, which installs the rest."""
-    name = "localhost/rickandmorty-development-test"
-    done(*build, "--target", "development", "--tag", name, ROOT)
-    development = Image(image.program, name)
-    development.shell(
-        scratch, "git --version && make --version && uv --version && python -m venv /scratch/venv"
-    )
-
-
 def test_the_image_for_a_laptop_runs_the_pipeline_on_its_own_sandbox(
     image: Image, build: list[str], scratch: Path, tmp_path: Path
 ) -> None:
