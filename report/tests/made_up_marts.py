@@ -271,6 +271,24 @@ def single() -> dict[str, list[dict[str, Any]]]:
     return {name: [{**row, "total_rows": 1} for row in rows[:1]] for name, rows in marts().items()}
 
 
+def few() -> dict[str, list[dict[str, Any]]]:
+    """A world where every count is one or two."""
+    found = marts()
+    counts = {
+        "shared_episode_count",
+        "character_count",
+        "episode_count",
+        "resident_count",
+        "appearance_count",
+    }
+    for rows in found.values():
+        for number, row in enumerate(rows):
+            row.update(dict.fromkeys(counts & row.keys(), number % 2 + 1))
+            row.update(dict.fromkeys({"alive_count", "first_appearance_count"} & row.keys(), 1))
+            row.update(dict.fromkeys({"dead_count", "unknown_count"} & row.keys(), 0))
+    return found
+
+
 def unequal() -> dict[str, list[dict[str, Any]]]:
     """A load whose episodes did not all reach the mart, with fields that the tap does not know."""
     found = marts()

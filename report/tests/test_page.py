@@ -255,3 +255,24 @@ def test_long_text_is_cut() -> None:
     """Names of 100,000 characters make the page no larger than names of 200."""
     assert len(html("hostile", "x" * 100_000)) <= len(html("hostile", "x" * 1000))
     assert len(html("hostile", "x" * 1000)) < 2_000_000
+
+
+def test_a_note_stands_under_the_choice_that_it_holds_for(opened: Opener) -> None:
+    """What is summed by origin is not said while species are drawn."""
+    page = opened()
+    note = page.locator("#statuses p[data-when='origin']")
+    assert not note.is_visible()
+    page.locator("#statuses").get_by_label("By", exact=False).first.select_option("origin")
+    assert note.is_visible()
+
+
+def test_legends_and_axes_of_counts_are_whole_numbers(opened: Opener) -> None:
+    """Where few episodes are shared and few characters counted there is no half of one."""
+    page = opened("few")
+    page.locator("#statuses").get_by_label("Show").select_option("count")
+    for chart in ("pairs", "statuses", "seasons", "episodes", "characters", "locations"):
+        shown = page.locator(f"#chart-{chart} g:is(.role-axis-label, .role-legend-label) text")
+        labels = shown.all_text_contents()
+        numbers = [text for text in labels if re.fullmatch(r"[\d.,]+", text)]
+        assert numbers
+        assert not [text for text in numbers if "." in text], (chart, numbers)

@@ -66,10 +66,10 @@ def _data(rows: Iterable[Row]) -> alt.Chart:
     return alt.Chart(alt.InlineData(values=list(rows)))
 
 
-def _names() -> alt.Y:
-    """The vertical axis of a chart with one row a name, in the rows' order."""
+def _names(field: str) -> alt.Y:
+    """The vertical axis of a chart with one row per name, in the rows' order."""
     return alt.Y(
-        "name:N", sort=None, title=None, axis=alt.Axis(grid=False), scale=alt.Scale(paddingInner=0.2)
+        f"{field}:N", sort=None, title=None, axis=alt.Axis(grid=False), scale=alt.Scale(paddingInner=0.2)
     )
 
 
@@ -83,23 +83,24 @@ def _statuses(rows: Iterable[Row]) -> alt.Color:
 
 
 def seasons(rows: list[Row]) -> Spec:
-    """Appearances of each season: `season`, `appearances`, `characters`, `episodes`."""
+    """Appearances of each season: `season`, `appearances`, `characters`, `episodes`; in the rows' order."""
     base = _data(rows).encode(
         x=alt.X(
-            "season:O",
+            "season:N",
             title="season",
+            sort=None,
             axis=alt.Axis(grid=False, labelAngle=0, labelOverlap="greedy", labelSeparation=4),
             scale=alt.Scale(paddingInner=0.5, paddingOuter=0.25),
         ),
         y=alt.Y("appearances:Q", title="appearances", axis=alt.Axis(tickCount=5, tickMinStep=1)),
-        tooltip=["season:O", "episodes:Q", "appearances:Q", "characters:Q"],
+        tooltip=["season:N", "episodes:Q", "appearances:Q", "characters:Q"],
     )
     figures = base.mark_text(baseline="bottom", dy=-4).encode(text=alt.Text("appearances:Q", format=","))
     return _spec(base.mark_bar() + figures if len(rows) <= FIGURES_FIT else base.mark_bar(), 320)
 
 
 def episodes(rows: list[Row]) -> Spec:
-    """Characters of each episode in the order of airing: `code`, `episode`, `season`, `aired`, `kind`, `place`, `characters`."""
+    """Characters of each episode in the order of airing: `episode`, `name`, `season`, `aired`, `kind`, `place`, `characters`."""
     kinds = ["first seen here", "seen before"]
     chart = (
         _data(rows)
@@ -107,7 +108,7 @@ def episodes(rows: list[Row]) -> Spec:
         .transform_filter("season == 'all' || datum.season == season")
         .encode(
             x=alt.X(
-                "code:N",
+                "episode:N",
                 sort=None,
                 title=None,
                 axis=alt.Axis(
@@ -126,7 +127,7 @@ def episodes(rows: list[Row]) -> Spec:
                 "kind:N", scale=alt.Scale(domain=kinds, range=["var(--accent)", "var(--accent-soft)"])
             ),
             order=alt.Order("place:Q"),
-            tooltip=["code:N", "episode:N", "aired:N", "kind:N", "characters:Q"],
+            tooltip=["episode:N", "name:N", "aired:N", "kind:N", "characters:Q"],
         )
         .add_params(alt.param(name="season", value="all"))
     )
@@ -134,81 +135,87 @@ def episodes(rows: list[Row]) -> Spec:
 
 
 def characters(rows: list[Row]) -> Spec:
-    """Episodes of the leading characters: `name`, `species`, `status`, `episodes`."""
+    """Episodes of the leading characters: `character`, `species`, `status`, `episodes`."""
     chart = (
         _data(rows)
         .mark_bar()
         .encode(
             x=alt.X("episodes:Q", title="episodes", axis=alt.Axis(tickCount=5, tickMinStep=1)),
-            y=_names(),
+            y=_names("character"),
             color=_statuses(rows),
-            tooltip=["name:N", "species:N", "status:N", "episodes:Q"],
+            tooltip=["character:N", "species:N", "status:N", "episodes:Q"],
         )
     )
     return _spec(chart, ROW * len(rows))
 
 
 def statuses(rows: list[Row]) -> Spec:
-    """Status by species or origin: `breakdown`, `name`, `status`, `place`, `characters`, `share` (0 to 1)."""
+    """Status by species or origin: `by`, `value`, `status`, `place`, `characters`, `share` (0 to 1)."""
     chart = (
         _data(rows)
         .mark_bar()
-        .transform_filter("datum.breakdown == breakdown")
-        .transform_calculate(value="measure == 'share' ? datum.share : datum.characters")
+        .transform_filter("datum.by == breakdown")
+        .transform_calculate(length="measure == 'share' ? datum.share : datum.characters")
         .encode(
             x=alt.X(
-                "value:Q",
+                "length:Q",
                 title=None,
                 axis=alt.Axis(
                     tickCount=5,
+                    tickMinStep=alt.ExprRef("measure == 'share' ? 0 : 1"),
                     labelOverlap=True,
                     labelExpr="measure == 'share' ? format(datum.value, '.0%') : format(datum.value, ',')",
                 ),
             ),
-            y=_names(),
+            y=_names("value"),
             color=_statuses(rows),
             order=alt.Order("place:Q"),
-            tooltip=["name:N", "status:N", "characters:Q", alt.Tooltip("share:Q", format=".1%")],
+            tooltip=["value:N", "status:N", "characters:Q", alt.Tooltip("share:Q", format=".1%")],
         )
         .add_params(alt.param(name="breakdown", value="species"), alt.param(name="measure", value="share"))
     )
     # As high as the larger breakdown, so that the page does not jump.
-    names = Counter(breakdown for breakdown, _ in {(row["breakdown"], row["name"]) for row in rows})
+    names = Counter(breakdown for breakdown, _ in {(row["by"], row["value"]) for row in rows})
     return _spec(chart, ROW * max(names.values()))
 
 
 def locations(rows: list[Row]) -> Spec:
-    """Residents of the leading locations by status: `name`, `kind`, `status`, `place`, `residents`."""
+    """Residents of the leading locations by status: `location`, `type`, `status`, `place`, `residents`."""
     chart = (
         _data(rows)
         .mark_bar()
         .encode(
             x=alt.X("residents:Q", title="residents", axis=alt.Axis(tickCount=5, tickMinStep=1)),
-            y=_names(),
+            y=_names("location"),
             color=_statuses(rows),
             order=alt.Order("place:Q"),
-            tooltip=["name:N", "kind:N", "dimension:N", "status:N", "residents:Q"],
+            tooltip=["location:N", "type:N", "dimension:N", "status:N", "residents:Q"],
         )
     )
-    return _spec(chart, ROW * len({row["name"] for row in rows}))
+    return _spec(chart, ROW * len({row["location"] for row in rows}))
 
 
 def pairs(rows: list[Row], names: list[str]) -> Spec:
-    """Who is seen with whom: `first`, `second`, `shared` (episodes), `similarity` (0 to 1); both halves of the square."""
+    """Who is seen with whom: `character`, `with`, `shared episodes`, `similarity` (0 to 1); both halves of the square."""
+    most = max((row["shared episodes"] or 0 for row in rows), default=0)
+    step = max(1, -(-most // 4))
+    counts = list(range(step, most + 1, step))
+    nearest = max((row["similarity"] or 0 for row in rows), default=0)
+    shares = [share / 10 for share in range(2, 11, 2) if share / 10 <= nearest]
     chart = (
         _data(rows)
         .mark_rect(cornerRadius=2)
-        .transform_calculate(value="measure == 'similarity' ? datum.similarity : datum.shared")
+        .transform_calculate(value="measure == 'similarity' ? datum.similarity : datum['shared episodes']")
         .encode(
             x=alt.X(
-                "first:N",
+                "character:N",
                 sort=names,
                 title=None,
                 axis=alt.Axis(grid=False, labelAngle=-60, labelOverlap=False),
                 scale=alt.Scale(domain=names, paddingInner=0.08),
             ),
             y=alt.Y(
-                "second:N",
+                "with:N",
                 sort=names,
                 title=None,
                 axis=alt.Axis(grid=False, labelOverlap=False),
@@ -217,9 +224,15 @@ def pairs(rows: list[Row], names: list[str]) -> Spec:
             opacity=alt.Opacity(
                 "value:Q",
                 scale=alt.Scale(zero=True, range=[0.06, 1]),
-                legend=alt.Legend(symbolFillColor="var(--accent)", tickCount=4, symbolSize=160),
+                legend=alt.Legend(
+                    symbolFillColor="var(--accent)",
+                    # Vega's own steps halve an episode.
+                    values=alt.ExprRef(f"measure == 'similarity' ? {shares} : {counts}"),
+                    labelExpr="format(datum.value, measure == 'similarity' ? '.1f' : ',')",
+                    symbolSize=160,
+                ),
             ),
-            tooltip=["first:N", "second:N", "shared:Q", alt.Tooltip("similarity:Q", format=".2f")],
+            tooltip=["character:N", "with:N", "shared episodes:Q", alt.Tooltip("similarity:Q", format=".2f")],
         )
         .add_params(alt.param(name="measure", value="shared"))
     )

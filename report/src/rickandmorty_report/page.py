@@ -96,7 +96,7 @@ def moment(value: datetime) -> str:
 
 
 def _run(loads: list[Row]) -> dict[str, Any]:
-    newest = sorted((row for row in loads if row["is_newest"]), key=lambda row: row["entity"])
+    newest = sorted((row for row in loads if row["is_newest"]), key=lambda row: str(row["entity"]))
     unequal = [
         row["entity"]
         for row in newest

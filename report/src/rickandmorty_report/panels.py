@@ -1,4 +1,8 @@
-"""What each panel says of its rows: a title, a sentence, a chart, and the same figures as a table."""
+"""What each panel says of its rows: a title, a sentence, a chart, and the same figures as a table.
+
+A panel is declared once: a column has its heading and where its figure comes from, and the chart's data are the same
+figures under the same headings, which its tooltips show. Any value of a mart may be missing.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +13,28 @@ from typing import TYPE_CHECKING, Any
 from rickandmorty_report import charts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from rickandmorty_report.charts import Spec
     from rickandmorty_report.marts import Marts, Row
 
-STATUSES = ("alive", "dead", "unknown")
+STATUSES = ("Alive", "Dead", "unknown")
+NO_SEASON = "no season"
+# Names in a sentence before the rest is counted.
+NAMED = 3
 
 
 @dataclass(frozen=True)
 class Column:
-    """A table's column: its heading, and whether it holds numbers."""
+    """A table's column: its heading, where its value comes from (a column of the mart, or a function), and whether it is a number."""
 
     heading: str
+    of: str | Callable[[Row], Any]
     number: bool = False
+
+    def value(self, row: Row) -> Any:  # noqa: ANN401 (a cell's value)
+        """Return the cell of a row."""
+        return row[self.of] if isinstance(self.of, str) else self.of(row)
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,15 @@ class Control:
 
 
 @dataclass(frozen=True)
+class Note:
+    """What a chart leaves out; where `when` names a value of the control `parameter`, it holds for that choice only."""
+
+    text: str
+    parameter: str = ""
+    when: str = ""
+
+
+@dataclass(frozen=True)
 class Panel:
     """A chart, what it says, and its figures; `chart` is None where there is nothing to draw."""
 
@@ -42,132 +63,160 @@ class Panel:
     title: str
     says: str
     columns: list[Column]
-    rows: list[list[Any]]
+    figures: list[Row]
     chart: Spec | None
-    left_out: str = ""
+    notes: list[Note] = field(default_factory=list)
     controls: list[Control] = field(default_factory=list)
     wide: bool = False
 
+    @property
+    def rows(self) -> list[list[Any]]:
+        """The table's cells."""
+        return [[column.value(row) for column in self.columns] for row in self.figures]
 
-def _number(value: float, one: str, many: str = "") -> str:
-    return f"{value:,} {one if value == 1 else many or one + 's'}"
+
+def drawn(columns: list[Column], rows: Iterable[Row], *headings: str) -> list[Row]:
+    """Return a chart's data: these columns of the table (all where none is named), as JSON has them."""
+    chosen = [column for column in columns if not headings or column.heading in headings]
+
+    def plain(column: Column, value: Any) -> Any:  # noqa: ANN401 (a cell's value)
+        if value is None:
+            return None if column.number else "unknown"
+        return value if isinstance(value, int | float | str) else str(value)
+
+    return [{column.heading: plain(column, column.value(row)) for column in chosen} for row in rows]
 
 
-def _named(rows: Iterable[Row], key: str, name: str) -> dict[Any, str]:
-    """Gives each key's name; the key is added where two share one, and an empty name is said."""
+def counted(number: float, one: str, many: str = "") -> str:
+    """Return a number with its noun."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def listed(names: list[str], more: int = 0) -> str:
+    """Return names as a sentence has them, all beyond the third counted."""
+    shown, more = names[:NAMED], more + len(names[NAMED:])
+    parts = [*shown, f"{more:,} more"] if more else shown
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def leaders(rows: list[Row], column: str) -> tuple[list[Row], float, bool]:
+    """Return the rows with the largest value, that value, and whether rows that are not here may have it too."""
+    most = max((row[column] or 0 for row in rows), default=0)
+    found = [row for row in rows if (row[column] or 0) == most]
+    return found, most, len(found) == len(rows) < (rows[0].get("total_rows") or 0 if rows else 0)
+
+
+def says_most(
+    rows: list[Row], column: str, name: Callable[[Row], str], verb: tuple[str, str], noun: str
+) -> str:
+    """Say who has the most: all of them where there are several.
+
+    Args:
+        rows: At least one.
+        column: The figure that is compared.
+        name: A row's name.
+        verb: What one does and what several do, such as `("appears most: in", "appear most: in")`.
+        noun: Of the figure, for one.
+    """
+    found, most, others = leaders(rows, column)
+    if not most:
+        return f"None has {noun if noun.endswith('s') else 'any ' + noun}."
+    if len(found) == 1:
+        return f"{name(found[0])} {verb[0]} {counted(most, noun)}."
+    who = f"At least {len(found):,}" if others else listed([name(row) for row in found])
+    return f"{who} {verb[1]} {counted(most, noun)} each."
+
+
+def named(rows: Iterable[Row], key: str, name: str) -> dict[Any, str]:
+    """Return each key's name; the key is added where two share one, and an empty name is said."""
     names = {row[key]: row[name] or "(no name)" for row in rows}
     often = Counter(names.values())
     return {k: f"{n} #{k}" if often[n] > 1 else n for k, n in names.items()}
 
 
+def ordered(*values: Any) -> tuple[Any, ...]:  # noqa: ANN401 (a row's values)
+    """Return a key to sort by: what is missing comes last."""
+    return tuple(part for value in values for part in (value is None, value or 0))
+
+
+def season(row: Row) -> str:
+    """Return a season's name."""
+    return NO_SEASON if row["season_number"] is None else str(row["season_number"])
+
+
 def seasons(marts: Marts) -> Panel:
-    """Appearances a season."""
-    rows = sorted(marts["seasons"], key=lambda row: row["season_number"])
+    """Appearances per season."""
+    rows = sorted(marts["seasons"], key=lambda row: ordered(row["season_number"]))
+    columns = [
+        Column("season", season),
+        Column("episodes", "episode_count", number=True),
+        Column("first aired", "first_air_date"),
+        Column("last aired", "last_air_date"),
+        Column("appearances", "appearance_count", number=True),
+        Column("characters", "character_count", number=True),
+        Column("first seen", "first_appearance_count", number=True),
+        Column("characters per episode", "characters_per_episode", number=True),
+    ]
     says = "There is no season yet."
     if rows:
-        most = max(rows, key=lambda row: row["appearance_count"])
-        says = (
-            f"Season {most['season_number']} has the most appearances: {most['appearance_count']:,} "
-            f"in {_number(most['episode_count'], 'episode')}."
-        )
+
+        def name(row: Row) -> str:
+            return "What has no season" if row["season_number"] is None else f"Season {row['season_number']}"
+
+        verb = ("has the most:", "have the most:")
+        says = says_most(rows, "appearance_count", name, verb, "appearance")
     return Panel(
         key="seasons",
-        title="Appearances a season",
+        title="Appearances per season",
         says=says,
-        columns=[
-            Column("season"),
-            Column("episodes", number=True),
-            Column("first aired"),
-            Column("last aired"),
-            Column("appearances", number=True),
-            Column("characters", number=True),
-            Column("first seen", number=True),
-            Column("characters an episode", number=True),
-        ],
-        rows=[
-            [
-                f"Season {row['season_number']}",
-                row["episode_count"],
-                row["first_air_date"],
-                row["last_air_date"],
-                row["appearance_count"],
-                row["character_count"],
-                row["first_appearance_count"],
-                row["characters_per_episode"],
-            ]
-            for row in rows
-        ],
-        chart=charts.seasons(
-            [
-                {
-                    "season": row["season_number"],
-                    "episodes": row["episode_count"],
-                    "appearances": row["appearance_count"],
-                    "characters": row["character_count"],
-                }
-                for row in rows
-            ]
-        )
+        columns=columns,
+        figures=rows,
+        chart=charts.seasons(drawn(columns, rows, "season", "episodes", "appearances", "characters"))
         if rows
         else None,
-        left_out=_left_out(rows, "season", "older"),
+        notes=_left_out(rows, "season", "older"),
     )
 
 
 def episodes(marts: Marts) -> Panel:
-    """Characters an episode."""
-    rows = sorted(marts["episodes"], key=lambda r: (r["season_number"], r["episode_number"], r["episode_id"]))
-    codes = _named(rows, "episode_id", "episode_code")
+    """Characters per episode."""
+    rows = sorted(
+        marts["episodes"],
+        key=lambda row: ordered(row["season_number"], row["episode_number"], row["episode_id"]),
+    )
+    codes = named(rows, "episode_id", "episode_code")
+    columns = [
+        Column("episode", lambda row: codes[row["episode_id"]]),
+        Column("name", "episode_name"),
+        Column("aired", "air_date"),
+        Column("characters", "character_count", number=True),
+        Column("first seen here", "first_appearance_count", number=True),
+    ]
     says = "There is no episode yet."
     if rows:
-        most = max(rows, key=lambda row: row["character_count"])
-        says = f"{most['episode_code']}, “{most['episode_name']}”, has the most: {_number(most['character_count'], 'character')}."
-    numbers = sorted({row["season_number"] for row in rows})
+
+        def name(row: Row) -> str:
+            return f"{codes[row['episode_id']]}, “{row['episode_name'] or '(no name)'}”,"
+
+        says = says_most(rows, "character_count", name, ("has the most:", "have the most:"), "character")
+    numbers = list(dict.fromkeys(season(row) for row in rows))
+    parts = [
+        {**shown, "season": season(row), "kind": kind, "place": place, "characters": count}
+        for row, shown in zip(rows, drawn(columns, rows, "episode", "name", "aired"), strict=True)
+        for place, kind, count in (
+            (0, "first seen here", row["first_appearance_count"] or 0),
+            (1, "seen before", (row["character_count"] or 0) - (row["first_appearance_count"] or 0)),
+        )
+    ]
     return Panel(
         key="episodes",
-        title="Characters an episode",
+        title="Characters per episode",
         says=says,
-        columns=[
-            Column("episode"),
-            Column("name"),
-            Column("aired"),
-            Column("characters", number=True),
-            Column("first seen here", number=True),
-        ],
-        rows=[
-            [
-                codes[row["episode_id"]],
-                row["episode_name"],
-                row["air_date"],
-                row["character_count"],
-                row["first_appearance_count"],
-            ]
-            for row in rows
-        ],
-        chart=charts.episodes(
-            [
-                {
-                    "code": codes[row["episode_id"]],
-                    "episode": row["episode_name"],
-                    "season": str(row["season_number"]),
-                    "aired": str(row["air_date"] or "unknown"),
-                    "kind": kind,
-                    "place": place,
-                    "characters": count,
-                }
-                for row in rows
-                for place, kind, count in (
-                    (0, "first seen here", row["first_appearance_count"]),
-                    (1, "seen before", row["character_count"] - row["first_appearance_count"]),
-                )
-            ]
-        )
-        if rows
-        else None,
-        left_out=_left_out(rows, "episode", "older", "character_count", "appearance"),
-        controls=[
-            Control("season", "Season", {"all": "all", **{str(number): str(number) for number in numbers}})
-        ]
+        columns=columns,
+        figures=rows,
+        chart=charts.episodes(parts) if rows else None,
+        notes=_left_out(rows, "episode", "older", "character_count", "appearance"),
+        controls=[Control("season", "Season", {"all": "all", **{number: number for number in numbers}})]
         if len(numbers) > 1
         else [],
         wide=True,
@@ -177,32 +226,25 @@ def episodes(marts: Marts) -> Panel:
 def characters(marts: Marts) -> Panel:
     """The characters with the most episodes."""
     rows = marts["characters"]
-    names = _named(rows, "character_id", "character_name")
+    names = named(rows, "character_id", "character_name")
+    columns = [
+        Column("character", lambda row: names[row["character_id"]]),
+        Column("species", "species"),
+        Column("status", "status"),
+        Column("episodes", "episode_count", number=True),
+    ]
     says = "There is no character yet."
     if rows:
-        says = f"{rows[0]['character_name']} appears most: in {_number(rows[0]['episode_count'], 'episode')}."
+        verb = ("appears most: in", "appear most: in")
+        says = says_most(rows, "episode_count", lambda row: names[row["character_id"]], verb, "episode")
     return Panel(
         key="characters",
         title="Who appears most",
         says=says,
-        columns=[Column("character"), Column("species"), Column("status"), Column("episodes", number=True)],
-        rows=[
-            [names[row["character_id"]], row["species"], row["status"], row["episode_count"]] for row in rows
-        ],
-        chart=charts.characters(
-            [
-                {
-                    "name": names[row["character_id"]],
-                    "species": row["species"],
-                    "status": row["status"],
-                    "episodes": row["episode_count"],
-                }
-                for row in rows
-            ]
-        )
-        if rows
-        else None,
-        left_out=_left_out(rows, "character", "more", "episode_count", "appearance"),
+        columns=columns,
+        figures=rows,
+        chart=charts.characters(drawn(columns, rows)) if rows else None,
+        notes=_left_out(rows, "character", "more", "episode_count", "appearance"),
     )
 
 
@@ -211,51 +253,45 @@ def statuses(marts: Marts) -> Panel:
     rows = marts["statuses"]
     sizes: Counter[tuple[str, int]] = Counter()
     for row in rows:
-        sizes[row["breakdown"], row["place"]] += row["character_count"]
-    told = [
-        {
-            "breakdown": row["breakdown"],
-            "name": _value(row),
-            "status": row["status"],
-            "place": _place(row["status"]),
-            "characters": row["character_count"],
-            "share": row["character_count"] / (sizes[row["breakdown"], row["place"]] or 1),
-        }
-        for row in rows
+        sizes[row["breakdown"], row["place"]] += row["character_count"] or 0
+
+    def share(row: Row) -> float:
+        return (row["character_count"] or 0) / (sizes[row["breakdown"], row["place"]] or 1)
+
+    columns = [
+        Column("by", lambda row: str(row["breakdown"])),
+        Column("value", _value),
+        Column("status", lambda row: row["status"] or "unknown"),
+        Column("characters", lambda row: row["character_count"] or 0, number=True),
+        Column("share", lambda row: f"{share(row):.1%}", number=True),
+    ]
+    parts = [
+        {**shown, "share": share(row), "place": _place(shown["status"])}
+        for row, shown in zip(rows, drawn(columns, rows), strict=True)
     ]
     says = "There is no character yet."
     if rows:
         by_status: Counter[str] = Counter()
-        for row in rows:
-            if row["breakdown"] == rows[0]["breakdown"]:
-                by_status[row["status"]] += row["character_count"]
-        says = "Of all characters: " + ", ".join(
-            f"{count:,} {status.lower()}"
-            for status, count in sorted(by_status.items(), key=lambda i: _place(i[0]))
+        for part in parts:
+            if part["by"] == parts[0]["by"]:
+                by_status[part["status"]] += part["characters"]
+        told = sorted(by_status.items(), key=lambda item: (_place(item[0]), item[0]))
+        says = (
+            "Of all characters: " + ", ".join(f"{count:,} {status.lower()}" for status, count in told) + "."
         )
-        says += "."
-    totals = {row["breakdown"]: row["total_rows"] for row in rows}
+    totals = {str(row["breakdown"]): row["total_rows"] or 0 for row in rows}
     return Panel(
         key="statuses",
         title="Status by species and origin",
         says=says,
-        columns=[
-            Column("by"),
-            Column("value"),
-            Column("status"),
-            Column("characters", number=True),
-            Column("share", number=True),
-        ],
-        rows=[
-            [row["breakdown"], row["name"], row["status"], row["characters"], f"{row['share']:.1%}"]
-            for row in told
-        ],
-        chart=charts.statuses(told) if rows else None,
-        left_out=" ".join(
-            f"The {total - 12:,} smallest by {breakdown} are summed."
+        columns=columns,
+        figures=rows,
+        chart=charts.statuses(parts) if rows else None,
+        notes=[
+            Note(f"The {total - 12:,} smallest by {breakdown} are summed.", "breakdown", breakdown)
             for breakdown, total in totals.items()
             if total > 12  # noqa: PLR2004 (queries/statuses.sql)
-        ),
+        ],
         controls=[
             Control("breakdown", "By", {name: name for name in sorted(totals, reverse=True)}),
             Control("measure", "Show", {"share": "shares", "count": "counts"}),
@@ -267,38 +303,40 @@ def statuses(marts: Marts) -> Panel:
 
 def _value(row: Row) -> str:
     if row["shown_value"] is None:
-        return f"the other {row['total_rows'] - 12:,}"
+        return f"the other {(row['total_rows'] or 12) - 12:,}"
     return row["shown_value"] or "(empty)"
 
 
 def _place(status: str) -> int:
-    return STATUSES.index(status.lower()) if status.lower() in STATUSES else len(STATUSES)
+    return STATUSES.index(status) if status in STATUSES else len(STATUSES)
 
 
 def locations(marts: Marts) -> Panel:
     """Residents by location."""
     rows = marts["locations"]
-    names = _named(rows, "location_id", "location_name")
+    names = named(rows, "location_id", "location_name")
+    columns = [
+        Column("location", lambda row: names[row["location_id"]]),
+        Column("type", "location_type"),
+        Column("dimension", "dimension"),
+        Column("residents", "resident_count", number=True),
+        Column("alive", "alive_count", number=True),
+        Column("dead", "dead_count", number=True),
+        Column("unknown", "unknown_count", number=True),
+    ]
     says = "There is no location yet."
     if rows:
-        says = f"“{rows[0]['location_name']}” has the most residents: {rows[0]['resident_count']:,}."
-    told = []
-    for row in rows:
-        known = {
-            "Alive": row["alive_count"],
-            "Dead": row["dead_count"],
-            "unknown": row["unknown_count"],
-        }
-        known["other"] = row["resident_count"] - sum(known.values())
-        told += [
-            {
-                "name": names[row["location_id"]],
-                "kind": row["location_type"],
-                "dimension": row["dimension"],
-                "status": status,
-                "place": place,
-                "residents": count,
-            }
+
+        def name(row: Row) -> str:
+            return f"“{names[row['location_id']]}”"
+
+        says = says_most(rows, "resident_count", name, ("has the most:", "have the most:"), "resident")
+    parts = []
+    for row, shown in zip(rows, drawn(columns, rows, "location", "type", "dimension"), strict=True):
+        known = dict(zip(STATUSES, (row[f"{s.lower()}_count"] or 0 for s in STATUSES), strict=True))
+        known["other"] = max((row["resident_count"] or 0) - sum(known.values()), 0)
+        parts += [
+            {**shown, "status": status, "place": place, "residents": count}
             for place, (status, count) in enumerate(known.items())
             if count or status == "Alive"
         ]
@@ -306,29 +344,10 @@ def locations(marts: Marts) -> Panel:
         key="locations",
         title="Residents by location",
         says=says,
-        columns=[
-            Column("location"),
-            Column("type"),
-            Column("dimension"),
-            Column("residents", number=True),
-            Column("alive", number=True),
-            Column("dead", number=True),
-            Column("unknown", number=True),
-        ],
-        rows=[
-            [
-                names[row["location_id"]],
-                row["location_type"],
-                row["dimension"],
-                row["resident_count"],
-                row["alive_count"],
-                row["dead_count"],
-                row["unknown_count"],
-            ]
-            for row in rows
-        ],
-        chart=charts.locations(told) if rows else None,
-        left_out=_left_out(rows, "location", "more", "resident_count", "resident"),
+        columns=columns,
+        figures=rows,
+        chart=charts.locations(parts) if rows else None,
+        notes=_left_out(rows, "location", "more", "resident_count", "resident"),
     )
 
 
@@ -340,55 +359,46 @@ def pairs(marts: Marts) -> Panel:
         for row in rows
         for side in ("first", "second")
     ]
-    names = _named(sides, "id", "name")
+    names = named(sides, "id", "name")
+    columns = [
+        Column("character", lambda row: names[row["first_character_id"]]),
+        Column("with", lambda row: names[row["second_character_id"]]),
+        Column("shared episodes", "shared_episode_count", number=True),
+        Column("episodes of either", "either_episode_count", number=True),
+        Column("similarity", "similarity", number=True),
+    ]
     # In the order of who appears most.
-    order = [row["character_id"] for row in marts["characters"] if row["character_id"] in names]
+    leading = [row["character_id"] for row in marts["characters"]]
+    order = [*(key for key in leading if key in names), *(key for key in names if key not in leading)]
     says = "No two characters have been seen together yet."
     if rows:
-        says = (
-            f"{rows[0]['first_character_name']} and {rows[0]['second_character_name']} share the most: "
-            f"{_number(rows[0]['shared_episode_count'], 'episode')}."
-        )
-    total = rows[0]["total_rows"] if rows else 0
+
+        def name(row: Row) -> str:
+            return f"{names[row['first_character_id']]} with {names[row['second_character_id']]}"
+
+        found, most, _ = leaders(rows, "shared_episode_count")
+        says = f"Of those who appear most, {listed([name(row) for row in found])}: {counted(most, 'shared episode')}"
+        says += " each." if len(found) > 1 else "."
+    total = (rows[0]["total_rows"] or 0) if rows else 0
+    parts = [
+        {**shown, "character": one, "with": two}
+        for shown in drawn(columns, rows)
+        for one, two in ((shown["character"], shown["with"]), (shown["with"], shown["character"]))
+    ]
     return Panel(
         key="pairs",
         title="Who is seen with whom",
         says=says,
-        columns=[
-            Column("character"),
-            Column("with"),
-            Column("shared episodes", number=True),
-            Column("episodes of either", number=True),
-            Column("similarity", number=True),
-        ],
-        rows=[
-            [
-                names[row["first_character_id"]],
-                names[row["second_character_id"]],
-                row["shared_episode_count"],
-                row["either_episode_count"],
-                row["similarity"],
-            ]
-            for row in rows
-        ],
-        chart=charts.pairs(
-            [
-                {
-                    "first": names[row[f"{one}_character_id"]],
-                    "second": names[row[f"{two}_character_id"]],
-                    "shared": row["shared_episode_count"],
-                    "similarity": row["similarity"],
-                }
-                for row in rows
-                for one, two in (("first", "second"), ("second", "first"))
-            ],
-            [names[key] for key in order],
-        )
-        if rows
-        else None,
-        left_out=f"Among the {len(names)} who appear most; of {total:,} pairs, {total - len(rows):,} are not drawn."
+        columns=columns,
+        figures=rows,
+        chart=charts.pairs(parts, [names[key] for key in order]) if rows else None,
+        notes=[
+            Note(
+                f"Among the {len(names)} who appear most; of {total:,} pairs, {total - len(rows):,} are not drawn."
+            )
+        ]
         if total > len(rows)
-        else "",
+        else [],
         controls=[
             Control(
                 "measure",
@@ -402,15 +412,16 @@ def pairs(marts: Marts) -> Panel:
     )
 
 
-def _left_out(rows: list[Row], noun: str, how: str, counted: str = "", count_noun: str = "") -> str:
-    """Says how many rows the query left out and, where `counted` names the column, what they add up to."""
-    if not rows or rows[0]["total_rows"] <= len(rows):
-        return ""
-    said = f"Not drawn: {_number(rows[0]['total_rows'] - len(rows), f'{how} {noun}')}"
-    if counted:
-        rest = rows[0]["total_count"] - sum(row[counted] for row in rows)
-        said += f" with {_number(rest, count_noun)}"
-    return f"{said}."
+def _left_out(rows: list[Row], noun: str, how: str, column: str = "", column_noun: str = "") -> list[Note]:
+    """Say how many rows the query left out and, where `column` is given, what they add up to."""
+    total = (rows[0]["total_rows"] or 0) if rows else 0
+    if total <= len(rows):
+        return []
+    said = f"Not drawn: {counted(total - len(rows), f'{how} {noun}')}"
+    if column:
+        rest = (rows[0]["total_count"] or 0) - sum(row[column] or 0 for row in rows)
+        said += f" with {counted(rest, column_noun)}"
+    return [Note(f"{said}.")]
 
 
 ALL = (episodes, characters, statuses, seasons, locations, pairs)

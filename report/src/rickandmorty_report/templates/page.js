@@ -14,7 +14,13 @@ async function draw() {
   await Promise.all(Object.entries(specs).map(async ([key, spec]) => {
     const { view } = await vegaEmbed(`#chart-${key}`, spec, options);
     for (const control of document.querySelectorAll(`select[data-chart="${key}"]`)) {
-      const set = () => view.signal(control.dataset.parameter, control.value).runAsync();
+      const set = () => {
+        // A note that holds for another choice would be one on the wrong chart.
+        for (const note of document.querySelectorAll(`[data-note="${key}"][data-parameter="${control.dataset.parameter}"]`)) {
+          note.hidden = note.dataset.when !== control.value;
+        }
+        return view.signal(control.dataset.parameter, control.value).runAsync();
+      };
       control.addEventListener("change", set);
       await set(); // a browser keeps choices when it loads the page anew
     }

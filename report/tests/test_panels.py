@@ -1,0 +1,127 @@
+"""What the page says, checked against the figures it is said of; and marts in which anything is missing."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import made_up_marts
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rickandmorty_report import page, panels
+
+Rows = list[dict[str, Any]]
+# What the queries count themselves, and the keys of the marts: never missing.
+NEVER = {"total_rows", "total_count", "place", "breakdown", "entity", "change", "rule", "severity"}
+COLUMNS = [
+    (query, column)
+    for query, rows in made_up_marts.marts().items()
+    for column in rows[0]
+    if column not in NEVER and not column.endswith("_id")
+]
+
+
+def without(query: str, column: str, *, step: int) -> dict[str, Rows]:
+    """The made-up marts with NULL in a column of the first row and every so many further ones."""
+    found = made_up_marts.marts()
+    for row in found[query][::step]:
+        row[column] = None
+    return found
+
+
+@pytest.mark.parametrize(("query", "column"), COLUMNS)
+def test_a_value_that_is_missing_is_a_dash_or_a_word(query: str, column: str) -> None:
+    """NULL in each column in turn, in every second row: the page is made, and no None or nan is read on it."""
+    html = page.render(without(query, column, step=2), made_up_marts.MADE_AT)
+    text = re.sub(r"(?s)<(script|style)[^>]*>.*?</\1>|<[^>]+>", " ", html)
+    text = " ".join(text.replace("None has any", "").split())
+    assert not re.findall(r".{40}\b(?:None|nan|NaN)\b.{20}", text)
+
+
+def test_marts_without_any_value_are_a_page() -> None:
+    """NULL in all of these columns and rows at once."""
+    found = made_up_marts.marts()
+    for query, column in COLUMNS:
+        for row in found[query]:
+            row[column] = None
+    assert page.render(found, made_up_marts.MADE_AT)
+
+
+def test_an_episode_without_a_season_has_its_bar_and_its_choice() -> None:
+    """A special is drawn after the seasons and can be chosen."""
+    panel = panels.episodes(without("episodes", "season_number", step=100))
+    assert panel.rows[-1][0] == made_up_marts.marts()["episodes"][0]["episode_code"]
+    assert list(panel.controls[0].options)[-1] == "no season"
+    assert "What has no season" in panels.seasons(without("seasons", "season_number", step=1)).says
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=8), st.integers(0, 3))
+def test_everybody_who_has_the_most_is_said_to(counts: list[int], more: int) -> None:
+    """One is named alone; several share it, three by name and the rest by number; none where nobody has any."""
+    rows: Rows = [
+        {
+            "character_id": n,
+            "character_name": f"N{n}",
+            "species": "Human",
+            "status": "Alive",
+            "episode_count": count,
+            "total_rows": len(counts) + more,
+            "total_count": sum(counts) + more,
+        }
+        for n, count in enumerate(sorted(counts, reverse=True))
+    ]
+    says = panels.characters({"characters": rows}).says
+    most = max(counts)
+    leading = [f"N{n}" for n, count in enumerate(sorted(counts, reverse=True)) if count == most]
+    if not most:
+        assert says == "None has any episode."
+        return
+    episodes = f"{most} episode{'' if most == 1 else 's'}"
+    if len(leading) == 1:
+        assert says == f"N0 appears most: in {episodes}."
+    elif len(leading) == len(rows) and more:
+        assert says == f"At least {len(leading)} appear most: in {episodes} each."
+    else:
+        assert says.endswith(f" appear most: in {episodes} each.")
+        assert re.findall(r"N\d", says) == leading[:3]
+        assert (f"{len(leading) - 3} more" in says) == (len(leading) > 3)
+
+
+def largest(rows: Rows, column: str) -> int:
+    """The largest value of a column."""
+    return int(max(row[column] or 0 for row in rows))
+
+
+def test_each_sentence_says_what_its_figures_say() -> None:
+    """The numbers in a panel's sentence and notes are those of its rows, reckoned here anew."""
+    marts = made_up_marts.marts()
+    said = {panel.key: panel for panel in (make(marts) for make in panels.ALL)}
+
+    def numbers(text: str) -> list[int]:
+        return [int(n.replace(",", "")) for n in re.findall(r"(?<![\w#])\d[\d,]*(?!\w)", text)]
+
+    assert numbers(said["characters"].says) == [largest(marts["characters"], "episode_count")]
+    assert numbers(said["locations"].says) == [largest(marts["locations"], "resident_count")]
+    season = max(marts["seasons"], key=lambda row: row["appearance_count"])
+    assert numbers(said["seasons"].says) == [season["season_number"], season["appearance_count"]]
+    assert numbers(said["episodes"].says)[-1] == largest(marts["episodes"], "character_count")
+    assert numbers(said["pairs"].says)[-1] == largest(marts["pairs"], "shared_episode_count")
+    species = [row for row in marts["statuses"] if row["breakdown"] == "species"]
+    by_status = {s: sum(r["character_count"] for r in species if r["status"] == s) for s in panels.STATUSES}
+    assert numbers(said["statuses"].says) == list(by_status.values())
+    (left,) = said["characters"].notes
+    shown = sum(row["episode_count"] for row in marts["characters"])
+    assert numbers(left.text) == [826 - 15, 1267 - shown]
+    assert [(note.parameter, note.when, numbers(note.text)) for note in said["statuses"].notes] == [
+        ("breakdown", "origin", [81 - 12])
+    ]
+
+
+def test_the_chart_has_the_figures_of_the_table() -> None:
+    """A column is stated once: the chart's data are the table's, under the same headings."""
+    panel = panels.characters(made_up_marts.marts())
+    assert panel.chart is not None
+    (data,) = panel.chart["datasets"].values()
+    headings = [column.heading for column in panel.columns]
+    assert [[row[heading] for heading in headings] for row in data] == panel.rows
