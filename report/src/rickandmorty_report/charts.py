@@ -66,6 +66,11 @@ def _data(rows: Iterable[Row]) -> alt.Chart:
     return alt.Chart(alt.InlineData(values=list(rows)))
 
 
+def _whole() -> alt.Axis:
+    """An axis of counts: Vega halves steps where the largest count is small, and a half of one has no label."""
+    return alt.Axis(tickCount=5, labelExpr="datum.value % 1 ? '' : format(datum.value, ',')")
+
+
 def _names(field: str) -> alt.Y:
     """The vertical axis of a chart with one row per name, in the rows' order."""
     return alt.Y(
@@ -92,7 +97,7 @@ def seasons(rows: list[Row]) -> Spec:
             axis=alt.Axis(grid=False, labelAngle=0, labelOverlap="greedy", labelSeparation=4),
             scale=alt.Scale(paddingInner=0.5, paddingOuter=0.25),
         ),
-        y=alt.Y("appearances:Q", title="appearances", axis=alt.Axis(tickCount=5, tickMinStep=1)),
+        y=alt.Y("appearances:Q", title="appearances", axis=_whole()),
         tooltip=["season:N", "episodes:Q", "appearances:Q", "characters:Q"],
     )
     figures = base.mark_text(baseline="bottom", dy=-4).encode(text=alt.Text("appearances:Q", format=","))
@@ -122,7 +127,7 @@ def episodes(rows: list[Row]) -> Spec:
                 ),
                 scale=alt.Scale(paddingInner=0.2),
             ),
-            y=alt.Y("characters:Q", title="characters", axis=alt.Axis(tickCount=5, tickMinStep=1)),
+            y=alt.Y("characters:Q", title="characters", axis=_whole()),
             color=alt.Color(
                 "kind:N", scale=alt.Scale(domain=kinds, range=["var(--accent)", "var(--accent-soft)"])
             ),
@@ -140,7 +145,7 @@ def characters(rows: list[Row]) -> Spec:
         _data(rows)
         .mark_bar()
         .encode(
-            x=alt.X("episodes:Q", title="episodes", axis=alt.Axis(tickCount=5, tickMinStep=1)),
+            x=alt.X("episodes:Q", title="episodes", axis=_whole()),
             y=_names("character"),
             color=_statuses(rows),
             tooltip=["character:N", "species:N", "status:N", "episodes:Q"],
@@ -162,9 +167,9 @@ def statuses(rows: list[Row]) -> Spec:
                 title=None,
                 axis=alt.Axis(
                     tickCount=5,
-                    tickMinStep=alt.ExprRef("measure == 'share' ? 0 : 1"),
                     labelOverlap=True,
-                    labelExpr="measure == 'share' ? format(datum.value, '.0%') : format(datum.value, ',')",
+                    labelExpr="measure == 'share' ? format(datum.value, '.0%')"
+                    " : datum.value % 1 ? '' : format(datum.value, ',')",
                 ),
             ),
             y=_names("value"),
@@ -185,7 +190,7 @@ def locations(rows: list[Row]) -> Spec:
         _data(rows)
         .mark_bar()
         .encode(
-            x=alt.X("residents:Q", title="residents", axis=alt.Axis(tickCount=5, tickMinStep=1)),
+            x=alt.X("residents:Q", title="residents", axis=_whole()),
             y=_names("location"),
             color=_statuses(rows),
             order=alt.Order("place:Q"),
