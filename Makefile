@@ -20,11 +20,13 @@ IMAGE_NAME ?= rickandmorty-pipeline
 OSV_VERSION := v2.6.0
 OSV := .cache/osv-scanner-$(OSV_VERSION)/osv-scanner
 LOCKS := $(wildcard requirements/*.txt)
+# report, orchestrate, terraform and benchmarks may be removed: a rule does without what is not there (docs/onboarding.md).
+PACKAGES := tap-rickandmorty target-bigquery $(wildcard report)
 UV = $(shell command -v uv || echo $(CURDIR)/$(VENVS)/uv/bin/uv)
 # Meltano's `uv` back end and the plugins' installation find uv on the PATH.
 export PATH := $(PATH):$(CURDIR)/$(VENVS)/uv/bin
 
-.PHONY: help run query shell up down doctor tables test test-faults test-kestra test-image test-terraform test-provider bench reliability-peers install check lint lint-sql types format pytest docs locks clean \
+.PHONY: help run query shell up down doctor tables test test-faults test-kestra test-image test-terraform test-provider bench reliability-peers new install check lint lint-sql types format pytest docs locks clean \
 	dbt-changed contract site links audit image scan-image plan apply providers deploy-flows
 
 help: ## What there is
@@ -33,7 +35,10 @@ help: ## What there is
 # What a person types goes to the program by the environment, as it is: neither make nor a shell reads it.
 override SQL := $(value SQL)
 override DATA := $(value DATA)
-export SQL DATA
+override NAME := $(value NAME)
+override FOLDER := $(value FOLDER)
+override PARTS := $(value PARTS)
+export SQL DATA NAME FOLDER PARTS
 
 run: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## The whole pipeline, no cloud needed: `make run`, DATA=folder, LIVE=1
 	@exec $(VENVS)/sandbox/bin/python scripts/run_pipeline.py $${DATA:+--data "$$DATA"} $(if $(LIVE),--live)
@@ -86,7 +91,10 @@ reliability-peers: install $(BENCHED) ## The faults of the matrix done to z3-tar
 docs: $(VENVS)/dev/.done ## Tables that the documentation takes from the code
 	$(DEV)/python scripts/plugin_locks.py
 	$(DEV)/python scripts/reference_docs.py
-	$(DEV)/python scripts/landing_schemas.py
+	$(if $(wildcard terraform),$(DEV)/python scripts/landing_schemas.py)
+
+new: $(VENVS)/dev/.done ## A copy of one's own: make new NAME=library FOLDER=../library PARTS="report kestra terraform benchmarks"
+	@exec $(DEV)/python scripts/new_project.py "$$NAME" "$$FOLDER" $$PARTS
 
 install: $(VENVS)/dev/.done $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Every environment
 
@@ -98,17 +106,15 @@ lint: $(VENVS)/dev/.done .meltano/.done
 	$(DEV)/yamllint --strict .
 	$(DEV)/shellcheck .ci/run .github/scripts/dbt_changed.sh .devcontainer/check.sh
 	$(DEV)/hadolint Dockerfile .devcontainer/Dockerfile
-	$(DEV)/python scripts/landing_schemas.py --check
+	$(if $(wildcard terraform),$(DEV)/python scripts/landing_schemas.py --check)
 	@$(MAKE) lint-sql
 
 types: $(VENVS)/dev/.done $(VENVS)/sandbox/.done
-	$(DEV)/mypy tap-rickandmorty/src
-	$(DEV)/mypy target-bigquery/src
-	$(DEV)/mypy report/src
+	set -e; for package in $(PACKAGES); do $(DEV)/mypy $$package/src; done
 	$(DEV)/mypy --python-executable $(VENVS)/sandbox/bin/python sandbox/src scripts/run_pipeline.py scripts/run_progress.py scripts/doctor.py
 	$(DEV)/mypy testkit/src
-	$(DEV)/mypy scripts/plugin_locks.py scripts/reference_docs.py scripts/landing_schemas.py scripts/plan_guard.py
-	MYPYPATH=terraform/tests/real_provider $(DEV)/mypy terraform/tests/real_provider/apply.py
+	$(DEV)/mypy scripts/plugin_locks.py scripts/reference_docs.py scripts/landing_schemas.py $(wildcard scripts/new_project.py scripts/plan_guard.py)
+	$(if $(wildcard terraform),MYPYPATH=terraform/tests/real_provider $(DEV)/mypy terraform/tests/real_provider/apply.py)
 
 format: $(VENVS)/dev/.done ## Formats the code
 	$(DEV)/ruff check --fix .
@@ -136,7 +142,7 @@ site: $(VENVS)/dev/.done $(VENVS)/sandbox/.done .meltano/.done ## Documentation,
 	$(DEV)/sphinx-build -q -W --keep-going -b html docs site
 	@"$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(MELTANO_COMMAND)" invoke dbt-bigquery:docs --static
 	@mkdir -p site/dbt && cp transform/target/static_index.html site/dbt/index.html
-	@mkdir -p site/report && cp output/report.html site/report/index.html
+	$(if $(wildcard report),@mkdir -p site/report && cp output/report.html site/report/index.html)
 
 links: $(VENVS)/dev/.done ## Every link of the documentation, over the network
 	$(DEV)/sphinx-build -q -b linkcheck docs .cache/links
@@ -210,13 +216,12 @@ $(VENVS)/bench-%/.done: benchmarks/requirements/%.txt | $(VENVS)/.python
 $(VENVS)/sql/.done: requirements/sql.txt | $(VENVS)/.python
 	$(call environment,-r requirements/sql.txt)
 
-$(VENVS)/dev/.done: requirements/dev.txt tap-rickandmorty/pyproject.toml target-bigquery/pyproject.toml report/pyproject.toml testkit/pyproject.toml | $(VENVS)/.python
-	$(call environment,-r requirements/dev.txt -e ./tap-rickandmorty -e ./target-bigquery -e ./report -e ./testkit)
+$(VENVS)/dev/.done: requirements/dev.txt $(PACKAGES:%=%/pyproject.toml) testkit/pyproject.toml | $(VENVS)/.python
+	$(call environment,-r requirements/dev.txt $(PACKAGES:%=-e ./%) -e ./testkit)
 
-.meltano/.done: meltano.yml requirements/tap-rickandmorty.txt requirements/target-bigquery.txt requirements/dbt-bigquery.txt requirements/report.txt \
-		tap-rickandmorty/pyproject.toml target-bigquery/pyproject.toml report/pyproject.toml $(VENVS)/meltano/.done
+.meltano/.done: meltano.yml requirements/dbt-bigquery.txt $(PACKAGES:%=requirements/%.txt) $(PACKAGES:%=%/pyproject.toml) $(VENVS)/meltano/.done
 	@echo "Installing Meltano's plugins"
-	@mkdir -p .meltano && "$(MELTANO_COMMAND)" --log-level warning install > .meltano/install.log 2>&1 \
+	@mkdir -p .meltano && "$(MELTANO_COMMAND)" --log-level warning install $(if $(wildcard report),,$(PACKAGES) dbt-bigquery) > .meltano/install.log 2>&1 \
 	  || { cat .meltano/install.log >&2; $(call sorry,Meltano's plugins); }
 	@touch $@
 

@@ -25,6 +25,12 @@ myst_fence_as_directive = ["mermaid"]
 nitpicky = True
 # dbt's SQL has Jinja in it.
 suppress_warnings = ["misc.highlighting_failure"]
+# The parts that may be removed, and the page that is about one alone.
+OPTIONAL = {"report", "orchestrate", "terraform", "benchmarks"}
+REMOVED = {name for name in OPTIONAL if not (ROOT / name).is_dir()}
+if "benchmarks" in REMOVED:
+    exclude_patterns.append("performance.md")
+    suppress_warnings += ["toc.excluded", "toc.not_readable", "myst.xref_missing"]
 linkcheck_timeout = 30
 linkcheck_retries = 2
 
@@ -41,6 +47,8 @@ def link_to_the_repository(app: Sphinx, page: str, source: list[str]) -> None:  
         path = (DOCS / page).parent.joinpath(found[2]).resolve()
         if path.is_relative_to(DOCS):
             return found[0]
+        if path.relative_to(ROOT).parts[0] in REMOVED:
+            return found[1]
         if not path.exists():
             raise FileNotFoundError(f"docs/{page}.md: {found[0]} leads nowhere")
         if not repository:

@@ -19,6 +19,38 @@ from testkit.whole_pipeline import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import Never
+
+
+# The optional folders that a file's tests are about: without one they are skipped by its name.
+NEEDED = {
+    "test_batch_job.py": {"orchestrate"},
+    "test_image.py": {"orchestrate", "report"},
+    "test_kestra_flows.py": {"orchestrate"},
+    "test_meltano_job.py": {"orchestrate"},
+    "test_report.py": {"report"},
+    "test_terraform.py": {"terraform"},
+}
+
+
+def absent_parts(file: Path) -> list[str]:
+    """The folders that a file of tests is about and that were removed."""
+    return sorted(name for name in NEEDED.get(file.name, ()) if not (file.parents[1] / name).is_dir())
+
+
+class RemovedPart(pytest.Module):
+    """A file of tests whose part was removed; it is not imported, as it may read the part's files then."""
+
+    def collect(self) -> Never:
+        """Skips the file, by the part's name."""
+        names = ", ".join(f"{name}/" for name in absent_parts(self.path))
+        pytest.skip(f"{names} was removed from this project", allow_module_level=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    """Leaves a file unread whose part was removed."""
+    return RemovedPart.from_parent(parent, path=module_path) if absent_parts(module_path) else None
 
 
 # Before pytest-xdist reads the marks.

@@ -1,0 +1,145 @@
+"""Makes a project of one's own out of this one: a copy under another name, with the parts that are wanted.
+
+    python scripts/new_project.py NAME FOLDER [PART ...]
+
+PART is report, kestra, terraform or benchmarks; tap, target, Meltano project, dbt project, sandbox and tests always come
+along. The copy's `make run` and `make test` work at once, on the example's own entities; docs/onboarding.md says how
+yours take their place. Exit status 2 for bad arguments; nothing is written then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RUFF = ROOT / ".venvs" / "dev" / "bin" / "ruff"
+# What belongs to a part alone. Everything else does without it: rules and tests of what is not there are left out.
+PARTS = {
+    "report": ("report/", "tests/test_report.py"),
+    "kestra": (
+        "orchestrate/",
+        "compose.yaml",
+        "tests/kestra/",
+        "tests/kestra_engine.py",
+        "tests/test_kestra_flows.py",
+        "tests/test_batch_job.py",
+        "tests/test_meltano_job.py",
+        "tests/google_batch.py",
+        ".github/scripts/deploy_flows.py",
+    ),
+    "terraform": ("terraform/", "tests/test_terraform.py", "scripts/plan_guard.py"),
+    "benchmarks": ("benchmarks/", "docs/performance.md"),
+}
+# What makes copies; a copy makes none.
+OURS_ALONE = {"scripts/new_project.py", "tests/test_new_project.py"}
+# Account ids of Google Cloud have 30 characters at most, and the longest of Terraform's adds 18 to the name.
+NAME = re.compile(r"[a-z][a-z0-9]{1,11}")
+# The example's API keeps its address: its recorded answers name it.
+OURS = re.compile(r"rick(?:_and_|-and-|and)morty(?!api\.com)|Rick ?[aA]nd ?Morty|RICKANDMORTY")
+
+
+def files() -> list[str]:
+    """Return the names of the project's files: what git tracks, or would."""
+    done = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return sorted(name for name in set(done.stdout.split("\0")) if name and (ROOT / name).is_file())
+
+
+def renamed(text: str, name: str) -> str:
+    """Return a text with the project's name in each of its forms replaced by `name`."""
+
+    def form(found: re.Match[str]) -> str:
+        old = found[0]
+        return name.upper() if old.isupper() else name.capitalize() if old[0] == "R" else name
+
+    return OURS.sub(form, text)
+
+
+def rewrite(file: Path, pattern: str, text: str) -> None:
+    """Replace what is found once in a file.
+
+    Raises:
+        ValueError: It is not there once.
+    """
+    changed, times = re.subn(pattern, text, file.read_text(encoding="utf-8"))
+    if times != 1:
+        raise ValueError(
+            f"{file}: expected {pattern!r} once, got it {times} times; mend {Path(__file__).name}"
+        )
+    file.write_text(changed, encoding="utf-8")
+
+
+def copy(name: str, folder: Path, parts: list[str]) -> None:
+    """Write the copy into `folder`, which is not there yet."""
+    left_out = {path for part, paths in PARTS.items() if part not in parts for path in paths} | OURS_ALONE
+    for file in files():
+        if file.startswith(tuple(left_out)):
+            continue
+        content = (ROOT / file).read_bytes()
+        target = folder / renamed(file, name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            text = content.decode()
+        except UnicodeDecodeError:
+            target.write_bytes(content)
+        else:
+            target.write_text(renamed(text, name), encoding="utf-8", newline="")
+        shutil.copymode(ROOT / file, target)
+    rewrite(folder / "meltano.yml", r"(?m)^project_id: .*$", f"project_id: {uuid.uuid4()}")
+    rewrite(folder / "Makefile", r"(?m)^new: .*\n(\t.*\n)+\n", "")
+    if "report" not in parts:
+        # The last of the utilities: up to what begins at the margin.
+        rewrite(folder / "meltano.yml", r"(?ms)^    - name: report\n.*?(?=^\S)", "\n")
+    # Another name is sorted and fits into lines elsewhere.
+    subprocess.run(
+        [RUFF, "check", "--quiet", "--fix-only", "--select", "I,RUF022", "."], cwd=folder, check=True
+    )
+    subprocess.run([RUFF, "format", "--quiet", "."], cwd=folder, check=True)
+    subprocess.run(["git", "init", "--quiet", "--initial-branch", "main"], cwd=folder, check=True)
+    subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
+
+
+def main() -> int:
+    """Make the copy; return the exit status."""
+    parser = argparse.ArgumentParser(prog="make new", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("name", help="2 to 12 lower-case letters and digits, a letter first")
+    parser.add_argument("folder", type=Path, help="where to; it must not be there yet")
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; none is an answer")
+    options = parser.parse_args()
+    folder: Path = options.folder.resolve()
+    if not NAME.fullmatch(options.name):
+        parser.error(
+            f"NAME={options.name!r}: expected 2 to 12 lower-case letters and digits, a letter first, "
+            "such as NAME=library: datasets, packages and accounts are named after it"
+        )
+    if unknown := sorted(set(options.parts) - set(PARTS)):
+        parser.error(f"PARTS: {', '.join(unknown)} unknown; choose from {', '.join(PARTS)}, or none")
+    if absent := [part for part in options.parts if not (ROOT / PARTS[part][0]).is_dir()]:
+        parser.error(f"PARTS: {', '.join(absent)} was removed here; name what is there")
+    if folder.exists():
+        parser.error(f"FOLDER={options.folder}: is there already; name a folder that is not")
+    if folder.is_relative_to(ROOT):
+        parser.error(f"FOLDER={options.folder}: lies in this project; name one beside it, such as ../library")
+    copy(options.name, folder, options.parts)
+    print(
+        f"{folder}: {options.name}, with {', '.join(options.parts) or 'no optional part'}.\n"
+        f"  cd {folder} && make run     the example's data, under the new name\n"
+        "  docs/onboarding.md          how your source takes the example's place",
+        file=sys.stderr,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,157 @@
+"""`make new`, and a project without its optional parts: each on a copy, by the commands that a person types."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from testkit.whole_pipeline import ROOT, program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FOLDERS = {"report": "report", "kestra": "orchestrate", "terraform": "terraform", "benchmarks": "benchmarks"}
+HERE = [part for part, folder in FOLDERS.items() if (ROOT / folder).is_dir()]
+SECONDS = 1200
+# What the tests of this project tell their programs is not for the copy.
+MINE = (
+    "SANDBOX_",
+    "MELTANO_",
+    "MAKE",
+    "MFLAGS",
+    "TAP_",
+    "TARGET_",
+    "DBT_",
+    "GOOGLE_",
+    "BIGQUERY_",
+    "STORAGE_",
+)
+
+
+def said(folder: Path, *command: str, status: int = 0) -> str:
+    """What a command in a folder says; its exit status is as expected."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={k: v for k, v in os.environ.items() if not k.startswith(MINE)} | {"NO_COLOR": "1"},
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=SECONDS,
+    )
+    assert done.returncode == status, done.stdout[-6000:]
+    return done.stdout
+
+
+def new(folder: Path, *parts: str, name: str = "library", status: int = 0) -> str:
+    """What `make new` says."""
+    script = str(ROOT / "scripts" / "new_project.py")
+    return said(ROOT, sys.executable, script, name, str(folder), *parts, status=status)
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """A copy of this project from which every optional folder was removed by hand."""
+    listed = said(ROOT, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    folder = tmp_path / "bare project"
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file() and not name.startswith(tuple(f"{f}/" for f in FOLDERS.values())):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    said(folder, "git", "init", "--quiet")
+    return folder
+
+
+def test_without_its_optional_parts_every_rule_is_there(bare: Path) -> None:
+    """Make finds a rule for everything that install, check, run and test need."""
+    said(bare, "make", "--dry-run", "install", "check", "run", "docs", "pytest")
+
+
+def test_tests_of_a_removed_part_are_skipped_by_its_name(bare: Path) -> None:
+    """A file of tests whose part is not there says so, and is no error."""
+    files = [f"tests/test_{name}.py" for name in ("kestra_flows", "report", "terraform")]
+    there = [name for name in files if (bare / name).is_file()]
+    assert there
+    # Exit status 5: every test was left out.
+    text = said(bare, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", *there, status=5)
+    assert text.count(" was removed from this project") == len(there), text
+    said(
+        bare,
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        "variable or site",
+        "tests/test_repository.py",
+    )
+
+
+@pytest.mark.parametrize("parts", [[], HERE], ids=["none", "all"])
+def test_a_new_project_has_its_name_everywhere(tmp_path: Path, parts: list[str]) -> None:
+    """The example's name is left in the API's address alone, what was not chosen is away, and the style is right."""
+    folder = tmp_path / "library"
+    new(folder, *parts)
+    names = said(folder, "git", "ls-files").split()
+    assert not [name for name in names if "rickandmorty" in name.lower()]
+    assert {part for part, top in FOLDERS.items() if (folder / top).is_dir()} == set(parts)
+    for name in names:
+        text = (folder / name).read_bytes().lower().replace(b"rickandmortyapi.com", b"")
+        assert not re.search(rb"rick.?and.?morty", text), name
+    python = sys.executable
+    said(folder, python, "-m", "ruff", "check", "--quiet", ".")
+    said(folder, python, "-m", "ruff", "format", "--quiet", "--check", ".")
+    said(folder, python, "-m", "yamllint", "--strict", ".")
+    said(folder, "make", "--dry-run", "install", "check", "run", "docs", "pytest")
+
+
+@pytest.mark.parametrize(
+    ("name", "parts", "expected"),
+    [
+        ("Library", [], "lower-case letters"),
+        ("l", [], "2 to 12"),
+        ("library", ["reports"], "reports unknown; choose from report"),
+        ("library", [], "is there already"),
+    ],
+    ids=["capital", "short", "unknown-part", "folder-is-there"],
+)
+def test_a_new_project_that_cannot_be_made_says_why(
+    tmp_path: Path, name: str, parts: list[str], expected: str
+) -> None:
+    """One line says what was expected and got; nothing is written, and the exit status is 2."""
+    folder = tmp_path if expected == "is there already" else tmp_path / "library"
+    before = sorted(tmp_path.rglob("*"))
+    assert expected in new(folder, *parts, name=name, status=2)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", [[], HERE], ids=["smallest", "largest"])
+def test_a_new_project_is_green(tmp_path: Path, parts: list[str]) -> None:
+    """Its `make check`, `make run` and the tests of its files and of its tap and target pass."""
+    program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox")
+    folder = tmp_path / "library"
+    new(folder, *parts)
+    said(folder, "make", "install", "check")
+    try:
+        text = said(folder, "make", "run")
+        assert ("report.html" in text) == ("report" in parts), text
+        files = [
+            "tests/test_repository.py",
+            "tests/test_schemas.py",
+            "tests/test_meltano_project.py",
+            "tap-library/tests/test_tap_standard.py",
+            "target-bigquery/tests/test_target_standard.py",
+        ]
+        said(folder, "make", "pytest", f"ARGS=-q {' '.join(files)}")
+    finally:
+        said(folder, ".venvs/sandbox/bin/sandbox", "stop")
