@@ -261,6 +261,13 @@ def test_environment_files_are_accepted(initialized: Path, stand_in: str, enviro
     assert "undeclared" not in done.stdout + done.stderr
 
 
+def test_no_key_and_no_secret_is_made() -> None:
+    """No resource gives a key of an account, and none holds a secret's value: both would be in the state."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in TERRAFORM.rglob("*.tf"))
+    assert not set(re.findall(r'"(google_service_account_key|google_secret_manager_secret_version|google_storage_hmac_key)"', text))  # fmt: skip
+    assert not re.search(r"(?m)^\s*(secret_data|private_key|password)\s*=", text)
+
+
 # --- what a plan may lose ---------------------------------------------------------------------------------------------
 
 PRODUCTION = {

@@ -365,6 +365,19 @@ def test_dependabot_waits_a_week_and_sees_every_kind() -> None:
     assert all(u["cooldown"]["default-days"] >= 7 for u in updates)
 
 
+def test_what_security_claims_is_held_by_something() -> None:
+    """Each row of SECURITY.md names a file that is there, and a test in it where it names one."""
+    rows = re.findall(r"(?m)^\| (.+) \| (`.+`) \|$", (ROOT / "SECURITY.md").read_text(encoding="utf-8"))
+    assert len(rows) > 10
+    for claim, held_by in rows:
+        for name in re.findall(r"`([^`]+)`", held_by):
+            path, _, test = name.partition("::")
+            assert (ROOT / path).is_file(), f"{claim}: {name}"
+            if test:
+                text = (ROOT / path).read_text(encoding="utf-8")
+                assert re.search(rf"(?m)^def {test}\(", text), f"{claim}: {name}"
+
+
 DEVCONTAINER = ROOT / ".devcontainer"
 
 
