@@ -17,9 +17,9 @@ def main() -> int:
     extensions.install(os.environ.get("BQEMU_HOME") or Path(tempfile.gettempdir()) / "bqemulator-home")
     sql.register_rules()
     # They import the emulator; importing the first two applies their patches.
-    from sandbox.bigquery import columns, errors, catalog, copying, jobs, load, tables  # noqa: PLC0415, F401
+    from sandbox.bigquery import columns, errors, catalog, copying, jobs, load, parsing, tables  # noqa: PLC0415, F401
 
-    for part in (sql, catalog, tables, jobs, load, copying):
+    for part in (sql, catalog, tables, jobs, load, copying, parsing):
         part.apply()
     if sys.argv[1:] == ["patches"]:
         print("\n".join(f"{what:55} {why}" for what, why in patching.REASONS))  # noqa: T201 (what was asked for)

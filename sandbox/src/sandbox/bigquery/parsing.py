@@ -1,0 +1,161 @@
+"""Each statement is parsed once.
+
+The emulator parses the text of one query some twenty times: to learn what kind of statement it is, in each of its rewriters,
+and for its catalog. Nearly always the tree is only read. So trees are kept by their text: functions that only read share
+them, and a rewriter that has changed its text has changed the tree too, which is then nobody else's any more.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import OrderedDict
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, cast
+
+import sqlglot
+
+from . import patching
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlglot import exp
+
+MOST_TREES = 1000
+POSITIONS = {"line", "col", "start", "end"}
+READERS = {
+    "catalog.ddl_sync": (
+        "_detect_catalog_drop",
+        "_detect_create_schema",
+        "_detect_plain_create_table",
+        "_detect_plain_create_view",
+        "_extract_ddl_metadata",
+    ),
+    "jobs.executor": ("_parse_for_classification", "_reject_dml_on_immutable"),
+    "jobs.ddl_result": ("_parse_statement",),
+    "sql.inner_query": ("build_catalog_schema",),
+}
+# Text in, text out.
+REWRITERS = {
+    "jobs.executor": ("rewrite_table_refs",),
+    "sql.inner_query": ("rewrite_for_row_access", "rewrite_for_system_time", "rewrite_unnest_offset"),
+    "sql.translator": (
+        "rewrite_aggregate_variants",
+        "rewrite_collate_specifier",
+        "rewrite_create_table_schema_ctas",
+        "rewrite_datetime_helpers",
+        "rewrite_decimal_literals",
+        "rewrite_division_by_zero",
+        "rewrite_json_helpers",
+        "rewrite_numeric_literals",
+        "rewrite_partition_pseudo_columns",
+        "rewrite_safe_helpers",
+        "rewrite_session_user",
+        "rewrite_sha512",
+        "rewrite_specialized_types",
+        "rewrite_string_helpers",
+        "rewrite_struct_helpers",
+        "rewrite_timestamp_iso_helpers",
+        "rewrite_unnest_struct",
+    ),
+}
+
+Key = tuple[str, str]
+_capture = patching.get("jobs.executor", "_capture_dml_snapshots")
+_is_dml = patching.get("jobs.executor", "_is_dml")
+_parse = sqlglot.parse_one
+_transpile = sqlglot.transpile
+_trees: OrderedDict[Key, exp.Expr] = OrderedDict()
+# Whose trees the running function is lent: of every text, of its own text, of none.
+EVERY = ""
+_lent: ContextVar[str | None] = ContextVar("lent", default=None)
+
+
+def _parsed(sql: str, read: Any) -> exp.Expr:  # noqa: ANN401 (sqlglot's)
+    """Parse, and forget where in the text each name stood: copying that took longer than parsing."""
+    tree = _parse(sql, read=read)
+    for node in tree.walk():
+        if meta := node._meta:  # noqa: SLF001 (`meta` makes a dictionary where there is none)
+            kept = {key: value for key, value in meta.items() if key not in POSITIONS}
+            node._meta = kept or None  # noqa: SLF001
+    return tree
+
+
+def parse_one(sql: str, read: Any = None, **options: Any) -> exp.Expr:  # noqa: ANN401 (sqlglot's)
+    """Return the tree of one statement: a shared one to those who are lent it, else one of the caller's own."""
+    if options or not isinstance(sql, str):
+        return cast("exp.Expr", _parse(sql, read=read, **options))
+    key = (sql, str(read))
+    tree = _trees.get(key)
+    if tree is None:
+        tree = _trees[key] = _parsed(sql, read)
+        if len(_trees) > MOST_TREES:
+            _trees.popitem(last=False)
+    else:
+        _trees.move_to_end(key)
+    return tree if _lent.get() in (EVERY, sql) else tree.copy()
+
+
+def transpile(sql: str, read: Any = None, write: Any = None, **options: Any) -> list[str]:  # noqa: ANN401 (sqlglot's)
+    """Return the statements of `sql` in the other dialect; the generator works on a copy of the tree."""
+    if ";" in sql:
+        return _transpile(sql, read=read, write=write, **options)
+    return [reading(parse_one)(sql, read=read).sql(dialect=write, **options)]
+
+
+def reading(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function with shared trees, which it must not change."""
+
+    @functools.wraps(function)
+    def run(*given: Any, **named: Any) -> Any:  # noqa: ANN401 (the function's)
+        token = _lent.set(EVERY)
+        try:
+            return function(*given, **named)
+        finally:
+            _lent.reset(token)
+
+    return run
+
+
+async def _snapshots(project_id: str, bq_sql: str, ctx: Any) -> None:  # noqa: ANN401 (the emulator's context)
+    """Take snapshots after DML alone: nothing else changes tables' rows."""
+    if _is_dml(reading(_quietly)(bq_sql)):
+        await _capture(project_id, bq_sql, ctx)
+
+
+def _quietly(sql: str) -> exp.Expr | None:
+    try:
+        return parse_one(sql, read="bigquery")
+    except sqlglot.errors.SqlglotError:
+        return None
+
+
+def rewriting(function: Callable[..., str]) -> Callable[..., str]:
+    """Return the function, which gives its first argument or a changed text, with shared trees that it may change."""
+
+    @functools.wraps(function)
+    def run(sql: str, *given: Any, **named: Any) -> str:  # noqa: ANN401 (the function's)
+        token = _lent.set(sql)
+        result = None
+        try:
+            result = function(sql, *given, **named)
+        finally:
+            _lent.reset(token)
+            if result != sql:
+                for dialect in ("bigquery", "duckdb"):
+                    _trees.pop((sql, dialect), None)
+        return result
+
+    return run
+
+
+def apply() -> None:
+    """Let the emulator share its trees."""
+    why = "each statement is parsed once"
+    for functions, how in ((READERS, reading), (REWRITERS, rewriting)):
+        for mod, names in functions.items():
+            for name in names:
+                patching.replace(mod, name, how(patching.get(mod, name)), why)
+    patching.replace("jobs.executor", "_capture_dml_snapshots", _snapshots, why)
+    sqlglot.parse_one = parse_one  # type: ignore[assignment]
+    sqlglot.transpile = transpile  # type: ignore[assignment]
