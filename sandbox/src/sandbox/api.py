@@ -10,11 +10,13 @@ import base64
 import hashlib
 import json
 import math
+import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
+from urllib.parse import unquote
 
 from aiohttp import web
 
+from sandbox import javascript as js
 from sandbox import serving
 from sandbox.faults import Faults, Rule
 
@@ -37,6 +39,8 @@ class Api:
     def __init__(self, records: Records, latency: float) -> None:
         self._records = records
         self._by_id = {name: {record["id"]: record for record in found} for name, found in records.items()}
+        # Lacks type and dimension, so no listing has it, as each is filtered by those.
+        self._by_id["location"].setdefault(0, NO_PLACE)
         self._latency = latency
         self._faults = Faults()
 
@@ -64,6 +68,8 @@ class Api:
         return response
 
     def _answer(self, request: web.Request, rule: Rule | None) -> web.Response:
+        if request.method == "OPTIONS":
+            return _preflight(request)
         status, body = self._route(request)
         if rule is not None:
             _bend(body, rule)
@@ -71,88 +77,187 @@ class Api:
         digest = base64.b64encode(hashlib.sha1(text, usedforsecurity=False).digest()).decode()[:27]
         etag = f'W/"{len(text):x}-{digest}"'
         headers = {"X-Powered-By": "Express", "Access-Control-Allow-Origin": "*", "ETag": etag}
-        known = request.headers.get("If-None-Match")
-        no_cache = "no-cache" in request.headers.get("Cache-Control", "")
-        if status == 200 and known == etag and not no_cache:  # noqa: PLR2004 (HTTP's)
+        if status == 200 and request.method in {"GET", "HEAD"} and _is_fresh(request, etag):  # noqa: PLR2004 (HTTP's)
             return web.Response(status=304, headers=headers)
         return web.Response(
             status=status, body=text, headers=headers, content_type="application/json", charset="utf-8"
         )
 
-    def _route(self, request: web.Request) -> tuple[int, Any]:
-        parts = [part for part in request.path.split("/") if part]
+    def _route(self, request: web.Request) -> tuple[int, Any]:  # noqa: PLR0911 (one answer a path)
+        """Finds what a path names, as Express does: routes in any case, one slash at the end, names as they are."""
+        raw, _, query = request.raw_path.partition("?")
+        parts = raw.partition("#")[0].split("/")[1:]
+        if len(parts) > 1 and not parts[-1]:
+            parts.pop()
+        if parts[1:2] == [""]:
+            del parts[1]
         nothing = 404, {"error": "There is nothing here."}
-        if request.method not in {"GET", "HEAD"} or parts[:1] != ["api"] or len(parts) > 3:  # noqa: PLR2004 (/api/x/y)
+        if request.method not in {"GET", "HEAD"} or parts[0].lower() != "api" or len(parts) > 3:  # noqa: PLR2004 (/api/x/y)
             return nothing
         if len(parts) == 1:
             return 200, {f"{name}s": f"{SITE}/{name}" for name in ("character", "location", "episode")}
-        if parts[1] not in self._records:
+        name = parts[1].lower()
+        if name not in self._records or "" in parts:
             return nothing
         if len(parts) == 2:  # noqa: PLR2004 (/api/x)
-            return self._listing(parts[1], request.query_string)
-        return self._by_path(parts[1], parts[2])
+            return _in_its_case(parts[1], name, "findAndCount") or self._listing(name, raw, query)
+        if name == "character" and parts[2].lower() == "avatar":
+            return 404, {"error": "There is nothing here"}
+        try:
+            text = unquote(parts[2], errors="strict")
+        except UnicodeDecodeError:
+            return 400, {"error": f"Failed to decode param '{parts[2]}'"}
+        return self._by_path(name, text, parts[1])
 
-    def _listing(self, resource: str, query: str) -> tuple[int, Any]:
-        given = dict(parse_qsl(query))
-        wanted = {key: value.lower() for key, value in given.items() if key in FILTERS[resource]}
+    def _listing(self, resource: str, raw: str, query: str) -> tuple[int, Any]:
+        given = _parsed(query)
+        wanted = {key: _trimmed(given[key]) for key in FILTERS[resource] if key in given}
+        given.update(wanted)
+        page: Any = given.get("page", "")
+        number = js.number(js.text(page))
+        page, number = (page, number) if number > 0 else ("1", 1.0)
         records = self._records[resource]
-        if wanted:
-            records = [
-                r for r in records if all(_matches(k, str(r.get(k, "")), v) for k, v in wanted.items())
-            ]
-        number = int(given.get("page", "")) if given.get("page", "").isdecimal() else 1
-        number = number or 1
+        for key, value in wanted.items():
+            try:
+                records = [r for r in records if _matches(resource, str(r.get(key) or ""), value)]
+            except re.error:
+                return 500, {"error": f"Invalid regular expression: /^{value}/: Unterminated group"}
         pages = math.ceil(len(records) / PAGE)
         if number > pages:
             return 404, {"error": "There is nothing here"}
-        tail = "".join(f"&{key}={value}" for key, value in given.items() if key in wanted)
+        tail = "".join(f"&{k}={js.text(v)}" for k, v in given.items() if v and k in FILTERS[resource])
+        asked, path = js.whole(js.text(page)), raw[len("/api") :]
 
-        def link(page: int) -> str | None:
-            return f"{SITE}/{resource}?page={page}{tail}" if 1 <= page <= pages else None
+        def link(to: int) -> str:
+            return f"{SITE}{path}?page={to}{tail}"
 
-        info = {"count": len(records), "pages": pages, "next": link(number + 1), "prev": link(number - 1)}
-        return 200, {"info": info, "results": records[(number - 1) * PAGE : number * PAGE]}
+        info = {
+            "count": len(records),
+            "pages": pages,
+            "next": None if number >= pages else link(asked + 1),
+            "prev": None if number < 2 else link(asked - 1),  # noqa: PLR2004 (the second page)
+        }
+        skip = int((number - 1) * PAGE)
+        return 200, {"info": info, "results": records[skip : skip + PAGE]}
 
-    def _by_path(self, resource: str, text: str) -> tuple[int, Any]:
-        model = resource.capitalize()
-        known = self._by_id[resource]
-        if "," in text or text.startswith("["):
-            ids = text.strip("[]").split(",")
-            if not all(i.strip().isdecimal() for i in ids):
-                return 500, {
-                    "error": f'Cast to Number failed for value "NaN" at path "id" for model "{model}"'
-                }
-            return 200, [known[i] for i in sorted({int(i) for i in ids}) if i in known]
-        if not text[:1].isdecimal():
+    def _by_path(  # noqa: PLR0911 (one answer a form of id)
+        self, resource: str, text: str, written: str
+    ) -> tuple[int, Any]:
+        model, known = resource.capitalize(), self._by_id[resource]
+        wanted: list[Any] | None = None
+        if re.search(r"\[.+\]$", text):
+            try:
+                wanted = json.loads(text, parse_constant=_no_constant)
+            except ValueError:
+                return 500, {"error": "Bad... bad array :/"}
+        elif "[" in text or "]" in text:
+            return 500, {"error": "Bad... bad array :/"}
+        elif "," in text and len(text) > 1:
+            wanted = [js.number(part) for part in text.split(",")]
+        if wanted is None and math.isnan(js.whole(text)):
             return 500, {"error": "Hey! you must provide an id"}
-        if not text.isdecimal():
+        if error := _in_its_case(written, resource, "find" if wanted is not None else "findOne"):
+            return error
+        try:
+            ids = {js.cast(value) for value in (wanted if wanted is not None else [text])}
+        except ValueError as error:
             return 500, {
-                "error": f'Cast to Number failed for value "{text}" at path "id" for model "{model}"'
+                "error": f'Cast to Number failed for value "{error}" at path "id" for model "{model}"'
             }
-        if resource == "location" and int(text) == 0:
-            return 200, NO_PLACE
-        record = known.get(int(text))
-        return (200, record) if record is not None else (404, {"error": f"{model} not found"})
+        found = [known[number] for number in sorted(n for n in ids if n is not None) if number in known]
+        if wanted is not None:
+            return 200, found
+        return (200, found[0]) if found else (404, {"error": f"{model} not found"})
 
 
-def _matches(key: str, value: str, wanted: str) -> bool:
-    # `male` must not find Female.
-    return value.lower().startswith(wanted) if key == "gender" else wanted in value.lower()
+def _preflight(request: web.Request) -> web.Response:
+    """What the package cors answers before any route."""
+    headers = {
+        "X-Powered-By": "Express",
+        "Access-Control-Allow-Origin": "*",
+        "Access-Control-Allow-Methods": "GET,HEAD,PUT,PATCH,POST,DELETE",
+        "Vary": "Access-Control-Request-Headers",
+    }
+    if asked := request.headers.get("Access-Control-Request-Headers"):
+        headers["Access-Control-Allow-Headers"] = asked
+    return web.Response(status=204, headers={**headers, "Content-Length": "0"})
+
+
+def _is_fresh(request: web.Request, etag: str) -> bool:
+    """Whether the client has this answer (the package fresh): a list of tags, or *; weak and strong are one."""
+    known = request.headers.get("If-None-Match", "")
+    if (
+        not known
+        or "If-Modified-Since" in request.headers
+        or re.search(r"(?:^|,)\s*?no-cache\s*?(?:,|$)", request.headers.get("Cache-Control", ""))
+    ):
+        return False
+    tags = [tag.strip(" ") for tag in known.split(",")]
+    return known == "*" or any(etag in {tag, f"W/{tag}"} or f"W/{etag}" == tag for tag in tags)
+
+
+def _in_its_case(written: str, name: str, method: str) -> tuple[int, Any] | None:
+    # Express finds the route in any case, the program its model by the name as it was written.
+    if written == name:
+        return None
+    return 500, {"error": f"Cannot read properties of undefined (reading '{method}')"}
+
+
+def _parsed(query: str) -> dict[str, Any]:
+    """Reads a query as the package qs does, as far as one bracket: text, an array for repeated keys, or an object."""
+    found: dict[str, Any] = {}
+    for item in query.partition("#")[0].split("&"):
+        key, _, value = (js.decoded(part) for part in item.partition("="))
+        name, bracket, inner = key.partition("[")
+        inner = inner.removesuffix("]")
+        if not name or hasattr(js.PLAIN_OBJECT, name):
+            continue
+        before = found.get(name)
+        if bracket and inner and not inner.isdecimal():
+            found[name] = {**(before if isinstance(before, dict) else {}), inner: value}
+        elif bracket or before is not None:
+            found[name] = [
+                *(before if isinstance(before, list) else [] if before is None else [before]),
+                value,
+            ]
+        else:
+            found[name] = value
+    return found
+
+
+def _trimmed(value: Any) -> str:  # noqa: ANN401 (text, array or object)
+    # express-validator takes the first of several.
+    return js.trim(js.text(value[0] if isinstance(value, list) and value else value))
+
+
+def _male(wanted: str) -> bool:
+    return wanted[:4].lower() == "male"
+
+
+def _matches(resource: str, value: str, wanted: str) -> bool:
+    # `male` must not find Female; the program does so for every filter of a character, and takes it for a pattern.
+    if resource == "character" and _male(wanted):
+        return re.match(wanted, value, re.IGNORECASE) is not None
+    return wanted.lower() in value.lower()
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)
 
 
 def _bend(body: Any, rule: Rule) -> None:  # noqa: ANN401 (JSON)
-    """Changes a listing as a fault of the data says; records are copied, never changed."""
-    if not isinstance(body, dict) or "results" not in body:
-        return
-    if rule.action == "count":
+    """Changes an answer as a fault of the data says; records are copied, never changed."""
+    listing = isinstance(body, dict) and "results" in body
+    if rule.action == "count" and listing:
         body["info"] = {**body["info"], "count": rule.options["count"]}
-    elif rule.action == "field":
+    elif rule.action == "field" and (listing or isinstance(body, list)):
         dropped = rule.options.get("drop", ())
-        body["results"] = [
+        records = body["results"] if listing else body
+        records[:] = [
             {k: v for k, v in {**r, **rule.options.get("set", {})}.items() if k not in dropped}
             if rule.options.get("id") in (None, r["id"])
             else r
-            for r in body["results"]
+            for r in records
         ]
 
 

@@ -1,0 +1,104 @@
+"""What JavaScript, and Mongoose's cast to Number, make of text and JSON: the makers' program is written in it."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+BLANK = " \t\n\v\f\r\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
+OTHER_BASES = {"0x": 16, "0o": 8, "0b": 2}
+
+
+class PLAIN_OBJECT:  # noqa: N801 (stands for Object.prototype, whose names qs leaves out)
+    """The names that every object has."""
+
+    constructor = toString = valueOf = hasOwnProperty = isPrototypeOf = toLocaleString = None  # noqa: N815
+    propertyIsEnumerable = __proto__ = None  # noqa: N815
+
+
+def trim(text: str) -> str:
+    """Gives String.prototype.trim."""
+    return text.strip(BLANK)
+
+
+def text(value: Any) -> str:  # noqa: ANN401 (JSON)
+    """Gives String(value)."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return ",".join("" if item is None else text(item) for item in value)
+    if isinstance(value, dict):
+        return "[object Object]"
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return str(int(value)) if value == value // 1 else str(value)
+
+
+def number(value: str) -> float:
+    """Gives Number(text); nan where it is none."""
+    trimmed = trim(value)
+    if not trimmed:
+        return 0.0
+    if trimmed.lstrip("+-") == "Infinity" and len(trimmed) <= len("+Infinity"):
+        return -math.inf if trimmed[0] == "-" else math.inf
+    if base := OTHER_BASES.get(trimmed[:2].lower()):
+        try:
+            return float(int(trimmed[2:], base))
+        except ValueError:
+            return math.nan
+    return float(trimmed) if DECIMAL.fullmatch(trimmed) else math.nan
+
+
+def whole(value: str) -> Any:  # noqa: ANN401 (int, or nan)
+    """Gives parseInt(text): the digits at the beginning; nan where there are none."""
+    found = re.match(r"([+-]?)(?:0x([0-9a-f]+)|(\d+))", value.lstrip(BLANK), re.IGNORECASE | re.ASCII)
+    if found is None:
+        return math.nan
+    size = int(found[2], 16) if found[2] else int(found[3])
+    return -size if found[1] == "-" else size
+
+
+def cast(value: Any) -> float | None:  # noqa: ANN401 (JSON)
+    """Gives what Mongoose makes of a value for a field of type Number.
+
+    Raises:
+        ValueError: It is no number; the error's text is how Mongoose shows it.
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool | int | float):
+        found = float(value)
+    elif isinstance(value, str):
+        found = number(value)
+    else:
+        found = math.nan
+    if math.isnan(found):
+        raise ValueError(
+            "NaN" if isinstance(value, float) else value if isinstance(value, str) else _inspected(value)
+        )
+    return found
+
+
+def _inspected(value: Any) -> str:  # noqa: ANN401 (JSON)
+    """Gives util.inspect(value), for small arrays and objects."""
+    if isinstance(value, list):
+        return f"[ {', '.join(map(_inspected, value))} ]" if value else "[]"
+    if isinstance(value, dict):
+        return (
+            f"{{ {', '.join(f'{key}: {_inspected(item)}' for key, item in value.items())} }}"
+            if value
+            else "{}"
+        )
+    return f"'{value}'" if isinstance(value, str) else text(value)
+
+
+def decoded(part: str) -> str:
+    """Gives a part of a query with blanks for plus and its escapes decoded; as it is where they are no UTF-8."""
+    spaced = part.replace("+", " ")
+    try:
+        return unquote_to_bytes(spaced).decode()
+    except UnicodeDecodeError:
+        return spaced
