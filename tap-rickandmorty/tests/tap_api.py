@@ -10,6 +10,7 @@ import struct
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -98,7 +99,10 @@ class Handler(BaseHTTPRequestHandler):
                 fault = None
             elif fault:
                 fault.times -= 1
-        if fault:
+            denied = api.denies()
+        if denied:
+            self.answer(429, b"slow down")
+        elif fault:
             fault.apply(self)
         else:
             self.answer(*api.page(self.path))
@@ -136,13 +140,34 @@ class Api:
     connections: set[Any] = field(default_factory=set)
     counts: dict[str, int] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    allowed: tuple[int, float] | None = None
+    served: list[float] = field(default_factory=list)
+
+    def limit(self, allowed: int, seconds: float) -> None:
+        """Let through so many requests in so many seconds; the others are 429 without Retry-After."""
+        self.allowed = (allowed, seconds)
+
+    def denies(self) -> bool:
+        """Whether the limit denies a request that comes now; under the lock."""
+        if self.allowed is None:
+            return False
+        now = time.monotonic()
+        self.served = [at for at in self.served if now - at < self.allowed[1]]
+        if len(self.served) >= self.allowed[0]:
+            return True
+        self.served.append(now)
+        return False
 
     def page(self, path: str) -> tuple[int, bytes]:
-        """Status and body of a page."""
+        """Status and body of a page, or of the records that the path names by ids."""
         parts = urlsplit(path)
-        resource = parts.path.rsplit("/", 1)[-1]
+        resource, _, ids = parts.path.partition("/api/")[2].partition("/")
         if resource not in self.records:
             return 404, b'{"error":"There is nothing here."}'
+        if ids:
+            wanted = {int(number) for number in ids.split(",")}
+            found = [record for record in self.records[resource] if record["id"] in wanted]
+            return 200, json.dumps(found, separators=(",", ":"), ensure_ascii=False).encode()
         number = int(parse_qs(parts.query).get("page", ["1"])[0])
         records = self.records[resource]
         pages = -(-len(records) // PAGE)
@@ -165,7 +190,7 @@ class Api:
 
     def asked(self, resource: str) -> list[str]:
         """The paths asked of a resource."""
-        return [path for path, _ in self.requests if urlsplit(path).path.endswith(f"/{resource}")]
+        return [path for path, _ in self.requests if f"/api/{resource}" in path]
 
 
 def status(code: int, body: bytes = b'{"error":"no"}', **headers: str) -> Callable[[Handler], None]:
@@ -189,6 +214,28 @@ def truncate(handler: Handler) -> None:
     handler.end_headers()
     handler.wfile.write(body[:100])
     handler.close_connection = True
+
+
+def drip_headers(handler: Handler) -> None:
+    """The fault of headers that come byte by byte, and never end."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    _drip(handler)
+
+
+def drip_body(handler: Handler) -> None:
+    """The fault of a body that comes byte by byte, and never ends."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000000")
+    handler.end_headers()
+    _drip(handler)
+
+
+def _drip(handler: Handler) -> None:
+    handler.close_connection = True
+    with suppress(OSError):
+        while True:
+            handler.wfile.write(b" ")
+            time.sleep(0.1)
 
 
 def hang_up(handler: Handler) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import signal
 import subprocess
 import time
@@ -15,14 +14,11 @@ from tap_api import (
     RESOURCES,
     Api,
     Outcome,
-    bad_json,
     character,
     command,
     episode,
     location,
     slow,
-    status,
-    truncate,
 )
 
 if TYPE_CHECKING:
@@ -39,16 +35,6 @@ def test_records_are_what_the_api_serves_in_its_order(api: Api, run_tap: Callabl
         assert run.records(stream) == api.records[resource]
 
 
-def test_order_holds_when_early_pages_answer_last(api: Api, run_tap: Callable[..., Outcome]) -> None:
-    """Pages that are fetched side by side and answer in any order are sent in the listing's order."""
-    api.records["character"] = [character(i) for i in range(1, 401)]
-    pauses = random.Random(7)  # noqa: S311 (pauses)
-    for number in range(2, 21):
-        api.fault(rf"character\?page={number}$", slow(pauses.uniform(0, 0.1)))
-    run = run_tap()
-    assert [r["id"] for r in run.records("characters")] == list(range(1, 401))
-
-
 def test_activate_version_follows_the_last_record(run_tap: Callable[..., Outcome]) -> None:
     """A stream's one ACTIVATE_VERSION comes after its last RECORD, with the version that every RECORD carries."""
     run = run_tap()
@@ -59,8 +45,10 @@ def test_activate_version_follows_the_last_record(run_tap: Callable[..., Outcome
         assert len(run.activated(stream)) == 1
 
 
-def test_a_full_run_of_the_real_sizes_takes_52_requests(api: Api, run_tap: Callable[..., Outcome]) -> None:
-    """826 characters, 126 locations and 51 episodes take one request a page: 42, 7 and 3."""
+def test_a_full_run_of_the_real_sizes_takes_six_requests_over_three_connections(
+    api: Api, run_tap: Callable[..., Outcome]
+) -> None:
+    """826 characters, 126 locations and 51 episodes: page 1 for the count and one address for all ids, each."""
     api.records = {
         "character": [character(i) for i in range(1, 827)],
         "location": [location(i) for i in range(1, 127)],
@@ -68,19 +56,36 @@ def test_a_full_run_of_the_real_sizes_takes_52_requests(api: Api, run_tap: Calla
     }
     run = run_tap()
     assert run.status == 0, run.log
-    assert {r: len(api.asked(r)) for r in api.records} == {"character": 42, "location": 7, "episode": 3}
-    assert len(api.requests) == 52
+    assert {r: len(api.asked(r)) for r in api.records} == {"character": 2, "location": 2, "episode": 2}
+    assert len(api.connections) <= 3
+    assert max(len(path) for path, _ in api.requests) < 6_100
 
 
-def test_pages_are_asked_from_the_given_address_only(api: Api, run_tap: Callable[..., Outcome]) -> None:
-    """The API's own next links, which name the live site, are not followed."""
+def test_a_large_listing_is_cut_into_addresses_and_its_edge_is_read_again(
+    api: Api, run_tap: Callable[..., Outcome]
+) -> None:
+    """12,000 characters: the last page before and after, and the ids between in addresses of safe length."""
+    api.records["character"] = [character(i) for i in range(1, 12_001)]
     run = run_tap()
-    assert run.status == 0
-    assert sorted(api.asked("character")) == [
+    assert run.status == 0, run.log
+    assert [r["id"] for r in run.records("characters")] == list(range(1, 12_001))
+    by_ids = [path for path in api.asked("character") if "," in path]
+    assert len(by_ids) > 1
+    assert max(map(len, by_ids)) < 6_100
+    assert [path for path in api.asked("character") if "," not in path] == [
         "/api/character",
-        "/api/character?page=2",
-        "/api/character?page=3",
+        "/api/character?page=600",
+        "/api/character?page=600",
     ]
+
+
+def test_records_are_asked_for_at_the_given_address_only(api: Api, run_tap: Callable[..., Outcome]) -> None:
+    """The API's own next links, which name the live site, are not followed."""
+    assert run_tap().status == 0
+    assert {path.partition(",")[0] for path in api.asked("character")} == {
+        "/api/character",
+        "/api/character/1",
+    }
 
 
 def test_requests_introduce_the_tap(api: Api, run_tap: Callable[..., Outcome]) -> None:
@@ -89,51 +94,20 @@ def test_requests_introduce_the_tap(api: Api, run_tap: Callable[..., Outcome]) -
     assert {headers["User-Agent"] for _, headers in api.requests} == {"tap-rickandmorty/0.1.0"}
 
 
-def test_an_empty_api_is_zero_records_and_whole(api: Api, run_tap: Callable[..., Outcome]) -> None:
-    """The API's 404 for an empty listing means no records; the empty version is said to be whole."""
+def test_an_empty_listing_without_a_past_is_an_error_unless_allowed(
+    api: Api, run_tap: Callable[..., Outcome]
+) -> None:
+    """No records are asked for again past the caches, then an error that names the setting; with it, an empty version."""
     api.records["episode"] = []
     run = run_tap()
+    assert run.status == 1
+    assert "episodes: the API serves 0 records" in run.last_line()
+    assert "max_shrink_percent" in run.last_line()
+    assert [h.get("Cache-Control") for p, h in api.requests if "episode" in p] == [None, "no-cache"]
+    run = run_tap(max_shrink_percent=100)
     assert run.status == 0, run.log
     assert run.records("episodes") == []
     assert len(run.activated("episodes")) == 1
-
-
-def test_a_count_that_changes_once_is_read_again(api: Api, run_tap: Callable[..., Outcome]) -> None:
-    """A page of another age makes the tap read the listing again; only the second version is said to be whole."""
-    stale = json.loads(api.page("/api/character?page=2")[1])
-    stale["info"]["count"] = 44
-    api.fault(r"character\?page=2$", status(200, json.dumps(stale).encode()))
-    run = run_tap()
-    assert run.status == 0, run.log
-    (version,) = run.activated("characters")
-    assert [r["id"] for r in run.records("characters", version)] == list(range(1, 46))
-    assert "reading it again" in run.log
-    assert [h.get("Cache-Control") for p, h in api.requests if p == "/api/character?page=2"] == [
-        None,
-        "no-cache",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("count", "ids", "said"),
-    [
-        (46, list(range(1, 46)), "45 records on 3 pages, but the API counts 46"),
-        (45, [*range(1, 30), 29, *range(31, 46)], "page 2 has id 29 after id 29"),
-    ],
-    ids=["fewer-records-than-the-count", "an-id-twice"],
-)
-def test_a_listing_that_never_fits_is_an_error_with_the_numbers(
-    api: Api, run_tap: Callable[..., Outcome], count: int, ids: list[int], said: str
-) -> None:
-    """A listing that does not add up is read as often as allowed, then fails, and is never said to be whole."""
-    api.records["character"] = [character(i) for i in ids]
-    api.counts = {f"character{p}": count for p in ("", "?page=2", "?page=3")}
-    run = run_tap(listing_attempts=2)
-    assert run.status == 1
-    assert said in run.last_line()
-    assert "2 times" in run.last_line()
-    assert run.activated("characters") == []
-    assert len(api.asked("character")) <= 6
 
 
 def test_deselected_fields_and_streams_are_not_sent(
@@ -166,13 +140,14 @@ def test_the_connection_test_sends_no_activate_version(run_tap: Callable[..., Ou
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_tap_with_one_line(api: Api, sent: signal.Signals) -> None:
-    """SIGTERM and Ctrl-C end the tap while requests are open; nothing is said to be whole."""
-    api.fault(r"character\?page=[23]$", slow(5), times=2)
+    """SIGTERM and Ctrl-C end the tap while requests are open; nothing is said to be whole, and no STATE goes out."""
+    api.fault(r"character/1,", slow(5))
     line, env = command(api)
     with subprocess.Popen(
         line, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        while len(api.asked("character")) < 3:
+        while len(api.asked("character")) < 2:
+            assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(sent)
         out, err = process.communicate(timeout=4)
@@ -182,17 +157,7 @@ def test_a_signal_ends_the_tap_with_one_line(api: Api, sent: signal.Signals) -> 
         == f"tap-rickandmorty: ended by {sent.name}; the stream in progress is not complete"
     )
     assert "ACTIVATE_VERSION" not in out
-
-
-def test_records_do_not_wait_for_a_page_that_is_late(api: Api) -> None:
-    """What was read goes out while the next page is awaited: a reader sees page 1 before page 2 has come."""
-    api.fault(r"character\?page=2$", slow(20))
-    line, env = command(api)
-    with subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        assert process.stdout is not None
-        sent = [json.loads(process.stdout.readline())["type"] for _ in range(21)]
-        process.kill()
-    assert sent == ["SCHEMA", *["RECORD"] * 20]
+    assert "STATE" not in out
 
 
 def test_a_proxy_of_the_environment_is_used(
@@ -203,7 +168,7 @@ def test_a_proxy_of_the_environment_is_used(
     monkeypatch.setenv("no_proxy", "")
     run = run_tap(api_url="http://api.example/api")
     assert run.status == 0, run.log
-    assert {path.partition("?")[0] for path, _ in api.requests} == {
+    assert {path.partition("/1,")[0] for path, _ in api.requests} == {
         f"http://api.example/api/{resource}" for resource in RESOURCES.values()
     }
     api.requests.clear()
@@ -243,14 +208,3 @@ def test_the_real_data_set_comes_through_field_for_field(api: Api, run_tap: Call
     for stream, resource in RESOURCES.items():
         assert run.records(stream) == api.records[resource]
     assert {s: len(run.records(s)) for s in RESOURCES} == {"characters": 493, "episodes": 31, "locations": 76}
-
-
-@pytest.mark.parametrize("fault", [truncate, bad_json], ids=["body-cut-short", "json-cut-short"])
-def test_a_cut_page_sends_no_record_twice(
-    api: Api, run_tap: Callable[..., Outcome], fault: Callable[..., None]
-) -> None:
-    """A page that comes cut is asked again, and its records are sent once."""
-    api.fault(r"character\?page=2$", fault)
-    run = run_tap()
-    assert run.status == 0, run.log
-    assert [r["id"] for r in run.records("characters")] == list(range(1, 46))

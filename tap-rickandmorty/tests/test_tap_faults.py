@@ -3,54 +3,84 @@
 from __future__ import annotations
 
 import email.utils
+import gzip
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from tap_api import Api, Outcome, bad_json, hang_up, reset, slow, status, truncate
-from tap_rickandmorty.client import retry_after
+from tap_api import (
+    Api,
+    Handler,
+    Outcome,
+    bad_json,
+    drip_body,
+    drip_headers,
+    hang_up,
+    reset,
+    slow,
+    status,
+    truncate,
+)
+from tap_rickandmorty.session import retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+GZIP = {"Content_Encoding": "gzip"}
 PASSING = {
+    "408": status(408),
+    "425": status(425),
     "429": status(429, b"slow down"),
     "429-with-retry-after": status(429, b"", Retry_After="1"),
+    "429-with-retry-after-0": status(429, b"", Retry_After="0"),
+    "429-with-an-odd-retry-after": status(429, b"", Retry_After="\u00b2"),
     "500": status(500),
     "502-html": status(502, b"<html>Bad gateway</html>"),
     "503": status(503),
     "504": status(504, b""),
+    "520": status(520),
+    "526": status(526, b"<html>Invalid SSL certificate</html>"),
+    "530": status(530, b"error code: 1033"),
+    "599": status(599),
     "html-with-200": status(200, b"<html>hello</html>"),
     "empty-body": status(200, b""),
+    "not-utf-8": status(200, b'{"info":{"count":1},"results":[{"id":1,"name":"\xff\xfe"}]}'),
+    "deep-json": status(200, b"[" * 100_000),
+    "not-a-number": status(200, b'{"info":{"count":NaN}}'),
+    "broken-gzip": status(200, b"no gzip at all", **GZIP),
+    "cut-gzip": status(200, gzip.compress(b'{"info":{}}' * 99)[:-20], **GZIP),
     "reset": reset,
     "truncated-body": truncate,
     "cut-json": bad_json,
     "time-out": slow(1.6),
+    "dripping-headers": drip_headers,
+    "dripping-body": drip_body,
 }
 
 
+@pytest.mark.parametrize("path", [r"character$", r"character/1,"], ids=["page-1", "by-ids"])
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING.keys())
 def test_a_fault_that_passes_is_retried(
-    api: Api, run_tap: Callable[..., Outcome], fault: Callable[..., None]
+    api: Api, run_tap: Callable[..., Outcome], fault: Callable[[Handler], None], path: str
 ) -> None:
-    """One failed answer is asked again, and the stream is whole."""
-    api.fault(r"character\?page=2$", fault)
+    """One failed answer is asked again, each record is sent once, and the stream is whole."""
+    api.fault(path, fault)
     run = run_tap(timeout=1)
     assert run.status == 0, run.log
     assert len(run.activated("characters")) == 1
-    assert len(run.records("characters")) == 45
-    assert len(api.asked("character")) == 4
+    assert [r["id"] for r in run.records("characters")] == list(range(1, 46))
+    assert len(api.asked("character")) == 3
+    assert "Traceback" not in run.log
 
 
 def test_a_connection_closed_under_us_is_opened_anew(api: Api, run_tap: Callable[..., Outcome]) -> None:
-    """A server that closes each kept-alive connection after its answer costs connections, not records or requests."""
+    """A server that closes each kept-alive connection after its answer costs connections, not records."""
     api.fault(r"/api/", hang_up, times=99)
     run = run_tap(concurrency=1)
     assert run.status == 0, run.log
     assert len(run.records("characters")) == 45
     assert len(run.records("locations")) == 21
-    assert len(api.asked("character")) == 3
 
 
 def test_a_server_that_is_not_there_is_named(api: Api, run_tap: Callable[..., Outcome]) -> None:
@@ -63,40 +93,90 @@ def test_a_server_that_is_not_there_is_named(api: Api, run_tap: Callable[..., Ou
     assert api.requests == []
 
 
+def bomb(handler: Handler) -> None:
+    """The fault of 200 MB in 200 KB."""
+    handler.answer(200, gzip.compress(b" " * 200_000_000, 9), Content_Encoding="gzip")
+
+
 STAYING = {
     "503": (status(503, b"try later"), "status 503, body 'try later'"),
     "html": (status(200, b"<html>hello</html>"), "not JSON: '<html>hello</html>'"),
     "empty-body": (status(200, b""), "not JSON: nothing"),
     "reset": (reset, "connection failed"),
     "cut-json": (bad_json, "not JSON"),
-    "time-out": (slow(1.3), "no answer within 1 s"),
+    "deep-json": (status(200, b"[" * 100_000), "not JSON"),
+    "not-utf-8": (status(200, b'"\xff"'), "not JSON"),
+    "broken-gzip": (status(200, b"no gzip", **GZIP), "not what its Content-Encoding says"),
+    "time-out": (slow(1.3), "no whole answer within 1 s"),
+    "dripping-headers": (drip_headers, "no whole answer within 1 s"),
+    "dripping-body": (drip_body, "no whole answer within 1 s"),
 }
 
 
 @pytest.mark.parametrize(("fault", "said"), STAYING.values(), ids=STAYING.keys())
 def test_a_fault_that_stays_is_an_error_that_tells_all(
-    api: Api, run_tap: Callable[..., Outcome], fault: Callable[..., None], said: str
+    api: Api, run_tap: Callable[..., Outcome], fault: Callable[[Handler], None], said: str
 ) -> None:
     """After the attempts allowed the last line names address, what was got and the attempts; nothing is whole."""
-    api.fault(r"character\?page=2$", fault, times=99)
+    api.fault(r"character$", fault, times=99)
     run = run_tap(max_attempts=2, timeout=1)
     assert run.status == 1
-    assert f"GET {api.url}/character?page=2: " in run.last_line()
+    assert f"GET {api.url}/character: " in run.last_line()
     assert said in run.last_line()
     assert "after 2 attempts" in run.last_line()
     assert run.activated("characters") == []
     assert "Traceback" not in run.log
 
 
-@pytest.mark.parametrize("code", [400, 401, 403, 404, 410, 418])
-def test_other_4xx_are_not_retried(api: Api, run_tap: Callable[..., Outcome], code: int) -> None:
-    """An answer that will not change is asked once, and the error tells its body."""
-    api.fault(r"character$", status(code, b'{"error":"not for you"}'), times=99)
+ONCE = {
+    **{
+        str(code): (status(code, b'{"error":"not for you"}'), f"status {code}")
+        for code in (400, 401, 403, 404, 410, 418)
+    },
+    "204": (status(204, b""), "status 204"),
+    "302-without-a-place": (status(302, b""), "status 302"),
+    "another-shape": (status(200, b'{"hello":"world"}'), "expected info.count"),
+    "a-number": (status(200, b"7"), "expected info.count"),
+    "count-is-text": (status(200, b'{"info":{"count":"45","pages":3},"results":[]}'), "expected info.count"),
+    "id-is-text": (status(200, b'{"info":{"count":1,"pages":1},"results":[{"id":"1"}]}'), "whole-number ids"),
+    "gzip-bomb": (bomb, "larger than 32 MB"),
+    "redirect-to-another-host": (
+        status(302, b"", Location="http://127.0.0.2:1/api/character?token=abc"),
+        "allow_other_hosts",
+    ),
+    "redirect-to-itself": (status(302, b"", Location="/api/character"), "redirects"),
+    "redirect-to-nonsense": (status(302, b"", Location="http://[/"), "look at the api_url setting"),
+}
+
+
+@pytest.mark.parametrize(("fault", "said"), ONCE.values(), ids=ONCE.keys())
+def test_what_will_not_pass_is_not_tried_again(
+    api: Api, run_tap: Callable[..., Outcome], fault: Callable[[Handler], None], said: str
+) -> None:
+    """An answer that will not change is asked for once; the one line tells what it was, and no secret of it."""
+    api.fault(r"character$", fault, times=99)
     run = run_tap()
     assert run.status == 1
-    assert len(api.asked("character")) == 1
-    assert f"status {code} after 1 attempt" in run.last_line()
-    assert "not for you" in run.last_line()
+    assert said in run.last_line()
+    assert "after 1 attempt in" in run.last_line()
+    assert "look at the api_url setting" in run.last_line()
+    assert "Traceback" not in run.log
+    assert "abc" not in run.log
+    assert run.activated("characters") == []
+
+
+def test_redirects_within_the_host_are_followed_and_to_others_where_allowed(
+    api: Api, run_tap: Callable[..., Outcome]
+) -> None:
+    """A moved path costs a request; another host is asked only with the setting."""
+    api.fault(r"character$", status(301, b"", Location="/api/character?page=1"))
+    run = run_tap()
+    assert run.status == 0, run.log
+    elsewhere = api.url.replace("127.0.0.1", "localhost")
+    api.fault(r"character$", status(307, b"", Location=f"{elsewhere}/character?page=1"))
+    run = run_tap(allow_other_hosts="true")
+    assert run.status == 0, run.log
+    assert len(run.records("characters")) == 45
 
 
 def test_a_pause_longer_than_the_budget_is_an_error_at_once(
@@ -110,31 +190,62 @@ def test_a_pause_longer_than_the_budget_is_an_error_at_once(
     assert len(api.asked("character")) == 1
 
 
-def test_retry_after_is_waited_for(api: Api, run_tap: Callable[..., Outcome]) -> None:
-    """The next request comes no earlier than Retry-After asks."""
+def test_a_refusal_slows_every_request(api: Api, run_tap: Callable[..., Outcome]) -> None:
+    """After a 429 for one stream no other stream is asked for earlier than Retry-After allows."""
     times: list[float] = []
 
-    def refuse(handler: object) -> None:
+    def refuse(handler: Handler) -> None:
         times.append(time.monotonic())
-        status(429, b"", Retry_After="1")(handler)  # type: ignore[arg-type]
+        status(429, b"", Retry_After="1")(handler)
 
-    def note(handler: object) -> None:
+    def note(handler: Handler) -> None:
         times.append(time.monotonic())
-        slow(0)(handler)  # type: ignore[arg-type]
+        slow(0)(handler)
 
-    api.fault(r"episode$", refuse)
-    api.fault(r"episode$", note)
+    api.fault(r"character$", refuse)
+    api.fault(r"(episode|location)$", slow(0.3), times=2)
+    api.fault(r"/1,", note, times=99)
     run = run_tap()
     assert run.status == 0, run.log
-    assert times[1] - times[0] >= 1
+    assert len(times) == 4
+    assert min(times[1:]) - times[0] >= 1
+
+
+@pytest.mark.parametrize(("allowed", "seconds"), [(10, 5.0), (1, 1.0)], ids=["10-in-5-s", "1-a-second"])
+@pytest.mark.parametrize("way", ["by-ids", "by-pages"])
+def test_a_rate_limit_without_retry_after_is_lived_with(
+    api: Api, run_tap: Callable[..., Outcome], allowed: int, seconds: float, way: str
+) -> None:
+    """What is denied does not count, as with most fronts; every stream comes whole."""
+    api.limit(allowed, seconds)
+    if way == "by-pages":
+        api.fault(r"/1,", status(414), times=99)
+    run = run_tap()
+    assert run.status == 0, run.log
+    assert [len(run.records(s)) for s in ("characters", "episodes", "locations")] == [45, 3, 21]
 
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [(None, None), ("7", 7.0), (" 0 ", 0.0), ("soon", None), ("-1", None)],
+    [
+        (None, 0),
+        ("", 0),
+        ("7", 7),
+        (" 1 ", 1),
+        ("0", 0),
+        ("1.5", 1.5),
+        ("soon", 0),
+        ("-1", 0),
+        ("²", 0),
+        ("٣", 0),
+        ("1, 2", 0),
+        ("1e3", 0),
+        ("Mon, 99 Foo 2026 99:99:99 GMT", 0),
+        ("Fri, 31 Dec 99999 23:59:59 GMT", 0),
+    ],
 )
-def test_retry_after_in_seconds(value: str | None, seconds: float | None) -> None:
-    """Whole seconds are taken; anything else that is no date is as if it were not there."""
+def test_retry_after_in_seconds(value: str | None, seconds: float) -> None:
+    """Seconds are taken; anything else that is no date is as if it were not there."""
     assert retry_after(value, datetime.now(UTC)) == seconds
 
 
@@ -145,21 +256,15 @@ def test_retry_after_as_a_date() -> None:
     assert retry_after(email.utils.format_datetime(now - timedelta(seconds=90), usegmt=True), now) == 0
 
 
-def test_an_answer_of_another_shape_names_the_setting(run_tap: Callable[..., Outcome], api: Api) -> None:
-    """JSON that is no listing is one line that names the address and the setting to look at."""
-    api.fault(r"character$", status(200, b'{"hello":"world"}'), times=9)
-    run = run_tap()
-    assert run.status == 1
-    assert "expected info.count" in run.last_line()
-    assert "api_url" in run.last_line()
-
-
 @pytest.mark.parametrize(
     ("setting", "value", "said"),
     [
         ("concurrency", 0, "0 is less than the minimum of 1"),
-        ("concurrency", "many", "TAP_RICKANDMORTY_CONCURRENCY is 'many': expected a whole number"),
-        ("api_url", "ftp://x", "does not match"),
+        ("concurrency", "many", "'many' is not of type 'integer'"),
+        ("timeout", "²", "is not of type 'integer'"),
+        ("api_url", "ftp://x", "api_url: expected http://HOST/api"),
+        ("api_url", "https://me:hunter2@", "api_url: expected http://HOST/api"),
+        ("api_url", "http://host:99999/api", "api_url: expected http://HOST/api"),
         ("drift_new_field", "maybe", "'maybe' is not one of"),
         ("max_attempts", 99, "99 is greater than the maximum of 20"),
     ],
@@ -167,30 +272,44 @@ def test_an_answer_of_another_shape_names_the_setting(run_tap: Callable[..., Out
 def test_bad_settings_are_one_clear_line(
     run_tap: Callable[..., Outcome], api: Api, setting: str, value: object, said: str
 ) -> None:
-    """A setting out of its range is named with its range before any request; no traceback, no other setting shown."""
+    """A setting out of its range is named with its range before any request; no traceback, no secret shown."""
     run = run_tap(**{setting: value})
     assert run.status != 0
     assert said in run.log
     assert "Traceback" not in run.log
+    assert "hunter2" not in run.log
     assert api.requests == []
-
-
-def test_records_before_a_failure_are_sent(api: Api, run_tap: Callable[..., Outcome]) -> None:
-    """When a page fails for good the pages before it have gone out, so that the target can say what is not complete."""
-    api.fault(r"character\?page=3$", status(403), times=99)
-    run = run_tap()
-    assert run.status == 1
-    assert [r["id"] for r in run.records("characters")] == list(range(1, 41))
-    assert run.activated("characters") == []
 
 
 def test_a_failure_of_the_next_stream_does_not_touch_this_one(
     api: Api, run_tap: Callable[..., Outcome]
 ) -> None:
-    """Pages of the next stream are asked for early; where one fails, the stream before it is still whole."""
+    """The next stream is asked for early; where it fails, the stream before it is still whole."""
     api.fault(r"episode$", status(403), times=99)
     run = run_tap()
     assert run.status == 1
     assert f"GET {api.url}/episode: status 403" in run.last_line()
     assert len(run.activated("characters")) == 1
     assert run.records("episodes") == []
+
+
+REFUSING = {
+    **{str(code): status(code) for code in (400, 403, 404, 405, 413, 414, 431, 500, 501, 502)},
+    "html": status(200, b"<html>blocked</html>"),
+    "one-record": status(200, b'{"id":1}'),
+    "reset": reset,
+}
+
+
+@pytest.mark.parametrize("fault", REFUSING.values(), ids=REFUSING.keys())
+def test_where_long_addresses_are_refused_pages_are_read_and_the_log_says_so(
+    api: Api, run_tap: Callable[..., Outcome], fault: Callable[[Handler], None]
+) -> None:
+    """Every page is read twice, and each record is sent once."""
+    api.fault(r"character/1,", fault, times=99)
+    run = run_tap()
+    assert run.status == 0, run.log
+    assert "characters: not to be read by ids" in run.log
+    assert [r["id"] for r in run.records("characters")] == list(range(1, 46))
+    assert len(run.activated("characters")) == 1
+    assert [path for path in api.asked("character") if "," not in path].count("/api/character?page=2") == 2

@@ -1,250 +1,238 @@
-"""Requests to the API: retried within a budget, answers decoded, failures told in one line.
+"""What every stream of the API has in common, on the hooks of the SDK's RESTStream.
 
-What the API and the cache before it are known to do (measured, see the README): 429 with `Retry-After`, bodies that
-are not JSON on 429, 502 and 504, idle connections closed after 5 seconds, 404 for a page past the end.
+A stream of another API starts here: `path`, `get_new_paginator`, `authenticator`, `records_jsonpath` and
+`replication_key` are the SDK's, and do what its documentation says.
 """
 
 from __future__ import annotations
 
-import email.utils
-import logging
-import os
+import itertools
+import json
 import random
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from http import HTTPStatus
-from typing import Any
-from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, cast
 
-import certifi
+import backoff
 import msgspec
-import urllib3
+from requests.auth import HTTPBasicAuth
+from singer_sdk import RESTStream
+from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
+from singer_sdk.helpers.conform import TypeConformanceLevel
+from singer_sdk.helpers.jsonpath import extract_jsonpath
+from typing_extensions import override
 
-from tap_rickandmorty.errors import ApiError
+from tap_rickandmorty.drift import KINDS, Drift
+from tap_rickandmorty.errors import ApiError, DriftError
+from tap_rickandmorty.session import FIRST_PAUSE, LONGEST_PAUSE, retry_after
 
-logger = logging.getLogger("tap-rickandmorty.client")
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable
 
-RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
-NOTHING_HERE = "There is nothing here"
-MOST_REDIRECTS = 5
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 30.0
+    import requests
+    from singer_sdk import Tap
+    from singer_sdk.helpers.types import Context
+
+    from tap_rickandmorty.session import Address, Session
+    from tap_rickandmorty.writer import Writer
+
 SHOWN_BODY = 120
 
 
-@dataclass(frozen=True)
-class Page:
-    """One page of a listing.
+class ApiStream(RESTStream[Any]):
+    """A stream of the API: its schema lies in schemas/, its requests are retried within a budget."""
 
-    Attributes:
-        number: From 1.
-        count: `info.count`, the records of the whole listing.
-        pages: `info.pages`.
-        records: At most 20, ascending by id; empty past the end.
-    """
+    extra_retry_statuses = (408, 425, 429)
+    # The drift check sees every value; conformance would check them again, and drop fields in silence.
+    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
 
-    number: int
-    count: int
-    pages: int
-    records: list[dict[str, Any]]
+    def __init__(self, tap: Tap, address: Address, session: Session) -> None:
+        policies = {kind: tap.config.get(f"drift_{kind}", default) for kind, default in KINDS.items()}
+        schema = json.loads((files("tap_rickandmorty") / "schemas" / f"{self.name}.json").read_bytes())
+        self.drift = Drift(self.name, schema, policies, keys=self.primary_keys)
+        self._address = address
+        self._session = session
+        super().__init__(tap, schema=self.drift.outgoing)
 
+    @property
+    @override
+    def emit_activate_version_messages(self) -> bool:
+        # The SDK would send ACTIVATE_VERSION before the first record.
+        return False
 
-class _RetryableError(Exception):
-    """One attempt failed in a way that another may not; `pause` is what the server asked for, in seconds."""
+    @property
+    @override
+    def url_base(self) -> str:
+        return self._address.base
 
-    def __init__(self, what: str, pause: float | None = None) -> None:
-        super().__init__(what)
-        self.pause = pause
+    @override
+    def get_url_params(self, context: Context | None, next_page_token: Any) -> dict[str, Any]:
+        return dict(self._address.params)
 
+    @property
+    @override
+    def http_headers(self) -> dict[str, str]:
+        return {"Accept": "application/json"}
 
-def retry_after(value: str | None, now: datetime) -> float | None:
-    """Gives the seconds that a Retry-After header asks for (RFC 9110, 10.2.3), None where it says nothing usable."""
-    if value is None:
-        return None
-    if value.strip().isdigit():
-        return float(value)
-    try:
-        at = email.utils.parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    return max(0.0, (at - now).total_seconds())
+    @property
+    @override
+    def authenticator(self) -> Any:
+        return HTTPBasicAuth(*self._address.login) if self._address.login else super().authenticator
 
+    @property
+    @override
+    def requests_session(self) -> requests.Session:
+        return self._session
 
-def _beginning(body: bytes) -> str:
-    text = " ".join(body[: SHOWN_BODY * 2].decode("utf-8", "replace").split())
-    return f"{text[:SHOWN_BODY]!r}" if text else "nothing"
+    @property
+    @override
+    def timeout(self) -> int:
+        return int(self.config["timeout"])
 
+    @override
+    def validate_response(self, response: requests.Response) -> None:
+        if response.status_code == HTTPStatus.OK:
+            payload(response)
+            return
+        super().validate_response(response)
+        raise FatalAPIError(self.response_error_message(response))
 
-class Client:
-    """Reads pages of the API; safe to use from several threads.
+    @override
+    def response_error_message(self, response: requests.Response) -> str:
+        return f"status {response.status_code}, body {beginning(response.content)}"
 
-    Args:
-        api_url: Ends in /api.
-        concurrency: Connections kept open.
-        timeout: Seconds to connect, and between two reads.
-        max_attempts: Requests for one page, the first included.
-        retry_seconds: Seconds from a page's first request after which it is not tried again.
-        user_agent: Sent with each request.
-    """
+    @override
+    def parse_response(self, response: requests.Response) -> Iterable[dict[str, Any]]:
+        yield from extract_jsonpath(self.records_jsonpath, input=payload(response))
 
-    def __init__(  # noqa: PLR0913 (each is a setting)
-        self,
-        api_url: str,
-        *,
-        concurrency: int,
-        timeout: float,
-        max_attempts: int,
-        retry_seconds: float,
-        user_agent: str,
-    ) -> None:
-        self._api_url = api_url.rstrip("/")
-        self._timeout = timeout
-        self._max_attempts = max_attempts
-        self._retry_seconds = retry_seconds
-        self._headers = {"User-Agent": user_agent, "Accept": "application/json"}
-        self._pool = _pool(self._api_url, concurrency, timeout)
+    @override
+    def post_process(self, row: dict[str, Any], context: Context | None = None) -> dict[str, Any] | None:
+        try:
+            return self.drift.check(row)
+        except DriftError:
+            self._flush()
+            raise
 
-    def url(self, resource: str, number: int) -> str:
-        """Gives the address of a page; never `info.next`, which names the live site whatever host was asked."""
-        return f"{self._api_url}/{resource}" + (f"?page={number}" if number > 1 else "")
+    def _flush(self) -> None:
+        """Let out the records that wait, so that the target can say what is not complete."""
+        cast("Writer", self._tap.message_writer).flush()
 
-    def page(self, resource: str, number: int, *, fresh: bool = False) -> Page:
-        """Reads one page of a listing.
+    @override
+    def backoff_max_tries(self) -> int:
+        return int(self.config["max_attempts"])
 
-        Args:
-            resource: `character`, `episode` or `location`.
-            number: From 1.
-            fresh: Ask the caches on the way for a new answer.
+    def tries(self, status: int | None) -> int:  # noqa: ARG002 (for streams that know better)
+        """Return how often a request that was answered with this status, or not at all, is sent in all."""
+        return self.backoff_max_tries()
+
+    @override
+    def backoff_wait_generator(self) -> Generator[float, Any, None]:
+        """Yield pauses of half a second, doubled each time, and no shorter than the API asks for."""
+        began = time.monotonic()
+        pause, failure = FIRST_PAUSE, (yield 0.0)
+        for tries in itertools.count(1):
+            wait = max(pause, _asked(failure))
+            late = time.monotonic() - began + wait > self.config["retry_seconds"]
+            if late or tries >= self.tries(_status(failure)):
+                return
+            failure = yield wait
+            pause = min(LONGEST_PAUSE, pause * 2)
+
+    @override
+    def backoff_jitter(self, value: float) -> float:
+        return value * random.uniform(1, 1.2)  # noqa: S311 (so that clients do not come back together)
+
+    @override
+    def backoff_handler(self, details: Any) -> None:
+        self.logger.warning(
+            "%s: %s; attempt %d, again in %.1f s",
+            self._shown(details["args"][0]),
+            details["exception"],
+            details["tries"],
+            details["wait"],
+        )
+
+    @override
+    def request_decorator(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a request that is tried again while that may help.
 
         Raises:
             ApiError: No usable answer within the attempts and seconds allowed.
         """
-        url = self.url(resource, number)
-        began = time.monotonic()
-        attempt = 0
-        while True:
-            attempt += 1
+        attempts = 0
+
+        def once(*args: Any) -> Any:  # noqa: ANN401 (an answer)
+            nonlocal attempts
+            attempts += 1
+            return func(*args)
+
+        retried = backoff.on_exception(
+            self.backoff_wait_generator,
+            RetriableAPIError,
+            max_tries=self.backoff_max_tries,
+            on_backoff=self.backoff_handler,
+            jitter=self.backoff_jitter,
+            logger=None,
+        )(once)
+
+        def asked(request: requests.PreparedRequest, context: Context | None) -> Any:  # noqa: ANN401 (an answer)
+            nonlocal attempts
+            attempts, began = 0, time.monotonic()
             try:
-                return self._attempt(url, number, fresh=fresh)
-            except _RetryableError as failure:
-                pause = failure.pause
-                if pause is None:
-                    pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempt - 1)) * random.uniform(0.5, 1)  # noqa: S311 (jitter)
-                spent = time.monotonic() - began
-                if attempt >= self._max_attempts or spent + pause > self._retry_seconds:
-                    raise ApiError(
-                        f"GET {url}: {failure} after {attempt} attempts in {spent:.0f} s "
-                        f"(allowed: max_attempts {self._max_attempts}, retry_seconds {self._retry_seconds:.0f}"
-                        + (f"; the API asks for a pause of {pause:.0f} s" if failure.pause else "")
-                        + "); run again when the API answers"
-                    ) from failure.__cause__
-                logger.warning("GET %s: %s; attempt %d, again in %.1f s", url, failure, attempt, pause)
-                time.sleep(pause)
+                return retried(request, context)
+            except (RetriableAPIError, FatalAPIError) as error:
+                pause = _asked(error)
+                raise ApiError(
+                    f"{self._shown(request)}: {error} after {attempts} attempt{'s'[: attempts > 1]} in "
+                    f"{time.monotonic() - began:.0f} s (allowed: max_attempts {self.config['max_attempts']}, "
+                    f"retry_seconds {self.config['retry_seconds']}"
+                    + (f"; the API asks for a pause of {pause:.0f} s" if pause else "")
+                    + f"); {'run again when the API answers' if isinstance(error, RetriableAPIError) else 'look at the api_url setting'}",
+                    _status(error),
+                ) from error
 
-    def _attempt(self, url: str, number: int, *, fresh: bool) -> Page:
-        headers = {**self._headers, "Cache-Control": "no-cache"} if fresh else self._headers
+        return asked
+
+    def _shown(self, request: requests.PreparedRequest) -> str:
+        return self._address.safe(f"{request.method} {request.url}")
+
+    @cached_property
+    def source(self) -> str:
+        """Return the name of where the records come from: counts are compared within one source only."""
+        return str(self.config.get("source") or self._address.base)
+
+
+def _status(error: Any) -> int | None:  # noqa: ANN401 (an exception)
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _asked(error: Any) -> float:  # noqa: ANN401 (an exception)
+    """Return the pause that the answer behind an error asks for, in seconds."""
+    response = getattr(error, "response", None)
+    return 0.0 if response is None else retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+
+
+def payload(response: requests.Response) -> Any:  # noqa: ANN401 (JSON)
+    """Return what an answer says, decoded once.
+
+    Raises:
+        RetriableAPIError: It is not JSON.
+    """
+    kept = vars(response)
+    if "payload" not in kept:
         try:
-            response = self._pool.request("GET", url, headers=headers)
-        except urllib3.exceptions.NewConnectionError as error:
-            raise _RetryableError(
-                f"connection failed ({_innermost(error)}; api_url is {self._api_url})"
-            ) from error
-        except urllib3.exceptions.TimeoutError as error:
-            raise _RetryableError(f"no answer within {self._timeout:.0f} s") from error
-        except urllib3.exceptions.SSLError as error:
-            raise ApiError(f"GET {url}: {error}; look at the api_url setting and SSL_CERT_FILE") from error
-        except (urllib3.exceptions.ProtocolError, urllib3.exceptions.ProxyError) as error:
-            raise _RetryableError(f"connection failed ({_innermost(error)})") from error
-        except urllib3.exceptions.HTTPError as error:
-            raise ApiError(f"GET {url}: {error}; look at the api_url setting") from error
-        status, body = response.status, response.data
-        if status == HTTPStatus.OK:
-            return _page(url, number, body)
-        if status in RETRIED_STATUSES:
-            pause = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
-            raise _RetryableError(f"status {status}, body {_beginning(body)}", pause)
-        if status == HTTPStatus.NOT_FOUND and _says_nothing_here(body):
-            return Page(number, 0, 0, [])
-        raise ApiError(
-            f"GET {url}: status {status} after 1 attempt, body {_beginning(body)}; look at the api_url setting"
-        )
+            kept["payload"] = msgspec.json.decode(response.content.removeprefix(b"\xef\xbb\xbf"))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise RetriableAPIError(
+                f"status {response.status_code}, but not JSON: {beginning(response.content)}", response
+            ) from None
+    return kept["payload"]
 
 
-def _pool(api_url: str, connections: int, timeout: float) -> urllib3.PoolManager:
-    """Gives the connections, through the environment's proxy where it names one (HTTPS_PROXY, NO_PROXY …)."""
-    parts = urlsplit(api_url)
-    proxies = {} if proxy_bypass(parts.hostname or "") else getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    options: dict[str, Any] = {
-        "num_pools": 1,
-        "maxsize": connections,
-        "timeout": timeout,
-        # Redirects are followed; what fails is tried again by Client.page, which tells it.
-        "retries": urllib3.Retry(None, connect=False, read=False, other=False, redirect=MOST_REDIRECTS),
-        "ca_certs": os.environ.get("REQUESTS_CA_BUNDLE")
-        or os.environ.get("SSL_CERT_FILE")
-        or certifi.where(),
-    }
-    if not proxy:
-        return urllib3.PoolManager(**options)
-    user = urlsplit(proxy)
-    if user.username:
-        options["proxy_headers"] = urllib3.make_headers(
-            proxy_basic_auth=f"{unquote(user.username)}:{unquote(user.password or '')}"
-        )
-    return urllib3.ProxyManager(proxy, **options)
-
-
-def _says_nothing_here(body: bytes) -> bool:
-    try:
-        return bool(msgspec.json.decode(body, type=_Error).error == NOTHING_HERE)
-    except msgspec.MsgspecError:
-        return False
-
-
-def _innermost(error: BaseException) -> str:
-    """Names the deepest cause that urllib3 wrapped."""
-    seen: BaseException = error
-    while True:
-        inner = seen.args[-1] if seen.args and isinstance(seen.args[-1], BaseException) else None
-        inner = inner or getattr(seen, "reason", None)
-        if not isinstance(inner, BaseException):
-            return " ".join(str(seen).split()) or type(seen).__name__
-        seen = inner
-
-
-class _Info(msgspec.Struct):
-    count: int
-    pages: int
-
-
-class _Listing(msgspec.Struct):
-    info: _Info
-    results: list[dict[str, Any]]
-
-
-class _Error(msgspec.Struct):
-    error: str
-
-
-_decoder = msgspec.json.Decoder(_Listing)
-
-
-def _page(url: str, number: int, body: bytes) -> Page:
-    try:
-        listing = _decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise ApiError(
-            f"GET {url}: expected info.count, info.pages and results ({error}), got {_beginning(body)}; "
-            "look at the api_url setting"
-        ) from error
-    except msgspec.DecodeError as error:
-        raise _RetryableError(f"status {HTTPStatus.OK}, but not JSON: {_beginning(body)}") from error
-    for record in listing.results:
-        if type(record.get("id")) is not int:
-            raise ApiError(f"GET {url}: expected records with a whole-number id, got id {record.get('id')!r}")
-    return Page(number, listing.info.count, listing.info.pages, listing.results)
+def beginning(body: bytes) -> str:
+    """Return the first words of a body for a log line."""
+    text = " ".join(body[: SHOWN_BODY * 2].decode("utf-8", "replace").split())
+    return f"{text[:SHOWN_BODY]!r}" if text else "nothing"

@@ -3,6 +3,7 @@
 TapError
 ├── ApiError          the API did not answer as it should: look at it, then run again
 ├── IncompleteError   the listing kept changing while it was read: run again later
+├── CollapsedError    the listing is empty or has shrunk too far: look at the source, or raise max_shrink_percent
 └── DriftError        the API's records are not what the schema says: change schema or policy
 """
 
@@ -14,11 +15,23 @@ class TapError(Exception):
 
 
 class ApiError(TapError):
-    """A request failed for good."""
+    """A request failed for good.
+
+    Attributes:
+        status: The last answer's status; None where there was no answer.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class IncompleteError(TapError):
     """A stream could not be read whole."""
+
+
+class CollapsedError(TapError):
+    """A stream has far fewer records than it had when it was last whole."""
 
 
 class DriftError(TapError):

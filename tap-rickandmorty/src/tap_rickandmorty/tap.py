@@ -3,33 +3,50 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from urllib.parse import urlsplit
 
+import click
 from singer_sdk import Tap
 from singer_sdk import typing as th
+from singer_sdk.configuration._dict_config import parse_environment_config
+from singer_sdk.exceptions import ConfigValidationError
+from singer_sdk.helpers.capabilities import PluginCapabilities
 from typing_extensions import override
 
-from tap_rickandmorty.client import Client
 from tap_rickandmorty.drift import KINDS, POLICIES
 from tap_rickandmorty.errors import TapError
-from tap_rickandmorty.listing import Listings
+from tap_rickandmorty.session import Address, Session
 from tap_rickandmorty.streams import STREAMS
 from tap_rickandmorty.writer import Writer
 
 if TYPE_CHECKING:
+    import logging
+    from collections.abc import Iterator
     from types import FrameType
 
     from singer_sdk import Stream
 
+PREFIX = "TAP_RICKANDMORTY_"
 DRIFT_TEXTS = {
     "new_field": "a field that the schema lacks (with warn, its values are kept in `new_fields`)",
-    "missing_field": "a field of the schema that a record lacks",
-    "retyped_field": "a value of another type than the schema says",
-    "unknown_value": "a status or gender that the API's documentation does not list",
+    "missing_field": "a field that the schema requires and a record lacks (unless fail, the SCHEMA sent requires none)",
+    "retyped_field": "a value of another type than the schema says (unless fail, it is null, and kept in `new_fields`)",
+    "unknown_value": "a value that the API's documentation does not list, of status or gender",
 }
+
+
+def _number(name: str, bounds: range, default: int, title: str, text: str) -> th.Property[Any]:
+    low, high = bounds.start, bounds.stop - 1
+    kind = th.IntegerType(minimum=low, maximum=high)
+    return th.Property(name, kind, default=default, title=title, description=f"{text} ({low} to {high}).")
 
 
 def _drift_setting(kind: str) -> th.Property[Any]:
@@ -48,53 +65,71 @@ class TapRickAndMorty(Tap):
     name = "tap-rickandmorty"
     package_name = "rickandmorty-tap"
     message_writer_class = Writer
+    # A version that is read again would be in the batches twice.
+    capabilities: ClassVar[list[Any]] = [c for c in Tap.capabilities if c is not PluginCapabilities.BATCH]
 
     config_jsonschema: ClassVar[dict[str, Any]] = th.PropertiesList(
         th.Property(
             "api_url",
-            th.StringType(pattern=r"^https?://\S+$"),
+            th.StringType(),
             default="https://rickandmortyapi.com/api",
             title="API address",
-            description="Address of the API, ending in /api. Pages are asked from here whatever the API's own links say.",
+            description="Address of the API, ending in /api; its user, password and query go with every request, and into no log.",
         ),
         th.Property(
-            "concurrency",
-            th.IntegerType(minimum=1, maximum=64),
-            default=24,
-            title="Concurrency",
-            description="Pages fetched side by side (1 to 64). Fewer is slower and easier on the API.",
+            "source",
+            th.StringType(),
+            title="Source",
+            description="Name of the data behind api_url. A stream's count is compared with that of its last whole reading from the same source only; default: api_url.",
         ),
-        th.Property(
+        _number(
+            "concurrency", range(1, 9), 3, "Connections", "Streams read side by side, over a connection each"
+        ),
+        _number(
             "timeout",
-            th.IntegerType(minimum=1, maximum=600),
-            default=30,
-            title="Time-out",
-            description="Seconds to wait for a connection, and for the next bytes of an answer (1 to 600).",
+            range(1, 601),
+            60,
+            "Time-out",
+            "Seconds for a request, from its first to its answer's last byte",
         ),
-        th.Property(
+        _number(
             "max_attempts",
-            th.IntegerType(minimum=1, maximum=20),
-            default=6,
-            title="Attempts a page",
-            description="Requests for one page, the first included, when the API fails in a way that may pass (1 to 20).",
+            range(1, 21),
+            6,
+            "Attempts",
+            "Times a request is sent that fails in a way that may pass, the first included",
         ),
-        th.Property(
+        _number(
             "retry_seconds",
-            th.IntegerType(minimum=0, maximum=3600),
-            default=120,
-            title="Retry budget",
-            description="Seconds from a page's first request after which it is not tried again, pauses that the API asks for included (0 to 3600).",
+            range(3601),
+            120,
+            "Retry budget",
+            "Seconds from its first attempt after which a request is not sent again, and the longest pause that the API may ask for",
+        ),
+        _number(
+            "listing_attempts",
+            range(1, 11),
+            4,
+            "Readings",
+            "Times a stream is read whose answers do not fit together, the first included; the first two by ids, the others by pages",
+        ),
+        _number(
+            "max_shrink_percent",
+            range(101),
+            10,
+            "Share that may vanish",
+            "Share of a stream's records that may be gone since it was last whole; more is an error, and so is an empty stream without a past. With 100, anything goes",
         ),
         th.Property(
-            "listing_attempts",
-            th.IntegerType(minimum=1, maximum=10),
-            default=3,
-            title="Attempts a listing",
-            description="How often a stream is read when its pages do not fit together, the first time included (1 to 10).",
+            "allow_other_hosts",
+            th.BooleanType(),
+            default=False,
+            title="Redirects to other hosts",
+            description="Whether redirects that lead away from the API's host are followed.",
         ),
         th.Property(
             "user_agent",
-            th.StringType(min_length=1),
+            th.StringType(),
             default=f"tap-rickandmorty/{version('rickandmorty-tap')}",
             title="User agent",
             description="How the tap introduces itself to the API.",
@@ -102,56 +137,122 @@ class TapRickAndMorty(Tap):
         *[_drift_setting(kind) for kind in KINDS],
     ).to_dict()
 
-    @override
-    def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
-        # An empty variable, such as a line of a .env that nobody has filled in, is a setting that is not given.
-        for name in [name for name, value in self._config.items() if value == ""]:
-            del self._config[name]
-        return super()._validate_config(raise_errors=raise_errors)
+    def __init__(
+        self,
+        *,
+        config: dict[str, Any] | None = None,
+        parse_env_config: bool = False,
+        **kwargs: Any,  # noqa: ANN401 (the SDK's)
+    ) -> None:
+        given = {**(config or {}), **(_environment(self.config_jsonschema) if parse_env_config else {})}
+        # A setting that is null or blank, as Meltano gives those whose variable is not set, is not given.
+        given = {name: value for name, value in given.items() if value not in (None, "")}
+        errors = list(_misconfigured(given))
+        if errors and kwargs.get("validate_config", True):
+            raise ConfigValidationError(
+                "Config validation failed", errors=errors, schema=self.config_jsonschema
+            )
+        super().__init__(config=given, **kwargs)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, _terminated)
 
     @override
     def discover_streams(self) -> list[Stream]:
         config = self.config
-        client = Client(
-            config["api_url"],
-            concurrency=config["concurrency"],
-            timeout=config["timeout"],
-            max_attempts=config["max_attempts"],
-            retry_seconds=config["retry_seconds"],
-            user_agent=config["user_agent"],
+        address = Address(config["api_url"])
+        session = Session(
+            address, config["concurrency"], config["retry_seconds"], other_hosts=config["allow_other_hosts"]
         )
-        listings = Listings(client, config["concurrency"])
-        return [stream(self, listings) for stream in STREAMS]
+        pool = ThreadPoolExecutor(config["concurrency"], thread_name_prefix="reading")
+        return [stream(self, address, session, pool) for stream in STREAMS]
 
     @classmethod
     @override
     def invoke(cls, **kwargs: Any) -> None:
-        """Runs the tap; a foreseen failure is one line and exit status 1."""
-        for name, setting in cls.config_jsonschema["properties"].items():
-            variable = f"{cls._env_var_prefix}{name.upper()}"
-            value = os.environ.get(variable, "")
-            if "integer" in setting["type"] and value and not value.strip().isdecimal():
-                # The SDK would end with a traceback.
-                cls._end(f"{variable} is {value!r}: expected a whole number; {setting['description']}")
-        try:
+        """Run the tap; a failure is one line and exit status 1."""
+        with _one_line(cls.logger):
             super().invoke(**kwargs)
-        except TapError as error:
-            cls._end(str(error))
-        except BrokenPipeError:
-            # The reader has gone; its own message says why. Python would complain again when it closes stdout.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            cls._end("the program that reads the records has ended before the tap; look at its message")
 
     @classmethod
-    def _end(cls, message: str) -> NoReturn:
-        cls.logger.error(message)
-        # Threads may still wait for the API; nothing of theirs is needed any more.
-        sys.stdout.flush()
-        os._exit(1)
-
     @override
-    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
-        # No STATE and no last records: what was sent is not said to be whole, and the target will not load it.
-        name = signal.Signals(signum).name
-        os.write(2, f"tap-rickandmorty: ended by {name}; the stream in progress is not complete\n".encode())
-        os._exit(128 + signum)
+    def cb_test(cls, ctx: click.Context, param: click.Option, value: str) -> None:
+        """Run the tap's connection test; a failure is one line and exit status 1."""
+        with _one_line(cls.logger):
+            super().cb_test(ctx, param, value)
+
+
+def _environment(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of the environment, and of .env; numbers that are none stay text, for the check to name."""
+    parse_environment_config({}, PREFIX)  # reads .env
+    settings = {
+        name: item for name, item in schema["properties"].items() if os.environ.get(f"{PREFIX}{name.upper()}")
+    }
+    numbers = {
+        name: os.environ[f"{PREFIX}{name.upper()}"].strip()
+        for name, item in settings.items()
+        if "integer" in item["type"]
+    }
+    odd = {name: text for name, text in numbers.items() if not re.fullmatch(r"[+-]?[0-9]+", text)}
+    return (
+        parse_environment_config(
+            {"properties": {name: item for name, item in settings.items() if name not in odd}}, PREFIX
+        )
+        | odd
+    )
+
+
+def _misconfigured(config: dict[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the settings that a JSON schema cannot say, without a secret."""
+    url = config.get("api_url")
+    if isinstance(url, str):
+        try:
+            parts = urlsplit(url)
+            good = (
+                parts.scheme in {"http", "https"}
+                and parts.hostname
+                and (parts.port or 1)
+                and not re.search(r"\s", url)
+            )
+        except ValueError:
+            good = False
+        if not good:
+            yield f"api_url: expected http://HOST/api or https://HOST/api, got {Address('').safe(url)!r}"
+    if config.get("batch_config") is not None:
+        yield "batch_config: BATCH messages are not supported; remove the setting, records go out as RECORD messages"
+
+
+@contextmanager
+def _one_line(logger: logging.Logger) -> Iterator[None]:
+    """End the process with one line in the log where something fails; the traceback is there at level DEBUG."""
+    try:
+        yield
+    except (ConfigValidationError, click.exceptions.Exit, click.ClickException, click.Abort):
+        raise
+    except BrokenPipeError:
+        # The reader has gone; its own message says why. Python would complain again when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _end(logger, "the program that reads the records has ended before the tap; look at its message")
+    except TapError as error:
+        _end(logger, str(error))
+    except Exception as error:
+        logger.debug("unforeseen", exc_info=True)
+        _end(
+            logger,
+            f"{type(error).__name__}: {Address('').safe(error)}; this was not foreseen: run again with "
+            f"{PREFIX}LOGLEVEL=debug for where it happened",
+        )
+
+
+def _end(logger: logging.Logger, message: str) -> NoReturn:
+    logger.error(message)
+    # Threads may still wait for the API; nothing of theirs is needed any more.
+    sys.stdout.flush()
+    os._exit(1)
+
+
+def _terminated(signum: int, _: FrameType | None) -> NoReturn:
+    # No STATE and no last records: what was sent is not said to be whole, and the target will not load it.
+    name = signal.Signals(signum).name
+    os.write(2, f"tap-rickandmorty: ended by {name}; the stream in progress is not complete\n".encode())
+    os._exit(128 + signum)

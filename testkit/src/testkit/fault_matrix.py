@@ -250,11 +250,14 @@ KILLS = {
     ],
 }
 
-PAGE: Rule = {"path": "^/api/character[?]page=2$"}
+FIRST_PAGE: Rule = {"path": "^/api/character$"}
+PAGES: Rule = {"path": "^/api/character($|[?])"}
+BY_IDS: Rule = {"path": "^/api/character/1,"}
+ALL: Rule = {"path": "^/api/character"}
 
 
 def _api(status: int, **more: Any) -> Rule:
-    return {"action": "status", "status": status, **PAGE, **more}
+    return {"action": "status", "status": status, **BY_IDS, **more}
 
 
 NOTHING_OF_IT = "nothing loaded of that stream, exit status 1, no STATE"
@@ -265,61 +268,78 @@ API = [
         "429 with Retry-After as a date",
         (_api(429, headers={"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}),),
     ),
-    *[Fault("API", f"{status} once", (_api(status),)) for status in (500, 502, 503, 504)],
-    Fault("API", "connection reset", ({"action": "reset", **PAGE},)),
-    Fault("API", "truncated body", ({"action": "truncate", "bytes": 60, **PAGE},)),
-    Fault("API", "truncated JSON", ({"action": "bad_json", **PAGE},)),
+    *[Fault("API", f"{status} once", (_api(status),)) for status in (500, 502, 503, 504, 526)],
+    Fault("API", "connection reset", ({"action": "reset", **BY_IDS},)),
+    Fault("API", "truncated body", ({"action": "truncate", "bytes": 60, **BY_IDS},)),
+    Fault("API", "truncated JSON", ({"action": "bad_json", **BY_IDS},)),
     Fault("API", "HTML instead of JSON", (_api(200, body="<html>busy</html>"),)),
     Fault("API", "empty body", (_api(200, body=""),)),
-    Fault("API", "no answer in time", ({"action": "slow", "seconds": 5, **PAGE},)),
+    Fault("API", "no answer in time", ({"action": "slow", "seconds": 5, **BY_IDS},)),
     Fault(
         "API",
         "503 for good",
-        (_api(503, times=None, body="busy"),),
+        (_api(503, times=None, body="busy", **ALL),),
         NOTHING_OF_IT,
-        "page=2: status 503, body 'busy' after 2 attempts",
+        "character: status 503, body 'busy' after 2 attempts",
     ),
-    Fault("API", "403", (_api(403, times=None),), NOTHING_OF_IT, "page=2: status 403 after 1 attempt"),
-    Fault("API", "count changes on one page", ({"action": "count", "count": 99, **PAGE},)),
+    Fault(
+        "API", "403", (_api(403, times=None, **ALL),), NOTHING_OF_IT, "character: status 403 after 1 attempt"
+    ),
+    Fault("API", "long addresses refused", (_api(414, times=None),)),
+    Fault(
+        "API",
+        "a stray 404 for the listing",
+        (_api(404, body='{"error":"There is nothing here"}', **FIRST_PAGE),),
+    ),
+    Fault("API", "count 0 once", ({"action": "count", "count": 0, **FIRST_PAGE},)),
+    Fault("API", "count differs once", ({"action": "count", "count": 99, **FIRST_PAGE},)),
+    Fault("API", "count too low once", ({"action": "count", "count": 59, **FIRST_PAGE},)),
+    Fault(
+        "API",
+        "count 0 for good",
+        ({"action": "count", "count": 0, "times": None, **PAGES},),
+        NOTHING_OF_IT,
+        "max_shrink_percent",
+    ),
     Fault(
         "API",
         "count differs for good",
-        ({"action": "count", "count": 99, "times": None, **PAGE},),
+        ({"action": "count", "count": 99, "times": None, **PAGES},),
         NOTHING_OF_IT,
-        "page 2 counts 99",
+        "60 records came, but the API counts 99",
     ),
     Fault(
         "API",
         "an id twice",
-        ({"action": "field", "id": 21, "set": {"id": 20}, "times": None, **PAGE},),
+        ({"action": "field", "id": 21, "set": {"id": 20}, "times": None, **ALL},),
         NOTHING_OF_IT,
-        "has id 20 after id 20",
+        "id 20 comes after id 20",
     ),
     Fault(
         "API",
         "a field missing",
-        ({"action": "field", "id": 21, "drop": ["species"], "times": None, **PAGE},),
+        ({"action": "field", "id": 21, "drop": ["species"], "times": None, **ALL},),
         NOTHING_OF_IT,
         "species",
     ),
     Fault(
         "API",
         "a field of another type",
-        ({"action": "field", "id": 21, "set": {"name": 7}, "times": None, **PAGE},),
+        ({"action": "field", "id": 21, "set": {"name": 7}, "times": None, **ALL},),
         NOTHING_OF_IT,
         "name",
     ),
     Fault(
         "API",
         "a new field",
-        ({"action": "field", "id": 21, "set": {"planet": "Mars"}, "times": None, **PAGE},),
+        ({"action": "field", "id": 21, "set": {"planet": "Mars"}, "times": None, **ALL},),
         LOADED,
         warned="planet",
     ),
     Fault(
         "API",
         "an unknown status",
-        ({"action": "field", "id": 21, "set": {"status": "Asleep"}, "times": None, **PAGE},),
+        ({"action": "field", "id": 21, "set": {"status": "Asleep"}, "times": None, **ALL},),
         LOADED,
         warned="Asleep",
     ),

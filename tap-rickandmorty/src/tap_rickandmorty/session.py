@@ -1,0 +1,314 @@
+"""The session that every stream asks through: `requests`, with what a polite and patient client needs around it.
+
+One gate for all requests, a deadline for each, a bound on what it brings, redirects within the host, and failures
+told in one line without a secret. Proxies and certificates come from the environment, as `requests` reads it.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import os
+import re
+import socket
+import threading
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import parse_qsl, unquote, urljoin, urlsplit, urlunsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+MOST_REDIRECTS = 5
+LARGEST_BODY = 32 * 1024 * 1024
+BROKEN = (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError, ConnectionError)
+REFUSALS = frozenset({429, 503})
+
+
+class Address:
+    """The API's address, taken apart so that its secrets stay out of logs, STATE and Referer.
+
+    Attributes:
+        base: Without user, password and query.
+        params: The query, sent with every request.
+        login: User and password, None where the address has none.
+    """
+
+    def __init__(self, api_url: str) -> None:
+        parts = urlsplit(api_url)
+        host = parts.netloc.rpartition("@")[2]
+        self.base = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
+        self.params = dict(parse_qsl(parts.query, keep_blank_values=True))
+        user, password = unquote(parts.username or ""), unquote(parts.password or "")
+        self.login = (user, password) if user or password else None
+
+    def safe(self, text: object) -> str:
+        """Return a text in one line, long addresses cut, without what is secret in any address."""
+        line = " ".join(str(text).split())
+        line = re.sub(r"//[^/@\s]+@", "//***@", line)
+        for name in self.params:
+            line = re.sub(rf"([?&]{re.escape(name)}=)[^&\s'\")]*", r"\1***", line)
+        return re.sub(r"(/\d+,\d+,)[\d,]{20,},(\d+)", r"\1…,\2", line)
+
+
+def retry_after(value: str | None, now: datetime) -> float:
+    """Return the seconds that a Retry-After header asks for (RFC 9110, 10.2.3); 0 where it says nothing usable."""
+    text = (value or "").strip()
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+        return float(text)
+    with suppress(ValueError, TypeError, OverflowError, IndexError):
+        at = email.utils.parsedate_to_datetime(text)
+        return max(0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds())
+    return 0.0
+
+
+class Gate:
+    """Lets requests of every thread through, spaced out for as long as the API refuses them.
+
+    A refusal doubles the space between two requests, an answer narrows it by a fifth.
+    """
+
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
+        self._lock = threading.Lock()
+        self._next = self._refused = self._space = 0.0
+
+    def enter(self) -> float:
+        """Wait for this request's turn; return when it came, in monotonic seconds.
+
+        Raises:
+            FatalAPIError: The API asked for a longer pause than `retry_seconds` allows.
+        """
+        while True:
+            with self._lock:
+                now = time.monotonic()
+                wait = self._next - now
+                if wait <= 0:
+                    self._next = now + self._space
+                    return now
+            if wait > self._longest:
+                raise FatalAPIError(
+                    f"the API asks for a pause of {wait:.0f} s (allowed: retry_seconds {self._longest:.0f})"
+                )
+            time.sleep(wait)
+
+    def refused(self, entered: float, asked: float) -> None:
+        """Make everything wait: as long as the API asks for, and never shorter than the backoff."""
+        with self._lock:
+            if entered >= self._refused:
+                self._space = min(LONGEST_PAUSE, max(FIRST_PAUSE, self._space * 2))
+                self._refused = time.monotonic()
+            self._next = max(self._next, time.monotonic() + max(asked, self._space))
+
+    def answered(self) -> None:
+        """Take note that a request was let through."""
+        with self._lock:
+            self._space = self._space * 0.8 if self._space > 0.05 else 0.0  # noqa: PLR2004 (seconds)
+
+
+class _Deadline:
+    """Breaks the connection in use when a request takes too long: a socket's own time-out starts anew with each byte."""
+
+    current = threading.local()
+
+    def __init__(self, seconds: float) -> None:
+        self.passed = False
+        self.sock: socket.socket | None = None
+        self._timer = threading.Timer(seconds, self._pass)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        self.current.deadline = self
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def _pass(self) -> None:
+        self.passed = True
+        if self.sock is not None:
+            with suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)
+
+
+class _Watched:
+    """Tells the deadline of this thread which socket its request went through."""
+
+    sock: socket.socket | None
+
+    def request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (urllib3's)
+        super().request(*args, **kwargs)  # type: ignore[misc]
+        _Deadline.current.deadline.sock = self.sock
+
+
+@cache
+def _watched(connection: type) -> type:
+    return type("WatchedConnection", (_Watched, connection), {})
+
+
+class _Bounded:
+    """A raw answer of which no more than LARGEST_BODY is unpacked."""
+
+    def __init__(self, raw: urllib3.BaseHTTPResponse) -> None:
+        self._raw = raw
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 (urllib3's)
+        return getattr(self._raw, name)
+
+    def stream(self, amount: int, *, decode_content: bool | None = None) -> Iterator[bytes]:
+        """Yield the body in pieces."""
+        size = 0
+        for piece in self._raw.stream(amount, decode_content=decode_content):
+            size += len(piece)
+            if size > LARGEST_BODY:
+                self._raw.close()
+                raise FatalAPIError(
+                    f"the answer is larger than {LARGEST_BODY >> 20} MB; look at the api_url setting"
+                )
+            yield piece
+
+
+class _Adapter(HTTPAdapter):
+    """The connections: bounded, watched, and trusting SSL_CERT_FILE and SSL_CERT_DIR, which `requests` does not read."""
+
+    def __init__(self, connections: int) -> None:
+        self._context: ssl.SSLContext | None = None
+        if os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR"):
+            self._context = urllib3.util.ssl_.create_urllib3_context()
+            self._context.set_default_verify_paths()
+        super().__init__(pool_connections=connections, pool_maxsize=connections, pool_block=True)
+
+    @override
+    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
+        host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
+        if verify is True and self._context is not None:
+            pool["ssl_context"] = self._context
+        return host, pool
+
+    @override
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        if not issubclass(pool.ConnectionCls, _Watched):
+            pool.ConnectionCls = _watched(pool.ConnectionCls)
+        return pool
+
+    @override
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        response = super().build_response(req, resp)
+        response.raw = _Bounded(resp)
+        return response
+
+
+class Session(requests.Session):
+    """Sends a request and brings the whole answer; safe to use from several threads.
+
+    Args:
+        address: The API's.
+        connections: At most so many at a time.
+        retry_seconds: The longest pause that the API may ask for.
+        other_hosts: Whether redirects may lead away from the API's host.
+    """
+
+    def __init__(
+        self, address: Address, connections: int, retry_seconds: float, *, other_hosts: bool
+    ) -> None:
+        super().__init__()
+        self._address = address
+        self._other_hosts = other_hosts
+        self._gate = Gate(retry_seconds)
+        self.max_redirects = MOST_REDIRECTS
+        adapter = _Adapter(connections)
+        self.mount("https://", adapter)
+        self.mount("http://", adapter)
+
+    @override
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Send a request.
+
+        Raises:
+            RetriableAPIError: It failed in a way that may pass.
+            FatalAPIError: It failed in a way that will not.
+        """
+        entered = self._gate.enter()
+        seconds = kwargs.get("timeout") or LONGEST_PAUSE
+        failure: Exception | None = None
+        with _Deadline(seconds) as deadline:
+            try:
+                given = self.merge_environment_settings(request.url, {}, None, None, None)
+                if _goes_without_proxy(request.url or ""):
+                    given["proxies"] = {}
+                response = super().send(request, **{**kwargs, **given, "stream": False})
+            except (FatalAPIError, RetriableAPIError):
+                raise
+            # requests lets some of urllib3's failures and Python's through, for odd addresses and certificates.
+            except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
+                failure = error
+        if deadline.passed:
+            raise RetriableAPIError(f"no whole answer within {seconds:.0f} s")
+        if failure is not None:
+            raise self._told(failure, seconds) from failure
+        if response.status_code in REFUSALS:
+            asked = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+            self._gate.refused(entered, asked)
+        else:
+            self._gate.answered()
+        return response
+
+    @override
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        target = super().get_redirect_target(resp)
+        if target is not None and not self._other_hosts:
+            goal = urljoin(resp.url, target)
+            # The rule by which requests sends a password on: the same host and port, or from http to https.
+            if self.should_strip_auth(resp.url, goal):  # type: ignore[no-untyped-call]
+                host = urlsplit(goal)
+                raise FatalAPIError(
+                    f"status {resp.status_code} leads to another host, {host.scheme}://{host.netloc.rpartition('@')[2]}; "
+                    "change api_url, or set allow_other_hosts"
+                )
+        return target
+
+    def _told(self, error: Exception, seconds: float) -> Exception:
+        """Return what an error of requests comes down to."""
+        cause = self._address.safe(_innermost(error))
+        if isinstance(error, requests.exceptions.Timeout):
+            return RetriableAPIError(f"no whole answer within {seconds:.0f} s")
+        if isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in cause:
+            return FatalAPIError(f"{cause}; look at api_url, REQUESTS_CA_BUNDLE and SSL_CERT_FILE")
+        if isinstance(error, requests.exceptions.ContentDecodingError):
+            return RetriableAPIError(f"the body is not what its Content-Encoding says ({cause})")
+        if isinstance(error, BROKEN):
+            return RetriableAPIError(f"connection failed ({cause}; api_url is {self._address.base})")
+        return FatalAPIError(
+            f"{cause}; look at the api_url setting, and at proxies and certificates in the environment"
+        )
+
+
+def _goes_without_proxy(url: str) -> bool:
+    """Say whether no_proxy names host and port; requests takes such entries for names, not for IP addresses."""
+    listed = (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").replace(" ", "").split(",")
+    return urlsplit(url).netloc.rpartition("@")[2].lower() in [entry.lower() for entry in listed if entry]
+
+
+def _innermost(error: BaseException) -> str:
+    """Name the deepest cause that requests and urllib3 wrapped."""
+    seen: BaseException = error
+    while True:
+        inner = getattr(seen, "reason", None)
+        if not isinstance(inner, BaseException):
+            inner = next((arg for arg in reversed(seen.args) if isinstance(arg, BaseException)), None)
+        if inner is None:
+            return str(seen) or type(seen).__name__
+        seen = inner
