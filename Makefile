@@ -26,7 +26,7 @@ UV = $(shell command -v uv || echo $(CURDIR)/$(VENVS)/uv/bin/uv)
 # Meltano's `uv` back end and the plugins' installation find uv on the PATH.
 export PATH := $(PATH):$(CURDIR)/$(VENVS)/uv/bin
 
-.PHONY: help run query shell up down doctor tables test test-faults test-kestra test-image test-terraform test-provider bench reliability-peers new install check lint lint-sql types format pytest docs locks clean \
+.PHONY: help run query shell up down doctor tables test test-faults test-kestra test-image test-terraform test-provider bench reliability-peers new entity install check lint lint-sql types format pytest docs locks clean \
 	dbt-changed contract site links audit image scan-image plan apply providers deploy-flows
 
 help: ## What there is
@@ -89,9 +89,15 @@ reliability-peers: install $(BENCHED) ## The faults of the matrix done to z3-tar
 	@$(MAKE) docs
 
 docs: $(VENVS)/dev/.done ## Tables that the documentation takes from the code
+	$(DEV)/python scripts/entities.py
 	$(DEV)/python scripts/plugin_locks.py
 	$(DEV)/python scripts/reference_docs.py
 	$(if $(wildcard terraform),$(DEV)/python scripts/landing_schemas.py)
+
+entity: $(VENVS)/dev/.done ## What an entity needs, from a sample of its records: make entity NAME=vehicles SAMPLE=vehicles.jsonl [SINGULAR= RESOURCE= KEY= SINCE=]
+	@exec $(DEV)/python scripts/entities.py --add "$$NAME" --sample "$$SAMPLE" $${SINGULAR:+--singular "$$SINGULAR"} \
+	  $${RESOURCE:+--resource "$$RESOURCE"} $${KEY:+--key "$$KEY"} $${SINCE:+--since "$$SINCE"}
+	$(if $(wildcard terraform),@$(DEV)/python scripts/landing_schemas.py)
 
 new: $(VENVS)/dev/.done ## A copy of one's own: make new NAME=library FOLDER=../library PARTS="report kestra terraform benchmarks"
 	@exec $(DEV)/python scripts/new_project.py "$$NAME" "$$FOLDER" $$PARTS
@@ -107,13 +113,14 @@ lint: $(VENVS)/dev/.done .meltano/.done
 	$(DEV)/shellcheck .ci/run .github/scripts/dbt_changed.sh .devcontainer/check.sh
 	$(DEV)/hadolint Dockerfile .devcontainer/Dockerfile
 	$(if $(wildcard terraform),$(DEV)/python scripts/landing_schemas.py --check)
+	$(DEV)/python scripts/entities.py --check
 	@$(MAKE) lint-sql
 
 types: $(VENVS)/dev/.done $(VENVS)/sandbox/.done
 	set -e; for package in $(PACKAGES); do $(DEV)/mypy $$package/src; done
 	$(DEV)/mypy --python-executable $(VENVS)/sandbox/bin/python sandbox/src scripts/run_pipeline.py scripts/run_progress.py scripts/doctor.py
 	$(DEV)/mypy testkit/src
-	$(DEV)/mypy scripts/plugin_locks.py scripts/reference_docs.py scripts/landing_schemas.py $(wildcard scripts/new_project.py scripts/plan_guard.py)
+	$(DEV)/mypy scripts/plugin_locks.py scripts/reference_docs.py scripts/landing_schemas.py scripts/entities.py $(wildcard scripts/new_project.py scripts/plan_guard.py)
 	$(if $(wildcard terraform),MYPYPATH=terraform/tests/real_provider $(DEV)/mypy terraform/tests/real_provider/apply.py)
 
 format: $(VENVS)/dev/.done ## Formats the code

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from target_bigquery import ledger, tables
 from target_bigquery.names import LEDGER, clean
 from target_bigquery.schema import metadata_fields, translate
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "tap-rickandmorty" / "src" / "tap_rickandmorty" / "schemas"
 SCHEMAS = ROOT / "terraform" / "schemas"
-KEY = ["id"]
+ENTITIES = ROOT / "entities.yml"
 
 
 def table(
@@ -51,15 +52,16 @@ def landing_tables(source: Path = SOURCE) -> dict[str, dict[str, Any]]:
     Raises:
         TargetError: The target cannot hold a stream of that schema.
     """
+    keys = {e["name"]: e["key"] for e in yaml.safe_load(ENTITIES.read_text(encoding="utf-8"))["entities"]}
     found = {}
     for path in sorted(source.glob("*.json")):
         schema = json.loads(path.read_text(encoding="utf-8"))
-        columns = [column.field() for column in translate(path.stem, schema, KEY)]
+        columns = [column.field() for column in translate(path.stem, schema, keys[path.stem])]
         found[clean(path.stem)] = table(
             f"Whole extractions of {path.stem}, append only; _sdc_table_version tells one from another.",
             [*columns, *metadata_fields()],
             partitioned_by=tables.PARTITION_COLUMN,
-            keys=KEY,
+            keys=[clean(key) for key in keys[path.stem]],
         )
     found[LEDGER] = table(
         "The ledger: one row per stream, version and run.",

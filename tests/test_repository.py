@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import yaml
 from testkit.required_tools import tool
 from testkit.whole_pipeline import ROOT
 
@@ -48,6 +50,25 @@ def test_plugin_locks_say_what_the_plugins_say() -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_list_of_entities_is_carried_everywhere() -> None:
+    """meltano.yml, the flow and dbt's variables name the entities of entities.yml, and the tap has exactly their streams."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "entities.py", "--check"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    tap = next(ROOT.glob("tap-*/pyproject.toml")).parent.name
+    discovered = json.loads(
+        subprocess.run([tool(tap), "--discover"], check=True, capture_output=True, text=True).stdout
+    )
+    listed = yaml.safe_load((ROOT / "entities.yml").read_text(encoding="utf-8"))["entities"]
+    assert {stream["stream"]: stream["key_properties"] for stream in discovered["streams"]} == {
+        entity["name"]: entity["key"] for entity in listed
+    }
 
 
 def test_the_documentation_says_what_the_code_says() -> None:

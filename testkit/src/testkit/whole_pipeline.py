@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+import yaml
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[3]
 SHARED_DATA = ROOT.parent / "shared" / "data" / "rickandmorty"
 RUN_ALL = ["tap-rickandmorty", "target-bigquery", "dbt-bigquery:build"]
-RESOURCES = {"characters": "character", "episodes": "episode", "locations": "location"}
+RESOURCES: dict[str, str] = {
+    entity["name"]: entity["resource"]
+    for entity in yaml.safe_load((ROOT / "entities.yml").read_text(encoding="utf-8"))["entities"]
+}
 
 
 def program(variable: str, default: str) -> str:
