@@ -14,10 +14,13 @@ ENV PATH=/opt/meltano/bin:/opt/uv/bin:$PATH \
     MELTANO_SEND_ANONYMOUS_USAGE_STATS=false
 WORKDIR /project
 COPY requirements/uv.txt requirements/meltano.txt requirements/
+COPY orchestrate/meltano-job/ orchestrate/meltano-job/
 RUN python -m venv /opt/uv \
     && /opt/uv/bin/python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements/uv.txt \
     && uv venv --python "$(command -v python)" /opt/meltano \
     && uv pip install --python /opt/meltano/bin/python --require-hashes -r requirements/meltano.txt \
+    && uv pip install --python /opt/meltano/bin/python --no-deps ./orchestrate/meltano-job \
+    && rm -r orchestrate \
     && rm -f /opt/meltano/.lock
 COPY requirements/dbt-bigquery.txt requirements/
 COPY plugins/ plugins/

@@ -68,7 +68,7 @@ test-faults: ## The fault matrix alone (docs/reliability.md)
 	@$(MAKE) pytest ARGS="tests/test_fault_matrix.py target-bigquery/tests/test_target_singer.py -n 2"
 
 test-kestra: ## The flows on Kestra's own engine alone
-	@$(MAKE) pytest ARGS="tests/test_kestra_flows.py"
+	@$(MAKE) pytest ARGS="tests/test_kestra_flows.py tests/test_batch_job.py tests/test_meltano_job.py"
 
 test-image: ## The image alone: built, and run on the sandbox; root and buildah
 	@$(MAKE) pytest ARGS="tests/test_image.py -rP"
@@ -118,6 +118,7 @@ lint: $(VENVS)/dev/.done .meltano/.done
 
 types: $(VENVS)/dev/.done $(VENVS)/sandbox/.done
 	set -e; for package in $(PACKAGES); do $(DEV)/mypy $$package/src; done
+	$(if $(JOB),$(DEV)/mypy --python-executable $(VENVS)/meltano/bin/python $(JOB)/src)
 	$(DEV)/mypy --python-executable $(VENVS)/sandbox/bin/python sandbox/src scripts/run_pipeline.py scripts/run_progress.py scripts/doctor.py
 	$(DEV)/mypy testkit/src
 	$(DEV)/mypy scripts/plugin_locks.py scripts/reference_docs.py scripts/landing_schemas.py scripts/entities.py $(wildcard scripts/new_project.py scripts/plan_guard.py)
@@ -183,7 +184,7 @@ apply: ## terraform apply of what make plan has planned: make apply ENVIRONMENT=
 providers: ## terraform/.terraform.lock.hcl anew: checksums of the provider for every platform, from its registry; commit it
 	@$(TERRAFORM) providers lock -platform=linux_amd64 -platform=linux_arm64 -platform=darwin_amd64 -platform=darwin_arm64
 
-deploy-flows: ## Flows, their files and the image's digest to Kestra (.github/scripts/deploy_flows.py)
+deploy-flows: ## Flows, settings and the image's digest to Kestra (.github/scripts/deploy_flows.py)
 	@.github/scripts/deploy_flows.py
 
 # --- environments: one lock each, installed anew when its lock or its part's metadata changes -----------------------
@@ -211,8 +212,10 @@ endef
 $(VENVS)/sandbox/.done: requirements/sandbox.txt sandbox/pyproject.toml | $(VENVS)/.python
 	$(call environment,-r requirements/sandbox.txt -e ./sandbox)
 
-$(VENVS)/meltano/.done: requirements/meltano.txt | $(VENVS)/.python
-	$(call environment,-r requirements/meltano.txt)
+# The program of Kestra's flows lives beside Meltano.
+JOB := $(wildcard orchestrate/meltano-job)
+$(VENVS)/meltano/.done: requirements/meltano.txt $(JOB:%=%/pyproject.toml) | $(VENVS)/.python
+	$(call environment,-r requirements/meltano.txt $(JOB:%=-e ./%))
 
 $(VENVS)/checkov/.done: requirements/checkov.txt | $(VENVS)/.python
 	$(call environment,-r requirements/checkov.txt)
@@ -235,7 +238,7 @@ $(VENVS)/dev/.done: requirements/dev.txt $(PACKAGES:%=%/pyproject.toml) testkit/
 LOCK = "$(UV)" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 locks: | $(VENVS)/.python ## The locks anew, with the newest versions allowed; plugin locks from --about
 	$(LOCK) --upgrade requirements/uv.in -o requirements/uv.txt
-	$(LOCK) --upgrade requirements/meltano.in -o requirements/meltano.txt
+	$(LOCK) --upgrade requirements/meltano.in $(JOB:%=%/pyproject.toml) -o requirements/meltano.txt
 	$(LOCK) --upgrade requirements/sandbox.in -o requirements/sandbox.txt
 	$(LOCK) --upgrade requirements/dbt-bigquery.in -o requirements/dbt-bigquery.txt
 	$(LOCK) --upgrade requirements/sql.in -o requirements/sql.txt

@@ -51,16 +51,13 @@ output "github_variables" {
 output "kestra" {
   description = "The keys and values of Kestra's KV store that the flows read; image wants a digest after it."
   value = {
-    bigquery_location   = var.location
-    gcp_project         = module.project.project_id
-    gcp_region          = var.region
-    image               = "${module.images.address}/pipeline"
-    landing_bucket      = module.landing_bucket.name
-    meltano_environment = var.environment
-    network             = local.network.network
-    service_account     = module.container.email
-    staging_bucket      = module.work_bucket.name
-    subnetwork          = local.network.subnetwork
+    environment     = local.container_environment
+    gcp_project     = module.project.project_id
+    gcp_region      = var.region
+    image           = "${module.images.address}/pipeline"
+    network         = local.network.network
+    service_account = module.container.email
+    subnetwork      = local.network.subnetwork
   }
 }
 

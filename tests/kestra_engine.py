@@ -7,25 +7,28 @@ Where Maven or a JDK 25 is missing, or Maven Central cannot be reached for the f
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from testkit.required_tools import missing
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "tests" / "kestra"
 FLOWS = ROOT / "orchestrate" / "kestra"
 PIPELINE = "rick_and_morty_pipeline"
-# The files' own pauses between attempts, made short; nothing else of a flow is changed but its namespace.
-SHORT = {"interval: PT30S": "interval: PT0.2S", "maxInterval: PT5M": "maxInterval: PT1S"}
 
 
 class RefusedError(Exception):
@@ -105,7 +108,7 @@ class Run:
 
     @property
     def jobs(self) -> dict[str, dict[str, Any]]:
-        """The executions of meltano_run, by job."""
+        """The executions of meltano_run, by job; the last of each."""
         return {e["inputs"]["job"]: e for e in self.executions if e["flow"] == "meltano_run"}
 
     def log(self, level: str | None = None) -> str:
@@ -176,11 +179,9 @@ class Engine:
         self._errors.close()
 
     def deploy(self, namespace: str, variant: str, **replaced: str) -> None:
-        """Deploys the pipeline, one variant of meltano_run and the namespace's files, as orchestrate/README.md says."""
-        for path in (FLOWS / variant / "meltano_run.yml", FLOWS / f"{PIPELINE}.yml"):
-            self.ask("create", source=flow(path, namespace, **replaced))
-        for path in sorted((FLOWS / "files").glob("*.py")):
-            self.ask("file", namespace=namespace, path=path.name, content=path.read_text(encoding="utf-8"))
+        """Deploys the pipeline and meltano_run with the tasks of one variant, as `make deploy-flows` does."""
+        for text in flows(namespace, variant, **replaced):
+            self.ask("create", source=text)
 
     def settings(self, namespace: str, **values: Any) -> None:
         """Sets the namespace's settings; None removes one."""
@@ -193,9 +194,19 @@ class Engine:
     def look(self, execution: str) -> tuple[bool, Run]:
         """Says whether an execution has ended, and what is known of it."""
         tree = self.ask("tree", id=execution)
-        return tree["terminated"], Run(tree["executions"])
+        # An iteration of a Loop is an execution that began when its root did.
+        return tree["terminated"], Run(sorted(tree["executions"], key=lambda e: e["id"] != execution))
 
-    def wait(self, execution: str, seconds: float = 60) -> Run:
+    def restart(self, execution: str, seconds: float = 180) -> Run:
+        """Restarts an execution that has ended, and waits for it."""
+        before = len(self.look(execution)[1].root["states"])
+        self.ask("restart", id=execution)
+        deadline = time.monotonic() + seconds
+        while len(self.look(execution)[1].root["states"]) == before and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return self.wait(execution, seconds)
+
+    def wait(self, execution: str, seconds: float = 180) -> Run:
         """Waits for an execution and all below it, their logs included."""
         deadline = time.monotonic() + seconds
         known = -1
@@ -210,19 +221,30 @@ class Engine:
             f"execution {execution} has not ended in {seconds} s: {json.dumps(run.executions)[-3000:]}"
         )
 
-    def run(self, namespace: str, name: str = PIPELINE, /, seconds: float = 60, **inputs: Any) -> Run:
+    def run(self, namespace: str, name: str = PIPELINE, /, seconds: float = 180, **inputs: Any) -> Run:
         """Starts an execution and waits for it."""
         return self.wait(self.start(namespace, name, **inputs), seconds)
 
 
-def flow(path: Path, namespace: str, **replaced: str) -> str:
-    """A flow's text with its namespace, and with short pauses between attempts."""
-    text = path.read_text(encoding="utf-8").replace(
-        "namespace: rickandmorty\n", f"namespace: {namespace}\n", 1
-    )
-    for old, new in {**SHORT, **replaced}.items():
-        text = text.replace(old, new)
-    return text
+def deploy_flows() -> ModuleType:
+    """The program that deploys the flows, as a module."""
+    path = ROOT / ".github" / "scripts" / "deploy_flows.py"
+    spec = importlib.util.spec_from_file_location("deploy_flows", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # A dataclass looks for its module there.
+    sys.modules["deploy_flows"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def flows(namespace: str, variant: str, **replaced: str) -> list[str]:
+    """The flows as they are deployed: meltano_run with the tasks of a variant, then the pipeline."""
+    texts: list[str] = deploy_flows().flows(variant, namespace)
+    for old, new in replaced.items():
+        texts = [text.replace(old, new) for text in texts]
+    return texts
 
 
 def temporary() -> Path:

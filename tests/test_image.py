@@ -49,7 +49,7 @@ AS_USER = (
     'exec setpriv --reuid "$user" --regid "$user" --clear-groups --bounding-set=-all --no-new-privs "$@"'
 )
 # Kestra's server comes in no package: this takes its place in the image for a laptop, and starts what the flow
-# `local/meltano_run.yml` starts.
+# `runners/local.yml` starts.
 STAND_IN = """\
 FROM {base}
 RUN mkdir -p /opt/java/openjdk/bin /app \\
@@ -58,12 +58,12 @@ RUN mkdir -p /opt/java/openjdk/bin /app \\
 """
 STAND_IN_RUN = """\
 set -eu
-export MELTANO_RUN_ID="$RUN_ID" MELTANO_PROJECT=/project
+export MELTANO_RUN_ID="$RUN_ID"
 for job in character episode location; do
-  JOB=$job MELTANO_DATABASE_URI="sqlite:////scratch/$job.db" python3 /flows/meltano_job.py & started="${started:-} $!"
+  MELTANO_JOB=$job MELTANO_DATABASE_URI="sqlite:////scratch/$job.db" meltano-job & started="${started:-} $!"
 done
 for process in $started; do wait "$process"; done
-JOB=dbt python3 /flows/meltano_job.py
+MELTANO_JOB=dbt meltano-job
 """
 
 
@@ -337,12 +337,11 @@ def test_the_image_for_a_laptop_runs_the_pipeline_on_its_own_sandbox(
     laptop = Image(image.program, name)
     script = tmp_path / "stand_in.sh"
     script.write_text(STAND_IN_RUN)
-    adapter = ROOT / "orchestrate" / "kestra" / "files" / "meltano_job.py"
     status, log = laptop.run(
         scratch,
         *laptop.about["Docker"]["config"]["Cmd"],
         environment={"RUN_ID": str(uuid.uuid4())},
-        volumes={script: "/flows/stand_in.sh", adapter: "/flows/meltano_job.py"},
+        volumes={script: "/flows/stand_in.sh"},
     )
     assert status == 0, log[-4000:]
     for stream, rows in (("characters", 826), ("episodes", 51), ("locations", 126)):

@@ -587,33 +587,44 @@ def kestra() -> Iterator[tuple[str, type[Kestra]]]:
     server.server_close()
 
 
-def test_flows_are_deployed_with_their_files_and_the_image_by_digest(
-    kestra: tuple[str, type[Kestra]],
-) -> None:
-    """Files and image go first, then the flows of one runner; the token is in no message."""
+def test_flows_are_deployed_with_the_image_by_digest(kestra: tuple[str, type[Kestra]]) -> None:
+    """The image goes first, then the flows, the called before the calling; nothing else is sent, and the token is in no message."""
     url, handler = kestra
     image = f"europe-docker.example/p/r/pipeline@{DIGEST}"
     done = run("deploy_flows.py", KESTRA_URL=url, KESTRA_TOKEN="secret-token", IMAGE=image)  # noqa: S106 (made up)
     assert done.returncode == 0, done.stderr
-    paths = [path for _, path, _, _ in handler.seen]
-    assert paths[-2:] == [
+    assert [path for _, path, _, _ in handler.seen] == [
         "/api/v1/main/namespaces/rickandmorty/kv/image",
         "/api/v1/main/flows/bulk?delete=false&namespace=rickandmorty",
     ]
-    assert all(path.startswith("/api/v1/main/namespaces/rickandmorty/files?path=%2F") for path in paths[:-2])
-    assert len(paths) > 2
     assert json.loads(handler.seen[-2][3]) == image
     flows = list(yaml.safe_load_all(handler.seen[-1][3]))
-    assert [flow["id"] for flow in flows] == ["meltano_run", "rick_and_morty_pipeline"]
+    assert [flow["id"] for flow in flows] == ["meltano_run", "meltano_jobs", "rick_and_morty_pipeline"]
+    program = flows[0]["tasks"][0]["inputFiles"]["meltano_job/batch.py"]
+    assert program == (ROOT / "orchestrate/meltano-job/src/meltano_job/batch.py").read_text()
     assert {authorization for _, _, authorization, _ in handler.seen} == {"Bearer secret-token"}
     assert "secret-token" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("runner", ["batch", "enterprise", "local"])
+def test_every_runner_has_the_one_interface(runner: str) -> None:
+    """What is printed, to be read or pasted, is meltano_run's interface and the tasks of the runner, which adds no other key."""
+    done = run("deploy_flows.py", "--print", KESTRA_RUNNER=runner)
+    assert done.returncode == 0, done.stderr
+    whole = next(yaml.safe_load_all(done.stdout))
+    interface = yaml.safe_load((ROOT / "orchestrate/kestra/meltano_run.yml").read_text())
+    assert {key: whole[key] for key in interface} == interface
+    assert set(whole) - set(interface) <= {"tasks", "afterExecution"}
+
+
 def test_terraforms_settings_go_to_kestra(kestra: tuple[str, type[Kestra]], tmp_path: Path) -> None:
-    """Each setting of the file is put; the image there has no digest, and stays as it is."""
+    """Each setting of the file is put, the map of variables as it is; the image there has no digest, and stays as it is."""
     url, handler = kestra
     file = tmp_path / "kestra.json"
-    file.write_text(json.dumps({"gcp_region": "europe-west1", "image": "pipeline", "landing_bucket": "b"}))
+    environment = {"MELTANO_ENVIRONMENT": "prod", "TARGET_BIGQUERY_LOCATION": "EU"}
+    file.write_text(
+        json.dumps({"gcp_region": "europe-west1", "image": "pipeline", "environment": environment})
+    )
     done = run("deploy_flows.py", KESTRA_URL=url, KESTRA_TOKEN="t", IMAGE="", KESTRA_SETTINGS=str(file))  # noqa: S106 (made up)
     assert done.returncode == 0, done.stderr
     puts = {
@@ -621,18 +632,18 @@ def test_terraforms_settings_go_to_kestra(kestra: tuple[str, type[Kestra]], tmp_
         for method, path, _, body in handler.seen
         if method == "PUT"
     }
-    assert puts == {"gcp_region": "europe-west1", "landing_bucket": "b"}
+    assert puts == {"gcp_region": "europe-west1", "environment": environment}
 
 
 def test_an_environment_is_a_namespace(kestra: tuple[str, type[Kestra]]) -> None:
-    """With KESTRA_NAMESPACE files, settings and flows go there; the files of the flows stay as they are."""
+    """With KESTRA_NAMESPACE settings and flows go there; the files of the flows stay as they are."""
     url, handler = kestra
     variables = {"KESTRA_NAMESPACE": "rickandmorty.dev", "KESTRA_RUNNER": "local", "IMAGE": ""}
     done = run("deploy_flows.py", KESTRA_URL=url, KESTRA_TOKEN="t", **variables)  # noqa: S106 (made up)
     assert done.returncode == 0, done.stderr
     assert all("rickandmorty.dev" in path for _, path, _, _ in handler.seen)
     flows = list(yaml.safe_load_all(handler.seen[-1][3]))
-    assert [flow["namespace"] for flow in flows] == ["rickandmorty.dev"] * 2
+    assert [flow["namespace"] for flow in flows] == ["rickandmorty.dev"] * 3
 
 
 def test_compose_deploys_the_flows_into_the_kestra_that_it_starts(kestra: tuple[str, type[Kestra]]) -> None:
@@ -670,7 +681,7 @@ def test_compose_deploys_the_flows_into_the_kestra_that_it_starts(kestra: tuple[
     account = configuration["kestra"]["server"]["basic-auth"]
     basic = base64.b64encode(f"{account['username']}:{account['password']}".encode()).decode()
     assert {authorization for _, _, authorization, _ in handler.seen} == {f"Basic {basic}"}
-    meltano_run, _ = yaml.safe_load_all(handler.seen[-1][3])
+    meltano_run, *_ = yaml.safe_load_all(handler.seen[-1][3])
     assert meltano_run["tasks"][0]["taskRunner"]["type"] == "io.kestra.plugin.core.runner.Process"
     assert meltano_run["namespace"] == "rickandmorty.local"
 

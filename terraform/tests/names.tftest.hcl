@@ -53,16 +53,13 @@ run "prod" {
 
   assert {
     condition = output.kestra == {
-      bigquery_location   = "EU"
-      gcp_project         = "example-project"
-      gcp_region          = "europe-west1"
-      image               = "europe-west1-docker.pkg.dev/example-project/rickandmorty/pipeline"
-      landing_bucket      = "example-project-rickandmorty-landing"
-      meltano_environment = "prod"
-      network             = "projects/example-project/global/networks/rickandmorty-batch"
-      service_account     = "rickandmorty-account@example-project.iam.gserviceaccount.com"
-      staging_bucket      = "example-project-rickandmorty-work"
-      subnetwork          = "projects/example-project/regions/europe-west1/subnetworks/rickandmorty-batch"
+      environment     = output.environment
+      gcp_project     = "example-project"
+      gcp_region      = "europe-west1"
+      image           = "europe-west1-docker.pkg.dev/example-project/rickandmorty/pipeline"
+      network         = "projects/example-project/global/networks/rickandmorty-batch"
+      service_account = "rickandmorty-account@example-project.iam.gserviceaccount.com"
+      subnetwork      = "projects/example-project/regions/europe-west1/subnetworks/rickandmorty-batch"
     }
     error_message = "Kestra is given the keys that the flows read, and everything that a Batch job is made of."
   }

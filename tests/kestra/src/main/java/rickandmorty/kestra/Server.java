@@ -1,10 +1,13 @@
 package rickandmorty.kestra;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
+import io.kestra.core.executor.command.ExecutionCommand;
+import io.kestra.core.executor.command.Restart;
 import io.kestra.core.models.executions.Execution;
 import io.kestra.core.models.executions.TaskRun;
 import io.kestra.core.models.flows.FlowSource;
 import io.kestra.core.models.flows.GenericFlow;
+import io.kestra.core.queues.DispatchQueueInterface;
 import io.kestra.core.repositories.ExecutionRepositoryInterface;
 import io.kestra.core.repositories.FlowRepositoryInterface;
 import io.kestra.core.repositories.LogDataStoreInterface;
@@ -18,20 +21,17 @@ import io.kestra.core.services.ExecutionService;
 import io.kestra.core.services.FlowService;
 import io.kestra.core.services.KVStoreService;
 import io.kestra.core.services.TaskOutputService;
-import io.kestra.core.storages.NamespaceFactory;
-import io.kestra.core.storages.StorageInterface;
 import io.kestra.core.storages.kv.KVValueAndMetadata;
 import io.micronaut.context.ApplicationContext;
+import io.micronaut.core.type.Argument;
 import io.micronaut.data.model.Pageable;
 import java.io.BufferedReader;
-import java.io.ByteArrayInputStream;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.net.ServerSocket;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Comparator;
@@ -110,9 +110,8 @@ public final class Server {
                 }
                 yield Map.of();
             }
-            case "file" -> {
-                bean(NamespaceFactory.class).of(TENANT, (String) request.get("namespace"), bean(StorageInterface.class)).putFile(
-                    Path.of((String) request.get("path")), new ByteArrayInputStream(((String) request.get("content")).getBytes(StandardCharsets.UTF_8)));
+            case "restart" -> {
+                restart((String) request.get("id"));
                 yield Map.of();
             }
             case "start" -> start((String) request.get("namespace"), (String) request.get("flow"), (Map<String, Object>) request.get("inputs"));
@@ -152,6 +151,12 @@ public final class Server {
         }
         bean(TestRunnerUtils.class).emitAndAwaitExecution(e -> true, execution, Duration.ofSeconds(20));
         return Map.of("id", execution.getId());
+    }
+
+    /** What POST /executions/{id}/restart does. */
+    @SuppressWarnings("unchecked")
+    private void restart(String id) throws Exception {
+        context.getBean(Argument.of(DispatchQueueInterface.class, ExecutionCommand.class)).emit(Restart.from(execution(id), null));
     }
 
     private Execution execution(String id) {

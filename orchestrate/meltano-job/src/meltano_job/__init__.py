@@ -1,0 +1,1 @@
+"""One Meltano job for an orchestrator."""

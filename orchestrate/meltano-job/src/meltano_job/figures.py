@@ -1,0 +1,214 @@
+"""What a job did, as data: Singer METRIC points in Meltano's JSON log, and the files that dbt writes.
+
+A point is singer-sdk's (https://sdk.meltano.com/en/latest/implementation/logging.html): type, metric, value, tags. Meltano's JSON log
+carries it as `metric_info`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from meltano_job import kestra
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+LEVELS = {
+    "debug": "DEBUG",
+    "info": "INFO",
+    "warn": "WARN",
+    "warning": "WARN",
+    "error": "ERROR",
+    "critical": "ERROR",
+    "exception": "ERROR",
+}
+# The target's points of a loaded version, and the names of their figures in the result.
+LOADED = {"rows_loaded": "rows", "bytes_staged": "bytes", "load_duration": "seconds"}
+# Kinds of dbt's nodes that make something; tests and the like are counted.
+MADE = {"model", "seed", "snapshot"}
+MOST_ERRORS = 20
+
+
+@dataclass
+class Line:
+    """One line of Meltano's log, for a person."""
+
+    level: str
+    message: str
+
+
+@dataclass
+class Figures:
+    """The figures of a job, added up while its log passes by."""
+
+    loads: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    source_records: dict[str, int] = field(default_factory=dict)
+    drift: int = 0
+    nodes: list[dict[str, Any]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def take(self, text: str) -> Line | None:
+        """Take one line of Meltano's JSON log; return what a person should see of it."""
+        text = ANSI.sub("", text.rstrip("\r\n"))
+        found = self._read(text)
+        if found is None or not found.message.strip():
+            return None
+        if found.level == "ERROR":
+            self.errors = [*self.errors, found.message][-MOST_ERRORS:]
+        return found
+
+    def _read(self, text: str, source: str = "") -> Line | None:
+        try:
+            record = json.loads(text)
+        except ValueError:
+            return Line("INFO", f"{source}: {text}" if source else text)
+        if not isinstance(record, dict):
+            return Line("INFO", text)
+        if isinstance(point := record.get("metric_info"), dict):
+            self._point(point)
+            return None
+        # dbt's own JSON log, bare or inside a line of Meltano's.
+        if isinstance(info := record.get("info"), dict):
+            message = str(info.get("msg", ""))
+            return Line(
+                LEVELS.get(str(info.get("level")), "INFO"), f"dbt: {message}" if message.strip() else ""
+            )
+        message = str(record.get("event", text))
+        if message.startswith('{"'):
+            return self._read(message, str(record.get("string_id") or ""))
+        source = str(record.get("string_id") or source)
+        return Line(
+            LEVELS.get(str(record.get("level")), "INFO"),
+            f"{source}: {message}" if source and message else message,
+        )
+
+    def _point(self, point: dict[str, Any]) -> None:
+        name, value, tags = point.get("metric"), point.get("value"), point.get("tags")
+        if not isinstance(value, int | float) or not isinstance(tags, dict):
+            return
+        stream = str(tags.get("stream"))
+        if name == "schema_drift":
+            self.drift += int(value)
+        elif name == "source_record_count":
+            self.source_records[stream] = int(value)
+        elif name in LOADED:
+            # A second attempt tells a version that the first has loaded again: the same key.
+            load = self.loads.setdefault((stream, str(tags.get("table_version"))), {})
+            load[LOADED[name]] = value
+            load |= {"load_job": tags.get("job_id"), "proof": tags.get("proof")}
+            load["loaded_before"] = str(tags.get("loaded_before")).lower() == "true"
+
+    @property
+    def streams(self) -> dict[str, dict[str, Any]]:
+        """Each stream's figures, its versions added up: rows, bytes, seconds, and the last version's job, proof, loaded_before."""
+        found: dict[str, dict[str, Any]] = {}
+        for (stream, version), load in self.loads.items():
+            told = found.setdefault(stream, {})
+            sums = {name: told.get(name, 0) + load[name] for name in LOADED.values() if name in load}
+            told |= {**load, "table_version": version, **sums}
+        for stream, count in self.source_records.items():
+            found.setdefault(stream, {})["source_records"] = count
+        return found
+
+    def dbt(self, folder: Path) -> bool:
+        """Take dbt's results from its target folder; return whether there are any.
+
+        Raises:
+            ValueError: run_results.json is not what dbt writes.
+        """
+        path = folder / "run_results.json"
+        if not path.is_file():
+            return False
+        try:
+            results = json.loads(path.read_text(encoding="utf-8"))["results"]
+            self.nodes = [
+                {
+                    "name": result["unique_id"].split(".", 2)[-1],
+                    "kind": result["unique_id"].partition(".")[0],
+                    "state": result["status"],
+                    "seconds": round(float(result["execution_time"]), 2),
+                    "message": " ".join(str(result.get("message") or "").split())[:400],
+                }
+                for result in results
+            ]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path}: {error!r}; expected dbt's run results, schema version 6") from None
+        return True
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Numbers of dbt's nodes by outcome; empty where dbt did not run."""
+        if not self.nodes:
+            return {}
+        groups = {
+            "passed": {"success", "pass"},
+            "warned": {"warn"},
+            "failed": {"error", "fail", "runtime error", "partial success"},
+        }
+        told = {name: sum(node["state"] in states for node in self.nodes) for name, states in groups.items()}
+        return {**told, "skipped": len(self.nodes) - sum(told.values())}
+
+    @property
+    def failed_nodes(self) -> list[dict[str, Any]]:
+        """Dbt's nodes that failed."""
+        return [
+            node
+            for node in self.nodes
+            if node["state"] in {"error", "fail", "runtime error", "partial success"}
+        ]
+
+    def outputs(self) -> dict[str, Any]:
+        """Return the figures as the outputs of Kestra's task and as a part of the result."""
+        found: dict[str, Any] = {}
+        streams = self.streams
+        if streams:
+            found["rows"] = sum(told.get("rows", 0) for told in streams.values())
+            found["bytes"] = sum(told.get("bytes", 0) for told in streams.values())
+            found["streams"] = streams
+        if self.drift:
+            found["drift"] = self.drift
+        if self.nodes:
+            found["dbt"] = self.counts
+            found["models"] = [
+                {key: node[key] for key in ("name", "state", "seconds")}
+                for node in self.nodes
+                if node["kind"] in MADE
+            ]
+        return found
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the figures as Kestra's metrics: counters, and timers in seconds."""
+        found = [
+            {"name": name, "type": kind, "value": told[figure], "tags": {"stream": stream}}
+            for stream, told in self.streams.items()
+            for name, figure, kind in (
+                ("rows", "rows", "counter"),
+                ("bytes", "bytes", "counter"),
+                ("load", "seconds", "timer"),
+            )
+            if figure in told
+        ]
+        found += [
+            {"name": f"dbt.{name}", "type": "counter", "value": n, "tags": {}}
+            for name, n in self.counts.items()
+        ]
+        found += [
+            {
+                "name": "dbt.model",
+                "type": "timer",
+                "value": node["seconds"],
+                "tags": {"model": node["name"], "state": node["state"]},
+            }
+            for node in self.nodes
+            if node["kind"] in MADE
+        ]
+        return found
+
+
+def summary(result: dict[str, Any], metrics: list[dict[str, Any]]) -> str:
+    """Return the line that tells Kestra a job's outputs and metrics."""
+    return kestra.frame(outputs=result, metrics=metrics)

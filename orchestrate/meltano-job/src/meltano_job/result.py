@@ -1,0 +1,42 @@
+"""The result of a job as a JSON object in the landing bucket, beside the parts of its run."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from google.api_core.exceptions import GoogleAPICallError
+from google.auth.exceptions import GoogleAuthError
+from google.cloud import storage  # type: ignore[import-untyped]
+from requests.exceptions import RequestException
+
+SECONDS = 60
+
+
+def name(run_id: str, job: str) -> str:
+    """Return the object's name."""
+    return f"_results/run_id={run_id}/{job}.json"
+
+
+def put(bucket: str, run_id: str, job: str, result: dict[str, Any]) -> str:
+    """Write the result, in place of an earlier one of the same run and job; return its address.
+
+    Raises:
+        OSError: It could not be written; the message says where and why.
+    """
+    where = f"gs://{bucket}/{name(run_id, job)}"
+    try:
+        # Credentials are Application Default Credentials; an emulator wants none.
+        client = (
+            storage.Client.create_anonymous_client()
+            if os.environ.get("STORAGE_EMULATOR_HOST")
+            else storage.Client()
+        )
+        blob = client.bucket(bucket).blob(name(run_id, job))
+        blob.upload_from_string(
+            json.dumps(result, indent=1), content_type="application/json", timeout=SECONDS, checksum="crc32c"
+        )
+    except (GoogleAPICallError, GoogleAuthError, RequestException) as error:
+        raise OSError(f"{where} could not be written: {' '.join(str(error).split())[:300]}") from None
+    return where

@@ -1,0 +1,119 @@
+"""Settings from environment variables, checked before anything starts.
+
+An empty variable counts as not given. Every complaint is kept, so that one look at the log shows all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# https://en.wikipedia.org/wiki/ISO_8601#Durations, weeks to seconds; months and years have no length.
+ISO_DURATION = re.compile(
+    r"P(?=.)(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?(?:T(?=.)(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?"
+)
+SECONDS = {"weeks": 604_800, "days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1}
+RUN_ID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+
+
+class SettingsError(Exception):
+    """Settings that cannot be meant; `complaints` has one line for each."""
+
+    def __init__(self, complaints: list[str]) -> None:
+        super().__init__("; ".join(complaints))
+        self.complaints = complaints
+
+
+class Reader:
+    """Reads variables and collects what is wrong with them.
+
+    A setting's name in messages is the variable's in small letters, as in Kestra's KV store.
+    """
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+        self.complaints: list[str] = []
+
+    def text(self, name: str, default: str | None = None, *, like: str = r"\S.*", example: str = "") -> str:
+        """Return a text that matches `like` whole; without a default it must be given."""
+        value = self._variables.get(name, "").strip()
+        if not value:
+            if default is None:
+                self._complain(name, "is not set", example)
+            return default or ""
+        if not re.fullmatch(like, value):
+            self._complain(name, f"is {value[:80]!r}", example)
+        return value
+
+    def seconds(self, name: str, default: float, least: float, most: float) -> float:
+        """Return a duration in seconds, given in seconds (`90`) or in ISO 8601 (`PT1M30S`)."""
+        value = self._variables.get(name, "").strip()
+        if not value:
+            return default
+        if re.fullmatch(r"\d+(\.\d+)?", value):
+            found = float(value)
+        elif parts := ISO_DURATION.fullmatch(value):
+            found = sum(float(number) * SECONDS[unit] for unit, number in parts.groupdict().items() if number)
+        else:
+            self._complain(
+                name, f"is {value[:80]!r}", "seconds such as 3600, or an ISO 8601 duration such as PT1H"
+            )
+            return default
+        if not least <= found <= most:
+            self._complain(name, f"is {value[:80]!r}", f"{least:g} to {most:g} seconds")
+        return found
+
+    def whole(self, name: str, default: int, least: int, most: int) -> int:
+        """Return a whole number."""
+        value = self._variables.get(name, "").strip()
+        if not value:
+            return default
+        if not re.fullmatch(r"\d{1,9}", value) or not least <= int(value) <= most:
+            self._complain(name, f"is {value[:80]!r}", f"a whole number from {least} to {most}")
+            return default
+        return int(value)
+
+    def mapping(self, name: str) -> dict[str, str]:
+        """Return a map of environment variables, given as a JSON object of texts."""
+        value = self._variables.get(name, "").strip()
+        if not value:
+            return {}
+        expected = 'a JSON object of texts, as `terraform output -json environment` writes it, such as {"MELTANO_ENVIRONMENT": "prod"}'
+        try:
+            found = json.loads(value)
+            # A KV value that was saved as text and not as JSON arrives quoted.
+            found = json.loads(found) if isinstance(found, str) else found
+        except ValueError:
+            self._complain(name, "is no JSON", expected)
+            return {}
+        if not isinstance(found, dict):
+            self._complain(name, f"is {found!r:.80}", expected)
+            return {}
+        for key, item in found.items():
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
+                self._complain(name, f"has the key {key[:80]!r}", "names of environment variables")
+            if not isinstance(item, str):
+                self._complain(name, f"has {item!r:.80} for {key}", "texts: put it in quotes")
+        return {key: str(item) for key, item in found.items()}
+
+    def refuse(self, complaint: str) -> None:
+        """Keep a complaint of another kind."""
+        self.complaints.append(complaint)
+
+    def check(self) -> None:
+        """End the reading.
+
+        Raises:
+            SettingsError: Something was wrong.
+        """
+        if self.complaints:
+            raise SettingsError(self.complaints)
+
+    def _complain(self, name: str, found: str, expected: str) -> None:
+        self.complaints.append(
+            f"setting {name.lower()} {found}" + (f": expected {expected}" if expected else "")
+        )

@@ -1,0 +1,439 @@
+"""A stand-in of the REST APIs of Google Batch, Cloud Logging and Cloud Storage, for Google's own `gcloud`.
+
+Methods, states, refusals and messages are those of the references:
+https://cloud.google.com/batch/docs/reference/rest/v1/projects.locations.jobs,
+https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list,
+https://cloud.google.com/storage/docs/json_api/v1/objects.
+A job goes one state further each time somebody asks for it; its container is a process of this machine. Faults are ordered by the tests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import RLock, Thread
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+TOKEN = "a-token"
+# Fields of a Job that somebody may write, as far as a pipeline has use for them; any other is refused.
+KNOWN: dict[str, Any] = {
+    "taskGroups": [
+        {
+            "taskCount": str,
+            "taskSpec": {
+                "runnables": [
+                    {
+                        "container": {"imageUri": str, "entrypoint": str, "commands": [str]},
+                        "environment": {"variables": dict},
+                    }
+                ],
+                "computeResource": {"cpuMilli": str, "memoryMib": str},
+                "maxRunDuration": str,
+                "maxRetryCount": int,
+                "lifecyclePolicies": [{"action": str, "actionCondition": {"exitCodes": [int]}}],
+            },
+        }
+    ],
+    "allocationPolicy": {
+        "instances": [{"policy": {"machineType": str, "provisioningModel": str}}],
+        "location": {"allowedLocations": [str]},
+        "serviceAccount": {"email": str},
+        "network": {"networkInterfaces": [{"network": str, "subnetwork": str, "noExternalIpAddress": bool}]},
+    },
+    "labels": dict,
+    "logsPolicy": {"destination": str},
+}
+LABEL = re.compile(r"[a-z0-9_-]{0,63}")
+
+
+class Refused(Exception):  # noqa: N818 - an answer of the API, not an error of this program
+    """An answer with a status that is not 200."""
+
+    def __init__(self, code: int, status: str, message: str) -> None:
+        super().__init__(message)
+        self.body = {"error": {"code": code, "status": status, "message": message}}
+        self.code = code
+
+
+@dataclass
+class Fault:
+    """What is answered instead of the truth, `times` times, to a method and a path that match."""
+
+    request: str
+    code: int
+    status: str
+    message: str
+    times: int = 1_000_000
+    # The work is done, and its answer lost.
+    after: bool = False
+
+
+@dataclass
+class Job:
+    """A job and its container."""
+
+    definition: dict[str, Any]
+    name: str
+    uid: str
+    created: str
+    state: str = "QUEUED"
+    events: list[dict[str, Any]] = field(default_factory=list)
+    process: subprocess.Popen[str] | None = None
+    lines: list[tuple[str, str]] = field(default_factory=list)
+    reader: Thread | None = None
+    ended_looks: int = 0
+
+
+def now() -> str:
+    """Return the time as Google writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def check(value: Any, known: Any, where: str) -> None:
+    """Refuse a field or a kind of value that the API does not know."""
+    if isinstance(known, dict):
+        if not isinstance(value, dict):
+            raise Refused(400, "INVALID_ARGUMENT", f"Invalid value at '{where}'")
+        for key, item in value.items():
+            if key not in known:
+                raise Refused(
+                    400,
+                    "INVALID_ARGUMENT",
+                    f"Invalid JSON payload received. Unknown name \"{key}\" at '{where}': Cannot find field.",
+                )
+            check(item, known[key], f"{where}.{key}")
+    elif isinstance(known, list):
+        if not isinstance(value, list):
+            raise Refused(400, "INVALID_ARGUMENT", f"Invalid value at '{where}'")
+        for number, item in enumerate(value):
+            check(item, known[0], f"{where}[{number}]")
+    elif not isinstance(value, known):
+        raise Refused(400, "INVALID_ARGUMENT", f"Invalid value at '{where}' ({known.__name__}), {value!r}")
+
+
+class GoogleBatch(ThreadingHTTPServer):
+    """The server; `container` says what a container runs, given its variables."""
+
+    daemon_threads = True
+
+    def __init__(self, container: Callable[[dict[str, str]], list[str]], folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.container = container
+        self.folder = folder
+        self.lock = RLock()
+        self.jobs: dict[str, Job] = {}
+        self.objects: dict[str, bytes] = {}
+        self.faults: list[Fault] = []
+        self.seen: list[tuple[str, str]] = []
+        self.log_reads: list[int] = []
+        # How often the log of a job that has ended is read without its last lines, and how many those are.
+        self.late = (0, 0)
+        Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def forget(self) -> None:
+        """End every container and forget everything; as new."""
+        with self.lock:
+            for job in self.jobs.values():
+                self.end_container(job)
+            self.jobs, self.objects, self.faults, self.seen, self.log_reads, self.late = (
+                {},
+                {},
+                [],
+                [],
+                [],
+                (0, 0),
+            )
+
+    def environment(self) -> dict[str, str]:
+        """Return what makes gcloud and Google's clients ask here, with a token that is accepted."""
+        config = self.folder / "gcloud"
+        config.mkdir(exist_ok=True)
+        (config / "token").write_text(TOKEN)
+        return {
+            "CLOUDSDK_CONFIG": str(config),
+            "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
+            "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "true",
+            "CLOUDSDK_CORE_DISABLE_FILE_LOGGING": "true",
+            "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "true",
+            "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(config / "token"),
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_BATCH": f"{self.address}/",
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": f"{self.address}/",
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"{self.address}/storage/v1/",
+        }
+
+    def calls(self, pattern: str) -> list[str]:
+        """Return the requests that match."""
+        return [call for call, _ in self.seen if re.search(pattern, call)]
+
+    def submitted(self) -> list[str]:
+        """Return the names of the jobs that were made, in order, gone ones too."""
+        return [
+            unquote(call.rpartition("jobId=")[2].partition("&")[0])
+            for call in self.calls(r"^POST /v1/.*jobId=")
+        ]
+
+    def operator(self, name: str, does: str) -> None:
+        """What a person does in the console: `cancel` or `delete`."""
+        with self.lock:
+            job = self.jobs[name]
+            self.end_container(job)
+            if does == "cancel":
+                job.state = "CANCELLED"
+            else:
+                del self.jobs[name]
+
+    # --- containers -----------------------------------------------------------------------------------------------
+
+    def start_container(self, job: Job) -> None:
+        """Run what the container runs, and take its lines as Cloud Logging does."""
+        (runnable,) = job.definition["taskGroups"][0]["taskSpec"]["runnables"]
+        variables = runnable.get("environment", {}).get("variables", {})
+        job.process = process = subprocess.Popen(
+            self.container(variables),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={"PATH": os.environ["PATH"], **variables},
+            start_new_session=True,
+        )
+
+        def read() -> None:
+            assert process.stdout is not None
+            for line in process.stdout:
+                job.lines.append((now(), line.rstrip("\n")))
+
+        job.reader = Thread(target=read, daemon=True)
+        job.reader.start()
+
+    def end_container(self, job: Job) -> None:
+        """End it and all that it has started."""
+        if job.process is not None and job.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(job.process.pid, signal.SIGTERM)
+            try:
+                job.process.wait(10)
+            except subprocess.TimeoutExpired:
+                os.killpg(job.process.pid, signal.SIGKILL)
+                job.process.wait(10)
+
+    def advance(self, job: Job) -> None:
+        """Go one state further."""
+        if job.state == "QUEUED":
+            job.state = "SCHEDULED"
+        elif job.state == "SCHEDULED":
+            job.state = "RUNNING"
+            self.start_container(job)
+        elif job.state == "RUNNING" and job.process is not None and (code := job.process.poll()) is not None:
+            assert job.reader is not None
+            job.reader.join()
+            job.state = "FAILED" if code else "SUCCEEDED"
+            if code:
+                said = f"Job state is set from RUNNING to FAILED for job {job.name}. Job failed due to task failure. Exit code {code}."
+                job.events.append({"type": "STATUS_CHANGED", "description": said})
+        elif job.state == "DELETION_IN_PROGRESS":
+            del self.jobs[job.name.rpartition("/")[2]]
+
+    # --- the API --------------------------------------------------------------------------------------------------
+
+    def shown(self, job: Job) -> dict[str, Any]:
+        """Return a job as the API shows it."""
+        status = {"state": job.state, "statusEvents": job.events}
+        return {
+            **job.definition,
+            "name": job.name,
+            "uid": job.uid,
+            "createTime": job.created,
+            "status": status,
+        }
+
+    def answer(self, method: str, target: str, body: bytes) -> dict[str, Any] | bytes:
+        """Answer one request.
+
+        Raises:
+            Refused: With another status.
+        """
+        url = urlsplit(target)
+        path, query = unquote(url.path), {k: v[0] for k, v in parse_qs(url.query).items()}
+        if path == "/v2/entries:list":
+            return self.entries(json.loads(body))
+        if path.startswith(("/storage/v1/b/", "/upload/storage/v1/b/")):
+            return self.object(method, path, query, body)
+        if re.fullmatch(r"/v1/.*/operations/[^/]+", path):
+            return {"name": path[4:], "done": True, "response": {}}
+        jobs = re.fullmatch(r"/v1/(projects/[^/]+/locations/[^/]+)/jobs", path)
+        if jobs and method == "POST":
+            return self.create(jobs[1], query["jobId"], json.loads(body))
+        if jobs:
+            return {
+                "jobs": [self.shown(job) for job in self.jobs.values() if job.name.startswith(f"{jobs[1]}/")]
+            }
+        return self.one(method, path)
+
+    def one(self, method: str, path: str) -> dict[str, Any]:
+        """One job: GetJob, DeleteJob, its tasks."""
+        parts = re.fullmatch(
+            r"/v1/(?P<place>projects/[^/]+/locations/[^/]+)/jobs/(?P<name>[^/]+)(?P<tasks>/taskGroups/[^/]+/tasks)?",
+            path,
+        )
+        if parts is None:
+            raise Refused(404, "NOT_FOUND", f"The requested URL {path} was not found on this server.")
+        job = self.jobs.get(parts["name"])
+        if job is None or job.name != f"{parts['place']}/jobs/{parts['name']}":
+            raise Refused(404, "NOT_FOUND", f"Resource '{parts['place']}/jobs/{parts['name']}' was not found")
+        if parts["tasks"]:
+            return {"tasks": [self.task(job)]}
+        if method == "DELETE":
+            self.end_container(job)
+            job.state = "DELETION_IN_PROGRESS"
+            return {"name": f"{parts['place']}/operations/delete-{parts['name']}", "done": False}
+        self.advance(job)
+        return self.shown(job)
+
+    def create(self, place: str, name: str, definition: dict[str, Any]) -> dict[str, Any]:
+        """CreateJob."""
+        if not re.fullmatch(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?", name):
+            raise Refused(400, "INVALID_ARGUMENT", f"Job ID {name} is invalid")
+        if name in self.jobs:
+            raise Refused(409, "ALREADY_EXISTS", f"Resource '{place}/jobs/{name}' already exists")
+        check(definition, KNOWN, "job")
+        for key, value in definition.get("labels", {}).items():
+            if not LABEL.fullmatch(key) or not LABEL.fullmatch(value):
+                raise Refused(400, "INVALID_ARGUMENT", f"label {key}={value} is invalid")
+        job = Job(definition, f"{place}/jobs/{name}", f"{name[:40]}-{time.time_ns()}", now())
+        self.jobs[name] = job
+        return self.shown(job)
+
+    def task(self, job: Job) -> dict[str, Any]:
+        """The one task of a job."""
+        code = job.process.poll() if job.process else None
+        event: dict[str, Any] = {"type": "STATUS_CHANGED", "taskState": job.state}
+        if code is not None:
+            event["taskExecution"] = {"exitCode": code} if code else {}
+        return {
+            "name": f"{job.name}/taskGroups/group0/tasks/0",
+            "status": {"state": job.state, "statusEvents": [event]},
+        }
+
+    def entries(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """entries.list, with the filter of this pipeline: uid, timestamp, receiveTimestamp."""
+        wanted = asked["filter"]
+        uid = re.search(r'labels\.job_uid="([^"]+)"', wanted)
+        since = re.search(r'receiveTimestamp>="([^"]+)"', wanted)
+        found: list[dict[str, Any]] = []
+        for job in self.jobs.values():
+            if uid is None or job.uid != uid[1]:
+                continue
+            lines = list(enumerate(job.lines))
+            if job.state not in {"QUEUED", "SCHEDULED", "RUNNING"}:
+                job.ended_looks += 1
+                times, count = self.late
+                lines = lines[: len(lines) - count] if job.ended_looks <= times else lines
+            found += [
+                {
+                    "insertId": f"{job.uid}-{number}",
+                    "logName": f"{'/'.join(job.name.split('/')[:2])}/logs/batch_task_logs",
+                    "timestamp": when,
+                    "receiveTimestamp": when,
+                    "labels": {"job_uid": job.uid},
+                    "textPayload": text,
+                }
+                for number, (when, text) in lines
+                if since is None or when >= since[1]
+            ]
+        self.log_reads.append(len(found))
+        return {"entries": found}
+
+    def object(self, method: str, path: str, query: dict[str, str], body: bytes) -> dict[str, Any] | bytes:
+        """Objects of a bucket: upload, metadata, content."""
+        bucket, _, name = path.partition("/b/")[2].partition("/o")
+        name = query.get("name") or name.removeprefix("/")
+        key = f"{bucket}/{name}"
+        if method == "POST":
+            boundary = body.split(b"\r\n", 1)[0]
+            metadata, content = (
+                part.split(b"\r\n\r\n", 1)[1].rstrip(b"\r\n") for part in body.split(boundary)[1:3]
+            )
+            key = f"{bucket}/{json.loads(metadata)['name']}"
+            self.objects[key] = content
+        if not name and method == "GET":
+            return {"kind": "storage#objects", "items": []}
+        if key not in self.objects:
+            raise Refused(404, "NOT_FOUND", f"No such object: {key}")
+        if query.get("alt") == "media":
+            return self.objects[key]
+        return {
+            "kind": "storage#object",
+            "bucket": bucket,
+            "name": key.partition("/")[2],
+            "size": str(len(self.objects[key])),
+            "generation": "1",
+            "metageneration": "1",
+            "mediaLink": f"{self.address}/storage/v1/b/{bucket}/o/x?alt=media",
+        }
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    protocol_version = "HTTP/1.1"
+
+    def handle_one(self) -> None:
+        """Answer, or do as a fault says."""
+        server = self.server
+        assert isinstance(server, GoogleBatch)
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        call = f"{self.command} {self.path}"
+        with server.lock:
+            server.seen.append((call, body.decode(errors="replace")))
+            try:
+                found = self.found(server, call, body)
+            except Refused as refused:
+                self.reply(refused.code, json.dumps(refused.body).encode())
+                return
+        self.reply(200, found if isinstance(found, bytes) else json.dumps(found).encode())
+
+    def found(self, server: GoogleBatch, call: str, body: bytes) -> dict[str, Any] | bytes:
+        """Return the truth, or what a fault says instead."""
+        fault = next((f for f in server.faults if f.times > 0 and re.search(f.request, call)), None)
+        if fault is not None:
+            fault.times -= 1
+            if fault.after:
+                server.answer(self.command, self.path, body)
+            raise Refused(fault.code, fault.status, fault.message)
+        signed_in = self.headers.get("Authorization") == f"Bearer {TOKEN}"
+        # An emulator of Cloud Storage wants no credentials.
+        if not signed_in and not self.path.startswith(("/storage/", "/upload/")):
+            raise Refused(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.")
+        return server.answer(self.command, self.path, body)
+
+    do_GET = do_POST = do_DELETE = handle_one  # noqa: N815 - http.server's names
+
+    def reply(self, code: int, content: bytes) -> None:
+        """Send the answer."""
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """The tests look at `seen`."""
