@@ -40,8 +40,8 @@ override FOLDER := $(value FOLDER)
 override PARTS := $(value PARTS)
 export SQL DATA NAME FOLDER PARTS
 
-run: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## The whole pipeline, no cloud needed: `make run`, DATA=folder, LIVE=1
-	@exec $(VENVS)/sandbox/bin/python scripts/run_pipeline.py $${DATA:+--data "$$DATA"} $(if $(LIVE),--live)
+run: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## The whole pipeline, no cloud needed: `make run`, DATA=folder, LIVE=1, VERSION=2
+	@exec $(VENVS)/sandbox/bin/python scripts/run_pipeline.py $${DATA:+--data "$$DATA"} $(if $(LIVE),--live) $(if $(VERSION),--version $(VERSION))
 
 query: $(VENVS)/sandbox/.done ## Asks the local BigQuery: make query SQL='SELECT …'
 	@exec "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(SANDBOX_COMMAND)" query -- "$$SQL"

@@ -1,6 +1,6 @@
 """`make run`: the whole pipeline on the sandbox, with progress, and a verdict at the end.
 
-    python scripts/run_pipeline.py [--data FOLDER | --live]
+    python scripts/run_pipeline.py [--data FOLDER | --live | --version N]
 
 Runs exactly `meltano run tap-rickandmorty target-bigquery dbt-bigquery:build` with a run id of its own, shows what the
 warehouse says of it, and builds the page of the marts (report/). Exit status: 0; Meltano's where it failed; 1 when the
@@ -87,7 +87,7 @@ def alone() -> None:
     os.set_inheritable(lock, True)  # noqa: FBT003 (positional only)
 
 
-def under_sandbox(data: Path | None, *, live: bool) -> NoReturn:
+def under_sandbox(data: Path | None, *, live: bool, version: int) -> NoReturn:
     """Become this program again with the sandbox around it; each source has a warehouse of its own."""
     if data:
         if not data.is_dir():
@@ -100,7 +100,13 @@ def under_sandbox(data: Path | None, *, live: bool) -> NoReturn:
             )
     if live and not answers(LIVE_API):
         fail(f"{LIVE_API} does not answer; `make run` without LIVE=1 uses a made-up universe", 2)
-    options = ["--live"] if live else ["--data", str(data.resolve())] if data else ["--universe", ""]
+    options = (
+        ["--live"]
+        if live
+        else ["--data", str(data.resolve())]
+        if data
+        else ["--universe", f"version={version}"]
+    )
     program = os.environ.get("SANDBOX_COMMAND") or str(ROOT / ".venvs/sandbox/bin/sandbox")
     inside = [sys.executable, __file__, "--inside", str(time.time())]
     os.chdir(ROOT)
@@ -411,10 +417,11 @@ def main() -> int:
         "--data", type=Path, help="a folder with character.jsonl, location.jsonl, episode.jsonl"
     )
     source.add_argument("--live", action="store_true", help=f"the live API, {LIVE_API}")
+    source.add_argument("--version", type=int, default=1, help="a later version of the made-up universe (1)")
     parser.add_argument("--inside", type=float, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.inside is None:
-        under_sandbox(arguments.data, live=arguments.live)
+        under_sandbox(arguments.data, live=arguments.live, version=arguments.version)
 
     def end(number: int, _: Any) -> None:  # noqa: ANN401 (a frame)
         raise Ended(number)

@@ -52,7 +52,10 @@ def made_up(universe: str = "") -> Source:
         raise SandboxError(f"--universe: {error}") from error
     # A later version is the same universe after some edits.
     sizes = f"characters={size.characters},locations={size.locations},episodes={size.episodes}"
-    return Source(f"made-up universe {sizes} seed={size.seed}", ["--universe", f"{sizes},seed={size.seed}"])
+    return Source(
+        f"made-up universe {sizes} seed={size.seed}",
+        ["--universe", f"{sizes},seed={size.seed},version={size.version}"],
+    )
 
 
 def captured(folder: Path) -> Source:

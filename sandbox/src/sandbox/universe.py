@@ -1,8 +1,14 @@
-"""A made-up universe of any size, the same for the same seed, with the oddities of the real data.
+"""A made-up universe of any size, the same for the same seed, shaped as the real data is.
 
-Odd on purpose, as the real data is: links told by one side only, a resident listed in two locations, a location that
-does not list who lives there, unknown origins with an empty address, empty types, an empty dimension, names that
-several characters share, arrays that do not ascend, names beyond ASCII, locations without residents.
+A few stars in nearly every episode, some regulars, and four of five characters in one episode only; a handful of places
+where most live, and one place in four with nobody; seasons of some ten weekly episodes, years apart.
+
+Odd on purpose, as often as the real data: links told by one side only, a resident listed in two locations, a location
+that does not list who lives there, unknown origins with an empty address, empty types, an empty dimension, names that
+several characters share (one in seventeen is another version of a regular), arrays that do not ascend, names beyond ASCII.
+
+A later version of the same universe (`version=2`, `version=3`, …) has a further episode with newcomers, and some who have
+died, moved or gone.
 """
 
 from __future__ import annotations
@@ -16,36 +22,189 @@ if TYPE_CHECKING:
     from sandbox.records import Records
 
 SITE = "https://rickandmortyapi.com/api"
-FIRST = ("Zorp", "Milla", "Grun", "Tavi", "Ösk", "Pell", "Quibb", "Renn", "Sloo", "Ünna", "Vark", "Wim")
-LAST = (
-    "of Nine",
-    "Glanthor",
-    "the Lesser",
-    "Brindle",
-    "Foss",
-    "Marrow",
-    "Çelik",
-    "Twelvetrees",
-    "Ag",
-    "Lunt",
+# Prime to each other in number, so that the names of neighbours differ in both parts.
+FIRST = (
+    *(
+        "Zorp",
+        "Milla",
+        "Grun",
+        "Tavi",
+        "Ösk",
+        "Pell",
+        "Quibb",
+        "Renn",
+        "Sloo",
+        "Ünna",
+        "Vark",
+        "Wim",
+        "Abra",
+        "Bexley",
+    ),
+    *(
+        "Corvo",
+        "Dree",
+        "Elspet",
+        "Fenn",
+        "Gorrin",
+        "Hexa",
+        "Ilka",
+        "Jorum",
+        "Kip",
+        "Lazlo",
+        "Moxie",
+        "Nub",
+        "Orla",
+    ),
+    *(
+        "Pim",
+        "Quell",
+        "Rusk",
+        "Sabine",
+        "Tull",
+        "Ursk",
+        "Vesna",
+        "Wren",
+        "Xan",
+        "Yola",
+        "Zeb",
+        "Ansel",
+        "Brom",
+        "Cass",
+    ),
+    *("Doon", "Ebba", "Flim", "Gilda", "Hob"),
 )
-SPECIES = ("Human", "Alien", "Humanoid", "Robot", "Animal", "Cronenberg", "unknown", "Poopybutthole")
-STATUSES = ("Alive", "Dead", "unknown")
-GENDERS = ("Female", "Male", "Genderless", "unknown")
-PLACES = ("Station", "Moon", "Colony", "Citadel", "Bazaar", "Résidence", "Archive", "Reef")
-KINDS = ("Planet", "Space station", "Cluster", "Dream", "Microverse", "Resort")
-DIMENSIONS = ("Dimension C-500A", "Replacement Dimension", "unknown", "Fantasy Dimension")
+LAST = (
+    *(
+        "Glanthor",
+        "Brindle",
+        "Foss",
+        "Marrow",
+        "Çelik",
+        "Twelvetrees",
+        "Ag",
+        "Lunt",
+        "Okonjo",
+        "Pfennig",
+        "Quark",
+    ),
+    *(
+        "Ravel",
+        "Stoat",
+        "Thimble",
+        "Umber",
+        "Vantongeren",
+        "Wick",
+        "Xylo",
+        "Yarrow",
+        "Zeller",
+        "Abernathy",
+        "Blot",
+    ),
+    *(
+        "Crumb",
+        "Dross",
+        "Everly",
+        "Fiddle",
+        "Grackle",
+        "Hush",
+        "Inkwell",
+        "Jute",
+        "Kelp",
+        "Larkspur",
+        "Mudd",
+        "Nettle",
+    ),
+    *("Orrery", "Pith", "Quince", "Rook", "Sedge", "Tansy", "Usk", "Vetch", "Wisp"),
+)
+SPECIES = {
+    "Human": 495,
+    "Alien": 268,
+    "Humanoid": 108,
+    "Animal": 35,
+    "Robot": 22,
+    "Cronenberg": 16,
+    "Mythological Creature": 14,
+    "Poopybutthole": 12,
+    "unknown": 12,
+    "Disease": 8,
+    "Parasite": 10,
+}
+STATUSES = {"Alive": 57, "Dead": 30, "unknown": 13}
+GENDERS = {"Male": 75, "Female": 15, "unknown": 9, "Genderless": 1}
+TYPES = (
+    "Clone",
+    "Monster",
+    "Game",
+    "Gazorpian",
+    "Plutonian",
+    "Hologram",
+    "Bird-Person",
+    "Cyborg",
+    "Superhuman",
+)
+ADJECTIVES = (
+    "New",
+    "Old",
+    "Upper",
+    "Hollow",
+    "Singing",
+    "Second",
+    "Lost",
+    "Quiet",
+    "Inside-Out",
+    "Far",
+    "Glass",
+)
+PLACES = ("Citadel", "Station", "Moon", "Colony", "Bazaar", "Résidence", "Archive", "Reef", "Resort", "Prime")
+KINDS = {
+    "Planet": 62,
+    "Space station": 8,
+    "Microverse": 7,
+    "Dream": 5,
+    "Cluster": 5,
+    "Resort": 5,
+    "TV": 4,
+    "unknown": 4,
+}
+DIMENSIONS = {
+    "unknown": 38,
+    "Replacement Dimension": 24,
+    "Dimension C-500A": 14,
+    "Fantasy Dimension": 6,
+    "Cronenberg Dimension": 5,
+    "Chair Dimension": 4,
+}
+TITLES = (
+    "Affair",
+    "Job",
+    "Trial",
+    "Wedding",
+    "Heist",
+    "Holiday",
+    "Paradox",
+    "Recipe",
+    "Machine",
+    "Inheritance",
+)
 SEASON = 10
+BETWEEN_SEASONS = timedelta(days=600)
+# How likely each of the first characters is in an episode; of the others, how many episodes they are in.
+STARS = (0.98, 0.97, 0.78, 0.76, 0.68)
+REGULARS = 20
+SEEN = {1: 83, 2: 8, 3: 5, 4: 2, 6: 1, 8: 1}
+# How many of a hundred live in each of the first places.
+HUBS = (21, 18, 12, 6)
 
 
 @dataclass(frozen=True)
 class Size:
-    """How many records, and the seed they are made of."""
+    """How many records the first version has, the seed they are made of, and the version."""
 
     characters: int = 826
     locations: int = 126
     episodes: int = 51
     seed: int = 1
+    version: int = 1
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -58,7 +217,9 @@ class Size:
         for item in filter(None, text.split(",")):
             key, _, value = item.partition("=")
             if key not in cls.__dataclass_fields__ or not value.isdecimal():
-                raise ValueError(f"{item!r}: expected characters=N, locations=N, episodes=N or seed=N")
+                raise ValueError(
+                    f"{item!r}: expected characters=N, locations=N, episodes=N, seed=N or version=N"
+                )
             given[key] = int(value)
         if "characters" in given:
             given.setdefault("locations", -(-given["characters"] * 126 // 826))
@@ -82,11 +243,52 @@ def make(size: Size) -> Records:
         if chance.random() < 0.2:  # noqa: PLR2004 (a fifth of the episodes)
             chance.shuffle(cast)
     _bend(size, characters, appearances, residents)
-    return {
+    records = {
         "character": characters,
         "location": [_location(number, size, residents[number]) for number in range(1, size.locations + 1)],
         "episode": [_episode(number, appearances[number]) for number in range(1, size.episodes + 1)],
     }
+    for version in range(2, size.version + 1):
+        _later(records, random.Random(size.seed * 1000 + version))  # noqa: S311 (the same)
+    return records
+
+
+def _of(chance: random.Random, weights: dict[Any, int]) -> Any:  # noqa: ANN401 (a key)
+    place = chance.random() * sum(weights.values())
+    for key, weight in weights.items():
+        place -= weight
+        if place < 0:
+            return key
+    return next(iter(weights))
+
+
+def _name(number: int) -> str:
+    if number > REGULARS and number % 17 == 0:
+        # Another version of a regular, as the real ones have them.
+        number = number // 17 % REGULARS + 1
+    names = len(FIRST) * len(LAST)
+    first, last, again = FIRST[number % len(FIRST)], LAST[number % len(LAST)], number // names
+    return f"{first} {last}" if not again else f"{first} {last} {again + 1}"
+
+
+def _seen(number: int, size: Size, chance: random.Random) -> list[int]:
+    every = range(1, size.episodes + 1)
+    if number <= len(STARS):
+        found = [episode for episode in every if chance.random() < STARS[number - 1]]
+        return found or [*every[:1]]
+    times = chance.randrange(4, 10) if number <= REGULARS else _of(chance, SEEN)
+    return sorted(chance.sample(every, min(size.episodes, times)))
+
+
+def _home(size: Size, chance: random.Random) -> int:
+    """Return where a character lives: 0 where nobody knows; nobody's home is the last location, and one in four."""
+    if chance.random() < 0.05:  # noqa: PLR2004 (one in twenty)
+        return 0
+    hubs = min(len(HUBS), size.locations - 1)
+    if hubs > 0 and chance.random() < sum(HUBS) / 100:
+        return int(chance.choices(range(1, hubs + 1), HUBS[:hubs])[0])
+    home = chance.randrange(max(1, size.locations))
+    return home - 1 if home > hubs and home % 4 == 0 else home
 
 
 def _character(
@@ -96,22 +298,20 @@ def _character(
     appearances: list[list[int]],
     residents: list[list[int]],
 ) -> dict[str, Any]:
-    seen = sorted(
-        chance.sample(range(1, size.episodes + 1), min(size.episodes, chance.choice((1, 1, 1, 2, 4))))
-    )
+    seen = _seen(number, size, chance)
     for episode in seen:
         appearances[episode].append(number)
-    # The last location is nobody's home.
-    home = chance.randrange(max(1, size.locations))
+    home = _home(size, chance)
     residents[home].append(number)
-    origin = chance.randrange(size.locations + 1) if chance.random() < 0.5 else 0  # noqa: PLR2004 (half unknown)
+    origin = chance.choice((home, chance.randrange(size.locations + 1))) if chance.random() < 0.5 else 0  # noqa: PLR2004 (half unknown)
+    species = _of(chance, SPECIES)
     return {
         "id": number,
-        "name": f"{chance.choice(FIRST)} {chance.choice(LAST)}",
-        "status": chance.choice(STATUSES),
-        "species": chance.choice(SPECIES),
-        "type": "" if chance.random() < 0.6 else f"Type {chance.randrange(30)}",  # noqa: PLR2004 (most empty)
-        "gender": chance.choice(GENDERS),
+        "name": _name(number),
+        "status": _of(chance, STATUSES) if number > len(STARS) else "Alive",
+        "species": species if number > len(STARS) else "Human",
+        "type": "" if chance.random() < 0.6 else chance.choice(TYPES),  # noqa: PLR2004 (most empty)
+        "gender": _of(chance, GENDERS),
         "origin": _place(origin),
         "location": _place(home),
         "image": f"{SITE}/character/avatar/{number}.jpeg",
@@ -119,6 +319,66 @@ def _character(
         "url": f"{SITE}/character/{number}",
         "created": _created(number),
     }
+
+
+def _later(records: Records, chance: random.Random) -> None:
+    """Make of a version the next one: an episode with newcomers; some die, some move, one is gone."""
+    characters, locations, episodes = records["character"], records["location"], records["episode"]
+    if len(characters) < 10 or len(locations) < 2 or not episodes:  # noqa: PLR2004 (too small for a story)
+        return
+    some = max(1, len(characters) // 150)
+    for character in chance.sample([c for c in characters if c["status"] == "Alive"][len(STARS) :], some):
+        character["status"] = "Dead"
+    for character in chance.sample(characters, some):
+        old, new = character["location"]["url"], chance.choice(locations)
+        for location in locations:
+            if location["url"] == old and character["url"] in location["residents"]:
+                location["residents"].remove(character["url"])
+        character["location"] = {"name": new["name"], "url": new["url"]}
+        if character["url"] not in new["residents"]:
+            new["residents"].append(character["url"])
+    _remove(records, chance.choice(characters[REGULARS:] or characters[-1:]))
+    episode = _episode(episodes[-1]["id"] + 1, [])
+    cast = [
+        *characters[: len(STARS)],
+        *chance.sample(characters[len(STARS) :], min(8, len(characters) - len(STARS))),
+    ]
+    first = characters[-1]["id"] + 1
+    newcomers = [
+        _newcomer(number, chance.choice(locations)) for number in range(first, first + max(1, first // 300))
+    ]
+    characters += newcomers
+    cast += newcomers
+    for character in cast:
+        character["episode"].append(episode["url"])
+        episode["characters"].append(character["url"])
+    episodes.append(episode)
+
+
+def _remove(records: Records, gone: dict[str, Any]) -> None:
+    records["character"].remove(gone)
+    for resource, field in (("location", "residents"), ("episode", "characters")):
+        for record in records[resource]:
+            record[field] = [url for url in record[field] if url != gone["url"]]
+
+
+def _newcomer(number: int, home: dict[str, Any]) -> dict[str, Any]:
+    found = {
+        "id": number,
+        "name": _name(number),
+        "status": "Alive",
+        "species": "Alien",
+        "type": "",
+        "gender": "unknown",
+        "origin": _place(0),
+        "location": {"name": home["name"], "url": home["url"]},
+        "image": f"{SITE}/character/avatar/{number}.jpeg",
+        "episode": [],
+        "url": f"{SITE}/character/{number}",
+        "created": _created(number),
+    }
+    home["residents"].append(found["url"])
+    return found
 
 
 def _bend(
@@ -150,7 +410,9 @@ def _place(number: int) -> dict[str, str]:
 
 
 def _place_name(number: int) -> str:
-    return f"{PLACES[number % len(PLACES)]} {number}"
+    again = number // (len(ADJECTIVES) * len(PLACES))
+    name = f"{ADJECTIVES[number % len(ADJECTIVES)]} {LAST[number % len(LAST)]} {PLACES[number % len(PLACES)]}"
+    return f"{name} {again + 1}" if again else name
 
 
 def _created(number: int) -> str:
@@ -161,11 +423,12 @@ def _created(number: int) -> str:
 
 
 def _location(number: int, size: Size, residents: list[int]) -> dict[str, Any]:
+    chance = random.Random(size.seed * 1_000_003 + number)  # noqa: S311 (a made-up world)
     return {
         "id": number,
         "name": _place_name(number),
-        "type": "" if number == size.locations else KINDS[number % len(KINDS)],
-        "dimension": "" if number % 63 == 0 else DIMENSIONS[number % len(DIMENSIONS)],
+        "type": "" if number == size.locations else _of(chance, KINDS),
+        "dimension": "" if number % 63 == 0 else _of(chance, DIMENSIONS),
         "residents": [f"{SITE}/character/{character}" for character in residents],
         "url": f"{SITE}/location/{number}",
         "created": _created(number),
@@ -173,12 +436,13 @@ def _location(number: int, size: Size, residents: list[int]) -> dict[str, Any]:
 
 
 def _episode(number: int, cast: list[int]) -> dict[str, Any]:
-    aired = date(2013, 12, 2) + timedelta(weeks=number - 1)
+    season, place = divmod(number - 1, SEASON)
+    aired = date(2013, 12, 2) + season * BETWEEN_SEASONS + timedelta(weeks=place)
     return {
         "id": number,
-        "name": f"The {LAST[number % len(LAST)]} Affair",
+        "name": f"The {LAST[number * 7 % len(LAST)]} {TITLES[number % len(TITLES)]}",
         "air_date": f"{aired:%B} {aired.day}, {aired.year}",
-        "episode": f"S{(number - 1) // SEASON + 1:02}E{(number - 1) % SEASON + 1:02}",
+        "episode": f"S{season + 1:02}E{place + 1:02}",
         "characters": [f"{SITE}/character/{character}" for character in cast],
         "url": f"{SITE}/episode/{number}",
         "created": _created(number),
