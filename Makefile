@@ -26,7 +26,7 @@ UV = $(shell command -v uv || echo $(CURDIR)/$(VENVS)/uv/bin/uv)
 # Meltano's `uv` back end and the plugins' installation find uv on the PATH.
 export PATH := $(PATH):$(CURDIR)/$(VENVS)/uv/bin
 
-.PHONY: help run query shell up down doctor tables test test-faults test-kestra test-image test-terraform test-provider bench reliability-peers new entity install check lint lint-sql types format pytest docs locks clean \
+.PHONY: help run build retract query shell up down doctor tables test test-faults test-kestra test-image test-terraform test-provider bench reliability-peers new entity install check lint lint-sql types format pytest docs locks clean \
 	dbt-changed contract site links audit image scan-image plan apply providers deploy-flows
 
 help: ## What there is
@@ -38,13 +38,21 @@ override DATA := $(value DATA)
 override NAME := $(value NAME)
 override FOLDER := $(value FOLDER)
 override PARTS := $(value PARTS)
-export SQL DATA NAME FOLDER PARTS
+override REASON := $(value REASON)
+export SQL DATA NAME FOLDER PARTS REASON
 
 run: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## The whole pipeline, no cloud needed: `make run`, DATA=folder, LIVE=1, VERSION=2
 	@exec $(VENVS)/sandbox/bin/python scripts/run_pipeline.py $${DATA:+--data "$$DATA"} $(if $(LIVE),--live) $(if $(VERSION),--version $(VERSION))
 
 query: $(VENVS)/sandbox/.done ## Asks the local BigQuery: make query SQL='SELECT …'
 	@exec "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(SANDBOX_COMMAND)" query -- "$$SQL"
+
+build: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## dbt alone on the local BigQuery; as it was after a run: make build AS_OF=run
+	@exec env DBT_AS_OF='$(AS_OF)' "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(MELTANO_COMMAND)" run dbt-bigquery:build
+
+retract: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Takes back what a run loaded: make retract RUN=run REASON='why', STREAM=characters, UNDO=1
+	@exec "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(MELTANO_COMMAND)" invoke dbt-bigquery run-operation retract --args "$$(RUN='$(RUN)' STREAM='$(STREAM)' UNDO='$(UNDO)' \
+	  $(PYTHON) -c 'import json, os; e = os.environ; print(json.dumps({"run_id": e["RUN"], "reason": e["REASON"], "stream": e["STREAM"], "undo": bool(e["UNDO"])}))')"
 
 shell: $(VENVS)/sandbox/.done ## A prompt for SQL on the local BigQuery; starts at once after make up
 	@exec "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(SANDBOX_COMMAND)" shell
@@ -135,7 +143,7 @@ pytest: $(VENVS)/dev/.done $(VENVS)/sandbox/.done .meltano/.done
 lint-sql: $(VENVS)/sql/.done $(VENVS)/sandbox/.done ## The SQL of transform/ as BigQuery reads it, and the rules of dbt-bouncer.yml
 	@mkdir -p .cache/dbt-lint
 	@DBT_SEND_ANONYMOUS_USAGE_STATS=false DBT_TARGET_PATH="$(CURDIR)/.cache/dbt-lint" DBT_LOG_PATH="$(CURDIR)/.cache/dbt-lint" \
-	  "$(SANDBOX_COMMAND)" --home .cache/sandbox-lint exec --parts bigquery -- $(SQL_TOOLS)/sqlfluff lint transform/models transform/snapshots transform/tests
+	  "$(SANDBOX_COMMAND)" --home .cache/sandbox-lint exec --parts bigquery -- $(SQL_TOOLS)/sqlfluff lint transform/models transform/tests
 	@$(SQL_TOOLS)/dbt --quiet parse --project-dir transform --profiles-dir transform --target-path "$(CURDIR)/.cache/dbt-lint" --log-path "$(CURDIR)/.cache/dbt-lint"
 	$(SQL_TOOLS)/dbt-bouncer run --config-file dbt-bouncer.yml
 

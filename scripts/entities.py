@@ -226,7 +226,7 @@ def staging(entity: Entity, fields: list[str]) -> dict[Path, str]:
     return {
         STAGING / f"{model}.sql": "SELECT\n"
         + "\n".join(lines)
-        + f"\n    {{{{ load_columns() }}}}\nFROM {{{{ {source} }}}} AS landing\n",
+        + f"\n    {{{{ load_columns() }}}}\nFROM {{{{ {source} }}}}\n",
         STAGING / f"_{entity.name}.yml": yaml.safe_dump(
             described, sort_keys=False, width=130, allow_unicode=True
         ),

@@ -19,9 +19,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 Row = dict[str, Any]
+# Rule, severity, entity, record, detail.
+Finding = tuple[str, str, str, int | None, str]
 ENTITIES = {"characters": "character", "episodes": "episode", "locations": "location"}
 CROWD_SIZE = 100
 LAST = 1_000_000
+# As in dbt_project.yml.
+POLICIES = {
+    "missing": "fail",
+    "empty": "fail",
+    "counts": "fail",
+    "proof": "warn",
+    "drop": "fail",
+    "drift": "warn",
+    "source": "fail",
+    "freshness": "warn",
+    "status_values": "warn",
+    "findings_error": "warn",
+    "findings_warning": "ignore",
+}
 
 
 class Load(NamedTuple):
@@ -29,6 +45,7 @@ class Load(NamedTuple):
 
     run_id: str
     loaded_at: datetime
+    version: int = 0
 
 
 def number(url: str) -> int | None:
@@ -72,19 +89,23 @@ class Marts:
     Args:
         records: The API's records of each entity.
         loads: What the ledger says of each entity's version.
-        before: The records of the version before, and what the ledger says of it; none on a first run.
+        earlier: The records of each version before, oldest first, and what the ledger says of it; none on a first run.
+        policies: What a check of the verdict does when it does not hold, where that is not the project's default.
     """
 
     def __init__(
         self,
         records: dict[str, list[Row]],
         loads: dict[str, Load],
-        before: tuple[dict[str, list[Row]], dict[str, Load]] | None = None,
+        earlier: list[tuple[dict[str, list[Row]], dict[str, Load]]] | None = None,
+        policies: dict[str, str] | None = None,
     ) -> None:
         self.by_id = {entity: {r["id"]: r for r in found} for entity, found in records.items()}
         self.characters, self.episodes, self.locations = (self.by_id[entity] for entity in ENTITIES)
         self.loads = loads
-        self.before = before
+        self.earlier = earlier or []
+        self.policies = {**POLICIES, **(policies or {})}
+        self.newest_run = max(loads.values(), key=lambda load: load.loaded_at).run_id
         self.seen_by_character = {(i, e) for i, c in self.characters.items() for e in numbers(c["episode"])}
         self.seen_by_episode = {(c, i) for i, e in self.episodes.items() for c in numbers(e["characters"])}
         self.home_by_character = {
@@ -145,7 +166,7 @@ class Marts:
                 "location_name": x["name"] or None,
                 "location_type": x["type"] or None,
                 "dimension": x["dimension"] or None,
-                "resident_count": len(numbers(x["residents"])),
+                "listed_resident_count": len(numbers(x["residents"])),
                 **self.origin("locations", x),
             }
             for x in self.locations.values()
@@ -161,7 +182,7 @@ class Marts:
                 "season_number": code(e["episode"], 1),
                 "episode_number": code(e["episode"], 2),
                 "air_date": day(e["air_date"]),
-                "character_count": len(numbers(e["characters"])),
+                "listed_character_count": len(numbers(e["characters"])),
                 **self.origin("episodes", e),
             }
             for e in self.episodes.values()
@@ -174,10 +195,11 @@ class Marts:
             {
                 "character_id": character,
                 "episode_id": episode,
-                "told_by_character": (character, episode) in self.seen_by_character,
-                "told_by_episode": (character, episode) in self.seen_by_episode,
+                "listed_by_character": (character, episode) in self.seen_by_character,
+                "listed_by_episode": (character, episode) in self.seen_by_episode,
                 "is_asymmetric": (character, episode) in one_sided,
                 "is_first_appearance": self.first[character] == episode,
+                "air_date": day(self.episodes[episode]["air_date"]) if episode in self.episodes else None,
             }
             for character, episode in self.seen_by_character | self.seen_by_episode
         ]
@@ -189,9 +211,10 @@ class Marts:
             {
                 "character_id": character,
                 "location_id": location,
-                "told_by_character": (character, location) in self.home_by_character,
-                "told_by_location": (character, location) in self.home_by_location,
+                "listed_by_character": (character, location) in self.home_by_character,
+                "listed_by_location": (character, location) in self.home_by_location,
                 "is_asymmetric": (character, location) in one_sided,
+                "loaded_at": max(self.loads[entity].loaded_at for entity in ("characters", "locations")),
             }
             for character, location in self.home_by_character | self.home_by_location
         ]
@@ -305,11 +328,14 @@ class Marts:
 
     def rpt_changes(self) -> list[Row]:
         """One row an entity, record and changed field."""
-        if self.before is None:
+        if not self.earlier:
             return []
         rows = []
-        records_before, loads_before = self.before
+        records_before, loads_before = self.earlier[-1]
         for entity in ENTITIES:
+            # What another run than the newest has changed is history.
+            if self.loads[entity].run_id != self.newest_run:
+                continue
             old = {r["id"]: r for r in records_before[entity]}
             new = self.by_id[entity]
             runs = {
@@ -342,17 +368,7 @@ class Marts:
 
     def rpt_data_quality(self) -> list[Row]:
         """One row a finding."""
-        found = self.links_that_fail() + self.odd_records()
-        for entity, records in self.by_id.items():
-            names = Counter(r["name"] for r in records.values() if r["name"])
-            found += [
-                ("duplicate_name", "info", entity, i, f"{names[r['name']]} {entity} have this name")
-                for i, r in records.items()
-                if names[r["name"]] > 1
-            ]
-            if not records:
-                run = self.loads[entity].run_id
-                found.append(("empty_entity", "error", entity, None, f"run {run} loaded no record"))
+        found = self.findings() + self.reused_ids()
         return [
             {
                 "rule": rule,
@@ -365,8 +381,84 @@ class Marts:
             for rule, severity, entity, i, detail in found
         ]
 
-    def links_that_fail(self) -> list[tuple[str, str, str, int | None, str]]:
-        """Links that one side tells, and links that lead nowhere."""
+    def findings(self) -> list[Finding]:
+        """What is odd in these records alone."""
+        found = self.links_that_fail() + self.odd_records() + self.names_that_disagree()
+        for entity, records in self.by_id.items():
+            names = Counter(r["name"] for r in records.values() if r["name"])
+            found += [
+                ("duplicate_name", "info", entity, i, f"{names[r['name']]} {entity} have this name")
+                for i, r in records.items()
+                if names[r["name"]] > 1
+            ]
+            if not records:
+                run = self.loads[entity].run_id
+                found.append(("empty_entity", "error", entity, None, f"run {run} loaded no record"))
+        return found
+
+    def names_that_disagree(self) -> list[Finding]:
+        """Locations that characters call by another name."""
+        callers: dict[tuple[int, str], set[int]] = defaultdict(set)
+        for c in self.characters.values():
+            for place in (c["origin"], c["location"]):
+                location = number(place["url"])
+                if location in self.locations and place["name"]:
+                    callers[location or 0, place["name"]].add(c["id"])
+        return [
+            ("names_disagree", "warning", "locations", x, f"{len(who)} characters call it {said}")
+            for (x, said), who in callers.items()
+            if said != self.locations[x]["name"]
+        ]
+
+    def reused_ids(self) -> list[Finding]:
+        """Records whose id was another record's before, by the time of creation."""
+        found: list[Finding] = []
+        for entity, records in self.by_id.items():
+            for i, r in records.items():
+                was = [old for past, _ in self.earlier for old in past[entity] if old["id"] == i]
+                others = [old for old in was if old["created"] != r["created"]]
+                if others:
+                    detail = f"was {others[-1]['name'] or 'a record without a name'}, created {others[-1]['created'][:10]}"
+                    found.append(("id_reused", "warning", entity, i, detail))
+        return found
+
+    def rpt_verdict(self) -> list[Row]:
+        """One row per entity and check, without the times."""
+        severities = Counter(severity for _, severity, *_ in self.findings())
+        odd = sum(rule == "unknown_status_value" for rule, *_ in self.findings())
+        told: list[tuple[str | None, str, bool, str]] = [
+            (None, "source", True, "the tests"),
+            (None, "findings_error", not severities["error"], str(severities["error"])),
+            (None, "findings_warning", not severities["warning"], str(severities["warning"])),
+            ("characters", "status_values", not odd, str(odd)),
+        ]
+        for entity, records in self.by_id.items():
+            count = len(records)
+            before = len(self.earlier[-1][0][entity]) if self.earlier else 0
+            told += [
+                (entity, "missing", True, f"version {self.loads[entity].version}"),
+                (entity, "empty", count > 0, f"{count} records"),
+                (entity, "counts", True, f"{count} rows in the landing table"),
+                # An announcement without a record after it is no proof.
+                (entity, "proof", count > 0, "tap" if count else "end_of_input"),
+                (entity, "drop", count >= before * 0.9, f"{count} records"),
+                (entity, "drift", True, "0 records with new fields"),
+                (entity, "source", True, "the tests"),
+                (entity, "freshness", True, "loaded 0 hours ago"),
+            ]
+        return [
+            {
+                "run_id": self.newest_run,
+                "entity": entity,
+                "check_name": check,
+                "status": "pass" if holds else self.policies[check],
+                "got": got,
+            }
+            for entity, check, holds, got in told
+        ]
+
+    def links_that_fail(self) -> list[Finding]:
+        """Links that one side lists, and links that lead nowhere."""
         one_sided, told = [], set()
         for rule, other, by_character, by_other in (
             ("asymmetric_appearance", "episodes", self.seen_by_character, self.seen_by_episode),
@@ -389,9 +481,9 @@ class Marts:
             if x not in self.by_id[other]
         ]
 
-    def odd_records(self) -> list[tuple[str, str, str, int | None, str]]:
+    def odd_records(self) -> list[Finding]:
         """What single records do not tell, or tell oddly."""
-        found: list[tuple[str, str, str, int | None, str]] = []
+        found: list[Finding] = []
 
         def check(odd: object, rule: tuple[str, str], entity: str, record: Row, detail: str) -> None:
             if odd:

@@ -65,8 +65,8 @@ def test_the_real_data_set_has_its_exact_counts(built_pipeline: BuiltPipeline) -
     expected = {"characters": 493, "locations": 76, "episodes": 31}
     assert {s: value(f"SELECT COUNT(*) FROM `{LANDING}.{s}` WHERE {newest(s)}") for s in expected} == expected
     assert {s: value(f"SELECT COUNT(*) FROM `{MARTS}.dim_{s}`") for s in expected} == expected
-    assert value(f"SELECT COUNT(*) FROM `{MARTS}.fct_appearances` WHERE told_by_character") == 802
-    assert value(f"SELECT COUNT(*) FROM `{MARTS}.fct_appearances` WHERE told_by_episode") == 800
+    assert value(f"SELECT COUNT(*) FROM `{MARTS}.fct_appearances` WHERE listed_by_character") == 802
+    assert value(f"SELECT COUNT(*) FROM `{MARTS}.fct_appearances` WHERE listed_by_episode") == 800
 
 
 @needs_real_data
@@ -75,7 +75,7 @@ def test_every_oddity_of_the_real_data_set_is_still_visible(built_pipeline: Buil
     ask, value = built_pipeline.sandbox.ask, built_pipeline.sandbox.value
     one_sided = ask(
         f"SELECT character_id, episode_id FROM `{MARTS}.fct_appearances` "
-        "WHERE told_by_character AND NOT told_by_episode ORDER BY 1, 2"
+        "WHERE listed_by_character AND NOT listed_by_episode ORDER BY 1, 2"
     )
     assert one_sided == [(125, 18), (125, 21)]
     url = "https://rickandmortyapi.com/api/character/242"

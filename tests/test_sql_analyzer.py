@@ -52,11 +52,11 @@ def type_of(field: SchemaField) -> str:
 def test_built_columns_are_those_that_the_analyzer_derives(
     analyzer: Analyzer, built_pipeline: BuiltPipeline
 ) -> None:
-    """Every view, mart and snapshot has the columns and types that Google's analyzer gives its statement."""
+    """Every view and table has the columns and types that Google's analyzer gives its statement."""
     nodes = json.loads(built_pipeline.manifest.read_text())["nodes"].values()
     derived, built = {}, {}
     for node in nodes:
-        if node["resource_type"] in {"model", "snapshot"}:
+        if node["resource_type"] == "model":
             statement = built_pipeline.target_dir / "run" / node["package_name"] / node["original_file_path"]
             derived[node["name"]] = analyzer.columns(statement.read_text().strip().rstrip(";"))
             table = built_pipeline.bigquery.get_table(
@@ -83,7 +83,7 @@ def test_sources_are_the_landed_columns(built_pipeline: BuiltPipeline) -> None:
 
 
 def test_descriptions_and_labels_are_in_the_warehouse(built_pipeline: BuiltPipeline) -> None:
-    """Every mart and snapshot carries its layer; they, the views and all columns say what they are."""
+    """Every table carries its layer; they, the views and all columns say what they are."""
     client = built_pipeline.bigquery
     bare = []
     for layer in ("staging", "marts", "snapshots"):

@@ -3,7 +3,7 @@
 {%- endmacro %}
 
 {% macro id_from_url(column) -%}
-    SAFE_CAST(ARRAY_REVERSE(SPLIT({{ column }}, '/'))[SAFE_OFFSET(0)] AS INT64)
+    SAFE_CAST(REGEXP_EXTRACT({{ column }}, r'(?:^|/)([0-9]+)$') AS INT64)
 {%- endmacro %}
 
 {% macro ids_from_urls(column) -%}
@@ -15,8 +15,6 @@
     )
 {%- endmacro %}
 
-{% macro counts_by_status(column) -%}
-    COUNTIF({{ column }} = 'Alive') AS alive_count,
-    COUNTIF({{ column }} = 'Dead') AS dead_count,
-    COUNTIF({{ column }} IS NULL OR {{ column }} NOT IN ('Alive', 'Dead')) AS unknown_count
+{% macro json_text(column) -%}
+    NULLIF(TO_JSON_STRING({{ column }}), 'null')
 {%- endmacro %}

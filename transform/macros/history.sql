@@ -1,28 +1,143 @@
-{% macro tracked_fields() -%}
-    {{ return({
-        'characters': {
-            'name': 'name', 'status': 'status', 'species': 'species', 'type': 'type', 'gender': 'gender',
-            'origin.name': 'origin.name', 'origin.url': 'origin.url',
-            'location.name': 'location.name', 'location.url': 'location.url',
-            'image': 'image', 'episode': last_parts('episode'), 'new_fields': 'TO_JSON_STRING(new_fields)',
-        },
-        'episodes': {
-            'name': 'name', 'air_date': 'air_date', 'episode': 'episode', 'characters': last_parts('characters'),
-            'new_fields': 'TO_JSON_STRING(new_fields)',
-        },
-        'locations': {
-            'name': 'name', 'type': 'type', 'dimension': 'dimension', 'residents': last_parts('residents'),
-            'new_fields': 'TO_JSON_STRING(new_fields)',
-        },
-    }) }}
+{% macro history(stream, key, records, columns, lists) -%}
+    {%- set state = columns + lists -%}
+    {%- set versions = build_versions(stream) | reverse | list -%}
+    {%- do refuse_a_delta(stream, versions) -%}
+    {%- set known = known_history(records ~ state, versions) -%}
+
+WITH versions AS (
+    SELECT
+        table_version,
+        version_number,
+        loaded_at,
+        run_id
+    FROM {{ ref('int_build_versions') }}
+    WHERE entity = '{{ stream }}'
+),
+
+records AS (
+    SELECT
+        {{ records }},
+        landing._sdc_table_version AS table_version,
+        landing._sdc_sequence AS record_sequence
+    FROM {{ source('rickandmorty', stream) }} AS landing
+    WHERE {{ of_versions(versions[known.version_count:]) }}
+),
+
+observed AS (
+    SELECT
+        {% for column in [key] + columns %}
+            records.{{ column }},
+        {% endfor %}
+        {% for column in lists %}
+            TO_JSON_STRING(records.{{ column }}) AS {{ column }},
+        {% endfor %}
+        versions.version_number,
+        versions.loaded_at,
+        versions.run_id
+    FROM records
+    INNER JOIN versions
+        ON records.table_version = versions.table_version
+    -- A key that a version has twice: the last of its records.
+    QUALIFY ROW_NUMBER() OVER (PARTITION BY records.{{ key }}, versions.version_number ORDER BY records.record_sequence DESC) = 1
+    {% if known.version_count %}
+        UNION ALL
+        SELECT
+            {% for column in [key] + state %}
+                {{ column }},
+            {% endfor %}
+            {{ known.version_count }} AS version_number,
+            loaded_at,
+            run_id
+        FROM {{ this }}
+        WHERE dbt_valid_to IS NULL
+    {% endif %}
+),
+
+described AS (
+    SELECT
+        *,
+        TO_JSON_STRING(STRUCT({{ state | join(', ') }})) AS state
+    FROM observed
+),
+
+compared AS (
+    SELECT
+        *,
+        IFNULL(
+            LAG(version_number) OVER (PARTITION BY {{ key }} ORDER BY version_number) = version_number - 1
+            AND LAG(state) OVER (PARTITION BY {{ key }} ORDER BY version_number) = state, FALSE
+        ) AS is_as_before
+    FROM described
+),
+
+numbered AS (
+    SELECT
+        *,
+        SUM(IF(is_as_before, 0, 1)) OVER (PARTITION BY {{ key }} ORDER BY version_number) AS state_number
+    FROM compared
+),
+
+periods AS (
+    SELECT
+        *,
+        MAX(version_number) OVER (PARTITION BY {{ key }}, state_number) AS last_version_number
+    FROM numbered
+),
+
+dated AS (
+    SELECT
+        {% for column in [key] + state %}
+            periods.{{ column }},
+        {% endfor %}
+        periods.loaded_at,
+        periods.run_id,
+        after.loaded_at AS dbt_valid_to
+    FROM periods
+    LEFT JOIN versions AS after
+        ON periods.last_version_number + 1 = after.version_number
+    WHERE NOT periods.is_as_before
+    {% if known.version_count %}
+        UNION ALL
+        SELECT
+            {% for column in [key] + state %}
+                {{ column }},
+            {% endfor %}
+            loaded_at,
+            run_id,
+            dbt_valid_to
+        FROM {{ this }}
+        WHERE dbt_valid_to IS NOT NULL
+    {% endif %}
+)
+
+SELECT
+    {% for column in [key] + state %}
+        {{ column }},
+    {% endfor %}
+    loaded_at,
+    run_id,
+    TO_HEX(MD5(CONCAT(CAST({{ key }} AS STRING), '|', CAST(UNIX_MICROS(loaded_at) AS STRING)))) AS dbt_scd_id,
+    loaded_at AS dbt_updated_at,
+    loaded_at AS dbt_valid_from,
+    dbt_valid_to,
+    {{ known.history_key }} AS history_key
+FROM dated
 {%- endmacro %}
 
-{% macro last_parts(column) -%}
-    ARRAY_TO_STRING(
-        ARRAY(
-            SELECT REGEXP_EXTRACT(address, r'[^/]*$')
-            FROM UNNEST({{ column }}) AS address WITH OFFSET AS position
-            ORDER BY position
-        ), ', '
-    )
+{% macro known_history(logic, versions) -%}
+    {%- set kept = none -%}
+    {%- if versions and not flags.FULL_REFRESH -%}
+        {%- set relation = load_relation(this) -%}
+        {%- if relation and 'history_key' in adapter.get_columns_in_relation(relation) | map(attribute='name') -%}
+            {%- set kept = run_query("SELECT MAX(history_key) FROM " ~ relation).rows[0][0] -%}
+        {%- endif -%}
+    {%- endif -%}
+    {%- set found = namespace(key=local_md5(logic), version_count=0) -%}
+    {%- for version in versions -%}
+        {%- set found.key = local_md5(found.key ~ version.table_version) -%}
+        {%- if kept is not none and kept | int == found.key[:15] | int(base=16) -%}
+            {%- set found.version_count = loop.index -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return({'version_count': found.version_count, 'history_key': found.key[:15] | int(base=16)}) }}
 {%- endmacro %}

@@ -1,7 +1,7 @@
-{% test one_row_each(model, columns) %}
+{% test unique_combination_of_columns(model, combination_of_columns) %}
 WITH keys AS (
     SELECT
-        {% for column in columns %}
+        {% for column in combination_of_columns %}
             {{ column }} AS key_{{ loop.index }}{{ '' if loop.last else ',' }}
         {% endfor %}
     FROM {{ model }}
@@ -12,16 +12,16 @@ SELECT
     COUNT(*) AS row_count
 FROM keys
 GROUP BY ALL
-HAVING COUNT(*) > 1{% for column in columns %} OR key_{{ loop.index }} IS NULL{% endfor %}
+HAVING COUNT(*) > 1{% for column in combination_of_columns %} OR key_{{ loop.index }} IS NULL{% endfor %}
 
 {% endtest %}
 
-{% test always(model, conditions) %}
+{% test expressions_are_true(model, expressions) %}
 WITH checked AS (
     SELECT
         CASE
-            {% for condition in conditions %}
-                WHEN NOT IFNULL({{ condition }}, FALSE) THEN {{ tojson(condition) }}
+            {% for expression in expressions %}
+                WHEN NOT IFNULL({{ expression }}, FALSE) THEN {{ tojson(expression) }}
             {% endfor %}
         END AS broken,
         model.*

@@ -1,28 +1,64 @@
-{% macro is_newest_version(stream) -%}
-    {{ is_recent_version(stream, 1) }}
+{% macro build_versions(stream) -%}
+    {%- set build = ref('int_build_versions') -%}
+    {%- if not execute or flags.WHICH == 'compile' -%}
+        {{ return([]) }}
+    {%- endif -%}
+    {%- set found = run_query(
+        "SELECT table_version, landed_since, replication, is_of_newest_run FROM " ~ build
+        ~ " WHERE entity = '" ~ stream ~ "' ORDER BY version_number DESC"
+    ) -%}
+    {%- set versions = [] -%}
+    {%- for row in found.rows -%}
+        {%- do versions.append({
+            'table_version': row[0] | int, 'landed_since': row[1] | string, 'replication': row[2], 'is_of_newest_run': row[3]
+        }) -%}
+    {%- endfor -%}
+    {{ return(versions) }}
 {%- endmacro %}
 
-{% macro is_recent_version(stream, versions) -%}
-    _sdc_batched_at >= {{ partition_floor(stream, versions) }}
-    AND _sdc_table_version IN (
-        SELECT loads.table_version
-        FROM {{ ref('stg_rickandmorty__loads') }} AS loads
-        WHERE loads.entity = '{{ stream }}' AND loads.recency <= {{ versions }}
-    )
+{% macro of_versions(versions) -%}
+    {%- if versions -%}
+        _sdc_batched_at >= TIMESTAMP '{{ versions | map(attribute="landed_since") | min }} 00:00:00+00'
+        AND _sdc_table_version IN ({{ versions | map(attribute='table_version') | sort | join(', ') }})
+    {%- else -%}
+        FALSE
+    {%- endif -%}
 {%- endmacro %}
 
-{% macro partition_floor(stream, versions) -%}
-    {%- set oldest = none -%}
-    {%- if execute and flags.WHICH != 'compile' -%}
-        {%- set found = run_query(
-            "SELECT MIN(table_version) FROM (SELECT DISTINCT table_version FROM " ~ source('rickandmorty', '_loads')
-            ~ " WHERE stream = '" ~ stream ~ "' ORDER BY table_version DESC LIMIT " ~ versions ~ ")"
-        ) -%}
-        {%- set oldest = found.columns[0].values()[0] -%}
-    {%- endif -%}
-    {%- set day = modules.datetime.datetime(1970, 1, 1) -%}
-    {%- if oldest is not none -%}
-        {%- set day = day + modules.datetime.timedelta(milliseconds=oldest | int) - modules.datetime.timedelta(days=1) -%}
-    {%- endif -%}
-    TIMESTAMP '{{ day.strftime("%Y-%m-%d") }} 00:00:00+00'
+{% macro newest_version(stream) -%}
+    {%- set newest = build_versions(stream)[:1] -%}
+    {%- do refuse_a_delta(stream, newest) -%}
+    {{ source('rickandmorty', stream) }} AS landing
+    WHERE {{ of_versions(newest) }}
+{%- endmacro %}
+
+{% macro newest_record_of_each_key(stream, key) -%}
+    (
+        SELECT * EXCEPT (newness)
+        FROM (
+            SELECT
+                *,
+                ROW_NUMBER() OVER (
+                    PARTITION BY {{ key | join(', ') }}
+                    ORDER BY _sdc_batched_at DESC, _sdc_sequence DESC, _sdc_extracted_at DESC
+                ) AS newness
+            FROM {{ source('rickandmorty', stream) }}
+            WHERE _sdc_table_version IN (
+                SELECT versions.table_version
+                FROM {{ ref('int_build_versions') }} AS versions
+                WHERE versions.entity = '{{ stream }}'
+            )
+        )
+        WHERE newness = 1 AND _sdc_deleted_at IS NULL
+    ) AS landing
+{%- endmacro %}
+
+{% macro refuse_a_delta(stream, versions) -%}
+    {%- for version in versions if version.replication == 'incremental' -%}
+        {{ exceptions.raise_compiler_error(
+            "stream " ~ stream ~ ", version " ~ version.table_version ~ ": expected a whole version (replication full), got a delta "
+            ~ "(replication incremental), which holds changed records only; "
+            ~ "read it with newest_record_of_each_key('" ~ stream ~ "', [key]) instead of newest_version('" ~ stream ~ "')"
+        ) }}
+    {%- endfor -%}
 {%- endmacro %}

@@ -146,6 +146,8 @@ class Project:
         return {
             **os.environ,
             **self.sandbox.env,
+            # What the tests load, one after the other, stands for one source that changes.
+            "TARGET_BIGQUERY_SOURCE": "the tests",
             "MELTANO_RUN_ID": run_id or str(uuid.uuid4()),
             "MELTANO_DATABASE_URI": f"sqlite:///{self.folder}/meltano.db",
             "MELTANO_SYS_DIR_ROOT": str(self.system_folder()),

@@ -1,32 +1,26 @@
-WITH source AS (
-    SELECT
-        ledger.*,
-        ledger.rows AS row_count
-    FROM {{ source('rickandmorty', '_loads') }} AS ledger
-),
+SELECT
+    -- key
+    ledger.run_id,
+    ledger.stream AS entity,
+    ledger.table_version,
 
-renamed AS (
-    SELECT
-        -- key
-        run_id,
-        stream AS entity,
+    -- the load
+    ledger.method AS load_method,
+    ledger.replication,
+    ledger.proof,
+    ledger.source,
+    ledger.extractor,
+    ledger.rows AS row_count,
+    ledger.bytes AS byte_count,
+    ledger.parts AS part_count,
+    ledger.job_id,
+    ledger.schema_fingerprint,
 
-        -- the version
-        table_version,
-        DENSE_RANK() OVER (PARTITION BY stream ORDER BY table_version DESC) AS recency,
+    -- times
+    ledger.started_at,
+    ledger.finished_at,
 
-        -- the load
-        method AS load_method,
-        row_count,
-        bytes AS byte_count,
-        parts AS part_count,
-        job_id,
-        schema_fingerprint,
-
-        -- times
-        started_at,
-        finished_at
-    FROM source
-)
-
-SELECT * FROM renamed
+    -- taken back
+    ledger.retracted_at,
+    ledger.retraction_reason
+FROM {{ source('rickandmorty', '_loads') }} AS ledger

@@ -1,3 +1,4 @@
+{{ after_the_verdict() }}
 SELECT
     character_id,
     character_name,

@@ -1,3 +1,4 @@
+{{ after_the_verdict() }}
 SELECT
     episode_id,
     episode_name,
@@ -5,7 +6,7 @@ SELECT
     season_number,
     episode_number,
     air_date,
-    ARRAY_LENGTH(character_ids) AS character_count,
+    ARRAY_LENGTH(character_ids) AS listed_character_count,
     created_at,
     loaded_at,
     run_id

@@ -1,45 +1,18 @@
-WITH links AS (
-    SELECT
-        characters.character_id,
-        episode_id,
-        TRUE AS told_by_character,
-        FALSE AS told_by_episode
-    FROM {{ ref('stg_rickandmorty__characters') }} AS characters
-    CROSS JOIN UNNEST(characters.episode_ids) AS episode_id
-
-    UNION ALL
-
-    SELECT
-        character_id,
-        episodes.episode_id,
-        FALSE AS told_by_character,
-        TRUE AS told_by_episode
-    FROM {{ ref('stg_rickandmorty__episodes') }} AS episodes
-    CROSS JOIN UNNEST(episodes.character_ids) AS character_id
-),
-
-appearances AS (
-    SELECT
-        character_id,
-        episode_id,
-        LOGICAL_OR(told_by_character) AS told_by_character,
-        LOGICAL_OR(told_by_episode) AS told_by_episode
-    FROM links
-    GROUP BY character_id, episode_id
-)
-
+{{ after_the_verdict() }}
 SELECT
-    appearances.character_id,
-    appearances.episode_id,
-    appearances.told_by_character,
-    appearances.told_by_episode,
-    appearances.told_by_character != appearances.told_by_episode AS is_asymmetric,
+    links.character_id,
+    links.linked_id AS episode_id,
+    links.listed_by_character,
+    links.listed_by_linked AS listed_by_episode,
+    links.listed_by_character != links.listed_by_linked AS is_asymmetric,
     -- An episode that is not there, or has no place in a season, comes last.
     ROW_NUMBER() OVER (
-        PARTITION BY appearances.character_id
+        PARTITION BY links.character_id
         ORDER BY
-            IFNULL(episodes.season_number, 1000000), IFNULL(episodes.episode_number, 1000000), appearances.episode_id
-    ) = 1 AS is_first_appearance
-FROM appearances
+            IFNULL(episodes.season_number, 1000000), IFNULL(episodes.episode_number, 1000000), links.linked_id
+    ) = 1 AS is_first_appearance,
+    episodes.air_date
+FROM {{ ref('int_links') }} AS links
 LEFT JOIN {{ ref('stg_rickandmorty__episodes') }} AS episodes
-    ON appearances.episode_id = episodes.episode_id
+    ON links.linked_id = episodes.episode_id
+WHERE links.link = 'appearance'

@@ -1,6 +1,7 @@
 WITH told AS (
     SELECT
         'species' AS breakdown,
+        character_id,
         IFNULL(species, 'unknown') AS breakdown_value,
         IFNULL(status, 'unknown') AS status
     FROM {{ ref('dim_characters') }}
@@ -9,6 +10,7 @@ WITH told AS (
 
     SELECT
         'origin' AS breakdown,
+        character_id,
         IFNULL(origin_name, 'unknown') AS breakdown_value,
         IFNULL(status, 'unknown') AS status
     FROM {{ ref('dim_characters') }}
@@ -19,7 +21,7 @@ counted AS (
         breakdown,
         breakdown_value,
         status,
-        COUNT(*) AS character_count
+        {{ measure('character_count') }} AS character_count
     FROM told
     GROUP BY breakdown, breakdown_value, status
 )

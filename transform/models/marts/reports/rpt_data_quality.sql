@@ -1,181 +1,30 @@
--- What one record of a dimension does not tell, or tells oddly: rule, severity, entity, condition, detail.
-{% set oddities = [
-    ('unknown_origin', 'info', 'characters', 'origin_location_id IS NULL', "IFNULL(origin_name, 'no name')"),
-    ('unknown_location', 'info', 'characters', 'last_location_id IS NULL', "IFNULL(last_location_name, 'no name')"),
-    ('empty_type', 'info', 'characters', 'character_type IS NULL', "'no type'"),
-    ('empty_name', 'warning', 'characters', 'character_name IS NULL', "'no name'"),
-    ('unknown_status_value', 'warning', 'characters',
-        "IFNULL(status, '') NOT IN ('Alive', 'Dead', 'unknown')", "IFNULL(status, 'no status')"),
-    ('unknown_gender_value', 'warning', 'characters',
-        "IFNULL(gender, '') NOT IN ('Female', 'Male', 'Genderless', 'unknown')", "IFNULL(gender, 'no gender')"),
-    ('empty_type', 'info', 'locations', 'location_type IS NULL', "'no type'"),
-    ('empty_dimension', 'info', 'locations', 'dimension IS NULL', "'no dimension'"),
-    ('empty_name', 'warning', 'locations', 'location_name IS NULL', "'no name'"),
-    ('location_without_residents', 'info', 'locations', 'resident_count = 0', "'lists no residents'"),
-    ('malformed_code', 'error', 'episodes', 'season_number IS NULL', "IFNULL(episode_code, 'no code')"),
-    ('malformed_air_date', 'error', 'episodes', 'air_date IS NULL', "'no date such as December 2, 2013'"),
-    ('empty_name', 'warning', 'episodes', 'episode_name IS NULL', "'no name'"),
-] %}
-
-WITH records AS (
-    {% for entity in tracked_fields() %}
-        SELECT
-            '{{ entity }}' AS entity,
-            {{ entity[:-1] }}_id AS record_id,
-            {{ entity[:-1] }}_name AS record_name,
-            new_fields
-        FROM {{ ref('stg_rickandmorty__' ~ entity) }}
-        {% if not loop.last %}UNION ALL{% endif %}
-    {% endfor %}
-),
-
--- Every link from the side that tells it, and whether the other side tells it too.
-links AS (
-    SELECT
-        'asymmetric_appearance' AS one_sided_rule,
-        'characters' AS entity,
-        character_id AS record_id,
-        'episodes' AS linked_entity,
-        episode_id AS linked_id,
-        is_asymmetric
-    FROM {{ ref('fct_appearances') }}
-    WHERE told_by_character
-    UNION ALL
-    SELECT
-        'asymmetric_appearance' AS one_sided_rule,
-        'episodes' AS entity,
-        episode_id AS record_id,
-        'characters' AS linked_entity,
-        character_id AS linked_id,
-        is_asymmetric
-    FROM {{ ref('fct_appearances') }}
-    WHERE told_by_episode
-    UNION ALL
-    SELECT
-        'asymmetric_residency' AS one_sided_rule,
-        'characters' AS entity,
-        character_id AS record_id,
-        'locations' AS linked_entity,
-        location_id AS linked_id,
-        is_asymmetric
-    FROM {{ ref('fct_residencies') }}
-    WHERE told_by_character
-    UNION ALL
-    SELECT
-        'asymmetric_residency' AS one_sided_rule,
-        'locations' AS entity,
-        location_id AS record_id,
-        'characters' AS linked_entity,
-        character_id AS linked_id,
-        is_asymmetric
-    FROM {{ ref('fct_residencies') }}
-    WHERE told_by_location
-    UNION ALL
-    -- Locations do not list who comes from there.
-    SELECT
-        'asymmetric_origin' AS one_sided_rule,
-        'characters' AS entity,
-        character_id AS record_id,
-        'locations' AS linked_entity,
-        origin_location_id AS linked_id,
-        FALSE AS is_asymmetric
-    FROM {{ ref('dim_characters') }}
-    WHERE origin_location_id IS NOT NULL
-),
-
-findings AS (
-    SELECT
-        one_sided_rule AS rule,
-        'warning' AS severity,
-        entity,
-        record_id,
-        FORMAT('lists %s %d, which does not list it', linked_entity, linked_id) AS detail
-    FROM links
-    WHERE is_asymmetric
-
-    UNION ALL
-
-    SELECT
-        'missing_record' AS rule,
-        'error' AS severity,
-        links.entity,
-        links.record_id,
-        FORMAT('leads to %s %d, which is not there', links.linked_entity, links.linked_id) AS detail
-    FROM links
-    LEFT JOIN records
-        ON links.linked_entity = records.entity AND links.linked_id = records.record_id
-    WHERE records.record_id IS NULL
-    -- One place may be a character's origin and last location.
-    GROUP BY links.entity, links.record_id, links.linked_entity, links.linked_id
-
-    {% for rule, severity, entity, condition, detail in oddities %}
-        UNION ALL
-
-        SELECT
-            '{{ rule }}' AS rule,
-            '{{ severity }}' AS severity,
-            '{{ entity }}' AS entity,
-            {{ entity[:-1] }}_id AS record_id,
-            {{ detail }} AS detail
-        FROM {{ ref('dim_' ~ entity) }}
-        WHERE {{ condition }}
-    {% endfor %}
-
-    UNION ALL
-
-    SELECT
-        'duplicate_name' AS rule,
-        'info' AS severity,
-        entity,
-        record_id,
-        FORMAT('%d %s have this name', COUNT(*) OVER (PARTITION BY entity, record_name), entity) AS detail
-    FROM records
-    WHERE record_name IS NOT NULL
-    QUALIFY COUNT(*) OVER (PARTITION BY entity, record_name) > 1
-
-    UNION ALL
-
-    SELECT
-        'new_field' AS rule,
-        'warning' AS severity,
-        entity,
-        record_id,
-        new_fields AS detail
-    FROM records
-    WHERE new_fields IS NOT NULL
-
-    UNION ALL
-
-    SELECT
-        'crowded_episode' AS rule,
-        'info' AS severity,
-        'episodes' AS entity,
-        episode_id AS record_id,
-        FORMAT(
-            '%d characters, more than {{ var("crowd_size") }}: left out of rpt_character_pairs', character_count
-        ) AS detail
-    FROM {{ ref('rpt_episode_summary') }}
-    WHERE character_count > {{ var('crowd_size') }}
-
-    UNION ALL
-
-    SELECT
-        'empty_entity' AS rule,
-        'error' AS severity,
-        entity,
-        CAST(NULL AS INT64) AS record_id,
-        FORMAT('run %s loaded no record', run_id) AS detail
-    FROM {{ ref('stg_rickandmorty__loads') }}
-    WHERE recency = 1 AND row_count = 0
-)
-
+{{ after_the_verdict() }}
 SELECT
-    findings.rule,
-    findings.severity,
-    findings.entity,
-    findings.record_id,
-    records.record_name,
-    findings.detail
-FROM findings
-LEFT JOIN records
-    ON findings.entity = records.entity AND findings.record_id = records.record_id
+    rule,
+    severity,
+    entity,
+    record_id,
+    record_name,
+    detail
+FROM {{ ref('int_findings') }}
+
+{% for entity, key in {'characters': 'character', 'episodes': 'episode', 'locations': 'location'}.items() %}
+    UNION ALL
+
+    SELECT
+        'id_reused' AS rule,
+        'warning' AS severity,
+        '{{ entity }}' AS entity,
+        now.{{ key }}_id AS record_id,
+        now.{{ key }}_name AS record_name,
+        CONCAT(
+            'was ', IFNULL(earlier.{{ key }}_name, 'a record without a name'), ', created ',
+            FORMAT_TIMESTAMP('%F', earlier.created_at)
+        ) AS detail
+    FROM {{ ref('snap_' ~ entity) }} AS now
+    INNER JOIN {{ ref('snap_' ~ entity) }} AS earlier
+        ON now.{{ key }}_id = earlier.{{ key }}_id AND now.created_at != earlier.created_at
+    WHERE now.dbt_valid_to IS NULL
+    -- Of all that the id was, the last.
+    QUALIFY ROW_NUMBER() OVER (PARTITION BY now.{{ key }}_id ORDER BY earlier.dbt_valid_from DESC) = 1
+{% endfor %}

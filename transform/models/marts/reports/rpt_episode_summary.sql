@@ -1,9 +1,11 @@
 WITH appearances AS (
     SELECT
         appearances.episode_id,
-        COUNT(*) AS character_count,
-        COUNTIF(appearances.is_first_appearance) AS first_appearance_count,
-        {{ counts_by_status('characters.status') }}
+        {{ measure('appearance_count', 'appearances') }} AS character_count,
+        {{ measure('first_appearance_count') }} AS first_appearance_count,
+        {{ measure('alive_count') }} AS alive_count,
+        {{ measure('dead_count') }} AS dead_count,
+        {{ measure('unknown_count') }} AS unknown_count
     FROM {{ ref('fct_appearances') }} AS appearances
     LEFT JOIN {{ ref('dim_characters') }} AS characters
         ON appearances.character_id = characters.character_id

@@ -1,8 +1,10 @@
 WITH residents AS (
     SELECT
         residencies.location_id,
-        COUNT(*) AS resident_count,
-        {{ counts_by_status('characters.status') }}
+        {{ measure('resident_count', 'residencies') }} AS resident_count,
+        {{ measure('alive_count') }} AS alive_count,
+        {{ measure('dead_count') }} AS dead_count,
+        {{ measure('unknown_count') }} AS unknown_count
     FROM {{ ref('fct_residencies') }} AS residencies
     LEFT JOIN {{ ref('dim_characters') }} AS characters
         ON residencies.character_id = characters.character_id

@@ -1,0 +1,58 @@
+{% set as_of = var('as_of', none) or env_var('DBT_AS_OF', '') %}
+{% if as_of and execute and flags.WHICH != 'compile' %}
+    {% do refuse_an_unknown_run(as_of) %}
+{% endif %}
+
+WITH told AS (
+    SELECT *
+    FROM {{ ref('stg_rickandmorty__loads') }}
+    WHERE
+        table_version IS NOT NULL
+        {% if as_of %}
+            AND finished_at <= (
+                SELECT MAX(loads.finished_at)
+                FROM {{ ref('stg_rickandmorty__loads') }} AS loads
+                WHERE loads.run_id = '{{ as_of }}'
+            )
+        {% endif %}
+    -- A version that two runs tell is one; a mark on either takes it back.
+    QUALIFY
+        MAX(retracted_at) OVER (PARTITION BY entity, table_version) IS NULL
+        AND ROW_NUMBER() OVER (PARTITION BY entity, table_version ORDER BY finished_at DESC, run_id ASC) = 1
+),
+
+ordered AS (
+    SELECT
+        *,
+        ROW_NUMBER() OVER (PARTITION BY entity ORDER BY table_version ASC) AS version_number,
+        ROW_NUMBER() OVER (PARTITION BY entity ORDER BY table_version DESC) AS recency,
+        MAX(started_at) OVER (
+            PARTITION BY entity ORDER BY table_version ASC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        ) AS newest_start
+    FROM told
+)
+
+SELECT
+    entity,
+    table_version,
+    version_number,
+    recency,
+    run_id,
+    run_id = FIRST_VALUE(run_id) OVER (ORDER BY finished_at DESC, run_id ASC) AS is_of_newest_run,
+    source,
+    replication,
+    proof,
+    row_count,
+    -- A version that was loaded after a newer one holds until that one, for an instant.
+    TIMESTAMP_ADD(
+        newest_start,
+        INTERVAL ROW_NUMBER() OVER (PARTITION BY entity, newest_start ORDER BY table_version ASC) - 1 MICROSECOND
+    ) AS loaded_at,
+    finished_at,
+    -- A version that is no time in epoch milliseconds does not say in which partitions its rows are.
+    IF(
+        table_version BETWEEN 946684800000 AND UNIX_MILLIS(started_at) + 86400000,
+        DATE_SUB(DATE(TIMESTAMP_MILLIS(table_version)), INTERVAL 1 DAY),
+        DATE '1970-01-01'
+    ) AS landed_since
+FROM ordered

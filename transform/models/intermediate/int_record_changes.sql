@@ -1,0 +1,57 @@
+WITH
+{% for entity, fields in tracked_fields().items() %}
+    {% set versions = build_versions(entity)[:2] %}
+    {# One version alone changes nothing, and what another run than the newest changed is history. #}
+    {% set versions = versions if versions | length == 2 and versions[0].is_of_newest_run else [] %}
+    {{ entity }}_before AS (
+        SELECT * FROM {{ source('rickandmorty', entity) }}
+        WHERE {{ of_versions(versions[1:]) }}
+    ),
+
+    {{ entity }}_after AS (
+        SELECT * FROM {{ source('rickandmorty', entity) }}
+        WHERE {{ of_versions(versions[:1]) }}
+    ),
+
+    {{ entity }} AS (
+        SELECT
+            '{{ entity }}' AS entity,
+            IFNULL(after.id, before.id) AS record_id,
+            IFNULL(after.name, before.name) AS record_name,
+            CASE
+                WHEN before.id IS NULL THEN 'added'
+                WHEN after.id IS NULL THEN 'removed'
+                ELSE 'changed'
+            END AS change,
+            [
+                {% for field, value in fields.items() %}
+                    STRUCT(
+                        '{{ field }}' AS field_name,
+                        {{ value.replace('{side}', 'before') }} AS value_before,
+                        {{ value.replace('{side}', 'after') }} AS value_after
+                    ){{ '' if loop.last else ',' }}
+                {% endfor %}
+            ] AS fields
+        FROM {{ entity }}_before AS before
+        FULL JOIN {{ entity }}_after AS after
+            ON before.id = after.id
+    ){{ '' if loop.last else ',' }}
+{% endfor %}
+
+{% for entity in tracked_fields() %}
+    SELECT
+        records.entity,
+        records.record_id,
+        records.record_name,
+        records.change,
+        IF(records.change = 'changed', field.field_name, NULL) AS field_name,
+        IF(records.change = 'changed', field.value_before, NULL) AS value_before,
+        IF(records.change = 'changed', field.value_after, NULL) AS value_after
+    FROM {{ entity }} AS records
+    CROSS JOIN UNNEST(records.fields) AS field
+    WHERE
+        (records.change = 'changed' AND field.value_before IS DISTINCT FROM field.value_after)
+        -- A record that came or went is one row: every entity has a name.
+        OR (records.change != 'changed' AND field.field_name = 'name')
+    {% if not loop.last %}UNION ALL{% endif %}
+{% endfor %}

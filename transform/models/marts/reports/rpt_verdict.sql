@@ -1,0 +1,180 @@
+{% set checks = var('verdict') %}
+{% set drop_percent = verdict_limit('drop_percent') %}
+{% set stale_hours = verdict_limit('stale_hours') %}
+{% set is_of_the_past = var('as_of', none) or env_var('DBT_AS_OF', '') %}
+
+WITH policies AS (
+    {% for check in checks %}
+        SELECT
+            '{{ check }}' AS check_name,
+            '{{ policy(check) }}' AS policy
+        {% if not loop.last %}UNION ALL{% endif %}
+    {% endfor %}
+),
+
+staged AS (
+    {% for entity in tracked_fields() %}
+        SELECT
+            '{{ entity }}' AS entity,
+            COUNT(*) AS row_count,
+            COUNT(new_fields) AS new_field_count
+        FROM {{ ref('stg_rickandmorty__' ~ entity) }}
+        {% if not loop.last %}UNION ALL{% endif %}
+    {% endfor %}
+),
+
+compared AS (
+    SELECT
+        staged.entity,
+        newest.table_version,
+        newest.row_count,
+        newest.proof,
+        newest.source,
+        DIV(TIMESTAMP_DIFF(CURRENT_TIMESTAMP(), newest.finished_at, SECOND), 3600) AS age,
+        staged.row_count AS staged_row_count,
+        staged.new_field_count,
+        before.row_count AS row_count_before,
+        before.source AS source_before
+    FROM staged
+    LEFT JOIN {{ ref('int_build_versions') }} AS newest
+        ON staged.entity = newest.entity AND newest.recency = 1
+    LEFT JOIN {{ ref('int_build_versions') }} AS before
+        ON staged.entity = before.entity AND before.recency = 2
+),
+
+found AS (
+    SELECT
+        COUNTIF(severity = 'error') AS error_count,
+        COUNTIF(severity = 'warning') AS warning_count,
+        COUNTIF(rule = 'unknown_status_value') AS unknown_status_count
+    FROM {{ ref('int_findings') }}
+),
+
+checked AS (
+    SELECT
+        compared.entity,
+        asked.*
+    FROM compared
+    CROSS JOIN UNNEST([
+        STRUCT(
+            'missing' AS check_name,
+            compared.table_version IS NOT NULL AS holds,
+            'a loaded version' AS expected,
+            IFNULL(CONCAT('version ', CAST(compared.table_version AS STRING)), 'none') AS got,
+            'run the job that loads it, such as meltano run character' AS remedy
+        ),
+        STRUCT(
+            'empty' AS check_name,
+            compared.row_count > 0 AS holds,
+            'at least 1 record' AS expected,
+            CONCAT(CAST(compared.row_count AS STRING), ' records') AS got,
+            'look at what the source answers, and run again' AS remedy
+        ),
+        STRUCT(
+            'counts' AS check_name,
+            compared.row_count = compared.staged_row_count AS holds,
+            CONCAT(CAST(compared.row_count AS STRING), ' rows, as in the ledger') AS expected,
+            CONCAT(CAST(compared.staged_row_count AS STRING), ' rows in the landing table') AS got,
+            'retract the version (docs/operations.md), and run again' AS remedy
+        ),
+        STRUCT(
+            'proof' AS check_name,
+            IFNULL(compared.proof, '') IN ('tap', 'state') AS holds,
+            'tap or state' AS expected,
+            IFNULL(compared.proof, 'none') AS got,
+            'the end of the input does not prove that the version is whole' AS remedy
+        ),
+        STRUCT(
+            'drop' AS check_name,
+            compared.row_count * 100 >= IFNULL(compared.row_count_before, 0) * (100 - {{ drop_percent }}) AS holds,
+            IFNULL(
+                CONCAT('at most {{ drop_percent }} % fewer than ', CAST(compared.row_count_before AS STRING)),
+                'any number on the first load'
+            ) AS expected,
+            CONCAT(CAST(compared.row_count AS STRING), ' records') AS got,
+            'retract the version (docs/operations.md), or accept it once with DBT_VERDICT_DROP=warn' AS remedy
+        ),
+        STRUCT(
+            'drift' AS check_name,
+            compared.new_field_count = 0 AS holds,
+            'no field that the schema does not know' AS expected,
+            CONCAT(CAST(compared.new_field_count AS STRING), ' records with new fields') AS got,
+            'rpt_data_quality lists them by the rule new_field; add them to the schema of the tap' AS remedy
+        ),
+        STRUCT(
+            'source' AS check_name,
+            compared.source_before IS NULL OR IFNULL(compared.source, '') = compared.source_before AS holds,
+            IFNULL(compared.source_before, 'any source') AS expected,
+            IFNULL(compared.source, 'a source without a name') AS got,
+            'retract the version (docs/operations.md), and give each source its own DATASET_PREFIX' AS remedy
+        ),
+        STRUCT(
+            'freshness' AS check_name,
+            {% if is_of_the_past %}TRUE{% else %}compared.age <= {{ stale_hours }}{% endif %} AS holds,
+            'loaded in the last {{ stale_hours }} hours' AS expected,
+            CONCAT('loaded ', CAST(compared.age AS STRING), ' hours ago') AS got,
+            'look at the orchestrator: did runs fail, is the schedule on?' AS remedy
+        )
+    ]) AS asked
+    -- What is not there has no more to say.
+    WHERE compared.table_version IS NOT NULL OR asked.check_name = 'missing'
+
+    UNION ALL
+
+    SELECT
+        CAST(NULL AS STRING) AS entity,
+        'source' AS check_name,
+        COUNT(DISTINCT source) <= 1 AS holds,
+        'one source' AS expected,
+        IFNULL(STRING_AGG(DISTINCT source, ', ' ORDER BY source), 'none with a name') AS got,
+        'give each source its own DATASET_PREFIX' AS remedy
+    FROM compared
+
+    UNION ALL
+
+    SELECT
+        asked.entity,
+        asked.check_name,
+        asked.finding_count = 0 AS holds,
+        'none' AS expected,
+        CAST(asked.finding_count AS STRING) AS got,
+        CONCAT('rpt_data_quality lists them by ', asked.listed_by) AS remedy
+    FROM found
+    CROSS JOIN UNNEST([
+        STRUCT(
+            'characters' AS entity,
+            'status_values' AS check_name,
+            found.unknown_status_count AS finding_count,
+            'the rule unknown_status_value' AS listed_by
+        ),
+        STRUCT(
+            CAST(NULL AS STRING) AS entity,
+            'findings_error' AS check_name,
+            found.error_count AS finding_count,
+            'the severity error' AS listed_by
+        ),
+        STRUCT(
+            CAST(NULL AS STRING) AS entity,
+            'findings_warning' AS check_name,
+            found.warning_count AS finding_count,
+            'the severity warning' AS listed_by
+        )
+    ]) AS asked
+)
+
+SELECT
+    IFNULL((SELECT MAX(run_id) FROM {{ ref('int_build_versions') }} WHERE is_of_newest_run), 'none') AS run_id,
+    checked.entity,
+    checked.check_name,
+    IF(checked.holds, 'pass', policies.policy) AS status,
+    checked.expected,
+    checked.got,
+    CONCAT(
+        IFNULL(CONCAT(checked.entity, ': '), ''), checked.check_name,
+        ': expected ', checked.expected, ', got ', checked.got,
+        IF(checked.holds, '', CONCAT('; ', checked.remedy))
+    ) AS message,
+    CURRENT_TIMESTAMP() AS decided_at
+FROM checked
+INNER JOIN policies
+    ON checked.check_name = policies.check_name

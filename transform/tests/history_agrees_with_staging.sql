@@ -1,0 +1,29 @@
+-- The open rows of each history against the staged records: one for each of them, and none for any other.
+WITH rows_and_records AS (
+    {% for entity, key in {'characters': 'character_id', 'episodes': 'episode_id', 'locations': 'location_id'}.items() %}
+        SELECT
+            '{{ entity }}' AS entity,
+            {{ key }} AS record_id,
+            1 AS record_count,
+            0 AS open_row_count
+        FROM {{ ref('stg_rickandmorty__' ~ entity) }}
+        UNION ALL
+        SELECT
+            '{{ entity }}' AS entity,
+            {{ key }} AS record_id,
+            0 AS record_count,
+            1 AS open_row_count
+        FROM {{ ref('snap_' ~ entity) }}
+        WHERE dbt_valid_to IS NULL
+        {% if not loop.last %}UNION ALL{% endif %}
+    {% endfor %}
+)
+
+SELECT
+    entity,
+    record_id,
+    SUM(record_count) AS record_count,
+    SUM(open_row_count) AS open_row_count
+FROM rows_and_records
+GROUP BY entity, record_id
+HAVING SUM(record_count) != 1 OR SUM(open_row_count) != 1
