@@ -244,7 +244,7 @@ class Warehouse:
 
 
 VERDICT = """
-SELECT entity, check_name, status, expected, got, message
+SELECT status, message
 FROM rpt_verdict
 WHERE TRUE
 QUALIFY decided_at = MAX(decided_at) OVER ()
@@ -268,11 +268,7 @@ def verdict(checks: list[dict[str, Any]]) -> str:
     counted = ", ".join(f"{len(found)} {status}" for status, found in by_status.items() if found)
     say(f"Verdict: {worst} ({len(checks)} checks: {counted})")
     for check in by_status["fail"] + by_status["warn"]:
-        where = f"{check['entity']}: " if check["entity"] else ""
-        figures = f"expected {check['expected']}, got {check['got']}"
-        say(
-            f"  {check['status']}: {where}{check['check_name']}: {figures}: {clean(str(check['message'] or ''))}"
-        )
+        say(f"  {check['status']}: {clean(str(check['message']))}")
     return worst
 
 
@@ -310,6 +306,16 @@ def times(progress: Progress, sandbox_seconds: float, page_seconds: float) -> st
         f"{end + sandbox_seconds:.1f} s: sandbox {sandbox_seconds:.1f}, Meltano's start {begin:.1f}, extract and load "
         f"{middle - begin:.1f}, dbt {dbt - middle:.1f}, page {page_seconds:.1f}, the rest {end - dbt - page_seconds:.1f}"
     )
+
+
+def build_page() -> tuple[subprocess.CompletedProcess[str] | None, float]:
+    """Build the page of the marts, where this project has one; return the finished program and its seconds."""
+    began = time.monotonic()
+    if not (ROOT / "report").is_dir():
+        return None, 0.0
+    command = [str(REPORT), "build", "--output", str(PAGE)]
+    page = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
+    return page, time.monotonic() - began
 
 
 def summary(progress: Progress) -> None:
@@ -358,6 +364,9 @@ def inside(started: float) -> int:
         checks = warehouse.rows(VERDICT) if progress.invocation else None
         decided = verdict(checks) if checks else None
         if status:
+            if decided == "fail":
+                # The page says it too, over the marts of the last build that passed; before the first there is none.
+                build_page()
             doctor()
             reason = (
                 "the verdict is fail, the marts are as they were"
@@ -371,19 +380,7 @@ def inside(started: float) -> int:
         loads = warehouse.rows(LOADS) or []
     except GoogleAPIError as error:
         fail(f"the local BigQuery could not be asked: {clean(str(error))}; the log is in {log_name}")
-    began = time.monotonic()
-    page = (
-        subprocess.run(
-            [str(REPORT), "build", "--output", str(PAGE)],
-            check=False,
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-        )
-        if (ROOT / "report").is_dir()
-        else None
-    )
-    page_seconds = time.monotonic() - began
+    page, page_seconds = build_page()
     equal = table(loads, progress)
     say(times(progress, sandbox_seconds, page_seconds))
     versions = max((row["loads"] for row in loads), default=0)
