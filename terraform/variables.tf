@@ -105,7 +105,7 @@ variable "github" {
 }
 
 variable "kestra_home" {
-  description = "A machine for open-source Kestra in this project, and who opens it; null where Kestra lives elsewhere. Give the images by digest in prod."
+  description = "A machine for open-source Kestra in this project, and who opens it; null where Kestra lives elsewhere. Prod wants the images by digest."
   type = object({
     users          = set(string)
     zone           = optional(string)
@@ -118,6 +118,13 @@ variable "kestra_home" {
   validation {
     condition     = alltrue([for member in try(var.kestra_home.users, []) : can(regex("^(group|user|serviceAccount|principal|principalSet):.+", member))])
     error_message = "kestra_home.users must begin with group:, user:, serviceAccount:, principal: or principalSet:; Kestra is nobody else's."
+  }
+
+  validation {
+    condition = var.kestra_home == null || var.environment != "prod" || alltrue([
+      for image in [try(var.kestra_home.kestra_image, ""), try(var.kestra_home.postgres_image, "")] : can(regex("@sha256:[0-9a-f]{64}$", image))
+    ])
+    error_message = "kestra_home.kestra_image and postgres_image must be given by digest in prod, NAME:TAG@sha256:…: `docker buildx imagetools inspect NAME:TAG --format '{{.Manifest.Digest}}'` shows it."
   }
 
   validation {

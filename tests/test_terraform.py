@@ -277,7 +277,11 @@ PRODUCTION = {
     "alert_emails": ["data@example.com"],
     "customer_managed_key": True,
     "landing_rows_days": 400,
-    "kestra_home": {"users": ["group:data@example.com"]},
+    "kestra_home": {
+        "users": ["group:data@example.com"],
+        "kestra_image": "kestra/kestra:v2.0.0@sha256:" + "a" * 64,
+        "postgres_image": "postgres:18@sha256:" + "b" * 64,
+    },
 }
 TABLE = 'module.landing_tables[0].google_bigquery_table.this["{}"]'
 

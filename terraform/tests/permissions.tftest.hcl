@@ -92,7 +92,11 @@ run "everything_on" {
     marts_readers        = ["group:analysts@example.com"]
     state_bucket         = "example-state"
     budget               = { billing_account = "012345-6789AB-CDEF01" }
-    kestra_home          = { users = ["group:data@example.com"] }
+    kestra_home = {
+      users          = ["group:data@example.com"]
+      kestra_image   = "kestra/kestra:v2.0.0@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+      postgres_image = "postgres:18@sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+    }
   }
 
   assert {

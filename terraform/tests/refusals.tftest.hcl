@@ -190,3 +190,14 @@ run "kestras_home_in_another_projects_network" {
 
   expect_failures = [var.network]
 }
+
+run "images_by_tag_in_prod" {
+  command = plan
+
+  variables {
+    environment = "prod"
+    kestra_home = { users = ["group:data@example.com"] }
+  }
+
+  expect_failures = [var.kestra_home]
+}

@@ -38,7 +38,11 @@ EVERYTHING: dict[str, Any] = {
     "budget": {"billing_account": "012345-6789AB-CDEF01"},
     "customer_managed_key": True,
     "github": {"owner_id": "1234567", "repository_id": "123456789", "plan": True},
-    "kestra_home": {"users": ["group:data@example.com"]},
+    "kestra_home": {
+        "users": ["group:data@example.com"],
+        "kestra_image": "kestra/kestra:v2.0.0@sha256:" + "a" * 64,
+        "postgres_image": "postgres:18@sha256:" + "b" * 64,
+    },
     "kestra_principals": ["serviceAccount:example-project.svc.id.goog[kestra/kestra]"],
     "landing_rows_days": 90,
     "landing_versioning": True,
