@@ -307,6 +307,16 @@ def _signal_group(process: subprocess.Popen[str], number: int) -> None:
             return
 
 
+def tell_logging(job: str, run_id: str, status: int) -> None:
+    """Write a failure's last line: one JSON object, as Cloud Logging takes it; the alert in terraform/modules/failure_alert reads it.
+
+    https://cloud.google.com/logging/docs/structured-logging
+    """
+    message = f"job {job or '(none)'} ended with status {status}"
+    end = {"severity": "ERROR", "message": message, "job": job, "run_id": run_id, "exit_status": status}
+    kestra.write(json.dumps(end, separators=(",", ":")))
+
+
 def main() -> int:
     """Run the job that the environment names; return the exit status."""
     try:
@@ -314,6 +324,7 @@ def main() -> int:
     except SettingsError as error:
         for complaint in error.complaints:
             kestra.log("ERROR", complaint)
+        tell_logging(os.environ.get("MELTANO_JOB", ""), os.environ.get("MELTANO_RUN_ID", ""), 2)
         return 2
     began = datetime.now(UTC)
     with tempfile.TemporaryDirectory(prefix="meltano-job-", ignore_cleanup_errors=True) as scratch:
@@ -322,6 +333,8 @@ def main() -> int:
             signal.signal(number, job.stop)
         status = job.run()
         job.tell(status, began)
+    if status:
+        tell_logging(settings.job, settings.run_id, status)
     return status
 
 

@@ -1,0 +1,167 @@
+"""Somebody is told when a job does not end well: the real log of every way to fail, through the filter of Terraform's alert."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from logging_filter import matches
+from testkit.whole_pipeline import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ALERT = (ROOT / "terraform" / "modules" / "failure_alert" / "main.tf").read_text(encoding="utf-8")
+ADAPTER = ROOT / "orchestrate" / "meltano-job" / "src"
+RUN_ID = "6f1c2e9a-0000-4000-8000-000000000001"
+TASK, AGENT = (
+    "projects/example-project/logs/batch_task_logs",
+    "projects/example-project/logs/batch_agent_logs",
+)
+
+
+def alert_filter() -> str:
+    """The filter as Terraform gives it to Google: the text of the heredoc, with the project's logs in it."""
+    found = re.search(r"filter = <<-FILTER\n(.*?)\n *FILTER\n", ALERT, re.DOTALL)
+    assert found
+    return found[1].replace("${local.logs}", "projects/example-project/logs")
+
+
+FILTER = alert_filter()
+
+
+def entries(text: str, *, parsed: bool) -> list[dict[str, Any]]:
+    """A container's output as Batch logs it: a line an entry, and a JSON object as data where the agent reads it as such."""
+    found = []
+    for line in text.splitlines():
+        entry: dict[str, Any] = {"logName": TASK, "severity": "INFO", "labels": {"job_uid": "job-1"}}
+        if parsed and line.startswith("{"):
+            content = json.loads(line)
+            entry["severity"] = content.pop("severity", "INFO")
+            entry["jsonPayload"] = content
+        else:
+            entry["textPayload"] = line
+        found.append(entry)
+    return found
+
+
+def is_told(text: str) -> list[bool]:
+    """Whether the alert sees the output, in both forms that a JSON line may have in the log."""
+    return [any(matches(FILTER, entry) for entry in entries(text, parsed=parsed)) for parsed in (True, False)]
+
+
+def job(tmp_path: Path, program: str, **variables: str) -> tuple[int, str]:
+    """One run of the container's own program, with a program in Meltano's place; exit status and output."""
+    meltano = tmp_path / "meltano"
+    meltano.write_text(f"#!/bin/bash\n{program}\n")
+    meltano.chmod(0o755)
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
+    given = {
+        "PYTHONPATH": str(ADAPTER),
+        "MELTANO": str(meltano),
+        "MELTANO_JOB": "character",
+        "MELTANO_RUN_ID": RUN_ID,
+        "ATTEMPTS": "1",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "meltano_job"],
+        env={**kept, **given, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if "MARK" in program:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "began").exists():
+            assert time.monotonic() < deadline, "the job did not start"
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    return process.returncode, output
+
+
+@pytest.mark.parametrize(
+    ("program", "variables", "status"),
+    [
+        ('echo \'{"event": "Run completed", "status": "failure"}\'; exit 1', {}, 1),
+        ("echo 'Database Error in model dim_characters'; exit 1", {"MELTANO_JOB": "dbt"}, 1),
+        ("kill -KILL $$", {"MELTANO_JOB": "dbt"}, 137),
+        ("sleep 60", {"JOB_TIMEOUT": "1"}, 124),
+        ("echo 'no such job'; exit 1", {"MELTANO_JOB": "nothing"}, 1),
+        ("exit 0", {"MELTANO_JOB": "not a job"}, 2),
+        ("exit 0", {"MELTANO_RUN_ID": "yesterday"}, 2),
+        ("exit 0", {"MELTANO": "/nowhere/meltano"}, 127),
+        ("touch began; exec sleep 60 # MARK", {}, 143),
+    ],
+    ids=[
+        "a stream fails",
+        "dbt fails",
+        "killed for memory",
+        "killed for time",
+        "unknown job",
+        "a name that no job has",
+        "no run id",
+        "no Meltano",
+        "cancelled",
+    ],
+)
+def test_every_way_to_fail_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, variables: dict[str, str], status: int
+) -> None:
+    """The exit status is the container's last word, as data, and the alert's filter matches it in either form."""
+    monkeypatch.chdir(tmp_path)
+    found, output = job(tmp_path, program, **variables)
+    assert found == status, output
+    assert is_told(output) == [True, True], output
+    last = json.loads(output.splitlines()[-1])
+    assert (last["severity"], last["exit_status"]) == ("ERROR", status)
+
+
+def test_a_job_that_ends_well_is_not_told(tmp_path: Path) -> None:
+    """Neither its end nor an error line on its way, nor an attempt that failed before one that did not."""
+    program = (
+        f"if [ -e {tmp_path}/tried ]; then exit 0; fi; touch {tmp_path}/tried; "
+        'echo \'{"level": "error", "event": "load job failed"}\'; exit 1'
+    )
+    status, output = job(tmp_path, program, ATTEMPTS="2", RETRY_SECONDS="0")
+    assert status == 0, output
+    assert "load job failed" in output
+    assert is_told(output) == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ({"logName": AGENT, "severity": "ERROR", "textPayload": "the image could not be pulled"}, True),
+        ({"logName": AGENT, "severity": "INFO", "textPayload": "the task is RUNNING"}, False),
+        ({"logName": "projects/example-project/logs/syslog", "severity": "ERROR"}, False),
+        ({"logName": TASK, "severity": "ERROR", "jsonPayload": {"exit_status": 0}}, False),
+        ({"logName": TASK, "severity": "ERROR", "textPayload": 'he said {"exit_status":1}'}, False),
+    ],
+)
+def test_other_lines(entry: dict[str, Any], told: object) -> None:
+    """The agent's own errors are told; what others log, and text that only looks like it, is not."""
+    assert matches(FILTER, entry) is told
+
+
+def test_the_help_text_is_right_for_each_job() -> None:
+    """It names job and run, says what a failure of each kind means for the data, and how to go on."""
+    text = ALERT[ALERT.index("content   = <<-TEXT") :]
+    for word in ("extracted_label.job}", "extracted_label.run_id}", "`dbt`", "`character`", "Kestra"):
+        assert word in text
+    extracted = set(re.findall(r"(\w+) += \"EXTRACT\(labels\.(\w+)\)\"", ALERT))
+    assert {name for name, label in extracted if name == label} == {"job", "job_uid", "run_id"}
+
+
+@pytest.mark.parametrize("text", ["severity>=", 'a="b" )', '(a="b"', "a b c", 'a ~ "x"', 'severity>="LOUD"'])
+def test_a_filter_that_is_not_understood_is_an_error(text: str) -> None:
+    """The evaluator of these tests guesses nothing."""
+    with pytest.raises(ValueError):  # noqa: PT011 (any message)
+        matches(text, {"severity": "ERROR", "a": "b"})
