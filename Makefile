@@ -26,7 +26,7 @@ UV = $(shell command -v uv || echo $(CURDIR)/$(VENVS)/uv/bin/uv)
 # Meltano's `uv` back end and the plugins' installation find uv on the PATH.
 export PATH := $(PATH):$(CURDIR)/$(VENVS)/uv/bin
 
-.PHONY: help run build retract query shell up down doctor tables test test-faults test-kestra test-image test-terraform test-provider bench reliability-peers new entity install check lint lint-sql types format pytest docs locks clean \
+.PHONY: help run build retract query shell up down doctor tables test test-faults test-kestra test-image test-terraform test-provider bench reliability-peers new entity install check lint lint-sql types format pytest docs locks plugin-locks clean \
 	dbt-changed contract site links audit image scan-image plan apply providers deploy-flows
 
 help: ## What there is
@@ -41,7 +41,7 @@ override PARTS := $(value PARTS)
 override REASON := $(value REASON)
 export SQL DATA NAME FOLDER PARTS REASON
 
-run: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## The whole pipeline, no cloud needed: `make run`, DATA=folder, LIVE=1, VERSION=2
+run: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done .meltano/.locks ## The whole pipeline, no cloud needed: `make run`, DATA=folder, LIVE=1, VERSION=2
 	@exec $(VENVS)/sandbox/bin/python scripts/run_pipeline.py $${DATA:+--data "$$DATA"} $(if $(LIVE),--live) $(if $(VERSION),--version $(VERSION))
 
 query: $(VENVS)/sandbox/.done ## Asks the local BigQuery: make query SQL='SELECT …'
@@ -95,6 +95,9 @@ bench: install $(BENCHED) ## Ours and the peers side by side: make bench ARGS="-
 reliability-peers: install $(BENCHED) ## The faults of the matrix done to z3-target-bigquery, beside ours
 	$(DEV)/python benchmarks/reliability_peers.py $(ARGS)
 	@$(MAKE) docs
+
+plugin-locks: $(VENVS)/dev/.done ## Meltano's plugin locks from what tap and target say of their settings; upgrades nothing
+	$(DEV)/python scripts/plugin_locks.py
 
 docs: $(VENVS)/dev/.done ## Tables that the documentation takes from the code
 	$(DEV)/python scripts/entities.py
@@ -242,6 +245,10 @@ $(VENVS)/dev/.done: requirements/dev.txt $(PACKAGES:%=%/pyproject.toml) testkit/
 	@mkdir -p .meltano && "$(MELTANO_COMMAND)" --log-level warning install $(if $(wildcard report),,$(PACKAGES) dbt-bigquery) > .meltano/install.log 2>&1 \
 	  || { cat .meltano/install.log >&2; $(call sorry,Meltano's plugins); }
 	@touch $@
+
+# Meltano drops a setting that is not in the lock; looked at when tap, target or a lock has changed.
+.meltano/.locks: $(wildcard tap-rickandmorty/src/*/*.py target-bigquery/src/*/*.py plugins/*/*.lock) $(VENVS)/sandbox/.done .meltano/.done
+	@if "$(VENVS)/sandbox/bin/python" scripts/plugin_locks.py --check; then touch $@; fi
 
 LOCK = "$(UV)" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 locks: | $(VENVS)/.python ## The locks anew, with the newest versions allowed; plugin locks from --about

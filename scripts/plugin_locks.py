@@ -3,7 +3,7 @@
     python scripts/plugin_locks.py            write plugins/{extractors,loaders}/*.lock
     python scripts/plugin_locks.py --check    exit status 1 when one of them is not current
 
-A lock is a plugin definition as Meltano Hub would serve it: name, settings, capabilities. Ours are not on the
+The programs are those beside this interpreter, or else those that Meltano has installed. A lock is a plugin definition as Meltano Hub would serve it: name, settings, capabilities. Ours are not on the
 Hub, and the source of truth for their settings is the program itself (`--about --format=json`).
 """
 
@@ -72,7 +72,8 @@ def about(name: str) -> dict[str, Any]:
     Raises:
         subprocess.CalledProcessError: Its --about failed.
     """
-    program = Path(sys.executable).with_name(name)
+    beside = Path(sys.executable).with_name(name)
+    program = beside if beside.exists() else ROOT / ".meltano" / PLUGINS[name] / name / "venv" / "bin" / name
     found: dict[str, Any] = json.loads(
         subprocess.run(
             [program, "--about", "--format=json"], check=True, capture_output=True, text=True
@@ -119,7 +120,7 @@ def main() -> int:
             path.write_text(text, encoding="utf-8")
     for path in stale:
         print(
-            f"{path}: {'not what --about says; run make locks' if '--check' in sys.argv else 'written'}",
+            f"{path}: {'not what --about says; run make plugin-locks' if '--check' in sys.argv else 'written'}",
             file=sys.stderr,
         )
     return 1 if stale and "--check" in sys.argv else 0

@@ -267,6 +267,7 @@ class Outcome:
     status: int
     messages: list[dict[str, Any]]
     log: str
+    out: str = ""
 
     def records(self, stream: str, version: int | None = None) -> list[dict[str, Any]]:
         """The records of a stream, of one version where given."""
@@ -293,6 +294,18 @@ def command(api: Api, *arguments: str, **settings: Any) -> tuple[list[str], dict
     variables = {f"TAP_RICKANDMORTY_{name.upper()}": str(value) for name, value in given.items()}
     kept = {k: v for k, v in os.environ.items() if not k.startswith("TAP_RICKANDMORTY_")}
     return [sys.executable, "-m", "tap_rickandmorty", "--config=ENV", *arguments], {**kept, **variables}
+
+
+def in_this_process(arguments: list[str], env: dict[str, str], out: str, err: str) -> None:
+    """Runs the tap's command line with an environment, its output in files."""
+    os.environ.clear()
+    os.environ.update(env)
+    for path, number in ((out, 1), (err, 2)):
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(handle, number)
+    from tap_rickandmorty.tap import TapRickAndMorty  # noqa: PLC0415 (in the new process)
+
+    TapRickAndMorty.cli(args=arguments, prog_name="tap-rickandmorty")
 
 
 def serve() -> Server:

@@ -396,17 +396,19 @@ class ListingStream(ApiStream):
             stream.begin()
 
     @property
+    def _past(self) -> int | None:
+        """The count of the last whole reading of this source, None where none is known."""
+        kept = self.stream_state
+        past = kept.get("complete_count") if kept.get("source") == self.source else None
+        return past if isinstance(past, int) else None
+
+    @property
     def _fewest(self) -> int:
-        past = (
-            self.stream_state.get("complete_count")
-            if self.stream_state.get("source") == self.source
-            else None
-        )
         stays = 100 - int(self.config["max_shrink_percent"])
-        return -(-past * stays // 100) if isinstance(past, int) else min(stays, 1)
+        return min(stays, 1) if self._past is None else -(-self._past * stays // 100)
 
     def _collapsed(self, misfit: MisfitError) -> CollapsedError:
-        past = self.stream_state.get("complete_count") if self._fewest > 1 else None
+        past = self._past
         before = "no earlier reading is known" if past is None else f"{past} records when it was last whole"
         return CollapsedError(
             f"{self.name}: {misfit}, also when asked past the caches ({before}, source {self.source}); look at the "
