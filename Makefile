@@ -255,7 +255,7 @@ locks: | $(VENVS)/.python ## The locks anew, with the newest versions allowed; p
 	$(LOCK) --upgrade requirements/uv.in -o requirements/uv.txt
 	$(LOCK) --upgrade requirements/meltano.in $(JOB:%=%/pyproject.toml) -o requirements/meltano.txt
 	$(LOCK) --upgrade requirements/sandbox.in -o requirements/sandbox.txt
-	$(LOCK) --upgrade requirements/dbt-bigquery.in -o requirements/dbt-bigquery.txt
+	$(LOCK) --upgrade --excludes requirements/dbt-bigquery.excluded requirements/dbt-bigquery.in -o requirements/dbt-bigquery.txt
 	$(LOCK) --upgrade requirements/sql.in -o requirements/sql.txt
 	$(LOCK) --upgrade requirements/report.in -o requirements/report.txt
 	$(LOCK) --upgrade requirements/checkov.in -o requirements/checkov.txt

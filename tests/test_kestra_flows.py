@@ -25,7 +25,7 @@ import pytest
 import yaml
 from google_batch import GoogleBatch
 from kestra_engine import FLOWS, PIPELINE, ROOT, SOURCES, Engine, RefusedError, flows, temporary
-from required_tools import missing
+from testkit.required_tools import missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

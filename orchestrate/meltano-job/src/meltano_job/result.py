@@ -6,12 +6,14 @@ import json
 import os
 from typing import Any
 
-from google.api_core.exceptions import GoogleAPICallError
+from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import storage  # type: ignore[import-untyped]
+from google.cloud.storage.retry import DEFAULT_RETRY  # type: ignore[import-untyped]
 from requests.exceptions import RequestException
 
-SECONDS = 60
+# For one call, and for all of them together.
+SECONDS = 20
 
 
 def name(run_id: str, job: str) -> str:
@@ -35,8 +37,12 @@ def put(bucket: str, run_id: str, job: str, result: dict[str, Any]) -> str:
         )
         blob = client.bucket(bucket).blob(name(run_id, job))
         blob.upload_from_string(
-            json.dumps(result, indent=1), content_type="application/json", timeout=SECONDS, checksum="crc32c"
+            json.dumps(result, indent=1),
+            content_type="application/json",
+            timeout=SECONDS,
+            checksum="crc32c",
+            retry=DEFAULT_RETRY.with_timeout(SECONDS),
         )
-    except (GoogleAPICallError, GoogleAuthError, RequestException) as error:
+    except (GoogleAPIError, GoogleAuthError, RequestException) as error:
         raise OSError(f"{where} could not be written: {' '.join(str(error).split())[:300]}") from None
     return where

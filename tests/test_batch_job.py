@@ -1,0 +1,355 @@
+"""`meltano_job.batch` with Google's own gcloud before a stand-in of Batch, Logging and Storage, a fault at a time, without Kestra."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from google_batch import Fault, GoogleBatch
+from kestra_engine import ROOT, SOURCES
+from testkit.required_tools import missing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+PACKAGE = ROOT / "orchestrate" / "meltano-job" / "src"
+PROGRAMS = ROOT / ".venvs" / "meltano" / "bin"
+EXECUTION = "3AhPUHDTd3Vk57QrBJkB07"
+NAME = f"rickandmorty-episode-{EXECUTION.lower()}"
+# A 404 that is none of Batch's: the machine's identity cannot be had.
+METADATA = "Failed to retrieve http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/: not found"
+
+
+class Runs:
+    """Starts the program, and reads what it says."""
+
+    def __init__(self, batch: GoogleBatch, folder: Path) -> None:
+        self.batch = batch
+        self.folder = folder
+
+    def order(self, **behaviour: Any) -> None:
+        """Says how the Meltano of the container behaves."""
+        (self.folder / "behaviour.json").write_text(json.dumps(behaviour))
+
+    def start(self, command: str = "run", **more: str) -> subprocess.Popen[str]:
+        """Starts it as Kestra does: the files of the package, Python and gcloud."""
+        given = {"FAKES": str(self.folder), "MELTANO": str(SOURCES / "fake_meltano.py")}
+        given |= {"TARGET_BIGQUERY_BUCKET": "a-landing", "STORAGE_EMULATOR_HOST": self.batch.address}
+        environment = {
+            **os.environ,
+            **self.batch.environment(),
+            "PYTHONPATH": str(PACKAGE),
+            "EXECUTION_ID": EXECUTION,
+            "MELTANO_JOB": "episode",
+            "MELTANO_RUN_ID": str(uuid.uuid4()),
+            "ENVIRONMENT": json.dumps(given),
+            "GCP_PROJECT": "a-project",
+            "GCP_REGION": "europe-west1",
+            "IMAGE": "an-image",
+            "SERVICE_ACCOUNT": "meltano@a-project.iam.gserviceaccount.com",
+            "ATTEMPTS": "1",
+            "POLL_SECONDS": "0.1",
+            "LOG_SECONDS": "10",
+            **more,
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "meltano_job.batch", command],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def end(self, process: subprocess.Popen[str]) -> Told:
+        """Waits for its end."""
+        with process:
+            output, _ = process.communicate(timeout=240)
+        return Told(process.returncode, output)
+
+    def run(self, command: str = "run", **more: str) -> Told:
+        """Starts it and waits for its end."""
+        return self.end(self.start(command, **more))
+
+
+class Told:
+    """What the program said in Kestra's protocol."""
+
+    def __init__(self, status: int, output: str) -> None:
+        self.status = status
+        frames = [json.loads(line[2:-2]) for line in output.splitlines() if line.startswith("::")]
+        self.lines = [(log["level"], log["message"]) for frame in frames for log in frame.get("logs", [])]
+        self.outputs: dict[str, Any] = {}
+        for frame in frames:
+            self.outputs |= frame.get("outputs", {})
+
+    def at(self, level: str) -> list[str]:
+        """The messages of a level."""
+        return [message for found, message in self.lines if found == level]
+
+
+def eventually(found: Callable[[], Any]) -> Any:
+    """Waits for something."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if value := found():
+            return value
+        time.sleep(0.05)
+    return pytest.fail("it has not come in 120 s")
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleBatch]:
+    """The stand-in."""
+    if shutil.which("gcloud") is None:
+        missing(
+            "gcloud",
+            "the package google-cloud-cli has it; the flow of open-source Kestra drives Google Batch with it",
+        )
+    server = GoogleBatch(lambda _: [str(PROGRAMS / "meltano-job")], tmp_path_factory.mktemp("batch"))
+    yield server
+    server.forget()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def runs(batch: GoogleBatch, tmp_path: Path) -> Runs:
+    """The program, with a stand-in as new and a Meltano that behaves."""
+    batch.forget()
+    found = Runs(batch, tmp_path)
+    found.order()
+    return found
+
+
+def test_a_log_that_may_not_be_read_is_one_warning_and_the_figures_come_from_the_bucket(runs: Runs) -> None:
+    """The state decides: SUCCEEDED is success; nobody asks for the log again; rows come from the result in the landing bucket."""
+    runs.batch.faults = [
+        Fault("entries:list", 403, "PERMISSION_DENIED", "Permission denied for all log views")
+    ]
+    told = runs.run()
+    assert told.status == 0, told.lines
+    (warning,) = told.at("WARN")
+    assert "the log of the container cannot be read, the job's state decides: " in warning
+    assert "Permission denied for all log views" in warning
+    assert len(runs.batch.calls("entries:list")) == 1
+    assert told.outputs["rows"] == 51
+    assert told.outputs["result"].startswith("gs://a-landing/_results/run_id=")
+
+
+def test_a_quota_of_the_log_is_one_warning_and_no_line_is_lost(runs: Runs) -> None:
+    """Reading goes on when the quota allows it, from where it stopped."""
+    runs.batch.faults = [
+        Fault("entries:list", 429, "RESOURCE_EXHAUSTED", "Quota exceeded for read requests", times=2)
+    ]
+    told = runs.run()
+    assert told.status == 0
+    assert sum("cannot be read" in message for message in told.at("WARN")) == 1
+    assert told.at("INFO").count("target-bigquery: whatever the target says of episodes") == 1
+    assert told.outputs["rows"] == 51
+
+
+def test_lines_that_come_late_are_awaited_and_told_once(runs: Runs) -> None:
+    """The log's last four lines show up only at the third look after the end: no figure and no line is lost, none doubled."""
+    runs.batch.late = (2, 4)
+    told = runs.run()
+    assert told.status == 0
+    assert told.outputs["rows"] == 51
+    assert len(told.lines) == len(set(told.lines))
+
+
+def test_reasons_that_never_come_with_the_log_come_from_the_bucket(runs: Runs) -> None:
+    """A failed job whose last lines stay away is told with the errors of its result."""
+    runs.order(episode={"fail": 9, "status": 3})
+    runs.batch.late = (1_000, 5)
+    told = runs.run(LOG_SECONDS="0")
+    assert told.status == 3
+    assert any("stream not complete, nothing loaded" in message for message in told.at("ERROR"))
+    assert told.at("ERROR")[-1] == f"job episode: Batch job {NAME}-1 ended as FAILED, exit code 3"
+
+
+def test_the_log_is_read_as_it_grows_and_not_whole_each_time(runs: Runs) -> None:
+    """A line older than a minute is not read again."""
+    runs.order(episode={"sleep": 300})
+    process = runs.start()
+    job = eventually(lambda: next(iter(runs.batch.jobs.values()), None))
+    eventually(lambda: job.process)
+    old = "2020-01-01T00:00:00.000000Z"
+    job.lines[:0] = [(old, "a line of long ago")] * 50
+    before = len(runs.batch.log_reads)
+    eventually(lambda: len(runs.batch.log_reads) > before + 2)
+    assert max(runs.batch.log_reads[before + 1 :]) < 50
+    runs.batch.operator(f"{NAME}-1", "cancel")
+    assert runs.end(process).status == 1
+
+
+@pytest.mark.parametrize(("does", "said"), [("cancel", "was cancelled"), ("delete", "was deleted")])
+def test_what_an_operator_stops_in_google_cloud_stays_stopped(runs: Runs, does: str, said: str) -> None:
+    """A cancelled and a deleted job end the run in one line, and no other job is submitted."""
+    runs.order(episode={"sleep": 300})
+    process = runs.start(ATTEMPTS="5")
+    eventually(lambda: runs.batch.jobs and next(iter(runs.batch.jobs.values())).process)
+    runs.batch.operator(f"{NAME}-1", does)
+    told = runs.end(process)
+    assert told.status == 1
+    (error,) = told.at("ERROR")
+    assert f"Batch job {NAME}-1 {said} in Google Cloud" in error
+    assert runs.batch.submitted() == [f"{NAME}-1"]
+
+
+def test_a_404_that_is_not_of_the_job_is_no_deletion(runs: Runs) -> None:
+    """A metadata server that is not found is a failed poll: the job goes on and its success is seen."""
+    runs.batch.faults = [Fault(r"^GET /v1/.*/jobs/", 404, "NOT_FOUND", METADATA, times=2)]
+    told = runs.run()
+    assert told.status == 0
+    assert runs.batch.submitted() == [f"{NAME}-1"]
+    assert sum("failed, trying again" in message for message in told.at("WARN")) == 1
+
+
+def test_permission_that_is_missing_ends_after_a_few_tries(runs: Runs) -> None:
+    """Submitting and polling that are refused end the run soon, with Google's words and what to do."""
+    runs.batch.faults = [Fault(r"^POST /v1/.*jobId=", 403, "PERMISSION_DENIED", "lacks batch.jobs.create")]
+    told = runs.run()
+    assert told.status == 1
+    (error,) = told.at("ERROR")
+    assert "submitting to Batch failed 3 times in a row" in error
+    assert "lacks batch.jobs.create" in error
+    assert "look at the roles of Kestra's identity" in error
+    assert len(runs.batch.calls(r"^POST /v1/.*jobId=")) == 3
+
+
+def test_a_service_that_is_down_for_a_while_is_asked_again(runs: Runs) -> None:
+    """A describe that is answered with 503, through gcloud's own five tries, is a warning; the run succeeds."""
+    runs.batch.faults = [
+        Fault(r"^GET /v1/.*/jobs/", 503, "UNAVAILABLE", "The service is unavailable.", times=5)
+    ]
+    told = runs.run()
+    assert told.status == 0
+    assert len(runs.batch.submitted()) == 1
+
+
+def test_a_submission_whose_answer_is_lost_is_found_again(runs: Runs) -> None:
+    """The job was made and the answer was not: the second submission finds it, and its container runs once."""
+    runs.batch.faults = [
+        Fault(r"^POST /v1/.*jobId=", 429, "RESOURCE_EXHAUSTED", "Quota", times=1, after=True)
+    ]
+    told = runs.run()
+    assert told.status == 0
+    assert any("going on with it" in message for message in told.at("INFO"))
+    assert list(runs.batch.jobs) == [f"{NAME}-1"]
+    begun = [json.loads(line) for line in (runs.folder / "calls.jsonl").read_text().splitlines()]
+    assert sum(call["what"] == "begin" for call in begun) == 1
+
+
+def test_a_process_that_dies_is_followed_by_one_that_finds_its_job(runs: Runs) -> None:
+    """As in a crash of Kestra: the next process goes on waiting for the same job, and tells its whole log."""
+    runs.order(episode={"sleep": 3})
+    with runs.start() as first:
+        eventually(lambda: runs.batch.jobs and next(iter(runs.batch.jobs.values())).process)
+        first.kill()
+    told = runs.run()
+    assert told.status == 0
+    assert told.outputs["rows"] == 51
+    assert list(runs.batch.jobs) == [f"{NAME}-1"]
+
+
+def test_delete_ends_every_job_of_the_execution_whatever_its_number(runs: Runs) -> None:
+    """With job 1 gone and job 3 on its way, delete ends job 3; another execution's job stays."""
+    for name, execution in ((f"{NAME}-3", EXECUTION.lower()), ("rickandmorty-episode-other-1", "other")):
+        runs.batch.create(
+            "projects/a-project/locations/europe-west1", name, {"labels": {"execution": execution}}
+        )
+    assert runs.run("delete").status == 0
+    states = {name: job.state for name, job in runs.batch.jobs.items()}
+    assert states == {f"{NAME}-3": "DELETION_IN_PROGRESS", "rickandmorty-episode-other-1": "QUEUED"}
+
+
+def test_delete_ends_every_job_where_the_list_may_not_be_read(runs: Runs) -> None:
+    """Without the list every number is tried."""
+    runs.batch.create("projects/a-project/locations/europe-west1", f"{NAME}-2", {"labels": {}})
+    runs.batch.faults = [Fault(r"^GET /v1/.*/jobs\?", 403, "PERMISSION_DENIED", "lacks batch.jobs.list")]
+    assert runs.run("delete").status == 0
+    assert runs.batch.jobs[f"{NAME}-2"].state == "DELETION_IN_PROGRESS"
+
+
+def test_a_machine_without_an_identity_is_told_what_to_do(runs: Runs, tmp_path: Path) -> None:
+    """As on a Raspberry Pi: gcloud has no account, and the line names the setting and the page."""
+    told = runs.run(CLOUDSDK_AUTH_ACCESS_TOKEN_FILE="", CLOUDSDK_CONFIG=str(tmp_path))
+    assert told.status == 1
+    (error,) = told.at("ERROR")
+    assert "credentials_secret" in error
+    assert "docs/kestra-outside-google-cloud.md" in error
+    assert not runs.batch.seen
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("not json", "is no JSON"),
+        ('{"type": "authorized_user"}', "has type 'authorized_user'"),
+        (
+            '{"type": "external_account", "credential_source": {"file": "/no/such"}}',
+            "takes its token from the file '/no/such'",
+        ),
+    ],
+)
+def test_credentials_that_cannot_work_are_refused_at_the_start(runs: Runs, given: str, said: str) -> None:
+    """One line, without the secret, and nothing is asked of Google."""
+    told = runs.run(GOOGLE_CREDENTIALS=given)
+    assert told.status == 2
+    (error,) = told.at("ERROR")
+    assert said in error
+    assert "not json" not in error
+    assert not runs.batch.seen
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        (
+            "POLL_SECONDS",
+            "15 s",
+            "setting poll_seconds is '15 s': expected seconds such as 3600, or an ISO 8601 duration",
+        ),
+        (
+            "JOB_TIMEOUT",
+            "P1Y",
+            "setting job_timeout is 'P1Y': expected seconds such as 3600, or an ISO 8601 duration",
+        ),
+        ("JOB_TIMEOUT", "PT25H", "setting job_timeout is 'PT25H': expected 1 to 86400 seconds"),
+        ("ATTEMPTS", "two", "setting attempts is 'two': expected a whole number from 1 to 10"),
+        ("NETWORK", "projects/p/global/networks/n", "setting subnetwork is not set, and its other half is"),
+        (
+            "SUBNETWORK",
+            "projects/p/regions/r/subnetworks/s",
+            "setting network is not set, and its other half is",
+        ),
+        ("PROVISIONING", "CHEAP", "setting provisioning is 'CHEAP': expected STANDARD or SPOT"),
+        ("ENVIRONMENT", "[1]", "setting environment is [1]: expected a JSON object"),
+        ("ENVIRONMENT", '{"A": 1}', "setting environment has 1 for A: expected texts"),
+        ("SERVICE_ACCOUNT", "meltano", "setting service_account is 'meltano': expected an e-mail address"),
+        ("MEMORY_MIB", "2Gi", "setting memory_mib is '2Gi': expected a whole number"),
+    ],
+)
+def test_a_setting_that_cannot_be_meant_is_one_line(runs: Runs, variable: str, value: str, said: str) -> None:
+    """Nothing is asked of Google before every setting is right."""
+    told = runs.run(**{variable: value})
+    assert told.status == 2
+    (error,) = told.at("ERROR")
+    assert error.startswith(said)
+    assert not runs.batch.seen
+
+
+def test_durations_are_taken_in_both_forms(runs: Runs) -> None:
+    """ISO 8601 and seconds mean the same: a limit of 90 minutes ends the Batch job ten minutes later."""
+    for limit in ("PT1H30M", "5400"):
+        runs.batch.forget()
+        assert runs.run(JOB_TIMEOUT=limit, POLL_SECONDS="PT0.1S").status == 0
+        (job,) = runs.batch.jobs.values()
+        assert job.definition["taskGroups"][0]["taskSpec"]["maxRunDuration"] == "6000s"

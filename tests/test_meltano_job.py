@@ -1,0 +1,292 @@
+"""`meltano-job`, the program of the image, with a Meltano stood in for: what it takes as data, what it ends with, what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from google_batch import GoogleBatch
+from kestra_engine import ROOT, SOURCES
+from test_batch_job import Told
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PROGRAM = ROOT / ".venvs" / "meltano" / "bin" / "meltano-job"
+MANIFEST = {
+    "nodes": {
+        "model.p.stg_episodes": {
+            "name": "stg_episodes",
+            "resource_type": "model",
+            "fqn": ["p", "staging", "stg_episodes"],
+            "tags": ["staging"],
+        },
+        "model.p.dim_episodes": {
+            "name": "dim_episodes",
+            "resource_type": "model",
+            "fqn": ["p", "marts", "core", "dim_episodes"],
+            "tags": ["marts"],
+        },
+    }
+}
+
+
+class Meltano:
+    """A Meltano whose log and files the test writes, and the program started on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "behaviour.json").write_text("{}")
+        self.program = SOURCES / "fake_meltano.py"
+
+    def says(self, *lines: Any, status: int = 0, target: dict[str, Any] | None = None) -> None:
+        """Makes a Meltano that prints these lines, and leaves these files in dbt's target folder."""
+        self.program = self.folder / "meltano"
+        files = "".join(
+            f"cat > \"$DBT_TARGET_PATH/{name}\" <<'EOF'\n{json.dumps(content)}\nEOF\n"
+            for name, content in (target or {}).items()
+        )
+        log = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+        self.program.write_text(
+            f'#!/bin/sh\necho run >> "{self.folder}/runs"\nmkdir -p "$DBT_TARGET_PATH"\n{files}cat <<\'EOF\'\n{log}\nEOF\nexit {status}\n'
+        )
+        self.program.chmod(0o755)
+
+    @property
+    def runs(self) -> int:
+        """How often it was run."""
+        path = self.folder / "runs"
+        return len(path.read_text().splitlines()) if path.exists() else 0
+
+    def start(self, job: str = "episode", **more: str) -> subprocess.Popen[str]:
+        """Starts the program."""
+        environment = {
+            k: v for k, v in os.environ.items() if not k.startswith(("MELTANO_", "DBT_", "TARGET_"))
+        }
+        environment |= {
+            "FAKES": str(self.folder),
+            "MELTANO": str(self.program),
+            "MELTANO_JOB": job,
+            "RETRY_SECONDS": "0",
+        }
+        environment |= {"MELTANO_RUN_ID": str(uuid.uuid4()), **more}
+        return subprocess.Popen([PROGRAM], env=environment, stdout=subprocess.PIPE, text=True)
+
+    def run(self, job: str = "episode", **more: str) -> Told:
+        """Starts the program and waits for its end."""
+        with self.start(job, **more) as process:
+            output, _ = process.communicate(timeout=120)
+        return Told(process.returncode, output)
+
+
+@pytest.fixture
+def meltano(tmp_path: Path) -> Meltano:
+    """A Meltano."""
+    return Meltano(tmp_path)
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Iterator[GoogleBatch]:
+    """A landing bucket."""
+    server = GoogleBatch(lambda _: ["false"], tmp_path)
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def point(metric: str, value: float, stream: str, **tags: str) -> dict[str, Any]:
+    """A METRIC point as Meltano logs it."""
+    info = {"type": "counter", "metric": metric, "value": value, "tags": {"stream": stream, **tags}}
+    return {"event": "METRIC", "level": "info", "metric_info": info}
+
+
+def results(*nodes: tuple[str, str]) -> dict[str, Any]:
+    """What dbt writes."""
+    made = [
+        {"unique_id": node, "status": status, "execution_time": 0.5, "message": None}
+        for node, status in nodes
+    ]
+    return {"run_results.json": {"results": made}, "manifest.json": MANIFEST}
+
+
+def test_figures_are_points_and_sentences_mean_nothing(meltano: Meltano) -> None:
+    """A stream with a hyphen, two versions, a load that was done before; what sentences claim is not believed."""
+    meltano.says(
+        {
+            "event": "my-stream: 999999 rows staged in 1 part (9 kB), loaded by job nobody, 9.9 s",
+            "level": "info",
+        },
+        point(
+            "rows_loaded",
+            420,
+            "my-stream",
+            table_version="1",
+            job_id="l_1",
+            proof="tap",
+            loaded_before="false",
+        ),
+        point(
+            "bytes_staged",
+            48123,
+            "my-stream",
+            table_version="1",
+            job_id="l_1",
+            proof="tap",
+            loaded_before="false",
+        ),
+        point(
+            "rows_loaded", 6, "my-stream", table_version="2", job_id="l_2", proof="tap", loaded_before="true"
+        ),
+        point("schema_drift", 3, "my-stream", kind="new_field"),
+        point("source_record_count", 426, "my-stream"),
+    )
+    told = meltano.run()
+    assert told.status == 0
+    assert told.outputs["rows"] == 426
+    assert told.outputs["bytes"] == 48123
+    assert told.outputs["drift"] == 3
+    assert told.outputs["streams"] == {
+        "my-stream": {
+            "rows": 426,
+            "bytes": 48123,
+            "load_job": "l_2",
+            "proof": "tap",
+            "loaded_before": True,
+            "table_version": "2",
+            "source_records": 426,
+        }
+    }
+
+
+def test_a_second_attempt_does_not_count_a_load_twice(meltano: Meltano) -> None:
+    """What the first attempt loaded, and the second finds loaded, is one load."""
+    meltano.says(point("rows_loaded", 51, "episodes", table_version="1", job_id="l", proof="tap"), status=1)
+    told = meltano.run(ATTEMPTS="3")
+    assert told.status == 1
+    assert meltano.runs == 3
+    assert told.outputs["rows"] == 51
+    assert told.at("ERROR") == [
+        "job episode: failed with status 1 after 3 attempts; nothing of it has landed in half"
+    ]
+
+
+def test_the_result_lies_in_the_landing_bucket(meltano: Meltano, bucket: GoogleBatch) -> None:
+    """Run, job, state, attempts, figures, dbt's nodes: as JSON, under the run's id."""
+    run_id = str(uuid.uuid4())
+    given = {
+        "TARGET_BIGQUERY_BUCKET": "a-landing",
+        "STORAGE_EMULATOR_HOST": bucket.address,
+        "MELTANO_RUN_ID": run_id,
+    }
+    meltano.says(target=results(("model.p.dim_episodes", "success"), ("test.p.t.1", "warn")))
+    told = meltano.run("dbt", **given)
+    assert told.status == 0
+    assert told.outputs["result"] == f"gs://a-landing/_results/run_id={run_id}/dbt.json"
+    result = json.loads(bucket.objects[f"a-landing/_results/run_id={run_id}/dbt.json"])
+    assert (result["run_id"], result["job"], result["state"], result["status"]) == (
+        run_id,
+        "dbt",
+        "success",
+        0,
+    )
+    assert result["dbt"] == {"passed": 1, "warned": 1, "failed": 0, "skipped": 0}
+    assert result["nodes"][0]["name"] == "dim_episodes"
+    assert len(result["attempts"]) == 1
+
+
+def test_a_bucket_that_cannot_be_written_to_is_a_warning(meltano: Meltano, bucket: GoogleBatch) -> None:
+    """The job has done what it was asked for: its exit status stays 0."""
+    address = bucket.address
+    bucket.shutdown()
+    bucket.server_close()
+    told = meltano.run(TARGET_BIGQUERY_BUCKET="a-landing", STORAGE_EMULATOR_HOST=address, JOB_TIMEOUT="60")
+    assert told.status == 0
+    (warning,) = [message for message in told.at("WARN") if "result" in message]
+    assert "gs://a-landing/_results/run_id=" in warning
+    assert told.outputs["rows"] == 51
+
+
+@pytest.mark.parametrize(
+    "selection", ["staging.landing_dataset.*", "dim_episode", "tag:mart+", "dim_episodes typo"]
+)
+def test_a_selection_that_selects_nothing_fails_with_what_is_near(meltano: Meltano, selection: str) -> None:
+    """Dbt ends before it builds; the line names the word that is wrong and what it could have been. dbt is not run again."""
+    meltano.says("dbt says something", status=2, target={"manifest.json": MANIFEST})
+    told = meltano.run("dbt", DBT_SELECT=selection, ATTEMPTS="3")
+    assert told.status == 2
+    assert meltano.runs == 1
+    (error,) = told.at("ERROR")
+    wrong, near = {
+        "staging.landing_dataset.*": ("staging.landing_dataset.*", "staging.*"),
+        "dim_episode": ("dim_episode", "dim_episodes"),
+        "tag:mart+": ("tag:mart+", "tag:marts"),
+        "dim_episodes typo": ("typo", "stg_episodes"),
+    }[selection]
+    assert f"dbt_select_pattern: '{wrong}' matches nothing" in error
+    assert near in error
+
+
+def test_a_build_that_built_nothing_is_no_success(meltano: Meltano) -> None:
+    """Exit status 0 without a result, or with an empty one, fails."""
+    for target in ({"manifest.json": MANIFEST}, results()):
+        meltano.says(target=target)
+        told = meltano.run("dbt")
+        assert told.status == 1
+        assert "dbt ended well and built nothing" in told.at("ERROR")[-1]
+
+
+def test_results_that_dbt_did_not_write_are_one_line(meltano: Meltano) -> None:
+    """A run_results.json of another form is an error with its path, no traceback."""
+    meltano.says(target={"run_results.json": {"nothing": 1}})
+    told = meltano.run("dbt")
+    assert told.status == 1
+    assert "expected dbt's run results" in told.at("ERROR")[-1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_meltano_and_no_attempt_follows(meltano: Meltano, number: int) -> None:
+    """As Kestra's kill: the processes are gone and the exit status says which signal it was."""
+    (meltano.folder / "behaviour.json").write_text('{"episode": {"sleep": 300}}')
+    process = meltano.start(ATTEMPTS="5")
+    calls = meltano.folder / "calls.jsonl"
+    deadline = time.monotonic() + 60
+    while not (calls.exists() and calls.read_text().endswith("\n")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    pid = json.loads(calls.read_text())["pid"]
+    process.send_signal(number)
+    with process:
+        process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert len(calls.read_text().splitlines()) == 1
+
+
+def test_the_variables_reach_meltano_as_they_are_and_kestras_own_do_not(meltano: Meltano) -> None:
+    """One map, passed through; secrets and settings of Kestra's worker stay behind."""
+    given = {
+        "TARGET_BIGQUERY_LOCATION": "EU",
+        "MELTANO_ENVIRONMENT": "prod",
+        "DBT_BIGQUERY_LOCATION": "a 'b' $(c)",
+    }
+    told = meltano.run(ENVIRONMENT=json.dumps(given), SECRET_X="hidden", KESTRA_CONFIGURATION="hidden")  # noqa: S106 - made up
+    assert told.status == 0
+    call = json.loads((meltano.folder / "calls.jsonl").read_text().splitlines()[0])
+    assert {name: call["environment"][name] for name in given} == given
+    assert "hidden" not in json.dumps(call)
+
+
+def test_a_meltano_that_is_not_there_is_one_line(meltano: Meltano) -> None:
+    """The line names the settings, and nothing is tried again."""
+    told = meltano.run(MELTANO="/no/such/meltano")
+    assert told.status == 127
+    (error,) = told.at("ERROR")
+    assert "Meltano could not be started" in error
+    assert "look at the settings meltano and meltano_project" in error
