@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import RLock, Thread
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,7 +139,7 @@ class GoogleBatch(ThreadingHTTPServer):
         self.faults: list[Fault] = []
         self.seen: list[tuple[str, str]] = []
         self.log_reads: list[int] = []
-        # How often the log of a job that has ended is read without its last lines, and how many those are.
+        # How often the log of a job that has ended is read without its last lines, and how many those are: they are late while it runs too.
         self.late = (0, 0)
         Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -341,11 +341,10 @@ class GoogleBatch(ThreadingHTTPServer):
         for job in self.jobs.values():
             if uid is None or job.uid != uid[1]:
                 continue
+            job.ended_looks += job.state not in {"QUEUED", "SCHEDULED", "RUNNING"}
+            times, count = self.late
             lines = list(enumerate(job.lines))
-            if job.state not in {"QUEUED", "SCHEDULED", "RUNNING"}:
-                job.ended_looks += 1
-                times, count = self.late
-                lines = lines[: len(lines) - count] if job.ended_looks <= times else lines
+            lines = lines[: max(0, len(lines) - count)] if job.ended_looks <= times else lines
             found += [
                 {
                     "insertId": f"{job.uid}-{number}",
@@ -386,7 +385,7 @@ class GoogleBatch(ThreadingHTTPServer):
             "size": str(len(self.objects[key])),
             "generation": "1",
             "metageneration": "1",
-            "mediaLink": f"{self.address}/storage/v1/b/{bucket}/o/x?alt=media",
+            "mediaLink": f"{self.address}/storage/v1/b/{bucket}/o/{quote(key.partition('/')[2], safe='')}?alt=media",
         }
 
 
