@@ -69,7 +69,9 @@ doctor: ## What of this machine may keep the project from running, with remedies
 tables: $(VENVS)/sandbox/.done ## The local BigQuery's tables and their rows
 	@"$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(SANDBOX_COMMAND)" query --tables
 
-test: install $(VENVS)/checkov/.done check ## Everything, offline: lint, types, tests
+# Other projects' targets, for the tap's tests.
+TARGETS := $(patsubst tap-rickandmorty/tests/targets/%.txt,$(VENVS)/target-%/.done,$(wildcard tap-rickandmorty/tests/targets/*.txt))
+test: install $(VENVS)/checkov/.done $(TARGETS) check ## Everything, offline: lint, types, tests
 	@$(MAKE) pytest ARGS="-n 2 --dist loadgroup -m 'not slow'"
 
 test-faults: ## The fault matrix alone (docs/reliability.md)
@@ -233,6 +235,9 @@ $(VENVS)/checkov/.done: requirements/checkov.txt | $(VENVS)/.python
 
 $(VENVS)/bench-%/.done: benchmarks/requirements/%.txt | $(VENVS)/.python
 	$(call environment,-r benchmarks/requirements/$*.txt)
+
+$(VENVS)/target-%/.done: tap-rickandmorty/tests/targets/%.txt | $(VENVS)/.python
+	$(call environment,-r tap-rickandmorty/tests/targets/$*.txt)
 
 $(VENVS)/sql/.done: requirements/sql.txt | $(VENVS)/.python
 	$(call environment,-r requirements/sql.txt)

@@ -1,0 +1,85 @@
+"""Behind other projects' targets, which know no versions, each record comes once in every fault that passes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tap_api import Api, Handler, Outcome, character, status, truncate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+VENVS = Path(__file__).resolve().parents[2] / ".venvs"
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    """The records of a file of JSON lines, or of a CSV file."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file)) if path.suffix == ".csv" else [json.loads(line) for line in file]
+
+
+TARGETS: dict[str, dict[str, Any]] = {
+    "jsonl": {"destination_path": ".", "do_timestamp_file": False},
+    "csv": {"output_path": "."},
+}
+
+
+def move_on(handler: Handler) -> None:
+    """One record goes and one comes after page 1."""
+    records = handler.server.api.records["character"]
+    records[:] = [*records[:4], *records[5:], character(46)]
+    handler.answer(*handler.server.api.page(handler.path))
+
+
+FAULTS: dict[str, list[tuple[str, Callable[[Handler], None], int]]] = {
+    "none": [],
+    "a-stray-404": [(r"character$", status(404, b'{"error":"There is nothing here"}'), 1)],
+    "an-answer-cut": [(r"character/1,", truncate, 1)],
+    "an-answer-without-records": [(r"character/1,", status(200, b"[]"), 1)],
+    "long-addresses-refused": [(r"character/1,", status(414), 99)],
+    "pages-that-shift": [(r"character/1,", status(414), 99), (r"character\?page=2$", move_on, 1)],
+    "a-new-field-and-a-lost-one": [],
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_record_comes_once(
+    api: Api, run_tap: Callable[..., Outcome], tmp_path: Path, target: str, fault: str
+) -> None:
+    """What the target has written are the API's records, none twice."""
+    program = VENVS / f"target-{target}" / "bin" / f"target-{target}"
+    if not program.exists():
+        pytest.skip(f"target-{target} is not installed; `make test` installs it")
+    for path, apply, times in FAULTS[fault]:
+        api.fault(path, apply, times)
+    settings = {}
+    if fault == "a-new-field-and-a-lost-one":
+        api.records["character"][6] = character(7, planet="Mars", species=5)
+        del api.records["character"][6]["gender"]
+        settings = {"drift_missing_field": "warn", "drift_retyped_field": "warn"}
+    run = run_tap(**settings)
+    assert run.status == 0, run.log
+    (tmp_path / "config.json").write_text(json.dumps(TARGETS[target]))
+    done = subprocess.run(
+        [program, "--config", tmp_path / "config.json"],
+        input=run.out,
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    for stream, resource in {
+        "characters": "character",
+        "episodes": "episode",
+        "locations": "location",
+    }.items():
+        (file,) = tmp_path.glob(f"{stream}*.{target}")
+        assert [int(r["id"]) for r in lines_of(file)] == [r["id"] for r in api.records[resource]]
