@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sandbox.errors import Ended, SandboxError
+from sandbox.errors import sandbox as sandbox_command
 
 if TYPE_CHECKING:
     from sandbox.source import Source
@@ -184,7 +185,7 @@ def _exec(arguments: argparse.Namespace) -> int:
 
     command = arguments.rest[1:] if arguments.rest[:1] == ["--"] else arguments.rest
     if not command:
-        raise SandboxError("exec: a command is needed: sandbox exec -- COMMAND")
+        raise SandboxError(f"exec: a command is needed: {sandbox_command('exec -- COMMAND')}")
     source = _source(arguments)
     sandbox = _sandbox(arguments, source)
     ended_by_signals()
@@ -196,7 +197,7 @@ def _exec(arguments: argparse.Namespace) -> int:
 def _status(sandboxes: list[Sandbox]) -> int:
     running = [(sandbox, parts) for sandbox in sandboxes if (parts := sandbox.parts())]
     if not running:
-        print("nothing runs; 'sandbox start' starts it")  # noqa: T201
+        print(f"nothing runs; {sandbox_command('start')} starts it")  # noqa: T201
         return 1
     down = 0
     for sandbox, parts in running:

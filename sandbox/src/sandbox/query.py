@@ -14,7 +14,7 @@ from google.cloud import bigquery
 from rich.console import Console
 from rich.table import Table
 
-from sandbox.errors import SandboxError
+from sandbox.errors import SandboxError, sandbox
 
 SECONDS = 60.0
 
@@ -112,9 +112,7 @@ def _said(error: GoogleAPIError) -> str:
 
 def _client() -> bigquery.Client:
     if not os.environ.get("BIGQUERY_EMULATOR_HOST"):
-        raise SandboxError(
-            "no local BigQuery: start it with 'sandbox start', or use 'sandbox exec -- sandbox query …'"
-        )
+        raise SandboxError(f"no local BigQuery: {sandbox('start')} starts it")
     return bigquery.Client(project=os.environ.get("GOOGLE_CLOUD_PROJECT"))
 
 

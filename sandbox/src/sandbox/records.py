@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from sandbox.errors import SandboxError
+from sandbox.errors import SandboxError, sandbox
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ def check_folder(folder: Path) -> None:
     missing = [f"{name}.jsonl" for name in RESOURCES if not (folder / f"{name}.jsonl").is_file()]
     if missing:
         raise SandboxError(
-            f"{folder}: {', '.join(missing)} not found; 'sandbox capture FOLDER' makes such a folder"
+            f"{folder}: {', '.join(missing)} not found; {sandbox('capture FOLDER')} makes such a folder"
         )
 
 

