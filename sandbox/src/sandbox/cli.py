@@ -250,7 +250,7 @@ def _query(arguments: argparse.Namespace) -> int:
 
     if bool(arguments.sql) == arguments.tables:
         raise SandboxError(
-            "query: say what to ask: sandbox query \"SELECT …\", sandbox query --tables, make query SQL='SELECT …'"
+            f"query: say what to ask: {sandbox_command('query --tables')}, or a statement; make query SQL='SELECT …'"
         )
     if not os.environ.get("BIGQUERY_EMULATOR_HOST"):
         os.environ.update(_sandbox(arguments).env())
