@@ -121,8 +121,9 @@ class Reading:
         self._first(page)
         if not page.count:
             return
+        low = min([1, *page.ids[:1]])
         top, last = page.count + max(100, page.count // 50), page.pages
-        cut = len(_ids_address(1, top)[0]) < top
+        cut = _ids_address(low, top)[0][-1] < top
         if self.fresh or cut:
             page = yield Ask(page=last, fresh=True, reading=2)
             if not page.records:
@@ -130,7 +131,6 @@ class Reading:
             top = max(top, page.ids[-1] + 100)
             if top > SPARSEST * page.count + 1_000:
                 raise RefusedError(f"ids up to {page.ids[-1]} for {page.count} records")
-        low = 1
         while low <= top:
             ids, address = _ids_address(low, top)
             found = yield Ask(ids=address, emits=True, fresh=self.fresh)

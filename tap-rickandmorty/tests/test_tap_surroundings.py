@@ -1,0 +1,148 @@
+"""The environment and the address: proxies in every form, certificates, blank settings, and secrets that stay secret."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from tap_api import Api, Outcome, character, location, status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SECRETS = ("hunter2", "t0ken")
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's own proxies are not this test's."""
+    for name in os.environ:
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    "form", ["http://{}", "{}", "http://me:hunter2@{}"], ids=["url", "host-and-port", "with-a-password"]
+)
+def test_a_proxy_takes_the_requests(
+    api: Api, run_tap: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """Whole address, host and port, or with a password: the proxy is asked, and the password is not shown."""
+    monkeypatch.setenv("http_proxy", form.format(api.url.removeprefix("http://").removesuffix("/api")))
+    run = run_tap(api_url="http://api.example/api")
+    assert run.status == 0, run.log
+    assert {path.startswith("http://api.example/") for path, _ in api.requests} == {True}
+    assert "hunter2" not in run.log
+
+
+@pytest.mark.parametrize("form", ["{host}", "{host}:{port}", "other.example, {host}:{port}", "*"])
+def test_no_proxy_names_what_goes_without(
+    api: Api, run_tap: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """A host, a host with its port, one of a list, or all."""
+    host, _, port = api.url.removeprefix("http://").removesuffix("/api").partition(":")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", form.format(host=host, port=port))
+    run = run_tap()
+    assert run.status == 0, run.log
+    assert len(api.requests) == 6
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://127.0.0.1:1",
+        "socks5://127.0.0.1:1",
+        "socks5h://me:hunter2@127.0.0.1:1",
+        "nonsense://x",
+        "http://",
+    ],
+)
+def test_a_proxy_that_does_not_work_is_one_line(
+    run_tap: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    """Its failure is told as any other, without its password."""
+    monkeypatch.setenv("http_proxy", proxy)
+    run = run_tap(max_attempts=1)
+    assert run.status == 1
+    assert "/character: " in run.last_line()
+    assert "Traceback" not in run.log
+    assert "hunter2" not in run.log
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "http_proxy",
+        "HTTPS_PROXY",
+        "no_proxy",
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+    ],
+)
+def test_an_empty_variable_is_none(
+    run_tap: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A variable without a value is as if it were not there."""
+    monkeypatch.setenv(name, "")
+    run = run_tap()
+    assert run.status == 0, run.log
+
+
+def test_blank_and_null_settings_are_not_given(
+    api: Api, run_tap: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    """In the environment and in a file: the default counts."""
+    run = run_tap(concurrency="", timeout="", user_agent="", source="", drift_new_field="")
+    assert run.status == 0, run.log
+    config = {
+        "api_url": api.url,
+        "concurrency": None,
+        "timeout": None,
+        "user_agent": "",
+        "max_attempts": None,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    run = run_tap(f"--config={tmp_path / 'config.json'}")
+    assert run.status == 0, run.log
+
+
+def test_secrets_of_the_address_are_sent_and_never_shown(api: Api, run_tap: Callable[..., Outcome]) -> None:
+    """User, password and query go with every request; no log, no error and no STATE has them."""
+    url = api.url.replace("http://", "http://me:hunter2@") + "?key=t0ken"
+    api.fault(r"character\?", status(503))
+    api.records["character"] = [character(i) for i in range(1, 46)]
+    run = run_tap(api_url=url)
+    assert run.status == 0, run.log
+    assert {"key=t0ken" in path for path, _ in api.requests} == {True}
+    assert {h["Authorization"] for _, h in api.requests} == {"Basic bWU6aHVudGVyMg=="}
+    assert not [word for word in SECRETS if word in run.log + run.out]
+    for fault in (
+        status(403),
+        status(302, b"", Location="http://me:hunter2@127.0.0.2/?key=t0ken"),
+        status(200, b"x"),
+    ):
+        api.fault(r"character\?", fault, times=9)
+        run = run_tap(api_url=url, max_attempts=2)
+        assert run.status == 1
+        assert not [word for word in SECRETS if word in run.log + run.out]
+        api.faults.clear()
+    run = run_tap(api_url="http://me:hunter2@127.0.0.1:1/api?key=t0ken", max_attempts=2)
+    assert run.status == 1
+    assert not [word for word in SECRETS if word in run.log + run.out]
+
+
+def test_places_that_are_null_come_through(api: Api, run_tap: Callable[..., Outcome]) -> None:
+    """The makers' own data has characters whose origin or location is lost, and a location with number 0."""
+    api.records["character"][3] = character(4, origin=None, location=None)
+    api.records["location"].insert(0, location(0))
+    run = run_tap()
+    assert run.status == 0, run.log
+    assert run.records("characters") == api.records["character"]
+    assert run.records("locations") == api.records["location"]
+    assert len(api.requests) == 6
