@@ -1,16 +1,16 @@
 -- The open rows of each history against the staged records: one for each of them, and none for any other.
 WITH rows_and_records AS (
-    {% for entity, key in {'characters': 'character_id', 'episodes': 'episode_id', 'locations': 'location_id'}.items() %}
+    {% for entity, name in {'characters': 'character', 'episodes': 'episode', 'locations': 'location'}.items() %}
         SELECT
             '{{ entity }}' AS entity,
-            {{ key }} AS record_id,
+            {{ name }}_id AS record_id,
             1 AS record_count,
             0 AS open_row_count
         FROM {{ ref('stg_rickandmorty__' ~ entity) }}
         UNION ALL
         SELECT
             '{{ entity }}' AS entity,
-            {{ key }} AS record_id,
+            {{ name }}_id AS record_id,
             0 AS record_count,
             1 AS open_row_count
         FROM {{ ref('snap_' ~ entity) }}
