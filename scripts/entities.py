@@ -125,9 +125,10 @@ def carried(listed: list[Entity]) -> dict[Path, str]:
     )
     files[project] = between(project.read_text(encoding="utf-8"), "entities", variable, project.name)
     names = ", ".join(e.singular for e in listed)
-    for flow in sorted((ROOT / "orchestrate").glob("kestra/*pipeline.yml")):
-        pattern = r"(?m)^(    (?:values|defaults): )\[[a-z0-9_, ]*\]$"
-        files[flow] = re.sub(pattern, rf"\1[{names}]", flow.read_text(encoding="utf-8"))
+    for flow in sorted((ROOT / "orchestrate").glob("kestra/*.yml")):
+        # What the form offers, what a job may be, what a schedule runs.
+        pattern = r"(?m)^( +(?:values|defaults|jobs): )\[[a-z0-9_, ]*?(, dbt)?\]$"
+        files[flow] = re.sub(pattern, rf"\1[{names}\2]", flow.read_text(encoding="utf-8"))
     return files
 
 

@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -169,3 +170,74 @@ def test_the_walk_through_lands_another_api(copy: Copy) -> None:
     follow(copy, "Make it yours for another API")
     assert re.search(r"books: 3 of 3 records", copy.said), copy.said[-4000:]
     assert re.search(r"\b3\b\W+1000\W+3\b", copy.said[copy.said.rindex("loaded by job") :]), copy.said[-2000:]
+
+
+@pytest.mark.parametrize("title", ["Add an entity"])
+def test_every_change_of_the_walk_through_fits_the_files(copy: Copy, title: str) -> None:
+    """The page's changes apply to today's files, and the list of entities is carried on; nothing is run beside."""
+    for step in STEP.finditer(section(title)):
+        if not step["run"]:
+            copy.change(step)
+    copy.run(f"{sys.executable} scripts/entities.py && {sys.executable} scripts/landing_schemas.py")
+    copy.run(
+        f"{sys.executable} scripts/entities.py --check && {sys.executable} scripts/landing_schemas.py --check"
+    )
+
+
+def test_make_entity_writes_what_an_incremental_entity_needs(copy: Copy) -> None:
+    """From three records: stream, schema, staging model with its test, Meltano's job, the flow's choice, Terraform's schema."""
+    records = [
+        {
+            "id": f"I_{n}",
+            "+1": n,
+            "default": None,
+            "user": {"login": "a"},
+            "changed": f"2026-01-0{n}T00:00:00Z",
+        }
+        for n in (1, 2, 3)
+    ]
+    (copy.folder / "issues.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    copy.run(
+        f"{sys.executable} scripts/entities.py --add issues --sample issues.jsonl --since changed && "
+        f"{sys.executable} scripts/entities.py --check && {sys.executable} scripts/landing_schemas.py && "
+        f"{sys.executable} -m ruff format --check tap-rickandmorty/src/tap_rickandmorty/streams.py && "
+        f"{sys.executable} -m ruff check tap-rickandmorty/src/tap_rickandmorty/streams.py"
+    )
+    tap = copy.folder / "tap-rickandmorty" / "src" / "tap_rickandmorty"
+    schema = json.loads((tap / "schemas" / "issues.json").read_text())
+    assert schema["properties"]["id"]["type"] == "string"
+    assert schema["properties"]["changed"]["format"] == "date-time"
+    assert schema["properties"]["default"]["type"] == ["string", "null"]
+    assert 'replication_key = "changed"' in (tap / "streams.py").read_text()
+    staging = copy.folder / "transform" / "models" / "staging"
+    model = (staging / "stg_rickandmorty__issues.sql").read_text()
+    assert "newest_record_of_each_key('issues', ['id'])" in model
+    assert "landing._1," in model
+    (described,) = yaml.safe_load((staging / "_issues.yml").read_text())["models"]
+    assert described["data_tests"][0]["unique_combination_of_columns"]["arguments"] == {
+        "combination_of_columns": ["issue_id"]
+    }
+    meltano = yaml.safe_load((copy.folder / "meltano.yml").read_text())
+    assert {"name": "issue", "tasks": ["tap-rickandmorty-issue target-bigquery"]} in meltano["jobs"]
+    flow = (copy.folder / "orchestrate" / "kestra" / "rick_and_morty_pipeline.yml").read_text()
+    assert "values: [character, episode, location, issue]" in flow
+    table = json.loads((copy.folder / "terraform" / "schemas" / "issues.json").read_text())
+    assert table["clustered_by"] == ["id"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("--add Issues --sample issues.jsonl", "lower-case letters"),
+        ("--add issues --sample nowhere.jsonl", "expected a file"),
+        ("--add issues --sample issues.jsonl --key number", "record 1 of the sample: no number"),
+        ("--add characters --sample issues.jsonl", "characters.json: is there already"),
+    ],
+    ids=["name", "sample", "key", "there"],
+)
+def test_make_entity_refuses_what_it_cannot_do(copy: Copy, arguments: str, expected: str) -> None:
+    """It says what was expected, and writes nothing."""
+    (copy.folder / "issues.jsonl").write_text('{"id": 1}\n')
+    copy.run(f"! {sys.executable} scripts/entities.py {arguments}")
+    assert expected in copy.said
+    copy.run(f"{sys.executable} scripts/entities.py --check")

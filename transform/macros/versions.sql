@@ -46,7 +46,14 @@
             WHERE _sdc_table_version IN (
                 SELECT versions.table_version
                 FROM {{ ref('int_build_versions') }} AS versions
-                WHERE versions.entity = '{{ stream }}'
+                WHERE
+                    versions.entity = '{{ stream }}'
+                    -- A whole version holds all there is: what it lacks was deleted at the source.
+                    AND versions.table_version >= IFNULL((
+                        SELECT MAX(whole.table_version)
+                        FROM {{ ref('int_build_versions') }} AS whole
+                        WHERE whole.entity = '{{ stream }}' AND whole.replication = 'full'
+                    ), 0)
             )
         )
         WHERE newness = 1 AND _sdc_deleted_at IS NULL

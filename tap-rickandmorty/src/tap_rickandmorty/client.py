@@ -108,6 +108,28 @@ class ApiStream(RESTStream[Any]):
     def parse_response(self, response: requests.Response) -> Iterable[dict[str, Any]]:
         yield from extract_jsonpath(self.records_jsonpath, input=payload(response))
 
+    @property
+    @override
+    def replication_method(self) -> str:
+        """FULL_TABLE where there is no replication key, and where the setting `full_read`, if the tap has it, asks for that.
+
+        A full read finds what the source has deleted. Child streams are read for the parents that came, never whole.
+        """
+        if self.parent_stream_type is None and self.config.get("full_read"):
+            return "FULL_TABLE"
+        return super().replication_method
+
+    @override
+    def get_records(self, context: Context | None) -> Iterable[dict[str, Any]]:
+        """Yield every record; a FULL_TABLE stream is a version, said to be whole after its last record."""
+        whole = self.replication_method == "FULL_TABLE" and self.parent_stream_type is None
+        if whole:
+            self._stream_version = time.time_ns() // 1_000_000
+        yield from super().get_records(context)
+        self.drift.report()
+        if whole and self.selected:
+            self._write_activate_version_message(cast("int", self._stream_version))
+
     @override
     def post_process(self, row: dict[str, Any], context: Context | None = None) -> dict[str, Any] | None:
         try:
