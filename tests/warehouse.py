@@ -1,0 +1,227 @@
+"""A warehouse of the tests' own: landing tables filled row by row, and dbt kept running beside them.
+
+Nothing of tap and target takes part, so that a test can say exactly which versions were loaded, and when.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from google.cloud import bigquery
+from testkit.whole_pipeline import ROOT, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ENTITIES = ("characters", "episodes", "locations")
+DBT_PYTHON = ROOT / ".meltano/utilities/dbt-bigquery/venv/bin/python"
+SITE = "https://rickandmortyapi.com/api"
+# One invocation per line on stdin, its outcome on the last line of stdout; parsing is done once.
+KEPT_RUNNING = """
+import json, os, sys
+from dbt.cli.main import dbtRunner
+runner, answers = dbtRunner(), os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+for line in sys.stdin:
+    asked = json.loads(line)
+    before = dict(os.environ)
+    os.environ.update(asked["environment"])
+    done = runner.invoke(asked["arguments"])
+    os.environ.clear()
+    os.environ.update(before)
+    results = [
+        [r.node.name if hasattr(r, "node") else r.unique_id, str(r.status), r.message or ""]
+        for r in getattr(done.result, "results", None) or []
+    ]
+    answers.write(json.dumps({"ok": bool(done.success), "error": str(done.exception or ""), "results": results}) + "\\n")
+    answers.flush()
+"""
+
+
+@dataclass
+class Done:
+    """What dbt says of one invocation."""
+
+    ok: bool
+    error: str
+    results: list[tuple[str, str, str]]
+
+    def of(self, status: str) -> list[str]:
+        """Return the names of the nodes that ended so."""
+        return sorted(name for name, ended, _ in self.results if ended == status)
+
+    def messages(self) -> str:
+        """Return what went wrong, in dbt's words."""
+        return "\n".join([self.error, *(f"{n}: {m}" for n, s, m in self.results if s in ("error", "fail"))])
+
+
+@dataclass
+class Warehouse:
+    """Landing tables with an empty ledger, a copy of transform/, and a dbt process on both."""
+
+    sandbox: Sandbox
+    folder: Path
+    process: subprocess.Popen[str]
+    clock: datetime = field(
+        default_factory=lambda: datetime.now(UTC).replace(microsecond=0) - timedelta(hours=30)
+    )
+
+    def dbt(self, *arguments: str, **environment: str) -> Done:
+        """Run one dbt command in the process that is kept."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps({"arguments": arguments, "environment": environment}) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, (self.folder / "dbt.log").read_text(errors="replace")[-4000:]
+        told = json.loads(line)
+        return Done(told["ok"], told["error"], [tuple(result) for result in told["results"]])
+
+    def build(self, *arguments: str, **environment: str) -> Done:
+        """Run `dbt build` as Meltano does."""
+        return self.dbt("build", "--exclude-resource-type", "unit_test", *arguments, **environment)
+
+    def land(self, stream: str, records: list[dict[str, Any]], run_id: str, **ledger: Any) -> int:
+        """Load a version an hour after the one before, and its row of the ledger; return its number."""
+        self.clock += timedelta(hours=1)
+        version = ledger.pop("table_version", int(self.clock.timestamp() * 1000))
+        landed = [
+            {
+                **r,
+                "_sdc_batched_at": self.clock.isoformat(),
+                "_sdc_table_version": version,
+                "_sdc_run_id": run_id,
+            }
+            for r in records
+        ]
+        if landed:
+            self._append(stream, landed)
+        row = {
+            "run_id": run_id, "stream": stream, "table_version": version, "method": "append-only",
+            "replication": "full", "proof": "tap", "source": "the tests", "rows": len(records),
+            "started_at": self.clock.isoformat(),
+            "finished_at": (self.clock + timedelta(seconds=30)).isoformat(),
+        }  # fmt: skip
+        self._append("_loads", [{**row, **ledger}])
+        return version
+
+    def _append(self, table: str, rows: list[dict[str, Any]]) -> None:
+        config = bigquery.LoadJobConfig(schema=schema(table), write_disposition="WRITE_APPEND")
+        client = self.sandbox.client()
+        client.load_table_from_json(rows, f"local_rickandmorty_landing.{table}", job_config=config).result()
+
+    def ask(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query."""
+        return self.sandbox.ask(sql)
+
+    def empty(self) -> None:
+        """Make the landing tables anew, and drop everything that dbt has made."""
+        client = self.sandbox.client()
+        for dataset in list(client.list_datasets()):
+            client.delete_dataset(dataset.reference, delete_contents=True)
+        client.create_dataset("local_rickandmorty_landing")
+        for table in (*ENTITIES, "_loads"):
+            made = bigquery.Table(
+                f"{client.project}.local_rickandmorty_landing.{table}", schema=schema(table)
+            )
+            client.create_table(made)
+
+
+def schema(table: str) -> list[bigquery.SchemaField]:
+    """Return a landing table's columns, as Terraform and the target make them."""
+    text = (ROOT / "terraform" / "schemas" / f"{table}.json").read_text(encoding="utf-8")
+    return [bigquery.SchemaField.from_api_repr(column) for column in json.loads(text)["fields"]]
+
+
+@contextmanager
+def open_warehouse(sandbox: Sandbox, folder: Path) -> Iterator[Warehouse]:
+    """Keep a dbt process on a copy of transform/ and on this sandbox."""
+    if not DBT_PYTHON.is_file():
+        pytest.skip(f"{DBT_PYTHON} is not there; `make install` makes it")
+    transform = folder / "transform"
+    shutil.copytree(ROOT / "transform", transform, ignore=shutil.ignore_patterns("target", "logs"))
+    environment = {
+        **sandbox.env,
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(folder),
+        "LC_ALL": "C.UTF-8",
+        "DATASET_PREFIX": "local_",
+        "DBT_PROJECT_DIR": str(transform),
+        "DBT_PROFILES_DIR": str(transform),
+        "DBT_TARGET_PATH": str(folder / "target"),
+        "DBT_LOG_PATH": str(folder / "logs"),
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+    }
+    with (
+        (folder / "dbt.log").open("w") as log,
+        subprocess.Popen(
+            [DBT_PYTHON, "-c", KEPT_RUNNING],
+            env=environment,
+            cwd=folder,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        ) as process,
+    ):
+        warehouse = Warehouse(sandbox, folder, process)
+        warehouse.empty()
+        yield warehouse
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def character(
+    i: int, episodes: tuple[int, ...] = (), place: int | None = None, **values: Any
+) -> dict[str, Any]:
+    """Return a landed character."""
+    unknown = {"name": "unknown", "url": ""}
+    at = unknown if place is None else {"name": f"Place {place}", "url": f"{SITE}/location/{place}"}
+    given = {"name": f"Who {i}", "status": "Alive", "species": "Human", "type": "", "gender": "Female"}
+    return {
+        "id": i,
+        **given,
+        "origin": unknown,
+        "location": at,
+        "image": f"{SITE}/character/avatar/{i}.jpeg",
+        "episode": [f"{SITE}/episode/{e}" for e in episodes],
+        "url": f"{SITE}/character/{i}",
+        "created": "2017-11-04T18:48:46.250Z",
+        **values,
+    }
+
+
+def episode(i: int, cast: tuple[int, ...] = (), **values: Any) -> dict[str, Any]:
+    """Return a landed episode."""
+    return {
+        "id": i,
+        "name": f"Part {i}",
+        "air_date": f"December {i}, 2013",
+        "episode": f"S01E{i:02}",
+        "characters": [f"{SITE}/character/{c}" for c in cast],
+        "url": f"{SITE}/episode/{i}",
+        "created": "2017-11-10T12:56:33.798Z",
+        **values,
+    }
+
+
+def location(i: int, residents: tuple[int, ...] = (), **values: Any) -> dict[str, Any]:
+    """Return a landed location."""
+    return {
+        "id": i,
+        "name": f"Place {i}",
+        "type": "Planet",
+        "dimension": "unknown",
+        "residents": [f"{SITE}/character/{c}" for c in residents],
+        "url": f"{SITE}/location/{i}",
+        "created": "2017-11-10T12:42:04.162Z",
+        **values,
+    }
