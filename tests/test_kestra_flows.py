@@ -617,7 +617,7 @@ def test_an_alert_that_does_not_arrive_is_sent_again_and_then_told(
     kestra.settings(LOCAL, alert_secret="ALERT_WEBHOOK")  # noqa: S106 - a name
     found = []
     try:
-        for statuses in ([503], [503, 503]):
+        for statuses in ([500], [500, 500]):
             webhook.posts.clear()
             webhook.statuses = list(statuses)
             found.append(kestra.run(LOCAL, execute_fetch=False))

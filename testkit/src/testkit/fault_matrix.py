@@ -283,7 +283,11 @@ API = [
         "character: status 503, body 'busy' after 2 attempts",
     ),
     Fault(
-        "API", "403", (_api(403, times=None, **ALL),), NOTHING_OF_IT, "character: status 403, body nothing after 1 attempt"
+        "API",
+        "403",
+        (_api(403, times=None, **ALL),),
+        NOTHING_OF_IT,
+        "character: status 403, body nothing after 1 attempt",
     ),
     Fault("API", "long addresses refused", (_api(414, times=None),)),
     Fault(
