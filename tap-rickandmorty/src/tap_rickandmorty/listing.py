@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 PAGE = 20
 NOTHING_HERE = "There is nothing here"
 LONGEST_IDS = 6_000  # characters of an address; the makers' program takes 12 KB, others 8
-MOST_HELD = 10_000  # records kept until their listing is whole; above, they are sent as they come
+MOST_HELD = 5_000  # records kept until their listing is whole; above, they are sent as they come
 AHEAD = 1_000  # records read while as many are sent
 TRIES_BY_IDS = 2
 SPARSEST = 10  # ids for each record; beyond, pages are fewer requests
