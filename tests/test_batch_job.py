@@ -224,6 +224,8 @@ def test_permission_that_is_missing_ends_after_a_few_tries(runs: Runs) -> None:
     assert len(runs.batch.calls(r"^POST /v1/.*jobId=")) == 3
 
 
+# Half a minute: gcloud itself tries five times, with pauses.
+@pytest.mark.slow
 def test_a_service_that_is_down_for_a_while_is_asked_again(runs: Runs) -> None:
     """A describe that is answered with 503, through gcloud's own five tries, is a warning; the run succeeds."""
     runs.batch.faults = [
