@@ -54,7 +54,7 @@ def landing_tables(source: Path = SOURCE) -> dict[str, dict[str, Any]]:
     """
     keys = {e["name"]: e["key"] for e in yaml.safe_load(ENTITIES.read_text(encoding="utf-8"))["entities"]}
     found = {}
-    for path in sorted(source.glob("*.json")):
+    for path in sorted(path for path in source.glob("*.json") if path.stem in keys):
         schema = json.loads(path.read_text(encoding="utf-8"))
         columns = [column.field() for column in translate(path.stem, schema, keys[path.stem])]
         found[clean(path.stem)] = table(

@@ -172,7 +172,7 @@ def test_the_walk_through_lands_another_api(copy: Copy) -> None:
     assert re.search(r"\b3\b\W+1000\W+3\b", copy.said[copy.said.rindex("loaded by job") :]), copy.said[-2000:]
 
 
-@pytest.mark.parametrize("title", ["Add an entity"])
+@pytest.mark.parametrize("title", ["Add an entity", "Make it yours for another API"])
 def test_every_change_of_the_walk_through_fits_the_files(copy: Copy, title: str) -> None:
     """The page's changes apply to today's files, and the list of entities is carried on; nothing is run beside."""
     for step in STEP.finditer(section(title)):

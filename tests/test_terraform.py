@@ -605,22 +605,22 @@ def test_drift_of_a_landing_schema_is_seen(tmp_path: Path) -> None:
     source, folder = tmp_path / "source", tmp_path / "schemas"
     source.mkdir()
     schema = {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}}}
-    (source / "things.json").write_text(json.dumps(schema))
+    (source / "episodes.json").write_text(json.dumps(schema))
     options = ("--source", source, "--folder", folder)
     assert landing_schemas(*options).returncode == 0
     assert landing_schemas("--check", *options).returncode == 0
-    assert sorted(path.name for path in folder.iterdir()) == ["_loads.json", "things.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["_loads.json", "episodes.json"]
 
     schema["properties"]["when"] = {"type": "string", "format": "date-time"}  # type: ignore[index]
-    (source / "things.json").write_text(json.dumps(schema))
+    (source / "episodes.json").write_text(json.dumps(schema))
     (folder / "others.json").write_text("{}")
     (folder / "_loads.json").unlink()
     done = landing_schemas("--check", *options)
     assert done.returncode == 1
-    assert all(name in done.stderr for name in ("things.json", "others.json", "_loads.json"))
+    assert all(name in done.stderr for name in ("episodes.json", "others.json", "_loads.json"))
 
     assert landing_schemas(*options).returncode == 0
-    table = json.loads((folder / "things.json").read_text())
+    table = json.loads((folder / "episodes.json").read_text())
     assert table["partitioned_by"] == "_sdc_batched_at"
     assert table["clustered_by"] == ["id"]
     assert [(f["name"], f["type"], f["mode"]) for f in table["fields"][:2]] == [
