@@ -14,13 +14,10 @@ ENV PATH=/opt/meltano/bin:/opt/uv/bin:$PATH \
     MELTANO_SEND_ANONYMOUS_USAGE_STATS=false
 WORKDIR /project
 COPY requirements/uv.txt requirements/meltano.txt requirements/
-COPY orchestrate/meltano-job/ orchestrate/meltano-job/
 RUN python -m venv /opt/uv \
     && /opt/uv/bin/python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements/uv.txt \
     && uv venv --python "$(command -v python)" /opt/meltano \
     && uv pip install --python /opt/meltano/bin/python --require-hashes -r requirements/meltano.txt \
-    && uv pip install --python /opt/meltano/bin/python --no-deps ./orchestrate/meltano-job \
-    && rm -r orchestrate \
     && rm -f /opt/meltano/.lock
 COPY requirements/dbt-bigquery.txt requirements/
 COPY plugins/ plugins/
@@ -33,7 +30,10 @@ COPY requirements/tap-rickandmorty.txt requirements/target-bigquery.txt requirem
 COPY tap-rickandmorty/ tap-rickandmorty/
 COPY target-bigquery/ target-bigquery/
 COPY report/ report/
-RUN meltano --log-level warning install --plugin-type extractors \
+COPY orchestrate/meltano-job/ orchestrate/meltano-job/
+RUN uv pip install --python /opt/meltano/bin/python --no-deps ./orchestrate/meltano-job \
+    && rm -rf orchestrate /opt/meltano/.lock \
+    && meltano --log-level warning install --plugin-type extractors \
     && meltano --log-level warning install --plugin-type loaders \
     && meltano --log-level warning install report \
     && find .meltano -type d -path '*/site-packages/*' -name tests ! -path '*/dbt/include/*' -prune -exec rm -r {} + \
