@@ -289,9 +289,17 @@ def credentials(reader: Reader, text: str) -> str:
     except ValueError:
         reader.refuse(f"the secret that credentials_secret names is no JSON: expected {expected}")
         return ""
-    kind = found.get("type") if isinstance(found, dict) else None
-    if kind not in {"service_account", "external_account"}:
-        reader.refuse(f"the secret that credentials_secret names has type {kind!r}: expected {expected}")
+    found = found if isinstance(found, dict) else {}
+    if found.get("type") not in {"service_account", "external_account"}:
+        reader.refuse(
+            f"the secret that credentials_secret names has type {found.get('type')!r}: expected {expected}"
+        )
+    file = (found.get("credential_source") or {}).get("file")
+    if file and not Path(file).is_file():
+        reader.refuse(
+            f"the secret that credentials_secret names takes its token from the file {file!r}, "
+            "which the container of gcloud does not have: expected a credential_source with a url"
+        )
     return text
 
 
