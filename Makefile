@@ -48,7 +48,7 @@ query: $(VENVS)/sandbox/.done ## Asks the local BigQuery: make query SQL='SELECT
 	@exec "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(SANDBOX_COMMAND)" query -- "$$SQL"
 
 build: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## dbt alone on the local BigQuery; as it was after a run: make build AS_OF=run
-	@exec env DBT_AS_OF='$(AS_OF)' "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(MELTANO_COMMAND)" run dbt-bigquery:build
+	@DBT_AS_OF="$$AS_OF" exec "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(MELTANO_COMMAND)" run dbt-bigquery:build
 
 retract: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Takes back what a run loaded: make retract RUN=run REASON='why', STREAM=characters, UNDO=1
 	@exec "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(MELTANO_COMMAND)" invoke dbt-bigquery run-operation retract --args "$$(RUN='$(RUN)' STREAM='$(STREAM)' UNDO='$(UNDO)' \

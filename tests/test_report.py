@@ -30,7 +30,9 @@ def test_the_page_tells_the_counts_of_the_run(built_pipeline: BuiltPipeline, tmp
     )
     assert done.returncode == 0, done.stdout + done.stderr
     html = output.read_text(encoding="utf-8")
-    assert "All counts agree" in html
+    assert "Verdict: " in html
+    assert "Verdict: fail" not in html
+    assert f"Data: <b>{runner.environment()['TARGET_BIGQUERY_SOURCE']}</b>" in html
     for entity in ("character", "episode", "location"):
         row = html[html.index(f'<th scope="row">{entity}s</th>') :]
         numbers = re.findall(r'<td class="number" data-heading="[^"]+">([\d,]+)</td>', row)

@@ -104,7 +104,12 @@ def test_every_variable_of_the_environment_is_explained() -> None:
         ),
     } - {"MELTANO_PROJECT_ROOT", "MELTANO_EXTRACT_API_URL"}
     assert len(asked) >= 6
-    assert asked <= set(found)
+    # `DBT_VERDICT_` and the name of a check.
+    assert not [
+        name
+        for name in asked
+        if not any(f == name or (name[-1] == "_" and f.startswith(name)) for f in found)
+    ]
 
 
 def test_the_documentation_is_a_site(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ def marts() -> dict[str, list[dict[str, Any]]]:
             "entity": entity,
             "run_id": f"0a1b2c3d-0000-4000-8000-00000000000{run}",
             "table_version": 1773480000000 + run,
+            "source": "made-up universe of a test",
             "load_method": "append-only",
             "row_count": count,
             "landed_row_count": count,
@@ -185,7 +186,19 @@ def marts() -> dict[str, list[dict[str, Any]]]:
         *(finding("unknown_origin", "warning", "characters", n, 31) for n in range(1, 32)),
         finding("unknown_status_value", "error", "characters", 19, 1),
     ]
+    verdict = [
+        {
+            "entity": entity,
+            "check_name": name,
+            "status": "pass",
+            "message": f"{entity}: {name} holds",
+            "decided_at": MADE_AT,
+        }
+        for entity in ("characters", "episodes", "locations")
+        for name in ("counts", "drop", "source", "freshness")
+    ]
     return {
+        "verdict": verdict,
         "loads": loads,
         "seasons": seasons,
         "episodes": episodes[::-1],
@@ -264,6 +277,16 @@ def hostile(text: str) -> dict[str, list[dict[str, Any]]]:
         ]
         for name, rows in marts().items()
     }
+
+
+def collapsed() -> dict[str, list[dict[str, Any]]]:
+    """A build that the verdict has stopped, with a warning beside it."""
+    found = marts()
+    found["verdict"][0].update(
+        status="fail", message="characters: drop: expected 826, got 0; retract the version"
+    )
+    found["verdict"][1].update(status="warn", message="characters: drift: expected none, got 3")
+    return found
 
 
 def single() -> dict[str, list[dict[str, Any]]]:

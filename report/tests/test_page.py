@@ -69,13 +69,28 @@ def test_the_run_is_told_for_each_entity(opened: Opener) -> None:
     assert rows(page, "#run table.cards")[0] == [
         *("characters", "826", "826", "826", "agree", "0", "1.50", "2026-03-14 09:21 UTC")
     ]
-    assert page.locator(".verdict").inner_text().endswith("All counts agree")
+    assert page.locator(".verdict").inner_text().endswith("Verdict: passed (12 checks)")
+    assert page.locator("#source").inner_text() == "Data: made-up universe of a test"
     page = opened("unequal")
     assert page.locator(".verdict").inner_text().split("\n")[1:] == [
         "Counts differ: episodes",
         "new fields in episodes",
     ]
     assert rows(page, "#run table.cards")[1][4] == "differ"
+
+
+def test_a_verdict_that_fails_is_said_first_with_its_reasons(opened: Opener) -> None:
+    """No green while the source collapses: the marts are said to be those from before, and each check that failed why."""
+    page = opened("collapsed")
+    assert (
+        "Verdict: fail. The marts are those of the last build that passed"
+        in page.locator(".verdict.bad").inner_text()
+    )
+    assert page.locator(".checks li").all_inner_texts() == [
+        "fail characters: drop: expected 826, got 0; retract the version",
+        "warn characters: drift: expected none, got 3",
+    ]
+    assert page.locator(".good").filter(has_text="✓").count() == 0
 
 
 def test_a_control_of_a_chart_works_with_the_keyboard(opened: Opener) -> None:

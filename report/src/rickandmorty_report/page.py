@@ -57,7 +57,7 @@ def render(marts: Marts, made_at: datetime) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         panels=drawn,
         charts={panel.key: panel.chart for panel in drawn if panel.chart},
-        **_run(marts["loads"]),
+        **_run(marts["loads"], marts["verdict"]),
         **_changes(marts["changes"], marts["loads"]),
         **_findings(marts["findings"]),
     )
@@ -95,7 +95,7 @@ def moment(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="seconds")
 
 
-def _run(loads: list[Row]) -> dict[str, Any]:
+def _run(loads: list[Row], checks: list[Row]) -> dict[str, Any]:
     newest = sorted((row for row in loads if row["is_newest"]), key=lambda row: str(row["entity"]))
     unequal = [
         row["entity"]
@@ -103,15 +103,31 @@ def _run(loads: list[Row]) -> dict[str, Any]:
         if not row["row_count"] == row["landed_row_count"] == row["mart_row_count"]
     ]
     drifted = [row["entity"] for row in newest if row["new_field_count"]]
+    failed = [check for check in checks if check["status"] == "fail"]
+    warned = [check for check in checks if check["status"] == "warn"]
     if not newest:
-        verdict, good = "Nothing is loaded yet", False
+        verdict, good = "Nothing is loaded yet", "bad"
+    elif failed:
+        verdict, good = (
+            f"Verdict: fail. The marts are those of the last build that passed ({len(checks)} checks)",
+            "bad",
+        )
     elif unequal:
-        verdict, good = f"Counts differ: {', '.join(unequal)}", False
+        verdict, good = f"Counts differ: {', '.join(unequal)}", "bad"
+    elif warned:
+        verdict, good = (
+            f"Verdict: passed, with {panels.counted(len(warned), 'warning')} ({len(checks)} checks)",
+            "warned",
+        )
+    elif checks:
+        verdict, good = f"Verdict: passed ({len(checks)} checks)", "good"
     else:
-        verdict, good = "All counts agree", True
+        verdict, good = "All counts agree; there is no verdict", "warned"
     return {
         "verdict": verdict,
         "good": good,
+        "checks": failed + warned,
+        "sources": sorted({row["source"] or "a source without a name" for row in newest}),
         "newest": newest,
         "unequal": unequal,
         "drifted": drifted,

@@ -2,6 +2,7 @@
 SELECT
     entity,
     run_id,
+    source,
     table_version,
     load_method,
     row_count,
