@@ -24,6 +24,9 @@ KINDS = {
     "BOOL": TypeKind.TYPE_BOOL,
     "TIMESTAMP": TypeKind.TYPE_TIMESTAMP,
     "DATE": TypeKind.TYPE_DATE,
+    "TIME": TypeKind.TYPE_TIME,
+    "NUMERIC": TypeKind.TYPE_NUMERIC,
+    "BIGNUMERIC": TypeKind.TYPE_BIGNUMERIC,
     "JSON": TypeKind.TYPE_JSON,
 }
 
@@ -41,10 +44,19 @@ def _type(field: SchemaField) -> Any:
 
 
 class Analyzer:
-    """Checks statements against tables: full name (`project.dataset.table`) to columns."""
+    """Checks statements against tables: full name (`project.dataset.table`) to columns.
 
-    def __init__(self, tables: dict[str, list[SchemaField]]) -> None:
+    Args:
+        tables: By full name.
+        parameters: The types of the query's named parameters, as BigQuery names types.
+    """
+
+    def __init__(
+        self, tables: dict[str, list[SchemaField]], parameters: dict[str, str] | None = None
+    ) -> None:
         language = LanguageOptions.maximum_features()
+        # Without them only a SELECT is a statement.
+        language.supported_statement_kinds = []
         # Without it `FROM t QUALIFY …` with no WHERE is refused, though BigQuery takes it.
         language.reserved_keywords = ["QUALIFY"]
         builder = CatalogBuilder("bigquery").with_builtin_functions(
@@ -55,7 +67,16 @@ class Analyzer:
             for field in fields:
                 table.add_column(field.name, _type(field))
             builder.add_table(table.build())
-        self._analyzer = GoogleAnalyzer(AnalyzerOptions(language_options=language), builder.build())
+        self._analyzer = GoogleAnalyzer(
+            AnalyzerOptions(
+                language_options=language,
+                query_parameters=[
+                    AnalyzerOptions.QueryParameter(name=name, type=TypeFactory.create_simple_type(KINDS[kind]))
+                    for name, kind in (parameters or {}).items()
+                ],
+            ),
+            builder.build(),
+        )
 
     def check(self, sql: str) -> None:
         """Analyzes one statement.

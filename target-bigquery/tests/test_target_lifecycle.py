@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from target_bigquery.errors import TargetError
 from target_bigquery.landing import Staged
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from target_bigquery.lifecycle import Action
 
 EXAMPLES = int(os.environ.get("LIFECYCLE_EXAMPLES", "300"))
+# Shrinking takes minutes; a failing example is short as it is.
+PHASES = [Phase.explicit, Phase.reuse, Phase.generate]
 
 
 class DiedError(Exception):
@@ -280,7 +282,7 @@ def hold(world: World, source: Source, sent: list[tuple[Any, ...]], run_id: str,
             assert wanted <= loaded, f"{name}: STATE is out, {wanted - loaded} are not loaded"
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), phases=PHASES)
 @given(attempts())
 def test_each_record_once_or_no_state_past_it(drawn: tuple[dict[str, str], list[dict[str, Any]]]) -> None:
     """Any streams, any order, any death, any repetition."""
