@@ -17,7 +17,7 @@ def main() -> int:
     extensions.install(os.environ.get("BQEMU_HOME") or Path(tempfile.gettempdir()) / "bqemulator-home")
     sql.register_rules()
     # They import the emulator; importing the first two applies their patches.
-    from sandbox.bigquery import columns, errors, catalog, copying, jobs, load, parsing, tables  # noqa: PLC0415, F401
+    from sandbox.bigquery import columns, errors, catalog, copying, jobs, load, parsing, tables, values  # noqa: PLC0415, F401
 
     for part in (sql, catalog, tables, jobs, load, copying, parsing):
         part.apply()

@@ -9,7 +9,13 @@ from typing import Annotated
 from bqemulator.api.dependencies import AppContext, get_caller, get_context
 from bqemulator.catalog.etag import generate_etag
 from bqemulator.catalog.models import JobMeta
-from bqemulator.domain.errors import AlreadyExistsError, ErrorDetail, NotFoundError
+from bqemulator.domain.errors import (
+    AlreadyExistsError,
+    ErrorDetail,
+    InvalidQueryError,
+    NotFoundError,
+    PermissionDeniedError,
+)
 from bqemulator.row_access.identity import CallerIdentity
 from fastapi import Depends, Query, Request
 from uuid import uuid4
@@ -149,6 +155,28 @@ def apply():
         "/projects/{project_id}/jobs",
         insert_job,
         "409 for a job id in use; locations; labels kept",
+    )
+
+    query = patching.route("api.routes.jobs", "POST", "/projects/{project_id}/queries")
+
+    async def run_query(project_id: str, request: Request, ctx: Ctx, caller: Caller):
+        answer = await query(project_id, request, ctx, caller)
+        for error in answer.get("errors") or ():
+            kind = {
+                "notFound": NotFoundError,
+                "accessDenied": PermissionDeniedError,
+                "duplicate": AlreadyExistsError,
+            }
+            refused = kind.get(error.get("reason"), InvalidQueryError)(error.get("message", ""))
+            raise refused
+        return answer
+
+    patching.replace_route(
+        "api.routes.jobs",
+        "POST",
+        "/projects/{project_id}/queries",
+        run_query,
+        "jobs.query answers a failed query with its HTTP error: query_and_wait took it for no rows",
     )
 
     def get_job(project_id: str, job_id: str, ctx: Ctx, location: str | None = None):

@@ -96,6 +96,11 @@ def parse_one(sql: str, read: Any = None, **options: Any) -> exp.Expr:  # noqa: 
     return tree if _lent.get() in (EVERY, sql) else tree.copy()
 
 
+def keep(sql: str, tree: exp.Expr) -> None:
+    """Share a tree whose text this is."""
+    _trees[sql, "bigquery"] = tree
+
+
 def transpile(sql: str, read: Any = None, write: Any = None, **options: Any) -> list[str]:  # noqa: ANN401 (sqlglot's)
     """Return the statements of `sql` in the other dialect; the generator works on a copy of the tree."""
     if ";" in sql:

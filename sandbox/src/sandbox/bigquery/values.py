@@ -1,0 +1,208 @@
+"""Functions and operators whose values differ between BigQuery and DuckDB: NULL, odd text, halves, bounds.
+
+They become macros of DuckDB before the emulator translates the statement. `sandbox/tests/value_referee.py` has the answers
+of Google's documentation.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import sqlglot
+from sqlglot import exp
+
+from . import parsing, patching
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MACROS = {
+    "bqv_fail(words)": "error(words)",
+    # JSON has no text for NULL but null, a time stamp is RFC 3339, and beyond 2^53 an integer is a text.
+    "bqv_to_json_string(x)": """CASE
+        WHEN x IS NULL THEN 'null'
+        WHEN typeof(x) = 'TIMESTAMP WITH TIME ZONE'
+          THEN '"' || replace(regexp_replace(CAST(x AS VARCHAR), '[+]00$', 'Z'), ' ', 'T') || '"'
+        WHEN typeof(x) = 'BIGINT' AND abs(TRY_CAST(CAST(x AS VARCHAR) AS HUGEINT)) > 9007199254740992
+          THEN '"' || CAST(x AS VARCHAR) || '"'
+        ELSE CAST(to_json(x) AS VARCHAR) END""",
+    # Halves round away from zero; a text is decimal or hexadecimal, and nothing else.
+    "bqv_int64(x)": """CASE
+        WHEN typeof(x) IN ('DOUBLE', 'FLOAT') THEN CAST(round(TRY_CAST(x AS DOUBLE)) AS BIGINT)
+        WHEN typeof(x) = 'VARCHAR' AND x IS NOT NULL THEN CASE
+          WHEN regexp_full_match(CAST(x AS VARCHAR), '\\s*[+-]?[0-9]+\\s*') THEN CAST(CAST(x AS VARCHAR) AS BIGINT)
+          WHEN regexp_full_match(CAST(x AS VARCHAR), '-?0[xX][0-9a-fA-F]+')
+            THEN CAST(ltrim(CAST(x AS VARCHAR), '-') AS BIGINT) * (CASE WHEN starts_with(CAST(x AS VARCHAR), '-') THEN -1 ELSE 1 END)
+          ELSE error('Bad int64 value: ' || CAST(x AS VARCHAR)) END
+        ELSE CAST(x AS BIGINT) END""",
+    "bqv_safe_int64(x)": """CASE
+        WHEN typeof(x) IN ('DOUBLE', 'FLOAT') THEN TRY_CAST(round(TRY_CAST(x AS DOUBLE)) AS BIGINT)
+        WHEN typeof(x) = 'VARCHAR' THEN CASE
+          WHEN regexp_full_match(CAST(x AS VARCHAR), '\\s*[+-]?[0-9]+\\s*') THEN TRY_CAST(CAST(x AS VARCHAR) AS BIGINT)
+          WHEN regexp_full_match(CAST(x AS VARCHAR), '-?0[xX][0-9a-fA-F]+')
+            THEN TRY_CAST(ltrim(CAST(x AS VARCHAR), '-') AS BIGINT) * (CASE WHEN starts_with(CAST(x AS VARCHAR), '-') THEN -1 ELSE 1 END)
+          END
+        ELSE TRY_CAST(x AS BIGINT) END""",
+    "bqv_bool(x)": """CASE
+        WHEN typeof(x) = 'VARCHAR' AND x IS NOT NULL THEN CASE lower(CAST(x AS VARCHAR))
+          WHEN 'true' THEN true WHEN 'false' THEN false ELSE error('Bad bool value: ' || CAST(x AS VARCHAR)) END
+        ELSE CAST(x AS BOOLEAN) END""",
+    "bqv_safe_bool(x)": """CASE
+        WHEN typeof(x) = 'VARCHAR' THEN CASE lower(CAST(x AS VARCHAR)) WHEN 'true' THEN true WHEN 'false' THEN false END
+        ELSE TRY_CAST(x AS BOOLEAN) END""",
+    "bqv_at(list, place)": """CASE
+        WHEN place < 0 OR place >= len(list) THEN error('Array index ' || place || ' is out of bounds (overflow)')
+        ELSE list[place + 1] END""",
+    # No match is NULL; a match of nothing is ''.
+    "bqv_regexp_extract(x, pattern, part)": "CASE WHEN regexp_matches(x, pattern) THEN regexp_extract(x, pattern, part) END",
+    # Whole units, not boundaries.
+    "bqv_timestamp_diff(later, earlier, unit)": "date_sub(unit, CAST(earlier AS TIMESTAMPTZ), CAST(later AS TIMESTAMPTZ))",
+    "bqv_divisor(x)": "CASE WHEN x = 0 THEN error('division by zero') ELSE x END",
+    "bqv_text(x)": "coalesce(CAST(x AS VARCHAR), 'NULL')",
+    "bqv_literal(x)": """CASE
+        WHEN x IS NULL THEN 'NULL'
+        WHEN typeof(x) = 'VARCHAR' THEN CAST(to_json(CAST(x AS VARCHAR)) AS VARCHAR)
+        WHEN typeof(x) = 'DATE' THEN 'DATE "' || CAST(x AS VARCHAR) || '"'
+        ELSE CAST(x AS VARCHAR) END""",
+    "bqv_grouped(x)": "format('{:,}', CAST(x AS BIGINT))",
+}
+SPECIFIER = re.compile(r"%(?:%|[-+ #0']*(?:\d+|\*)?(?:\.(?:\d+|\*))?[a-zA-Z])")
+TEXTS = {"t": "bqv_text", "T": "bqv_literal"}
+GROUP = re.compile(r"\\.|\[(?:\\.|[^\]])*\]|\((?!\?)|\(\?P?<(?![=!])", re.DOTALL)
+
+_start = patching.get("storage.engine", "DuckDBEngine").__dict__["_register_builtin_udfs"]
+_ctas = patching.get("sql.translator", "rewrite_create_table_schema_ctas")
+
+
+def call(name: str, *given: Any) -> exp.Anonymous:  # noqa: ANN401 (expressions)
+    """Return a call of one of the macros."""
+    return exp.Anonymous(this=name, expressions=list(given))
+
+
+def _cast(node: exp.Cast) -> exp.Expr | None:
+    kind = {exp.DataType.Type.BIGINT: "int64", exp.DataType.Type.BOOLEAN: "bool"}.get(node.to.this)
+    if kind is None or isinstance(node.this, exp.Null) or node.args.get("format"):
+        return None
+    return call(f"bqv_{'safe_' if isinstance(node, exp.TryCast) else ''}{kind}", node.this)
+
+
+def _json_format(node: exp.JSONFormat) -> exp.Expr | None:
+    return None if node.args.get("options") else call("bqv_to_json_string", node.this)
+
+
+def _at(node: exp.Bracket) -> exp.Expr | None:
+    if node.args.get("offset") is None or node.args.get("safe") or len(node.expressions) != 1:
+        return None
+    place = node.expressions[0]
+    return call(
+        "bqv_at",
+        node.this,
+        exp.Sub(this=place, expression=exp.Literal.number(1)) if node.args["offset"] else place,
+    )
+
+
+def _regexp_extract(node: exp.RegexpExtract) -> exp.Expr | None:
+    pattern = node.expression
+    if (
+        node.args.get("position")
+        or node.args.get("occurrence")
+        or (not pattern.is_string and not isinstance(pattern, exp.RawString))
+    ):
+        return None
+    groups = sum(found.startswith("(") for found in GROUP.findall(pattern.name))
+    if groups > 1:
+        return call("bqv_fail", exp.Literal.string("Regular expression has more than 1 capturing group"))
+    return call("bqv_regexp_extract", node.this, exp.Literal.string(pattern.name), exp.Literal.number(groups))
+
+
+def _timestamp_diff(node: exp.TimestampDiff) -> exp.Expr | None:
+    unit = exp.Literal.string(node.text("unit").lower())
+    return call("bqv_timestamp_diff", node.this, node.expression, unit)
+
+
+def _divided(node: exp.IntDiv | exp.Mod) -> exp.Expr | None:
+    divisor = node.expression
+    if isinstance(divisor, exp.Literal) and divisor.name != "0":
+        return None
+    return type(node)(this=node.this, expression=call("bqv_divisor", divisor.unnest()))
+
+
+def _format(node: exp.Format) -> exp.Expr | None:
+    words, given = node.this, list(node.expressions)
+    if not words.is_string or "*" in words.name:
+        return None
+    place = 0
+
+    def text(found: re.Match[str]) -> str:
+        nonlocal place
+        one = found[0]
+        if one == "%%" or place >= len(given):
+            return one
+        place += 1
+        macro = TEXTS.get(one[-1]) or ("bqv_grouped" if "'" in one else None)
+        if macro is None:
+            return one
+        given[place - 1] = call(macro, given[place - 1])
+        return one[:-1].replace("'", "") + "s"
+
+    changed = SPECIFIER.sub(text, words.name)
+    if (
+        changed == "%s" and len(given) == 1
+    ):  # which sqlglot would make format('{}', x), and then printf of that
+        return (
+            given[0] if changed != words.name else exp.DPipe(this=given[0], expression=exp.Literal.string(""))
+        )
+    return None if changed == words.name else exp.Format(this=exp.Literal.string(changed), expressions=given)
+
+
+CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
+    exp.Cast: _cast,
+    exp.TryCast: _cast,
+    exp.JSONFormat: _json_format,
+    exp.Bracket: _at,
+    exp.RegexpExtract: _regexp_extract,
+    exp.TimestampDiff: _timestamp_diff,
+    exp.IntDiv: _divided,
+    exp.Mod: _divided,
+    exp.Format: _format,
+}
+
+
+@patching.replaces(
+    "sql.translator",
+    "rewrite_create_table_schema_ctas",
+    "values as BigQuery's: NULL, odd text, halves, bounds",
+)
+def with_values(sql: str) -> str:
+    """Return the statement with the functions above as macros, then what the emulator makes of it."""
+    try:
+        tree = sqlglot.parse_one(sql, read="bigquery")
+    except sqlglot.errors.SqlglotError:
+        return str(_ctas(sql))
+    changed = False
+    # From the leaves up: what is replaced takes its children along.
+    for node in reversed(list(tree.walk())):
+        change = CHANGES.get(type(node))
+        made = change(node) if change else None
+        if made is not None:
+            changed = True
+            node.replace(made)
+    if changed:
+        sql = tree.sql("bigquery")
+        parsing.keep(sql, tree)
+    return str(_ctas(sql))
+
+
+def _with_macros(self: Any) -> None:  # noqa: ANN401 (the emulator's engine)
+    _start(self)
+    for head, body in MACROS.items():
+        self.connection.execute(f"CREATE OR REPLACE MACRO main.{head} AS {body}")
+
+
+patching.replace_method(
+    patching.get("storage.engine", "DuckDBEngine"),
+    "_register_builtin_udfs",
+    _with_macros,
+    "the macros of values.py",
+)
