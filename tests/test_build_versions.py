@@ -128,7 +128,7 @@ VERDICTS: dict[str, tuple[dict[str, Any], dict[str, str], list[tuple[str, str | 
     "another source": ({"source": "made-up"}, {}, [("source", e) for e in ("characters", "episodes", "locations")]),
     "no proof": ({"proof": "end_of_input"}, {"DBT_VERDICT_PROOF": "fail"},
                  [("proof", e) for e in ("characters", "episodes", "locations")]),
-    "stale": ({"finished_at": "2026-01-01T00:00:00Z"}, {"DBT_VERDICT_FRESHNESS": "fail"},
+    "stale": ({"started_at": "2026-01-01T00:00:00Z", "finished_at": "2026-01-01T00:00:30Z"}, {"DBT_VERDICT_FRESHNESS": "fail"},
               [("freshness", e) for e in ("characters", "episodes", "locations")]),
     "fewer rows landed than loaded": ({"rows": 25}, {"DBT_VERDICT_DROP": "ignore"},
                                       [("counts", e) for e in ("characters", "episodes", "locations")]),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,6 @@ from test_marts import differences, newest_loads, served
 from testkit.whole_pipeline import RUN_ALL, Project, Sandbox
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from pathlib import Path
 
 pytestmark = pytest.mark.xdist_group("history")
@@ -210,7 +210,7 @@ def test_marts_and_changes_follow_each_version(own_project: Project, tmp_path: P
 
 def test_changes_name_exactly_the_edits_the_deletion_and_the_addition() -> None:
     """The comparison that the test above makes is not empty: the edits, written out."""
-    told = {entity: Load(run_id="", loaded_at=None) for entity in ENTITIES}  # type: ignore[arg-type]
+    told = dict.fromkeys(ENTITIES, Load(run_id="", loaded_at=datetime.now(UTC)))
     rows = Marts(edited(), told, [(world(), told)]).rpt_changes()
     assert sorted((r["entity"], r["record_id"], r["change"], r["field_name"] or "") for r in rows) == [
         ("characters", 1, "changed", "episode"),
