@@ -22,8 +22,8 @@ WITH rows_and_records AS (
 SELECT
     entity,
     record_id,
-    SUM(record_count) AS record_count,
-    SUM(open_row_count) AS open_row_count
+    SUM(record_count) AS staged_record_count,
+    SUM(open_row_count) AS history_row_count
 FROM rows_and_records
 GROUP BY entity, record_id
-HAVING SUM(record_count) != 1 OR SUM(open_row_count) != 1
+HAVING staged_record_count != 1 OR history_row_count != 1
