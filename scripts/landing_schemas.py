@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from target_bigquery import ledger, tables
 from target_bigquery.names import LEDGER, clean
-from target_bigquery.schema import metadata_fields, translate
+from target_bigquery.schema import metadata_fields, root, translate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,7 +56,7 @@ def landing_tables(source: Path = SOURCE) -> dict[str, dict[str, Any]]:
     found = {}
     for path in sorted(path for path in source.glob("*.json") if path.stem in keys):
         schema = json.loads(path.read_text(encoding="utf-8"))
-        columns = [column.field() for column in translate(path.stem, schema, keys[path.stem])]
+        columns = translate(path.stem, root(path.stem, schema), keys[path.stem]).fields()
         found[clean(path.stem)] = table(
             f"Whole extractions of {path.stem}, append only; _sdc_table_version tells one from another.",
             [*columns, *metadata_fields()],

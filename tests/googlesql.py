@@ -9,7 +9,13 @@ from zetasql.api.analyzer import Analyzer as GoogleAnalyzer
 from zetasql.api.builders.catalog_builder import CatalogBuilder
 from zetasql.api.builders.table_builder import TableBuilder
 from zetasql.api.type_factory import TypeFactory
-from zetasql.types import AnalyzerOptions, LanguageOptions, TypeKind, ZetaSQLBuiltinFunctionOptions
+from zetasql.types import (
+    AnalyzerOptions,
+    LanguageFeature,
+    LanguageOptions,
+    TypeKind,
+    ZetaSQLBuiltinFunctionOptions,
+)
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import SchemaField
@@ -24,6 +30,9 @@ KINDS = {
     "BOOL": TypeKind.TYPE_BOOL,
     "TIMESTAMP": TypeKind.TYPE_TIMESTAMP,
     "DATE": TypeKind.TYPE_DATE,
+    "TIME": TypeKind.TYPE_TIME,
+    "NUMERIC": TypeKind.TYPE_NUMERIC,
+    "BIGNUMERIC": TypeKind.TYPE_BIGNUMERIC,
     "JSON": TypeKind.TYPE_JSON,
 }
 
@@ -41,10 +50,24 @@ def _type(field: SchemaField) -> Any:
 
 
 class Analyzer:
-    """Checks statements against tables: full name (`project.dataset.table`) to columns."""
+    """Checks statements against tables: full name (`project.dataset.table`) to columns.
 
-    def __init__(self, tables: dict[str, list[SchemaField]]) -> None:
+    Args:
+        tables: By full name.
+        parameters: The types of the query's named parameters, as BigQuery names types.
+    """
+
+    def __init__(
+        self, tables: dict[str, list[SchemaField]], parameters: dict[str, str] | None = None
+    ) -> None:
         language = LanguageOptions.maximum_features()
+        # Without them only a SELECT is a statement.
+        language.supported_statement_kinds = []
+        # BigQuery has it; the analyzer counts it among what is still in the making.
+        language.enabled_language_features = [
+            *language.enabled_language_features,
+            LanguageFeature.FEATURE_ALTER_COLUMN_SET_DATA_TYPE,
+        ]
         # Without it `FROM t QUALIFY …` with no WHERE is refused, though BigQuery takes it.
         language.reserved_keywords = ["QUALIFY"]
         builder = CatalogBuilder("bigquery").with_builtin_functions(
@@ -55,7 +78,18 @@ class Analyzer:
             for field in fields:
                 table.add_column(field.name, _type(field))
             builder.add_table(table.build())
-        self._analyzer = GoogleAnalyzer(AnalyzerOptions(language_options=language), builder.build())
+        self._analyzer = GoogleAnalyzer(
+            AnalyzerOptions(
+                language_options=language,
+                query_parameters=[
+                    AnalyzerOptions.QueryParameter(
+                        name=name, type=TypeFactory.create_simple_type(KINDS[kind])
+                    )
+                    for name, kind in (parameters or {}).items()
+                ],
+            ),
+            builder.build(),
+        )
 
     def check(self, sql: str) -> None:
         """Analyzes one statement.

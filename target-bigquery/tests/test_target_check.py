@@ -46,7 +46,7 @@ def test_what_is_missing_is_said_with_what_to_do(bench: Bench) -> None:
     assert status == 1
     failed = {line.split()[1]: line for line in lines if line.startswith("FAIL")}
     assert "is not there; create it (Terraform does)" in failed["dataset"]
-    assert "gs://no-such-bucket is not there; create it, or change the bucket setting" in failed["bucket"]
+    assert "bucket no-such-bucket is not there; create it, or change the bucket setting" in failed["bucket"]
 
 
 def test_another_location_is_said(bench: Bench) -> None:

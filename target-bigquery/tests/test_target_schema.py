@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -46,13 +47,14 @@ TYPES = {
 @pytest.mark.parametrize(("schema", "expected"), TYPES.values(), ids=TYPES.keys())
 def test_a_type_becomes_its_column(schema: dict[str, object], expected: str) -> None:
     """Each kind of JSON schema has one mode and type in BigQuery."""
-    (column,) = translate("s", {"properties": {"x": schema}}, [])
+    (column,) = translate("s", {"properties": {"x": schema}}, []).columns
     assert f"{column.mode} {column.type}" == expected
 
 
 def test_keys_are_required_and_descriptions_stay() -> None:
     """A key becomes REQUIRED; the schema's description becomes the column's."""
-    (column,) = translate("s", {"properties": {"id": {"type": "integer", "description": "Number."}}}, ["id"])
+    schema = {"properties": {"id": {"type": "integer", "description": "Number."}}}
+    (column,) = translate("s", schema, ["id"]).columns
     assert (column.mode, column.field().description) == ("REQUIRED", "Number.")
 
 
@@ -77,7 +79,7 @@ def test_a_cleaned_name_is_one_that_bigquery_takes(name: str) -> None:
         cleaned = clean(name)
     except TargetError:
         return
-    assert re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,299}", cleaned)
+    assert re.fullmatch(r"[^\W\d]\w{0,299}", "".join(c for c in cleaned if unicodedata.category(c)[0] != "M"))
     assert not cleaned.upper().startswith(RESERVED)
     assert clean(cleaned) == cleaned
 

@@ -1,17 +1,26 @@
-"""Singer as others send it: one file of messages a case in singer/, its first line what must come of it.
+"""Singer as others send it: one file of messages per case in singer/, its first line what must come of it.
 
-The first line is a JSON object: `outcome` in words, exit `status`, what the last line of the log says (`said`), the
-`rows` of each table without metadata, the types of some `columns`, and the `state` that goes out.
+The first line is a JSON object: `outcome` in words, exit `status`, what the log says (`said`; the last line where the run
+fails), the `rows` of each table without metadata, the types of some `columns`, and the `state` that goes out. It may give
+`settings` of the target, an `environment`, and a `run_id`. A line with `then` starts another run into the same tables: the
+same, and where there is no `run_id`, under another one.
 """
 
 from __future__ import annotations
 
 import json
+import uuid
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from target_bigquery.schema import METADATA
 from testkit.target_bench import Bench
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
 
 FOLDER = Path(__file__).parent / "singer"
 FILES = sorted(FOLDER.glob("*.singer"))
@@ -23,31 +32,53 @@ def bench(cloud: dict[str, str]) -> Bench:
     return Bench(cloud)
 
 
+def text(value: Any) -> Any:
+    """Dates, times and decimals as text, the others as they are."""
+    if isinstance(value, Decimal):
+        return f"{value:f}".rstrip("0").rstrip(".") if "." in f"{value:f}" else f"{value:f}"
+    return str(value) if hasattr(value, "isoformat") else value
+
+
 def plain(row: dict[str, Any], wanted: list[dict[str, Any]]) -> dict[str, Any]:
-    """A row without metadata, but for what the case names; dates and times as text."""
+    """A row without metadata, but for what the case names; dates, times and decimals as text."""
     named = {name for expected in wanted for name in expected}
-    return {
-        name: str(value) if hasattr(value, "isoformat") else value
-        for name, value in row.items()
-        if not name.startswith("_sdc_") or name in named
-    }
+    return {name: text(value) for name, value in row.items() if name not in METADATA or name in named}
 
 
 def in_order(rows: list[dict[str, Any]]) -> list[str]:
     """Rows as text, in an order of their own."""
-    return sorted(json.dumps(row, sort_keys=True) for row in rows)
+    return sorted(json.dumps(row, sort_keys=True, ensure_ascii=False) for row in rows)
+
+
+def runs(text: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """The runs of a file: what must come of each, and its messages."""
+    header, _, rest = text.partition("\n")
+    case, lines = json.loads(header), []
+    for line in rest.splitlines():
+        if line.startswith('{"then"'):
+            yield case, "\n".join(lines)
+            case, lines = json.loads(line)["then"], []
+        else:
+            lines.append(line)
+    yield case, "\n".join(lines) + "\n" if lines else ""
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_case(file: Path, bench: Bench) -> None:
-    """Exit status, last line, rows, columns and STATE are what the file's first line says."""
-    header, _, messages = file.read_text(encoding="utf-8").partition("\n")
-    case = json.loads(header)
-    run = bench.load_text(messages.replace("{FOLDER}", str(FOLDER)))
+    """Exit status, last line, rows, columns and STATE are what the file's first line says, run by run."""
+    for case, messages in runs(file.read_text(encoding="utf-8")):
+        bench.run_id = f"{bench.dataset}-{case['run_id']}" if "run_id" in case else str(uuid.uuid4())
+        given = Bench({**bench.env, **case.get("environment", {})}, bench.dataset, bench.run_id)
+        run = given.load_text(messages.replace("{FOLDER}", str(FOLDER)), **case.get("settings", {}))
+        look(case, run, bench)
+
+
+def look(case: dict[str, Any], run: subprocess.CompletedProcess[str], bench: Bench) -> None:
+    """Hold a run against what must come of it."""
     assert run.returncode == case["status"], run.stderr
     assert "Traceback" not in run.stderr
     assert case["said"] in (run.stderr.strip().rpartition("\n")[2] if case["status"] else run.stderr)
-    assert (json.loads(run.stdout) if run.stdout else None) == case["state"]
+    assert (json.loads(run.stdout.splitlines()[-1]) if run.stdout else None) == case["state"]
     for table, wanted in case["rows"].items():
         found = [plain(row, wanted) for row in bench.rows(table)]
         assert in_order(found) == in_order(wanted)

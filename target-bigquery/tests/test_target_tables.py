@@ -41,16 +41,6 @@ def test_required_becomes_nullable_where_the_stream_is(bench: Bench) -> None:
     assert columns(bench)["name"] == "NULLABLE STRING"
 
 
-def test_an_integer_column_becomes_float(bench: Bench) -> None:
-    """A stream that sends numbers widens the column, and the values before stay."""
-    bench.load(schema(size={"type": "integer"}), record(1, 1, size=5), whole(1))
-    bench.run_id = "wider"
-    run = bench.load(schema(size={"type": "number"}), record(2, 2, size=5.5), whole(2), STATE)
-    assert run.returncode == 0, run.stderr
-    assert "column size widened from INTEGER to FLOAT" in run.stderr
-    assert {row["id"]: row["size"] for row in bench.rows()} == {1: 5.0, 2: 5.5}
-
-
 def test_a_column_that_the_stream_no_longer_sends_stays(bench: Bench) -> None:
     """Its older values stay, the new rows have none there."""
     bench.load(SCHEMA, record(1, 1), whole(1))
@@ -86,9 +76,7 @@ def test_a_job_that_fails_is_told_with_its_reason(bench: Bench) -> None:
     """A REQUIRED column that the stream does not know: the line names job, reason and where the parts are."""
     make(bench, F("id", "INTEGER", "REQUIRED"), F("planet", "STRING", "REQUIRED"))
     run = bench.load(SCHEMA, record(1), whole(), STATE)
-    refused(
-        run, "nothing was loaded into", "planet", f"job {bench.dataset}-things-{bench.run_id}-load-0 failed"
-    )
+    refused(run, "nothing was loaded into", "planet", f"job {bench.dataset}-things-{bench.run_id}-0-")
     assert bench.rows() == []
 
 
@@ -106,16 +94,3 @@ def test_a_table_in_another_location_is_refused(bench: Bench) -> None:
     make(bench, F("id", "INTEGER", "REQUIRED"))
     run = bench.load(SCHEMA, record(1), whole(), STATE, location="EU")
     refused(run, "is in US, the location setting says EU")
-
-
-def test_an_object_of_that_name_with_other_content_is_kept(bench: Bench) -> None:
-    """The part goes beside it, and the run loads once."""
-    from google.cloud import storage  # type: ignore[attr-defined]  # noqa: PLC0415
-
-    blob = storage.Client().bucket("local-landing").blob(f"things/run_id={bench.run_id}/1-00000.jsonl.gz")
-    blob.upload_from_string(b"somebody else's")
-    run = bench.load(SCHEMA, record(1), whole(), STATE)
-    assert run.returncode == 0, run.stderr
-    assert "there already with other content, kept" in run.stderr
-    assert blob.download_as_bytes() == b"somebody else's"
-    assert len(bench.rows()) == 1

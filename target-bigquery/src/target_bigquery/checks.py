@@ -1,18 +1,22 @@
-"""`target-bigquery --check`: what a run needs, tried one by one, each said in one line with what to do."""
+"""`target-bigquery --check`: what a run does, tried step by step, each said in one line with what to do."""
 
 from __future__ import annotations
 
+import os
+import sys
 import uuid
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NoAnswerError
 from datetime import UTC, datetime, timedelta
+from threading import Thread
 from typing import TYPE_CHECKING
 
-import google.auth
-from google.api_core.exceptions import Forbidden, GoogleAPIError, NotFound, PreconditionFailed
-from google.auth.exceptions import GoogleAuthError
-from google.cloud import bigquery, storage  # type: ignore[attr-defined]
-from google.cloud.bigquery import DEFAULT_RETRY
-from requests import RequestException
+from google.api_core.exceptions import Forbidden, NotFound
+from google.cloud import bigquery
 
+from target_bigquery.cloud import FAILURES, Cloud, said
+from target_bigquery.errors import TargetError
+from target_bigquery.landing import Landing
 from target_bigquery.names import LEDGER
 
 if TYPE_CHECKING:
@@ -20,143 +24,151 @@ if TYPE_CHECKING:
 
     from target_bigquery.settings import Settings
 
-OBJECT = "_check/target-bigquery"
-
-
-class _UnfitError(Exception):
-    """A check's finding: what is wrong, and what to do."""
+FOLDER = "_check/"
+LIVES = timedelta(hours=1)
+# A check makes a few calls, each of which may take its time-out.
+CALLS = 3
 
 
 def run(settings: Settings) -> bool:
-    """Tries everything that a run needs, prints a line for each, and says whether all is well; loads nothing."""
-    checks: list[tuple[str, Callable[[Settings], str]]] = [
-        ("credentials", _credentials),
+    """Try everything that a run does, print a line for each, and say whether all is well; nothing is loaded.
+
+    A check that has no answer within the time-outs fails, and the others are still tried.
+    """
+    well, cloud = _told("credentials", settings, lambda: _credentials(settings))
+    if cloud is None:
+        return False
+    for name, check in (
         ("jobs", _jobs),
         ("dataset", _dataset),
         ("tables", _tables),
         ("bucket", _bucket),
-    ]
-    well = True
-    for name, check in checks:
-        try:
-            print(f"ok    {name:12} {check(settings)}")  # noqa: T201 (what was asked for)
-        except (_UnfitError, GoogleAPIError, GoogleAuthError, RequestException) as error:
-            well = False
-            said = " ".join(str(error).split())[:300]
-            print(f"FAIL  {name:12} {said}")  # noqa: T201
-            if name == "credentials":
-                break
+    ):
+        passed, _ = _told(name, settings, lambda check=check: (check(cloud), cloud))  # type: ignore[misc]
+        well = well and passed
     return well
 
 
-def _credentials(_: Settings) -> str:
+def end(*, well: bool) -> None:
+    """End the process with the check's exit status, whatever still waits for an answer."""
+    sys.stdout.flush()
+    os._exit(0 if well else 1)
+
+
+def _told(name: str, settings: Settings, check: Callable[[], tuple[str, Cloud]]) -> tuple[bool, Cloud | None]:
+    """Run a check within the time-outs, and print its line."""
+    done: Future[tuple[str, Cloud]] = Future()
+
+    def work() -> None:
+        try:
+            done.set_result(check())
+        except BaseException as error:  # noqa: BLE001 (told below)
+            done.set_exception(error)
+
+    Thread(target=work, daemon=True).start()
+    limit = settings.timeout * CALLS
+    cloud = None
     try:
-        credentials, _project = google.auth.default()
-    except GoogleAuthError as error:
-        raise _UnfitError(
-            "no Application Default Credentials; run 'gcloud auth application-default login', or run where a service "
-            "account is attached"
-        ) from error
-    return str(getattr(credentials, "service_account_email", None) or "Application Default Credentials")
+        text, cloud = done.result(timeout=limit)
+        mark = "ok"
+    except NoAnswerError:
+        mark, text = "FAIL", f"no answer within {limit:.0f} s; look at the network, a proxy, timeout_seconds"
+    except (TargetError, *FAILURES) as error:
+        mark, text = "FAIL", said(error)
+    print(f"{mark:5} {name:12} {text}")  # noqa: T201 (what was asked for)
+    return mark == "ok", cloud
 
 
-def _client(settings: Settings) -> bigquery.Client:
-    return bigquery.Client(project=settings.project)
+def _credentials(settings: Settings) -> tuple[str, Cloud]:
+    cloud = Cloud(settings)
+    credentials = cloud.bigquery._credentials  # noqa: SLF001 (the client has no other way to say whose it uses)
+    return str(
+        getattr(credentials, "service_account_email", None) or "Application Default Credentials"
+    ), cloud
 
 
-def _jobs(settings: Settings) -> str:
+def _jobs(cloud: Cloud) -> str:
+    project = cloud.settings.project
     try:
-        _client(settings).query(
-            "SELECT 1",
-            job_config=bigquery.QueryJobConfig(dry_run=True),
-            location=settings.location,
-            timeout=settings.timeout,
-            retry=DEFAULT_RETRY.with_timeout(settings.timeout),
-        )
+        cloud.query("SELECT 1")
     except Forbidden as error:
-        raise _UnfitError(
-            f"no jobs may be run in {settings.project}; grant roles/bigquery.jobUser on it"
-        ) from error
+        raise TargetError(f"no jobs may be run in {project}; grant roles/bigquery.jobUser on it") from error
     except NotFound as error:
-        raise _UnfitError(f"project {settings.project} is not there; change the project setting") from error
-    return f"may be run in {settings.project}"
+        raise TargetError(f"project {project} is not there; change the project setting") from error
+    return f"may be run in {project}"
 
 
-def _dataset(settings: Settings) -> str:
+def _dataset(cloud: Cloud) -> str:
+    settings = cloud.settings
     name = f"{settings.project}.{settings.dataset}"
     try:
-        dataset = _client(settings).get_dataset(
-            name, timeout=settings.timeout, retry=DEFAULT_RETRY.with_timeout(settings.timeout)
-        )
+        dataset = cloud.bigquery.get_dataset(cloud.dataset, **cloud.call)
     except NotFound as error:
         if settings.create_tables:
             return f"{name} is not there yet; the first run makes it in {settings.location}"
-        raise _UnfitError(f"{name} is not there; create it (Terraform does)") from error
+        raise TargetError(f"{name} is not there; create it (Terraform does)") from error
     except Forbidden as error:
-        raise _UnfitError(f"{name} may not be read; grant roles/bigquery.dataEditor on it") from error
+        raise TargetError(f"{name} may not be read; grant roles/bigquery.dataEditor on it") from error
     if str(dataset.location).lower() != settings.location.lower():
-        raise _UnfitError(
+        raise TargetError(
             f"{name} is in {dataset.location}, the location setting says {settings.location}; change the setting"
         )
     return f"{name} in {dataset.location}"
 
 
-def _tables(settings: Settings) -> str:
-    client, retry = _client(settings), DEFAULT_RETRY.with_timeout(settings.timeout)
-    dataset = bigquery.DatasetReference(settings.project, settings.dataset)
+def _tables(cloud: Cloud) -> str:
+    """Make a table for a moment, load nothing into it and read it; else read the ledger, and load nothing into it."""
+    settings = cloud.settings
+    role = f"grant roles/bigquery.dataEditor on {settings.dataset}"
     try:
-        client.get_dataset(dataset, timeout=settings.timeout, retry=retry)
         if not settings.create_tables:
-            client.get_table(dataset.table(LEDGER), timeout=settings.timeout, retry=retry)
-            return f"{settings.dataset}.{LEDGER} is there; tables are not made here"
-        table = bigquery.Table(
-            dataset.table(f"_check_{uuid.uuid4().hex}"), schema=[bigquery.SchemaField("x", "INTEGER")]
-        )
-        table.expires = datetime.now(UTC) + timedelta(hours=1)
-        client.create_table(table, timeout=settings.timeout, retry=retry)
-        client.delete_table(table, timeout=settings.timeout, retry=retry)
+            ledger = cloud.dataset.table(LEDGER)
+            cloud.bigquery.get_table(ledger, **cloud.call)
+            cloud.query(f"SELECT COUNT(*) FROM `{settings.project}.{settings.dataset}.{LEDGER}`")  # noqa: S608
+            return f"{settings.dataset}.{LEDGER} may be read; tables are not made here"
+        cloud.bigquery.get_dataset(cloud.dataset, **cloud.call)
+        name = f"_check_{uuid.uuid4().hex}"
+        table = bigquery.Table(cloud.dataset.table(name), schema=[bigquery.SchemaField("x", "INTEGER")])
+        table.expires = datetime.now(UTC) + LIVES
+        cloud.bigquery.create_table(table, **cloud.call)
+        try:
+            cloud.query(f"SELECT COUNT(*) FROM `{settings.project}.{settings.dataset}.{name}`")  # noqa: S608
+        finally:
+            cloud.bigquery.delete_table(table, not_found_ok=True, **cloud.call)
     except NotFound as error:
         if settings.create_tables:
             return "made together with the dataset"
-        raise _UnfitError(
+        raise TargetError(
             f"{settings.dataset}.{LEDGER} is not there; create the tables (Terraform does), or set create_tables to true"
         ) from error
     except Forbidden as error:
-        raise _UnfitError(
-            f"tables may not be made in {settings.dataset}; grant roles/bigquery.dataEditor on it"
-        ) from error
-    return f"may be made in {settings.dataset}"
+        raise TargetError(f"tables may not be made, or not be read, in {settings.dataset}; {role}") from error
+    return f"may be made and read in {settings.dataset}"
 
 
-def _bucket(settings: Settings) -> str:
-    client = storage.Client(project=settings.project)
+def _bucket(cloud: Cloud) -> str:
+    """Create an object, read it and list it: a run does nothing else with the bucket."""
+    settings = cloud.settings
+    landing = Landing(cloud)
+    name = f"{FOLDER}{settings.process}"
+    landing.create(name, b"{}")
+    landing.read(landing.address(name))
+    list(landing.names(name))
+    text = f"gs://{settings.bucket} may be written, read and listed"
     try:
-        client.bucket(settings.bucket).blob(OBJECT).upload_from_string(
-            b"", if_generation_match=0, timeout=settings.timeout
-        )
-    except PreconditionFailed:
-        pass  # it is there since an earlier check: permission is asked for before the precondition
-    except NotFound as error:
-        raise _UnfitError(
-            f"gs://{settings.bucket} is not there; create it, or change the bucket setting"
-        ) from error
-    except Forbidden as error:
-        raise _UnfitError(
-            f"gs://{settings.bucket} may not be written; grant roles/storage.objectCreator and roles/storage.objectViewer on it"
-        ) from error
-    try:
-        location = client.get_bucket(settings.bucket, timeout=settings.timeout).location
+        location = str(cloud.storage.get_bucket(settings.bucket, **cloud.storage_call).location)
     except Forbidden:
-        return f"gs://{settings.bucket} may be written; its location may not be read (storage.buckets.get)"
-    if not _near(str(location), settings.location):
-        raise _UnfitError(
+        # The stated roles do not include storage.buckets.get; a load job tells the same.
+        return text
+    if not _near(location, settings.location):
+        raise TargetError(
             f"gs://{settings.bucket} is in {location}, the dataset in {settings.location}; load jobs need both in one place"
         )
-    return f"gs://{settings.bucket} in {location}"
+    return f"{text}, in {location}"
 
 
 def _near(bucket: str, dataset: str) -> bool:
-    """Says whether load jobs may read from the one into the other.
+    """Say whether load jobs may read from the one into the other.
 
     A dataset in the US multi-region reads any bucket; the others need the same place, or a region of their
     multi-region (https://cloud.google.com/bigquery/docs/batch-loading-data#data-locations).

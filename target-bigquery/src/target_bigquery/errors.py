@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
+SHOWN = 60
+
 
 class TargetError(Exception):
-    """Ends the run with one line and exit status 1; no STATE goes out."""
+    """Ends the run with one line and exit status 1; no STATE goes out past what is loaded."""
 
 
 class ValueRefusedError(TargetError):
-    """A record's value cannot be what its column holds."""
+    """A record's value cannot be what its column holds; the field's path is added on the way out."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(said)
+        self.said, self.path = said, ""
+
+    @classmethod
+    def of(cls, expected: str, value: object) -> ValueRefusedError:
+        """Return the error for a value that is not what was expected."""
+        try:
+            text = str(value)
+        except ValueError:  # Python prints no integer of more than 4,300 digits
+            text = hex(value) if isinstance(value, int) else "?"
+        shown = text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+        return cls(f"expected {expected}, got {type(value).__name__} {shown!r}")
+
+    def under(self, step: str) -> ValueRefusedError:
+        """Return this error, one step further out: a field's name, or an item's place in brackets."""
+        self.path = step + ("." if self.path and not self.path.startswith("[") else "") + self.path
+        return self
+
+    def __str__(self) -> str:
+        """Return the line: the field, what was expected, what came."""
+        return f"field {self.path}: {self.said}" if self.path else self.said

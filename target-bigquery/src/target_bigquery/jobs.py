@@ -1,4 +1,4 @@
-"""Jobs that run once: their ids are made of the run, so that a repeated run finds them instead of running them again.
+"""Jobs that run once: their ids are made of what they do, so that a repeated run finds them instead of running them again.
 
 A job id is taken for ever by the first job that has it, failed or not
 (https://cloud.google.com/bigquery/docs/running-jobs#generate-jobid), so a failed job is followed by the next number.
@@ -7,38 +7,33 @@ A job id is taken for ever by the first job that has it, failed or not
 from __future__ import annotations
 
 import logging
+import random
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from google.api_core.exceptions import Conflict, NotFound
-from google.cloud.bigquery import DEFAULT_RETRY
 
 from target_bigquery.errors import TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from google.cloud import bigquery
-
-    from target_bigquery.settings import Settings
+    from target_bigquery.cloud import Cloud
 
 logger = logging.getLogger("target-bigquery.jobs")
 
 # A job that failed for one of these may succeed the next time
 # (https://cloud.google.com/bigquery/docs/error-messages).
-PASSING = {
-    "backendError",
-    "internalError",
-    "jobBackendError",
-    "jobInternalError",
-    "jobRateLimitExceeded",
-    "rateLimitExceeded",
-}
+PASSING = {"backendError", "internalError", "jobBackendError", "jobInternalError"}
+# These pass with time: tried again after pauses that double, for as long as a load may take
+# (https://cloud.google.com/bigquery/docs/troubleshoot-quotas).
+RATES = {"jobRateLimitExceeded", "rateLimitExceeded"}
 # BigQuery's word when a DML statement met another on the same table; the reason is the same as for a wrong statement.
-MET_ANOTHER = "due to concurrent update"
-MOST_ATTEMPTS = 20
+MET_ANOTHER = ("due to concurrent update", "Could not serialize access")
+MOST_ATTEMPTS = 100
 FRESH_ATTEMPTS = 3
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 32.0
 FIRST_POLL, LONGEST_POLL = 0.2, 5.0
 UNSEEN_SECONDS = 20.0
 
@@ -62,39 +57,18 @@ class JobFailedError(TargetError):
 class Jobs:
     """Starts, finds and awaits the jobs of one run; safe to use from several threads."""
 
-    def __init__(self, client: bigquery.Client, settings: Settings) -> None:
-        self._client, self._settings = client, settings
-        self._retry = DEFAULT_RETRY.with_timeout(settings.timeout)
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud, self._settings = cloud, cloud.settings
 
     def find(self, job_id: str) -> Any | None:  # noqa: ANN401 (any kind of job)
-        """Gives the job of that id, None where there is none."""
+        """Return the job of that id, None where there is none."""
         try:
-            return self._client.get_job(
-                job_id,
-                project=self._settings.project,
-                location=self._settings.location,
-                timeout=self._settings.timeout,
-                retry=self._retry,
-            )
+            return self._cloud.bigquery.get_job(job_id, **self._cloud.job_place, **self._cloud.call)
         except NotFound:
             return None
 
-    def finished(self, base: str) -> Any | None:  # noqa: ANN401
-        """Gives the job among `base`-0, `base`-1 … that succeeded, awaited where it still runs; None where none did.
-
-        Raises:
-            TargetError: It did not end in time.
-        """
-        for attempt in range(MOST_ATTEMPTS):
-            job = self.find(f"{base}-{attempt}")
-            if job is None:
-                return None
-            if self._wait(job) is None:
-                return job
-        return None
-
     def once(self, base: str, submit: Callable[[str], Any], what: str) -> Done:
-        """Runs a job under the first id of `base`-0, `base`-1 … that no failed job has, unless one has succeeded.
+        """Run a job under the first id of `base`-0, `base`-1 … that no failed job has, unless one has succeeded.
 
         Args:
             base: The id without its number.
@@ -102,28 +76,35 @@ class Jobs:
             what: The job, for messages.
 
         Raises:
-            JobFailedError: It failed for a reason that does not pass, or three times for one that may.
+            JobFailedError: It failed for a reason that does not pass, or too often for one that may.
             TargetError: It did not end in time.
         """
-        fresh = 0
+        fresh, pause, began = 0, FIRST_PAUSE, time.monotonic()
         for attempt in range(MOST_ATTEMPTS):
             job_id = f"{base}-{attempt}"
             job, ours = self._start(job_id, submit)
-            fresh += ours
             error = self._wait(job)
             if error is None:
                 return Done(job, ours)
-            reason = str(error.get("reason"))
-            passes = reason in PASSING or MET_ANOTHER in str(error.get("message"))
-            if fresh and (not passes or fresh >= FRESH_ATTEMPTS):
+            fresh += ours
+            reason, text = str(error.get("reason")), str(error.get("message"))
+            rate = reason in RATES or any(one in text for one in MET_ANOTHER)
+            if fresh and not (rate or reason in PASSING):
                 raise JobFailedError(f"{what}: job {job_id} failed: {why(job)}", reason)
+            if fresh >= FRESH_ATTEMPTS and (
+                not rate or time.monotonic() - began > self._settings.load_timeout
+            ):
+                raise JobFailedError(f"{what}: job {job_id} failed, {fresh} in all: {why(job)}", reason)
             logger.warning("%s: job %s failed (%s); trying the next number", what, job_id, reason)
+            if ours:
+                time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 (no secret)
+                pause = min(LONGEST_PAUSE, pause * 2)
         raise TargetError(
             f"{what}: {MOST_ATTEMPTS} jobs of run {self._settings.run_id} failed; run with another run id"
         )
 
     def _start(self, job_id: str, submit: Callable[[str], Any]) -> tuple[Any, bool]:
-        """Starts a job, or finds the one that has the id; says whether this process started it."""
+        """Start a job, or find the one that has the id; say whether this process started it."""
         try:
             return submit(job_id), True
         except Conflict:
@@ -134,11 +115,11 @@ class Jobs:
             return job, (job.labels or {}).get("process") == self._settings.process
 
     def _wait(self, job: Any) -> dict[str, Any] | None:  # noqa: ANN401
-        """Waits for a job's end; gives its error, where it failed."""
+        """Wait for a job's end; return its error, where it failed."""
         began, pause, seen = time.monotonic(), FIRST_POLL, time.monotonic()
         while True:
             try:
-                if job.done(retry=self._retry, timeout=self._settings.timeout):
+                if job.done(**self._cloud.call):
                     break
                 seen = time.monotonic()
             except NotFound:
@@ -160,7 +141,7 @@ class Jobs:
 
 
 def why(job: Any) -> str:  # noqa: ANN401
-    """Gives a failed job's reason, its message, and the file and line where BigQuery tells them."""
+    """Return a failed job's reason, its message, and the file and line where BigQuery tells them."""
     texts = []
     for entry in (job.errors or [job.error_result])[:3]:
         at = f" in {entry['location']}" if entry.get("location") else ""

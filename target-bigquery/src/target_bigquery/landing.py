@@ -1,33 +1,41 @@
-"""Parts to Cloud Storage: created once, checksum verified, never overwritten."""
+"""The landing zone in Cloud Storage: objects are created once, their checksums verified, and never overwritten."""
 
 from __future__ import annotations
 
 import base64
-import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import google_crc32c
-from google.api_core.exceptions import Forbidden, GoogleAPIError, NotFound, PreconditionFailed
-from google.auth.exceptions import GoogleAuthError
+from google.api_core.exceptions import Forbidden, NotFound, PreconditionFailed
 from google.cloud.storage.exceptions import DataCorruption  # type: ignore[import-untyped]
-from google.cloud.storage.retry import DEFAULT_RETRY  # type: ignore[import-untyped]
-from requests import RequestException
 
+from target_bigquery.cloud import FAILURES, said
 from target_bigquery.errors import TargetError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from google.cloud import storage  # type: ignore[attr-defined]
-
-logger = logging.getLogger("target-bigquery.landing")
+    from target_bigquery.cloud import Cloud
 
 # Bytes held in memory while a large part is sent; Google's client would read up to 100 MiB at once.
 CHUNK = 4 << 20
+DOING = {"write": "upload", "read": "reading", "list": "listing"}
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A part in Cloud Storage: its gs:// address, rows, compressed bytes, and CRC32C in base64."""
+
+    uri: str
+    rows: int
+    size: int
+    crc32c: str
 
 
 def crc32c(path: Path) -> str:
-    """Gives a file's CRC32C as Cloud Storage writes it: base64 of four bytes, big-endian."""
+    """Return a file's CRC32C as Cloud Storage writes it: base64 of four bytes, big-endian."""
     checksum: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -35,61 +43,116 @@ def crc32c(path: Path) -> str:
     return base64.b64encode(checksum.digest()).decode()
 
 
-def upload(client: storage.Client, bucket: str, name: str, path: Path, timeout: float) -> str:
-    """Uploads a part; gives its gs:// address.
+class Landing:
+    """The run's bucket."""
 
-    An object of that name with the same content is taken as this part, uploaded before (an answer was lost). One with
-    other content stays as it is, and this part goes beside it, its checksum in its name.
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._bucket = cloud.storage.bucket(cloud.settings.bucket)
 
-    Raises:
-        TargetError: The bucket refuses, is not there, or what arrived is not what was sent.
-    """
-    uri = f"gs://{bucket}/{name}"
-    checksum = crc32c(path)
-    try:
-        if _put(client, bucket, name, path, timeout) == checksum:
-            return uri
-        stem, _, end = name.partition(".")
-        beside = f"{stem}-{base64.b64decode(checksum).hex()}.{end}"
-        logger.warning("%s: there already with other content, kept; this part goes to %s", uri, beside)
-        uri = f"gs://{bucket}/{beside}"
-        arrived = _put(client, bucket, beside, path, timeout)
-    except NotFound as error:
-        raise TargetError(
-            f"{uri}: bucket {bucket} is not there; create it, or change the bucket setting"
-        ) from error
-    except Forbidden as error:
-        raise TargetError(
-            f"{uri}: no permission to write; the account needs roles/storage.objectCreator and objectViewer on {bucket}"
-        ) from error
-    except DataCorruption as error:
-        raise TargetError(
-            f"{uri}: what arrived is not what was sent; run again with the same run id"
-        ) from error
-    except (GoogleAPIError, GoogleAuthError, RequestException) as error:
-        said = " ".join(str(error).split())[:300]
-        raise TargetError(f"{uri}: upload failed: {said}; run again with the same run id") from error
-    if arrived != checksum:
-        raise TargetError(
-            f"{uri}: crc32c is {arrived}, this part's is {checksum}; delete the object, then run again"
-        )
-    return uri
+    def upload(self, name: str, path: Path, rows: int) -> Staged:
+        """Upload a part.
 
+        Raises:
+            TargetError: The bucket refuses, is not there, or what arrived is not what was sent.
+        """
+        uri, checksum = self.address(name), crc32c(path)
+        blob = self._bucket.blob(name, chunk_size=CHUNK)
+        try:
+            try:
+                blob.upload_from_filename(
+                    str(path),
+                    content_type="application/gzip",
+                    checksum="crc32c",
+                    if_generation_match=0,
+                    **self._cloud.storage_call,
+                )
+            except PreconditionFailed:
+                # The name is this process's own: the answer to the first try was lost.
+                blob.reload(**self._cloud.storage_call)
+        except DataCorruption as error:
+            raise TargetError(
+                f"{uri}: what arrived is not what was sent; run again with the same run id"
+            ) from error
+        except FAILURES as error:
+            raise self._failed(uri, "write", error) from error
+        if blob.crc32c != checksum:
+            raise TargetError(
+                f"{uri}: crc32c is {blob.crc32c}, this part's is {checksum}; run again with the same run id"
+            )
+        return Staged(uri, rows, path.stat().st_size, checksum)
 
-def _put(client: storage.Client, bucket: str, name: str, path: Path, timeout: float) -> str | None:
-    """Uploads where nothing of that name is; gives the checksum of what is there then."""
-    blob = client.bucket(bucket).blob(name, chunk_size=CHUNK)
-    retry = DEFAULT_RETRY.with_timeout(timeout)
-    try:
-        blob.upload_from_filename(
-            str(path),
-            content_type="application/gzip",
-            checksum="crc32c",
-            if_generation_match=0,
-            timeout=timeout,
-            retry=retry,
-        )
-    except PreconditionFailed:
-        blob.reload(timeout=timeout, retry=retry)
-    found: str | None = blob.crc32c
-    return found
+    def create(self, name: str, content: bytes) -> bool:
+        """Create an object; return False where one of that name was there, with whatever content.
+
+        Raises:
+            TargetError: The bucket refuses, or is not there.
+        """
+        blob = self._bucket.blob(name)
+        try:
+            blob.upload_from_string(
+                content,
+                content_type="application/json",
+                checksum="crc32c",
+                if_generation_match=0,
+                **self._cloud.storage_call,
+            )
+        except PreconditionFailed:
+            return False
+        except FAILURES as error:
+            raise self._failed(self.address(name), "write", error) from error
+        return True
+
+    def read(self, uri: str) -> bytes:
+        """Return an object's content.
+
+        Raises:
+            TargetError: It is not there, or may not be read.
+        """
+        try:
+            blob = self._bucket.blob(uri.removeprefix(self.address("")))
+            content: bytes = blob.download_as_bytes(raw_download=True, **self._cloud.storage_call)
+        except NotFound as error:
+            raise TargetError(
+                f"{uri} is not there any more; a run cannot be repeated under its run id without it; run with another one"
+            ) from error
+        except FAILURES as error:
+            raise self._failed(uri, "read", error) from error
+        return content
+
+    def names(self, prefix: str, start: str = "") -> Iterator[str]:
+        """Yield the names that begin so, in order, those before `start` left out.
+
+        Raises:
+            TargetError: The bucket refuses, or is not there.
+        """
+        try:
+            yield from (
+                blob.name
+                for blob in self._cloud.storage.list_blobs(
+                    self._bucket,
+                    prefix=prefix,
+                    start_offset=start or None,
+                    fields="items(name),nextPageToken",
+                    **self._cloud.storage_call,
+                )
+            )
+        except FAILURES as error:
+            raise self._failed(self.address(prefix), "list", error) from error
+
+    def address(self, name: str) -> str:
+        """Return an object's gs:// address."""
+        return f"gs://{self._cloud.settings.bucket}/{name}"
+
+    def _failed(self, uri: str, doing: str, error: Exception) -> TargetError:
+        bucket = self._cloud.settings.bucket
+        if isinstance(error, NotFound):
+            return TargetError(
+                f"{uri}: bucket {bucket} is not there; create it, or change the bucket setting"
+            )
+        if isinstance(error, Forbidden):
+            return TargetError(
+                f"{uri}: no permission to {doing}; the account needs roles/storage.objectCreator and roles/storage.objectViewer "
+                f"on {bucket}"
+            )
+        return TargetError(f"{uri}: {DOING[doing]} failed: {said(error)}; run again with the same run id")

@@ -1,265 +1,395 @@
-"""A version into BigQuery: uploads and one job, found again instead of repeated, then its row in the ledger."""
+"""Versions into BigQuery: parts and a manifest to Cloud Storage, one job, and in the end the ledger."""
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
-import uuid
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from google.api_core.exceptions import Forbidden, GoogleAPIError
-from google.auth.exceptions import GoogleAuthError
+import msgspec
+from google.api_core.exceptions import Forbidden, NotFound
 from google.cloud import bigquery
-from google.cloud.bigquery import DEFAULT_RETRY, SchemaField
-from requests import RequestException
 
-from target_bigquery import figures, landing, ledger, tables
+from target_bigquery import figures, ledger, tables
 from target_bigquery.errors import TargetError
 from target_bigquery.jobs import Done, Jobs
+from target_bigquery.landing import Landing, Staged
+from target_bigquery.manifest import Earlier, Manifest, folder, folder_of_run
 from target_bigquery.names import LEDGER
+from target_bigquery.parts import Part, PartWriter
 from target_bigquery.schema import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
+    from pathlib import Path
 
-    from google.cloud import storage  # type: ignore[attr-defined]
+    from google.cloud.bigquery import SchemaField
 
-    from target_bigquery.parts import Part
-    from target_bigquery.settings import Settings
+    from target_bigquery.cloud import Cloud
+    from target_bigquery.lifecycle import Proof, Replication
 
 logger = logging.getLogger("target-bigquery.load")
 
 UPSERT_TABLE_LIVES = timedelta(days=1)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A stream's table, made ready: the columns to load, the table's own, and the job by which this run is loaded already."""
-
-    fields: list[SchemaField]
-    table: bigquery.Table
-    loaded: Any | None
+# What a crash may have kept from the ledger is looked for among the runs of so many days, the newest so many.
+MENDED_DAYS, MENDED_RUNS = 7, 20
+RUNS = "_runs/"
 
 
 @dataclass
-class WholeVersion:
-    """A version of a stream that is complete: its parts, and the uploads that take them to Cloud Storage."""
+class Prepared:
+    """A stream's table, made ready: the columns to load, the table's own, and what earlier attempts have decided."""
+
+    fields: list[SchemaField]
+    table: bigquery.Table
+    earlier: Earlier
+
+
+@dataclass
+class Version:
+    """A version of a stream whose records are all staged.
+
+    `number` is its `_sdc_table_version`, the tap's own where it is `numbered`. `before` is the stream's load before it.
+    """
 
     stream: str
     table: str
-    version: int
+    number: int
+    numbered: bool
     fields: list[SchemaField]
     keys: list[str]
     parts: list[Part]
-    uploads: list[Future[str | None]]
+    uploads: list[Future[Staged | None]]
     rows: int
     started: datetime
     prepared: Future[Prepared]
-    proof: str
-    replication: str
+    method: str
+    proof: Proof
+    replication: Replication
+    before: Future[Any] | None = None
     clock: float = field(default_factory=time.monotonic)
-
-    @property
-    def size(self) -> int:
-        """Compressed bytes of all parts."""
-        return sum(part.size for part in self.parts)
 
 
 class Loader:
-    """Loads whole versions; safe to use from several threads."""
+    """Loads versions; safe to use from several threads, as long as a stream's versions come one after the other.
 
-    def __init__(
-        self, settings: Settings, bigquery_client: bigquery.Client, storage_client: storage.Client
-    ) -> None:
-        self._settings = settings
-        self._bigquery = bigquery_client
-        self._storage = storage_client
-        self._retry = DEFAULT_RETRY.with_timeout(settings.timeout)
-        self._dataset = bigquery.DatasetReference(settings.project, settings.dataset)
-        self._jobs = Jobs(bigquery_client, settings)
-        self._ledger = ledger.Ledger(bigquery_client, self._jobs, settings)
+    Args:
+        cloud: Google's clients.
+        scratch: A folder for files that are needed for a moment.
+    """
+
+    def __init__(self, cloud: Cloud, scratch: Path) -> None:
+        self._cloud, self._settings, self._scratch = cloud, cloud.settings, scratch
+        self._jobs = Jobs(cloud)
+        self._landing = Landing(cloud)
+        self._lock = threading.Lock()
+        self._decided: dict[str, list[Manifest]] | None = None
+        self._earlier: dict[str, Earlier] = {}
+        self._finished: dict[str, Done | None] = {}
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._marker: str | None = None
 
     def prepare(self, stream: str, table: str, fields: list[SchemaField], keys: list[str]) -> Prepared:
-        """Makes or checks a stream's table, before anything of it is loaded.
+        """Make or check a stream's table, before anything of it is loaded.
 
         Raises:
             TargetError: The table is not there, or cannot hold what the stream sends.
         """
-        reference = self._dataset.table(table)
-        with self._told(stream, reference):
-            columns, made = tables.ensure(self._bigquery, reference, fields, keys, self._settings)
-            self._ledger.ensure()
-            return Prepared(columns, made, self._jobs.finished(self._final(table)))
+        reference = self._cloud.dataset.table(table)
+        with self._cloud.telling(f"{stream}: table {reference}"):
+            columns, made = tables.ensure(self._cloud, reference, fields, keys)
+            with self._lock:
+                earlier = self._earlier.get(table)
+                if earlier is None:
+                    decided = self._manifests().get(table, [])
+                    earlier = self._earlier[table] = Earlier(decided, self._landing.read)
+            return Prepared(columns, made, earlier)
 
-    def mend_ledger(self, stream: str, table: str, prepared: Future[Prepared]) -> None:
-        """Writes the ledger's rows that a crash between load and ledger has kept from being written.
-
-        Raises:
-            TargetError: BigQuery refused.
-        """
-        ready = prepared.result()
-        if not ready.table.num_rows:
-            return
-        with self._told(stream, ready.table.reference):
-            for run_id, version, rows, started in self._ledger.missing(ready.table.reference, stream):
-                job = self._jobs.finished(self._final(table, run_id))
-                logger.warning(
-                    "%s: run %s had loaded %d rows and ended before it told the ledger; told now",
-                    stream,
-                    run_id,
-                    rows,
-                )
-                line = ledger.row(
-                    stream,
-                    run_id,
-                    version=version,
-                    method=self._settings.load_method,
-                    replication=None,
-                    proof=None,
-                    settings=self._settings,
-                    rows=rows,
-                    size=None,
-                    parts=None,
-                    job=job,
-                    started=started,
-                    fingerprint=None,
-                )
-                self._ledger.write(self._base(table, run_id), line)
-
-    def upload(
-        self, stream: str, version: int, number: int, part: Part, prepared: Future[Prepared]
-    ) -> str | None:
-        """Takes a part to Cloud Storage and deletes it here; gives its address, None where the run is loaded already.
+    def upload(self, name: str, part: Part, prepared: Future[Prepared]) -> Staged | None:
+        """Take a part to Cloud Storage and delete it here; keep it here where an earlier attempt is to be looked at first.
 
         Raises:
             TargetError: The bucket refuses, or is not there.
         """
-        uri = None
-        if prepared.result().loaded is None:
-            name = f"{self._prefix(stream)}{version}-{number:05}.jsonl.gz"
-            uri = landing.upload(
-                self._storage, self._settings.bucket, name, part.path, self._settings.timeout
-            )
-        part.path.unlink()
-        return uri
+        if prepared.result().earlier.is_another_attempt:
+            return None
+        return self._send(name, part)
 
-    def load(self, version: WholeVersion) -> None:
-        """Loads a version once, whatever happened before under this run id.
+    def load(self, version: Version) -> None:
+        """Load a version once, whatever happened before under this run id.
 
         Raises:
             TargetError: It could not be loaded; the landing table is as it was.
         """
-        reference = self._dataset.table(version.table)
-        with self._told(version.stream, reference):
+        if version.before is not None:
+            version.before.result()
+        with self._cloud.telling(f"{version.stream}: table {self._cloud.dataset.table(version.table)}"):
             ready = version.prepared.result()
-            uris = [upload.result() for upload in version.uploads]
-            if ready.loaded is not None:
-                done: Done | None = Done(ready.loaded, ours=False)
-            elif uris:
-                done = self._by_method(version, ready, [uri for uri in uris if uri is not None])
-            else:
-                done = None
-            self._say(version, done)
-            line = ledger.row(
-                version.stream,
-                self._settings.run_id,
-                version=version.version,
-                method=self._settings.load_method,
-                replication=version.replication,
-                proof=version.proof,
-                settings=self._settings,
-                rows=version.rows,
-                size=version.size,
-                parts=len(version.parts),
-                job=done.job if done else None,
-                started=version.started,
-                fingerprint=fingerprint(version.fields),
-            )
-            self._ledger.write(self._base(version.table), line)
+            staged = [upload.result() for upload in version.uploads]
+            manifest = self._decide(version, ready, staged)
+            done = self._finish(manifest, ready.table)
+            self._say(manifest, done, time.monotonic() - version.clock)
 
-    def _by_method(self, version: WholeVersion, ready: Prepared, uris: list[str]) -> Done:
-        reference = ready.table.reference
-        base = self._final(version.table)
-        if self._settings.load_method == "append-only":
-            config = self._config(version, ready.fields, bigquery.WriteDisposition.WRITE_APPEND)
-            return self._load(version, base, uris, reference, config)
-        if self._settings.load_method == "overwrite":
-            # The job replaces rows and columns in one step; columns that the stream no longer sends are kept.
-            config = self._config(version, list(ready.table.schema), bigquery.WriteDisposition.WRITE_TRUNCATE)
-            config.time_partitioning = ready.table.time_partitioning
-            config.clustering_fields = ready.table.clustering_fields
-            return self._load(version, base, uris, reference, config)
-        return self._upsert(version, ready, uris)
+    def finish_earlier(self) -> None:
+        """Load what earlier attempts of this run had decided and this one did not send again.
 
-    def _upsert(self, version: WholeVersion, ready: Prepared, uris: list[str]) -> Done:
-        # The staging table is this process's own, the merge's id the run's: two processes of a run merge once.
+        Raises:
+            TargetError: It could not be loaded.
+        """
+        with self._lock:
+            decided = [manifest for found in self._manifests().values() for manifest in found]
+        for manifest in decided:
+            if manifest.digest not in self._finished:
+                with self._cloud.telling(
+                    f"{manifest.stream}: table {self._cloud.dataset.table(manifest.table)}"
+                ):
+                    self._say(manifest, self._finish(manifest), 0.0)
+
+    def tell(self) -> None:
+        """Write the ledger's rows of this run, and those that a crash has kept from being written.
+
+        Raises:
+            TargetError: BigQuery or Cloud Storage refused.
+        """
+        if not self._rows:
+            return
+        with self._cloud.telling(f"ledger {self._cloud.dataset.table(LEDGER)}"):
+            rows, told = dict(self._rows), []
+            for marker, manifests in self._untold():
+                found = {m.digest: self._landed(m) for m in manifests if m.digest not in rows}
+                rows |= {digest: row for digest, row in found.items() if row is not None}
+                today = datetime.now(UTC).date().isoformat()
+                if all(found.values()) and not marker.startswith(f"{RUNS}{today}"):
+                    told.append(marker)
+            ledger.write(self._cloud, self._jobs, list(rows.values()))
+            for marker in [*told, *([self._marker] if self._marker else [])]:
+                self._landing.create(f"{marker}.told", b"")
+
+    def _manifests(self) -> dict[str, list[Manifest]]:
+        """Return what earlier attempts of this run and extractor have decided, by table; listed once."""
+        if self._decided is None:
+            self._decided = {}
+            for manifest in self._read_all(folder(self._settings.run_id, self._settings.extractor)):
+                self._decided.setdefault(manifest.table, []).append(manifest)
+        return self._decided
+
+    def _read_all(self, prefix: str) -> Iterator[Manifest]:
+        for name in self._landing.names(prefix):
+            uri = self._landing.address(name)
+            try:
+                yield Manifest.decode(self._landing.read(uri))
+            except msgspec.ValidationError as error:
+                raise TargetError(
+                    f"{uri} is no manifest of this target: {error}; run with another run id"
+                ) from error
+
+    def _decide(self, version: Version, ready: Prepared, staged: list[Staged | None]) -> Manifest:
+        """Return the manifest by which this version is loaded: this attempt's, or an earlier one's with the same rows.
+
+        Raises:
+            TargetError: An earlier attempt has decided otherwise, and the two cannot both stand.
+        """
+        earlier = ready.earlier
+        while True:
+            for manifest in earlier.manifests:
+                self._finish(manifest, ready.table)
+            found = self._held_against(version, earlier, staged) if earlier.is_another_attempt else None
+            if isinstance(found, Manifest):
+                return found
+            parts = found if found is not None else self._sent(version, staged)
+            manifest = self._manifest(version, ready, parts, len(earlier.manifests))
+            self._mark()
+            if self._landing.create(manifest.name, manifest.encode()):
+                earlier.add(manifest)
+                return manifest
+            first = Manifest.decode(self._landing.read(self._landing.address(manifest.name)))
+            if first.digest == manifest.digest:
+                # The answer to our own first try was lost.
+                earlier.add(first)
+                return first
+            # Another process of this run was faster: its word counts, and this version is held against it.
+            if found is not None:
+                raise TargetError(
+                    f"{version.stream}: another process of run {self._settings.run_id} loads this stream too; wait for its "
+                    "end, then run again with the same run id"
+                )
+            staged = list(parts)
+            earlier.found(first)
+
+    def _held_against(
+        self, version: Version, earlier: Earlier, staged: list[Staged | None]
+    ) -> Manifest | list[Staged] | None:
+        """Return the manifest with the same rows, or the parts of those that are new; None where all are to be loaded."""
+        sources = [
+            part.path if sent is None else self._landing.read(sent.uri)
+            for part, sent in zip(version.parts, staged, strict=True)
+        ]
+        decided = earlier.decide(version, sources)
+        if decided is None or isinstance(decided, Manifest):
+            return decided
+        new: list[Part] = []
+        writer = PartWriter(
+            self._scratch,
+            f"{version.table}-new-{version.number}",
+            self._settings.part_size,
+            lambda _, part: new.append(part),
+        )
+        for line in decided:
+            writer.write(line)
+        writer.close()
+        if not new:
+            return earlier.manifests[-1]
+        sent = [
+            self._send(f"{version.table}/{self._part(version, n, 'new-')}", part)
+            for n, part in enumerate(new)
+        ]
+        logger.info(
+            "%s: run %s has loaded %d of these %d rows already; the other %d are loaded now",
+            version.stream,
+            self._settings.run_id,
+            version.rows - writer.rows,
+            version.rows,
+            writer.rows,
+        )
+        return sent
+
+    def _sent(self, version: Version, staged: list[Staged | None]) -> list[Staged]:
+        """Return all parts in Cloud Storage, those sent now that were kept here."""
+        return [
+            sent
+            if sent is not None
+            else self._send(f"{version.table}/{self._part(version, number)}", version.parts[number])
+            for number, sent in enumerate(staged)
+        ]
+
+    def _send(self, name: str, part: Part) -> Staged:
+        staged = self._landing.upload(name, part.path, part.rows)
+        part.path.unlink()
+        return staged
+
+    def _part(self, version: Version, number: int, kind: str = "") -> str:
+        return part_name(self._settings.run_id, version.number, self._settings.process, f"{kind}{number:05}")
+
+    def _manifest(self, version: Version, ready: Prepared, parts: list[Staged], place: int) -> Manifest:
+        settings = self._settings
+        return Manifest(
+            run_id=settings.run_id,
+            stream=version.stream,
+            table=version.table,
+            place=place,
+            version=version.number,
+            method=settings.load_method,
+            replication=version.replication,
+            proof=version.proof,
+            source=settings.source,
+            extractor=settings.extractor,
+            keys=version.keys,
+            fields=[item.to_api_repr() for item in ready.fields],
+            fingerprint=fingerprint(version.fields),
+            parts=parts,
+            started_at=version.started.isoformat(),
+            numbered=version.numbered,
+        )
+
+    def _mark(self) -> None:
+        """Leave a mark of this run, by day, for later runs to see whether the ledger has been told."""
+        with self._lock:
+            if self._marker is None:
+                day = datetime.now(UTC).date().isoformat()
+                self._marker = f"{RUNS}{day}/{self._settings.run_id}~{self._settings.process}"
+                self._landing.create(self._marker, b"")
+
+    def _finish(self, manifest: Manifest, table: bigquery.Table | None = None) -> Done | None:
+        """Run a manifest's job, or find it done; None where it has no rows to load."""
+        if manifest.digest not in self._finished:
+            done = self._run(manifest, table) if manifest.parts else None
+            ended = done.job.ended if done is not None else None
+            row = ledger.row(manifest, done.job.job_id if done else None, ended or datetime.now(UTC))
+            with self._lock:
+                self._finished[manifest.digest] = done
+                self._rows[manifest.digest] = row
+        return self._finished[manifest.digest]
+
+    def _run(self, manifest: Manifest, table: bigquery.Table | None) -> Done:
+        reference = self._cloud.dataset.table(manifest.table)
+        base = manifest.job_id(self._settings.dataset)
+        if manifest.method == "append-only":
+            config = self._config(manifest, manifest.schema, bigquery.WriteDisposition.WRITE_APPEND)
+            return self._load(manifest, f"{base}-load", reference, config)
+        if manifest.method == "overwrite":
+            # The job replaces the rows in one step; columns that the stream no longer sends, and policies, are kept.
+            known = table or self._cloud.bigquery.get_table(reference, **self._cloud.call)
+            config = self._config(manifest, list(known.schema), WRITE_TRUNCATE_DATA)
+            return self._load(manifest, f"{base}-load", reference, config)
+        return self._upsert(manifest, reference, base)
+
+    def _upsert(self, manifest: Manifest, reference: bigquery.TableReference, base: str) -> Done:
+        merge = f"{base}-merge"
+        # The staging table is this process's own, the merge's id the manifest's: two processes of a run merge once.
+        dataset = self._settings.staging_dataset or self._settings.dataset
         staging = bigquery.Table(
-            self._dataset.table(f"_upsert_{version.table}_{self._settings.process}_{uuid.uuid4().hex[:8]}"),
-            schema=ready.fields,
+            bigquery.DatasetReference(self._settings.project, dataset).table(
+                f"_upsert_{manifest.table[:200]}_{self._settings.process}_{manifest.digest[:8]}"
+            ),
+            schema=manifest.schema,
         )
         staging.expires = datetime.now(UTC) + UPSERT_TABLE_LIVES
-        self._bigquery.create_table(staging, timeout=self._settings.timeout, retry=self._retry)
-        config = self._config(version, ready.fields, bigquery.WriteDisposition.WRITE_TRUNCATE)
-        self._load(
-            version, f"{self._base(version.table)}-{staging.table_id}", uris, staging.reference, config
-        )
-        merge = bigquery.QueryJobConfig(labels=config.labels)
+        try:
+            self._cloud.bigquery.create_table(staging, exists_ok=True, **self._cloud.call)
+        except Forbidden as error:
+            raise TargetError(
+                f"{manifest.stream}: upsert needs a table for a moment, and may not make one in {dataset}; grant "
+                "roles/bigquery.dataEditor on it, or set staging_dataset to a dataset where it may"
+            ) from error
+        config = self._config(manifest, manifest.schema, bigquery.WriteDisposition.WRITE_TRUNCATE)
+        self._load(manifest, f"{base}-{self._settings.process}-staging", staging.reference, config)
         done = self._jobs.once(
-            self._final(version.table),
-            lambda job_id: self._bigquery.query(
-                tables.merge_statement(ready.table.reference, staging.reference, ready.fields, version.keys),
+            merge,
+            lambda job_id: self._cloud.bigquery.query(
+                tables.merge_statement(reference, staging.reference, manifest.schema, manifest.keys),
                 job_id=job_id,
-                project=self._settings.project,
-                location=self._settings.location,
-                job_config=merge,
-                timeout=self._settings.timeout,
-                retry=self._retry,
+                job_config=bigquery.QueryJobConfig(labels=config.labels),
                 job_retry=None,
+                **self._cloud.job_place,
+                **self._cloud.call,
             ),
-            f"{version.stream}: merge into {ready.table.reference}",
+            f"{manifest.stream}: merge into {reference}",
         )
-        self._bigquery.delete_table(
-            staging.reference, not_found_ok=True, timeout=self._settings.timeout, retry=self._retry
-        )
+        self._cloud.bigquery.delete_table(staging.reference, not_found_ok=True, **self._cloud.call)
         return done
 
     def _load(
         self,
-        version: WholeVersion,
+        manifest: Manifest,
         base: str,
-        uris: list[str],
         table: bigquery.TableReference,
         config: bigquery.LoadJobConfig,
     ) -> Done:
         done = self._jobs.once(
             base,
-            lambda job_id: self._bigquery.load_table_from_uri(
-                uris,
+            lambda job_id: self._cloud.bigquery.load_table_from_uri(
+                [part.uri for part in manifest.parts],
                 table,
                 job_id=job_id,
-                project=self._settings.project,
-                location=self._settings.location,
                 job_config=config,
-                timeout=self._settings.timeout,
-                retry=self._retry,
+                **self._cloud.job_place,
+                **self._cloud.call,
             ),
-            f"{version.stream}: nothing was loaded into {table} "
-            f"(its parts are in gs://{self._settings.bucket}/{self._prefix(version.stream)})",
+            f"{manifest.stream}: nothing was loaded into {table} (its parts are in {self._landing.address(manifest.name)})",
         )
-        staged = int((done.job.labels or {}).get("rows", -1))
-        if done.job.output_rows != staged:
+        if done.job.output_rows != manifest.rows:
             raise TargetError(
-                f"{version.stream}: load job {done.job.job_id} reports {done.job.output_rows} rows, {staged} were staged; "
-                f"look at the rows with _sdc_run_id = '{self._settings.run_id}' before the next run"
+                f"{manifest.stream}: load job {done.job.job_id} reports {done.job.output_rows} rows, {manifest.rows} were "
+                f"staged; look at the rows with _sdc_run_id = '{manifest.run_id}' before the next run"
             )
         return done
 
     def _config(
-        self, version: WholeVersion, fields: list[SchemaField], disposition: str
+        self, manifest: Manifest, fields: list[SchemaField], disposition: str
     ) -> bigquery.LoadJobConfig:
         config = bigquery.LoadJobConfig(
             source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,
@@ -271,98 +401,110 @@ class Loader:
             write_disposition=disposition,
         )
         config.labels = {
-            "rows": str(version.rows),
-            "version": str(version.version),
-            "bytes": str(version.size),
-            "parts": str(len(version.parts)),
-            "method": self._settings.load_method,
-            "replication": version.replication,
-            "proof": version.proof,
-            "schema": fingerprint(version.fields),
             "process": self._settings.process,
+            "rows": str(manifest.rows),
+            "method": manifest.method,
         }
         return config
 
-    def _base(self, table: str, run_id: str | None = None) -> str:
-        # Neither dataset nor table has a hyphen, and after the run id come a kind and a number: no two runs share an id.
-        return f"{self._settings.dataset}-{table}-{run_id or self._settings.run_id}"
+    def _untold(self) -> Iterator[tuple[str, list[Manifest]]]:
+        """Yield the newest of the runs that have not told the ledger, but this process, and their manifests."""
+        since = (datetime.now(UTC) - timedelta(days=MENDED_DAYS)).date().isoformat()
+        names = set(self._landing.names(RUNS, start=f"{RUNS}{since}"))
+        markers = sorted(
+            name
+            for name in names
+            if not name.endswith(".told") and f"{name}.told" not in names and name != self._marker
+        )
+        for marker in markers[-MENDED_RUNS:]:
+            run_id = marker.rpartition("/")[2].partition("~")[0]
+            yield marker, list(self._read_all(folder_of_run(run_id)))
 
-    def _final(self, table: str, run_id: str | None = None) -> str:
-        """Gives the beginning of the ids of the job after which a run is loaded."""
-        return self._base(table, run_id) + ("-merge" if self._settings.load_method == "upsert" else "-load")
+    def _landed(self, manifest: Manifest) -> dict[str, Any] | None:
+        """Return the ledger's row for a load of another process, None where its rows are not in the table."""
+        base = (
+            f"{manifest.job_id(self._settings.dataset)}-{'merge' if manifest.method == 'upsert' else 'load'}"
+        )
+        ended, job_id = datetime.now(UTC), None
+        try:
+            for attempt in range(MENDED_RUNS):
+                job = self._jobs.find(f"{base}-{attempt}")
+                if job is None:
+                    break
+                if job.state == "DONE" and not job.error_result:
+                    job_id, ended = job.job_id, job.ended or ended
+                    break
+        except Forbidden:
+            # Another account's job: the table itself says what was loaded.
+            job_id = None
+        if job_id is None and manifest.parts:
+            if self._rows_of(manifest) != manifest.rows:
+                return None
+            job_id = f"{base}-0"
+        logger.warning(
+            "%s: run %s had loaded %d rows and ended before it told the ledger; told now",
+            manifest.stream,
+            manifest.run_id,
+            manifest.rows,
+        )
+        return ledger.row(manifest, job_id, ended)
 
-    def _prefix(self, stream: str) -> str:
-        return f"{stream}/run_id={self._settings.run_id}/"
+    def _rows_of(self, manifest: Manifest) -> int:
+        """Return how many of a manifest's rows are in its table: one partition is read."""
+        reference = self._cloud.dataset.table(manifest.table)
+        try:
+            ((count,),) = self._cloud.query(
+                tables.count_statement(reference),
+                [
+                    bigquery.ScalarQueryParameter("batched_at", "TIMESTAMP", manifest.started),
+                    bigquery.ScalarQueryParameter("run_id", "STRING", manifest.run_id),
+                    bigquery.ScalarQueryParameter("version", "INT64", manifest.version),
+                ],
+            )
+        except NotFound:
+            return 0
+        return int(count)
 
-    def _say(self, version: WholeVersion, done: Done | None) -> None:
-        labels: dict[str, str] = (done.job.labels or {}) if done is not None else {}
+    def _say(self, manifest: Manifest, done: Done | None, seconds: float) -> None:
         before = done is not None and not done.ours
-        rows, size = int(labels.get("rows", version.rows)), int(labels.get("bytes", version.size))
         figures.loaded(
-            rows,
-            size,
-            None if before else time.monotonic() - version.clock,
-            stream=version.stream,
-            run_id=self._settings.run_id,
-            table_version=int(labels.get("version", version.version)),
+            manifest.rows,
+            manifest.size,
+            None if before else seconds,
+            stream=manifest.stream,
+            run_id=manifest.run_id,
+            table_version=manifest.version,
             job_id=done.job.job_id if done is not None else None,
-            proof=labels.get("proof", version.proof),
+            proof=manifest.proof,
         )
         if done is None:
-            logger.info("%s: 0 rows, the stream is empty; nothing to load", version.stream)
+            logger.info("%s: 0 rows, the stream is empty; nothing to load", manifest.stream)
         elif before:
             logger.info(
                 "%s: run %s is loaded already, %s rows by job %s; nothing is loaded again",
-                version.stream,
-                self._settings.run_id,
-                rows,
+                manifest.stream,
+                manifest.run_id,
+                manifest.rows,
                 done.job.job_id,
             )
         else:
             logger.info(
                 "%s: %d rows staged in %d part%s (%.0f kB), loaded by job %s, %.1f s",
-                version.stream,
-                version.rows,
-                len(version.parts),
-                "" if len(version.parts) == 1 else "s",
-                version.size / 1000,
+                manifest.stream,
+                manifest.rows,
+                len(manifest.parts),
+                "" if len(manifest.parts) == 1 else "s",
+                manifest.size / 1000,
                 done.job.job_id,
-                time.monotonic() - version.clock,
+                seconds,
             )
 
-    @contextmanager
-    def _told(self, stream: str, reference: bigquery.TableReference) -> Iterator[None]:
-        """Turns what Google's clients raise into one line.
 
-        Raises:
-            TargetError: Always, where the clients raise.
-        """
-        try:
-            yield
-        except GoogleAPIError as error:
-            reason = next(
-                (e.get("reason") for e in getattr(error, "errors", ()) if isinstance(e, dict)), None
-            )
-            if isinstance(error, Forbidden) and reason in {None, "accessDenied", "forbidden"}:
-                raise TargetError(
-                    f"{stream}: no permission: {_said(error)}; the account needs roles/bigquery.jobUser on project "
-                    f"{self._settings.project} and roles/bigquery.dataEditor on dataset {self._settings.dataset}"
-                ) from error
-            if isinstance(error, Forbidden):
-                raise TargetError(
-                    f"{stream}: BigQuery refused for table {reference}: {reason}: {_said(error)}; wait or ask for more "
-                    "quota (https://cloud.google.com/bigquery/quotas), then run again with the same run id"
-                ) from error
-            raise TargetError(
-                f"{stream}: BigQuery failed for table {reference} or the ledger {LEDGER}: {_said(error)}; "
-                "run again with the same run id, it will not load twice"
-            ) from error
-        except (GoogleAuthError, RequestException) as error:
-            raise TargetError(
-                f"{stream}: BigQuery failed for table {reference} or the ledger {LEDGER}: {_said(error)}; "
-                "run again with the same run id, it will not load twice"
-            ) from error
+# Replaces rows, and keeps the table's schema, partitions and row access policies
+# (https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationLoad.FIELDS.write_disposition).
+WRITE_TRUNCATE_DATA = "WRITE_TRUNCATE_DATA"
 
 
-def _said(error: Exception) -> str:
-    return " ".join(str(getattr(error, "message", "") or error).split())[:400]
+def part_name(run_id: str, number: int, process: str, place: str) -> str:
+    """Return the end of a part's name: no two processes of a run share one."""
+    return f"run_id={run_id}/{number}-{process}-{place}.jsonl.gz"

@@ -1,12 +1,13 @@
 """Names that BigQuery takes, made of the names that taps send.
 
-Rules: https://cloud.google.com/bigquery/docs/schemas#column_names (letters, digits, underscores; no leading digit;
-at most 300 characters; some prefixes reserved; names differ by more than case).
+Letters, marks and digits of every script and the underscore; no leading digit; at most 300 characters; some prefixes
+reserved; names differ by more than case (https://cloud.google.com/bigquery/docs/schemas#column_names and its section on
+flexible names; tables: https://cloud.google.com/bigquery/docs/tables#table_naming).
 """
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from typing import TYPE_CHECKING
 
 from target_bigquery.errors import TargetError
@@ -17,20 +18,24 @@ if TYPE_CHECKING:
 LONGEST = 300
 LEDGER = "_loads"
 RESERVED = ("_TABLE_", "_FILE_", "_PARTITION", "_ROW_TIMESTAMP", "__ROOT__", "_COLIDENTIFIER", "_CHANGE_")
+KEPT = ("L", "M", "N")
 
 
 def clean(name: str) -> str:
-    """Gives the BigQuery name for a field or stream.
+    """Return the BigQuery name for a field or stream.
 
     Raises:
         TargetError: Nothing of the name can be kept, or it is too long.
     """
-    cleaned = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    cleaned = "".join(
+        one if one == "_" or unicodedata.category(one).startswith(KEPT) else "_"
+        for one in unicodedata.normalize("NFC", name)
+    )
     if not cleaned.strip("_"):
         raise TargetError(
             f"the name {name!r} has no letter or digit that BigQuery takes; rename it with a stream map"
         )
-    if cleaned[0].isdigit():
+    if unicodedata.category(cleaned[0]).startswith(("N", "M")):
         cleaned = f"_{cleaned}"
     if cleaned.upper().startswith(RESERVED):
         cleaned = f"x{cleaned}"
@@ -40,7 +45,7 @@ def clean(name: str) -> str:
 
 
 def clean_all(names: Iterable[str], where: str) -> dict[str, str]:
-    """Gives the BigQuery name of each name.
+    """Return the BigQuery name of each name.
 
     Raises:
         TargetError: Two names become the same one, upper and lower case not told apart.

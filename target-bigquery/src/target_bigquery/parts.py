@@ -24,7 +24,7 @@ class Part:
 
 
 class PartWriter:
-    """Writes lines to parts `<prefix>-00000.jsonl.gz`, `-00001` and so on.
+    """Write lines to parts `<prefix>-00000.jsonl.gz`, `-00001` and so on.
 
     Args:
         folder: Where the parts are written.
@@ -35,7 +35,7 @@ class PartWriter:
 
     def __init__(self, folder: Path, prefix: str, limit: int, closed: Callable[[int, Part], None]) -> None:
         self._folder, self._prefix, self._limit = folder, prefix, limit
-        self.closed = closed
+        self._closed = closed
         self._raw: BinaryIO | None = None
         self._file: gzip.GzipFile | None = None
         self._buffer = bytearray()
@@ -44,7 +44,7 @@ class PartWriter:
         self.rows = 0
 
     def write(self, line: bytes) -> None:
-        """Adds one line, without its end."""
+        """Add one line, without its end."""
         self._buffer += line
         self._buffer += b"\n"
         self._rows += 1
@@ -53,14 +53,14 @@ class PartWriter:
             self._flush()
 
     def close(self, *, least: int = 0) -> list[Part]:
-        """Ends the last part; gives all of them, in order, and an empty one where `least` is 1 and there is none."""
+        """End the last part; return all of them, in order, and an empty one where `least` is 1 and there is none."""
         if self._buffer or (least and not self._parts and self._file is None):
             self._flush()
         self._close_part()
         return self._parts
 
     def abandon(self) -> None:
-        """Deletes the part in progress; those closed belong to whoever was called with them."""
+        """Delete the part in progress; those closed belong to whoever was called with them."""
         if self._file is not None and self._raw is not None:
             self._file.close()
             self._raw.close()
@@ -89,4 +89,4 @@ class PartWriter:
         part = Part(path, self._rows, path.stat().st_size)
         self._parts.append(part)
         self._file, self._raw, self._rows = None, None, 0
-        self.closed(len(self._parts) - 1, part)
+        self._closed(len(self._parts) - 1, part)

@@ -1,32 +1,37 @@
-"""JSON schema to BigQuery columns, and a record's values to what a JSON load job reads.
+"""JSON schema to BigQuery columns, and a record to the row that a JSON load job reads.
 
+Everything that JSON Schema allows has a column: one of BigQuery's own types where every allowed value fits it, else JSON.
+A schema is first spread out into alternatives of one type each (`_spread`), and these are then brought to one column.
 Types: https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-json#details_of_loading_json_data
 """
 
 from __future__ import annotations
 
-import math
+import hashlib
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, time
-from decimal import Decimal
-from typing import Any
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import msgspec
 from google.cloud.bigquery import SchemaField
 
 from target_bigquery.errors import TargetError, ValueRefusedError
 from target_bigquery.names import clean_all
+from target_bigquery.values import DECIMALS, converters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
 
 LONGEST_DESCRIPTION = 1024
 DEEPEST = 15
-INT64 = range(-(2**63), 2**63)
-FORMATS = {"date-time": "TIMESTAMP", "date": "DATE", "time": "TIME"}
+MOST_ALTERNATIVES = 64
+FORMATS = {"date-time": "TIMESTAMP", "date": "DATE", "time": "TIME", "singer.decimal": "BIGNUMERIC"}
 SCALARS = {"string": "STRING", "integer": "INTEGER", "number": "FLOAT", "boolean": "BOOLEAN"}
-PARSERS: dict[str, Any] = {
-    "TIMESTAMP": datetime.fromisoformat,
-    "DATE": date.fromisoformat,
-    "TIME": time.fromisoformat,
-}
+TYPES = {"null", "array", "object", *SCALARS}
+# Keywords under which an object may have fields that `properties` does not list.
+OPEN = ("patternProperties", "if", "then", "else", "dependentSchemas", "dependencies")
+EXTRA = "_additional_properties"
 METADATA = {
     "_sdc_extracted_at": ("TIMESTAMP", "When the tap read the record from the source."),
     "_sdc_received_at": ("TIMESTAMP", "When the target read the record from the tap."),
@@ -49,67 +54,48 @@ class Column:
     name: str
     type: str
     mode: str = "NULLABLE"
-    description: str = ""
+    description: str = field(default="", compare=False)
     columns: tuple[Column, ...] = ()
-    required: frozenset[str] = field(default_factory=frozenset)
+    required: frozenset[str] = field(default=frozenset(), compare=False)
+    convert_one: Callable[[Any], Any] = field(default=lambda value: value, compare=False, repr=False)
 
     def field(self) -> SchemaField:
-        """Gives the column as Google's client has it."""
+        """Return the column as Google's client has it."""
         fields = [column.field() for column in self.columns]
         if not self.description:
             return SchemaField(self.name, self.type, mode=self.mode, fields=fields)
         return SchemaField(self.name, self.type, mode=self.mode, description=self.description, fields=fields)
 
-    def convert(self, value: Any, path: str) -> Any:  # noqa: ANN401 (JSON in, JSON out)
-        """Gives the value as a JSON load job reads it.
+    def convert(self, value: Any) -> Any:  # noqa: ANN401 (JSON in, JSON out)
+        """Return the value as a JSON load job reads it.
 
         Raises:
-            ValueRefusedError: The column cannot hold the value; `path` names it.
+            ValueRefusedError: The column cannot hold the value.
         """
         if self.mode != "REPEATED":
-            return self._one(value, path)
+            return self._one(value)
         if not isinstance(value, list):
-            raise _refused(path, "an array", value)
-        return [self._one(item, f"{path}[{i}]") for i, item in enumerate(value)]
+            raise ValueRefusedError.of("an array", value)
+        done = []
+        for item in value:
+            try:
+                done.append(self._one(item))
+            except ValueRefusedError as error:
+                raise error.under(f"[{len(done)}]") from None
+        return done
 
-    def _one(self, value: Any, path: str) -> Any:  # noqa: ANN401, C901, PLR0911 (one branch a type)
-        match self.type:
-            case "STRING" if isinstance(value, str):
-                return value
-            case "INTEGER" if (
-                isinstance(value, int | Decimal) and not isinstance(value, bool) and value == int(value)
-            ):
-                if int(value) in INT64:
-                    return int(value)
-                raise _refused(path, "a whole number of 64 bits", value)
-            case "FLOAT" if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-                if math.isfinite(value):
-                    return value
-            case "BOOLEAN" if isinstance(value, bool):
-                return value
-            case "TIMESTAMP" | "DATE" | "TIME" if isinstance(value, str):
-                try:
-                    PARSERS[self.type](value)
-                except ValueError:
-                    raise _refused(path, f"a {self.type} from year 1 to 9999 in ISO 8601", value) from None
-                return value
-            case "JSON":
-                return value
-            case "RECORD" if isinstance(value, dict):
-                return convert_record(self.columns, self.required, value, path + ".")
-        raise _refused(path, self.type, value)
-
-
-def _refused(path: str, expected: str, value: object) -> ValueRefusedError:
-    text = str(value)
-    shown = text if len(text) <= 60 else text[:57] + "..."  # noqa: PLR2004 (a log line)
-    return ValueRefusedError(f"field {path}: expected {expected}, got {type(value).__name__} {shown!r}")
+    def _one(self, value: Any) -> Any:  # noqa: ANN401
+        if self.type != "RECORD":
+            return self.convert_one(value)
+        if isinstance(value, dict):
+            return convert_record(self.columns, self.required, value)
+        raise ValueRefusedError.of("RECORD", value)
 
 
 def convert_record(
-    columns: tuple[Column, ...], required: frozenset[str], record: dict[str, Any], path: str = ""
+    columns: tuple[Column, ...], required: frozenset[str], record: dict[str, Any]
 ) -> dict[str, Any]:
-    """Gives a row of a record: column names, no nulls.
+    """Return the row for a record: column names, no nulls.
 
     Raises:
         ValueRefusedError: A field is not in the schema, a required one is missing, or a value does not fit.
@@ -117,51 +103,146 @@ def convert_record(
     row = {}
     known = 0
     for column in columns:
-        if column.source in record:
+        name = column.source
+        if name in record:
             known += 1
-            value = record[column.source]
+            value = record[name]
             if value is not None:
-                row[column.name] = column.convert(value, path + column.source)
-                continue
-        if column.source in required and column.source not in record:
-            raise ValueRefusedError(f"field {path}{column.source}: the schema requires it, and it is missing")
+                try:
+                    row[column.name] = column.convert(value)
+                except ValueRefusedError as error:
+                    raise error.under(name) from None
+        elif name in required:
+            raise ValueRefusedError("the schema requires it, and it is missing").under(name)
     if known != len(record):
         names = {column.source for column in columns}
         extra = next(name for name in record if name not in names)
-        raise ValueRefusedError(
-            f"field {path}{extra}: not in the stream's schema; add it there, or deselect it"
-        )
+        raise ValueRefusedError("not in the stream's schema; add it there, or deselect it").under(extra)
     return row
 
 
-def translate(stream: str, schema: dict[str, Any], key_properties: list[str]) -> tuple[Column, ...]:
-    """Gives the columns for a stream's JSON schema, without metadata.
+@dataclass(frozen=True)
+class Translated:
+    """A stream's schema in BigQuery: its columns without metadata, and what its records must have.
+
+    `moment` checks a time of the target's own metadata. `extra` is the JSON column of the fields that the schema allows and does not list, None where it allows none.
+    """
+
+    columns: tuple[Column, ...]
+    required: frozenset[str]
+    moment: Callable[[Any], str]
+    extra: Column | None = None
+
+    def row(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Return the row for a record.
+
+        Raises:
+            ValueRefusedError: A field is not in the schema, a required one is missing, or a value does not fit.
+        """
+        if self.extra is None:
+            return convert_record(self.columns, self.required, record)
+        names = {column.source for column in self.columns}
+        rest = {name: value for name, value in record.items() if name not in names}
+        row = convert_record(
+            self.columns, self.required, {name: value for name, value in record.items() if name in names}
+        )
+        if rest:
+            row[self.extra.name] = self.extra.convert(rest)
+        return row
+
+    def fields(self) -> list[SchemaField]:
+        """Return the columns as Google's client has them, the one of further fields last."""
+        return [column.field() for column in (*self.columns, *([self.extra] if self.extra else []))]
+
+
+def root(stream: str, schema: Any) -> dict[str, Any]:  # noqa: ANN401 (whatever a tap sends)
+    """Return a stream's schema as one object with `properties`, whatever combines or refers to them.
+
+    Raises:
+        TargetError: It describes something else than objects.
+    """
+    if isinstance(schema, dict) and isinstance(schema.get("properties"), dict) and not COMBINED & set(schema):
+        return schema
+    whole = schema if isinstance(schema, dict) else {}
+    found = [one for one in _spread(schema, _Place(stream, whole)) if one.get("type", "object") == "object"]
+    if not found:
+        raise TargetError(f"{stream}: the schema describes no object; a stream's records are objects")
+    merged: dict[str, Any] = {k: v for k, v in whole.items() if k not in COMBINED}
+    merged["type"], merged["properties"] = "object", {}
+    for one in found:
+        for name, value in _properties(one, stream).items():
+            known = merged["properties"].get(name)
+            same = known is None or _key(known) == _key(value)
+            merged["properties"][name] = value if same else {"anyOf": [known, value]}
+    merged["required"] = [
+        name for name in found[0].get("required", ()) if all(name in one.get("required", ()) for one in found)
+    ]
+    merged.pop("additionalProperties", None)
+    if any(_is_open(one) for one in found):
+        merged["additionalProperties"] = True
+    elif not any("properties" in one for one in found):
+        raise TargetError(f"{stream}: the schema lists no properties; look at the tap")
+    return merged
+
+
+def translate(
+    stream: str,
+    schema: dict[str, Any],
+    key_properties: Sequence[str],
+    *,
+    lossy: bool = False,
+    wide: Callable[[], None] = lambda: None,
+) -> Translated:
+    """Return the columns for a stream's JSON schema, without the target's own metadata.
+
+    Args:
+        stream: Its name, for messages.
+        schema: With `properties` (`root`).
+        key_properties: Names of the key's fields.
+        lossy: Whether digits that a column cannot hold are cut instead of refused.
+        wide: Called for each integer that a FLOAT would round.
 
     Raises:
         TargetError: Names collide, a key is not in the schema or no scalar, or the schema nests too deep.
     """
-    columns = _columns(schema, stream, schema, 1)
-    by_source = {column.source: column for column in columns}
+    types = converters(lossy=lossy, wide=wide)
+    translator = _Translator(types)
+    place = _Place(stream, schema)
+    # A tap's field that is named as the target's own metadata is dropped, unless it is a key.
+    names = {
+        name: value
+        for name, value in _properties(schema, stream).items()
+        if name not in METADATA or name in key_properties
+    }
+    columns = {column.source: column for column in translator.columns(names, place)}
     for key in key_properties:
-        column = by_source.get(key)
+        column = columns.get(key)
         if column is None:
             raise TargetError(f"{stream}: the key {key!r} is not in the schema; the tap must send it")
         if column.mode == "REPEATED" or column.type in {"RECORD", "JSON"}:
             raise TargetError(
                 f"{stream}: the key {key!r} is {column.mode} {column.type}; a key must be one plain value"
             )
-        by_source[key] = replace(column, mode="REQUIRED")
-    return tuple(by_source.values())
+        name = f"x{column.name}" if key in METADATA else column.name
+        columns[key] = replace(column, name=name, mode="REQUIRED")
+    required = frozenset(name for name in schema.get("required") or () if name not in METADATA)
+    extra = None
+    if _is_open(schema):
+        taken = {column.name.lower() for column in columns.values()}
+        name = EXTRA if EXTRA not in taken else f"{EXTRA}_"
+        extra = replace(
+            translator.json(EXTRA, name), description="Fields that the schema allows and does not list."
+        )
+    return Translated(tuple(columns.values()), required, types["TIMESTAMP"], extra)
 
 
 def metadata_fields() -> list[SchemaField]:
-    """Gives the metadata columns."""
+    """Return the metadata columns."""
     return [SchemaField(name, kind, description=text) for name, (kind, text) in METADATA.items()]
 
 
-def fingerprint(fields: list[SchemaField]) -> str:
-    """Gives 16 hexadecimal digits that change when names, types or modes change, descriptions left out."""
-    import hashlib  # noqa: PLC0415 (once a stream)
+def fingerprint(fields: Iterable[SchemaField]) -> str:
+    """Return 16 hexadecimal digits that change when names, types or modes change, descriptions left out."""
 
     def shape(item: SchemaField) -> list[Any]:
         return [item.name, item.field_type, item.mode, [shape(f) for f in item.fields]]
@@ -169,65 +250,329 @@ def fingerprint(fields: list[SchemaField]) -> str:
     return hashlib.sha256(msgspec.json.encode([shape(f) for f in fields])).hexdigest()[:16]
 
 
-def _columns(schema: dict[str, Any], where: str, root: dict[str, Any], depth: int) -> tuple[Column, ...]:
-    if depth > DEEPEST:
-        raise TargetError(f"{where}: nested deeper than the {DEEPEST} levels that BigQuery takes")
-    properties = {k: v for k, v in schema.get("properties", {}).items() if depth > 1 or k not in METADATA}
-    names = clean_all(properties, where)
-    return tuple(
-        _column(key, names[key], value, f"{where}.{key}", root, depth) for key, value in properties.items()
-    )
+COMBINED = {"$ref", "allOf", "anyOf", "oneOf"}
 
 
-def _column(  # noqa: PLR0911, PLR0913, PLR0917 (a column's place and types)
-    source: str, name: str, schema: dict[str, Any], where: str, root: dict[str, Any], depth: int
-) -> Column:
-    types, resolved = _resolve(schema, root, where)
-    description = str(resolved.get("description") or schema.get("description") or "")[:LONGEST_DESCRIPTION]
-    column = Column(source, name, "JSON", description=description)
-    if len(types) != 1:
-        # integer and number together are a number; anything else mixed keeps its form in a JSON column.
-        return replace(column, type="FLOAT") if types == {"integer", "number"} else column
-    (kind,) = types
-    if kind == "array":
-        items = _column(source, name, resolved.get("items") or {}, f"{where}[]", root, depth)
-        if items.mode == "REPEATED" or items.type == "JSON":
-            return column
-        return replace(items, mode="REPEATED", description=description)
-    if kind == "object":
-        if not resolved.get("properties"):
-            return column
-        columns = _columns(resolved, where, root, depth + 1)
-        required = frozenset(resolved.get("required", ()))
-        return replace(column, type="RECORD", columns=columns, required=required)
-    if kind == "string":
-        return replace(column, type=FORMATS.get(resolved.get("format", ""), "STRING"))
-    return replace(column, type=SCALARS[kind])
+@dataclass(frozen=True)
+class _Place:
+    """Where in a schema: for messages, the whole schema, depth, and the references that led here."""
+
+    where: str
+    root: dict[str, Any]
+    depth: int = 1
+    refs: frozenset[str] = frozenset()
+
+    def into(self, name: str, *, refs: Iterable[str] = (), deeper: bool = False) -> _Place:
+        """Return the place of a part."""
+        return replace(
+            self,
+            where=f"{self.where}{name}",
+            depth=self.depth + deeper,
+            refs=self.refs.union(refs),
+        )
 
 
-def _resolve(schema: dict[str, Any], root: dict[str, Any], where: str) -> tuple[set[str], dict[str, Any]]:
-    """Gives the types a schema allows, null left out, and the schema that describes them."""
+class _RecursionError(Exception):
+    """A schema refers to itself."""
+
+    def __init__(self, ref: str) -> None:
+        super().__init__(ref)
+        self.ref = ref
+
+
+def _spread(schema: Any, place: _Place, used: set[str] | None = None) -> list[dict[str, Any]]:  # noqa: ANN401
+    """Return the alternatives of a schema, each of one `type` or, where it says nothing of types, of none.
+
+    Args:
+        schema: Any JSON schema: an object, true or false.
+        place: Where it stands.
+        used: Gets the references that were followed.
+
+    Raises:
+        TargetError: It is not a JSON schema, or a reference points nowhere.
+        _RecursionError: It refers to itself.
+    """
+    used = set() if used is None else used
+    if schema is True:
+        return [{}]
+    if schema is False:
+        return []
+    if not isinstance(schema, dict):
+        raise TargetError(f"{place.where}: a schema is an object, true or false, not {str(schema)[:40]!r}")
+    own = {k: v for k, v in schema.items() if k not in COMBINED}
+    found = [{**own, "type": kind} for kind in _types(own, place)] or [own]
     if "$ref" in schema:
-        target: Any = root
-        for step in str(schema["$ref"]).removeprefix("#/").split("/"):
-            if not isinstance(target, dict) or step not in target:
-                raise TargetError(f"{where}: {schema['$ref']} points nowhere in the stream's schema")
-            target = target[step]
-        return _resolve(target, root, where)
-    for combined in ("anyOf", "oneOf", "allOf"):
+        ref = str(schema["$ref"])
+        if ref in place.refs:
+            raise _RecursionError(ref)
+        used.add(ref)
+        found = _meet(found, _spread(_resolve(ref, place), place.into("", refs=[ref]), used))
+    for part in _listed(schema, "allOf", place):
+        found = _meet(found, _spread(part, place, used))
+    for combined in ("anyOf", "oneOf"):
         if combined in schema:
-            found = [_resolve(s, root, where) for s in schema[combined]]
-            real = [(types, s) for types, s in found if types]
-            if len(real) == 1:
-                return real[0]
-            formats = {str(s.get("format")) for _, s in real}
-            types = set().union(*(types for types, _ in real)) if real else set()
-            return types, real[0][1] if real and len(types) == 1 and len(formats) == 1 else {}
-    kinds = schema.get("type")
-    if kinds is None:
-        return ({"object"} if "properties" in schema else set()), schema
-    types = {kinds} if isinstance(kinds, str) else set(kinds)
-    unknown = types - {"null", "array", "object", *SCALARS}
+            union = [one for part in _listed(schema, combined, place) for one in _spread(part, place, used)]
+            found = _meet(found, union)
+    return found if len(found) <= MOST_ALTERNATIVES else [{}]
+
+
+def _listed(schema: dict[str, Any], keyword: str, place: _Place) -> list[Any]:
+    parts = schema.get(keyword, [])
+    if not isinstance(parts, list):
+        raise TargetError(f"{place.where}: {keyword} is no list in the stream's schema")
+    return parts
+
+
+def _types(schema: dict[str, Any], place: _Place) -> list[str]:
+    """Return the types that a schema names or, by its const or enum, allows."""
+    given = schema.get("type")
+    if given is None:
+        values = [schema["const"]] if "const" in schema else schema.get("enum")
+        if not isinstance(values, list):
+            return []
+        return list(dict.fromkeys(_type_of(value) for value in values))
+    kinds = given if isinstance(given, list) else [given]
+    unknown = [str(kind) for kind in kinds if kind not in TYPES]
     if unknown:
-        raise TargetError(f"{where}: unknown type {', '.join(sorted(unknown))} in the stream's schema")
-    return types - {"null"}, schema
+        raise TargetError(f"{place.where}: unknown type {', '.join(unknown)} in the stream's schema")
+    return list(dict.fromkeys(kinds))
+
+
+def _type_of(value: Any) -> str:  # noqa: ANN401
+    names = {
+        type(None): "null",
+        bool: "boolean",
+        int: "integer",
+        str: "string",
+        list: "array",
+        dict: "object",
+    }
+    return names.get(type(value), "number")
+
+
+def _meet(left: list[dict[str, Any]], right: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the alternatives that both sides allow."""
+    if len(left) * len(right) > MOST_ALTERNATIVES:
+        return [{}]
+    met = (_both(one, other) for one in left for other in right)
+    return [one for one in met if one is not None]
+
+
+def _both(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any] | None:
+    kinds = {schema["type"] for schema in (one, other) if "type" in schema}
+    if kinds == {"integer", "number"}:
+        kinds = {"integer"}
+    if len(kinds) > 1:
+        return None
+    both = {**other, **one}
+    if kinds:
+        (both["type"],) = kinds
+    if "properties" in one and "properties" in other:
+        first, second = dict(one["properties"]), dict(other["properties"])
+        for name, schema in second.items():
+            same = name not in first or _key(first[name]) == _key(schema)
+            first[name] = schema if same else {"allOf": [first[name], schema]}
+        both["properties"] = first
+    if "required" in one and "required" in other:
+        both["required"] = [*one["required"], *other["required"]]
+    if "items" in one and "items" in other and _key(one["items"]) != _key(other["items"]):
+        both["items"] = {"allOf": [one["items"], other["items"]]}
+    return both
+
+
+def _key(schema: Any) -> str:  # noqa: ANN401
+    return msgspec.json.encode(schema, order="deterministic").decode()
+
+
+def _resolve(ref: str, place: _Place) -> Any:  # noqa: ANN401
+    """Return what a reference points to; true, that is anything, for one that points out of the schema.
+
+    Raises:
+        TargetError: It points into the schema, and nothing is there.
+    """
+    if ref in {"#", ""}:
+        return place.root
+    if ref.startswith("#/"):
+        target: Any = place.root
+        for step in ref[2:].split("/"):
+            name = unquote(step).replace("~1", "/").replace("~0", "~")
+            if isinstance(target, dict) and name in target:
+                target = target[name]
+            elif isinstance(target, list) and name.isdecimal() and int(name) < len(target):
+                target = target[int(name)]
+            else:
+                raise TargetError(f"{place.where}: {ref} points nowhere in the stream's schema")
+        return target
+    found = _named(place.root, ref)
+    if found is None and ref.startswith("#"):
+        raise TargetError(f"{place.where}: {ref} points nowhere in the stream's schema")
+    return True if found is None else found
+
+
+def _named(schema: Any, ref: str) -> Any:  # noqa: ANN401
+    """Return the part that has a name of its own (`$id`, `id`, `$anchor`), None where there is none."""
+    parts = [schema]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, dict):
+            if ref in [part.get("$id"), part.get("id"), f"#{part.get('$anchor')}"]:
+                return part
+            parts += part.values()
+        elif isinstance(part, list):
+            parts += part
+    return None
+
+
+def _properties(schema: dict[str, Any], where: str) -> dict[str, Any]:
+    found = schema.get("properties") or {}
+    if not isinstance(found, dict):
+        raise TargetError(f"{where}: properties is no object in the stream's schema")
+    return found
+
+
+def _is_open(schema: dict[str, Any]) -> bool:
+    """Say whether an object's schema allows fields on purpose that it does not list."""
+    return schema.get("additionalProperties", False) is not False or any(schema.get(word) for word in OPEN)
+
+
+def _scale(schema: dict[str, Any]) -> int | None:
+    """Return the digits after the point that a number's schema tells by its multipleOf, None where it does not."""
+    try:
+        step = Decimal(str(schema["multipleOf"]))
+        exponent = step.normalize().as_tuple().exponent
+    except (KeyError, InvalidOperation):
+        return None
+    return max(0, -exponent) if isinstance(exponent, int) and step > 0 else None
+
+
+class _Translator:
+    """Brings alternatives to columns."""
+
+    def __init__(self, types: dict[str, Callable[[Any], Any]]) -> None:
+        self._converters = types
+
+    def columns(self, properties: dict[str, Any], place: _Place) -> tuple[Column, ...]:
+        """Return the columns of an object's properties.
+
+        Raises:
+            TargetError: Names collide, or it nests too deep.
+        """
+        if place.depth > DEEPEST:
+            raise TargetError(f"{place.where}: nested deeper than the {DEEPEST} levels that BigQuery takes")
+        names = clean_all(properties, place.where)
+        return tuple(
+            self.column(key, names[key], value, place.into(f".{key}")) for key, value in properties.items()
+        )
+
+    def json(self, source: str, name: str) -> Column:
+        """Return a column that holds anything."""
+        return self._scalar(source, name, "JSON")
+
+    def column(self, source: str, name: str, schema: Any, place: _Place) -> Column:  # noqa: ANN401
+        """Return the column of one field.
+
+        Raises:
+            TargetError: Its schema is not one, or nests too deep.
+        """
+        used: set[str] = set()
+        try:
+            alternatives = _spread(schema, place, used)
+            column = self._of(source, name, alternatives, place.into("", refs=used))
+        except _RecursionError as error:
+            # What holds itself has no end as columns; the field where it begins is JSON.
+            if error.ref in place.refs and place.depth > 1:
+                raise
+            alternatives, column = [], self.json(source, name)
+        described = [schema, *alternatives] if isinstance(schema, dict) else alternatives
+        description = next((str(one["description"]) for one in described if one.get("description")), "")
+        return replace(column, description=description[:LONGEST_DESCRIPTION])
+
+    def _of(self, source: str, name: str, alternatives: list[dict[str, Any]], place: _Place) -> Column:
+        kinds = {kind: [] for kind in TYPES}  # type: dict[str, list[dict[str, Any]]]
+        for one in alternatives:
+            kind = one.get("type") or _implied(one)
+            if kind is None:
+                return self.json(source, name)
+            kinds[kind].append(one)
+        present = [kind for kind in kinds if kinds[kind] and kind != "null"]
+        if set(present) == {"integer", "number"}:
+            return self._scalar(source, name, "FLOAT")
+        if len(present) != 1:
+            return self.json(source, name)
+        (kind,) = present
+        if kind == "array":
+            found = [self._array(source, name, one, place) for one in kinds[kind]]
+        elif kind == "object":
+            found = [self._object(source, name, one, place) for one in kinds[kind]]
+        else:
+            found = [self._scalar(source, name, _scalar_type(kind, one)) for one in kinds[kind]]
+        first = found[0]
+        if any(other != first for other in found):
+            return (
+                self._scalar(source, name, "STRING") if kind == "string" else self._wider(source, name, found)
+            )
+        return replace(first, required=frozenset.intersection(*(one.required for one in found)))
+
+    def _wider(self, source: str, name: str, found: list[Column]) -> Column:
+        types = {column.type for column in found}
+        if types <= {"FLOAT", "NUMERIC", "BIGNUMERIC"} and not any(c.mode == "REPEATED" for c in found):
+            return self._scalar(source, name, "FLOAT" if "FLOAT" in types else "BIGNUMERIC")
+        return self.json(source, name)
+
+    def _array(self, source: str, name: str, schema: dict[str, Any], place: _Place) -> Column:
+        items = schema.get("items", True)
+        if isinstance(items, list) or "prefixItems" in schema:
+            return self.json(source, name)
+        place = place.into("[]")
+        used: set[str] = set()
+        alternatives = _spread(items, place, used)
+        # BigQuery's arrays hold no NULL and no arrays.
+        if any(one.get("type") == "null" for one in alternatives):
+            return self.json(source, name)
+        column = self.column(source, name, items, place)
+        if column.mode == "REPEATED" or column.type == "JSON":
+            return self.json(source, name)
+        return replace(column, mode="REPEATED")
+
+    def _object(self, source: str, name: str, schema: dict[str, Any], place: _Place) -> Column:
+        properties = _properties(schema, place.where)
+        if not properties or _is_open(schema):
+            return self.json(source, name)
+        columns = self.columns(properties, place.into("", deeper=True))
+        required = schema.get("required")
+        return Column(
+            source,
+            name,
+            "RECORD",
+            columns=columns,
+            required=frozenset(required) if isinstance(required, list) else frozenset(),
+        )
+
+    def _scalar(self, source: str, name: str, kind: str) -> Column:
+        return Column(source, name, kind, convert_one=self._converters[kind])
+
+
+def _implied(schema: dict[str, Any]) -> str | None:
+    """Return the type that a schema without one is of by the words it uses; None where it may be anything."""
+    if "properties" in schema:
+        return "object"
+    if schema.get("format") in FORMATS:
+        return "string"
+    return "array" if "items" in schema or "prefixItems" in schema else None
+
+
+def _scalar_type(kind: str, schema: dict[str, Any]) -> str:
+    if kind == "string":
+        return FORMATS.get(str(schema.get("format")), "STRING")
+    scale = _scale(schema) if kind == "number" else None
+    if scale is None:
+        return SCALARS[kind]
+    limits = [
+        abs(schema[word])
+        for word in ("minimum", "maximum")
+        if isinstance(schema.get(word), int | float | Decimal)
+    ]
+    for decimal, (before, after) in DECIMALS.items():
+        if scale <= after and all(limit <= Decimal(10) ** before for limit in limits):
+            return decimal
+    return SCALARS[kind]

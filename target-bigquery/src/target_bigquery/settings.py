@@ -75,6 +75,33 @@ SCHEMA: dict[str, Any] = th.PropertiesList(
         description="Make missing datasets, tables and columns. Off where Terraform makes them: a missing one is an error.",
     ),
     th.Property(
+        "staging_dataset",
+        th.StringType(pattern=r"^[A-Za-z0-9_]{1,1024}$"),
+        title="Staging dataset",
+        description="Where upsert makes a table for a moment, in the dataset's location. Without it: the dataset itself.",
+    ),
+    th.Property(
+        "allow_loss",
+        th.BooleanType,
+        default=False,
+        title="Allow loss",
+        description="Cut what a column cannot hold (nanoseconds, digits beyond a FLOAT's or a NUMERIC's) and widen INTEGER "
+        "and NUMERIC columns to FLOAT, instead of refusing it.",
+    ),
+    th.Property(
+        "load_every_rows",
+        th.IntegerType(minimum=1),
+        title="Load every … rows",
+        description="Load what incremental streams have sent, and let STATE out, at the first STATE after so many records. "
+        "Without it and load_every_minutes: at the end only.",
+    ),
+    th.Property(
+        "load_every_minutes",
+        th.NumberType(minimum=0),
+        title="Load every … minutes",
+        description="The same, at the first STATE after so many minutes.",
+    ),
+    th.Property(
         "part_size_mb",
         th.IntegerType(minimum=1, maximum=4000),
         default=64,
@@ -112,13 +139,18 @@ class Settings:
     part_size: int
     timeout: float
     load_timeout: float
+    staging_dataset: str | None = None
+    allow_loss: bool = False
+    load_every_rows: int | None = None
+    load_every_minutes: float | None = None
+    heed_versions: bool = True
     source: str | None = None
     extractor: str | None = None
     process: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Settings:
-        """Reads the settings; an empty text counts as not given.
+        """Read the settings; an empty text counts as not given.
 
         Raises:
             TargetError: No project is given anywhere, or the run id has other characters.
@@ -130,16 +162,21 @@ class Settings:
         if not RUN_ID.fullmatch(run_id):
             raise TargetError(f"run_id is {run_id[:60]!r}: expected letters, digits, - and _, at most 128")
         return cls(
-            project,
-            config["dataset"],
-            config["bucket"],
-            config.get("location") or "US",
-            run_id,
-            config["load_method"],
-            config["create_tables"],
-            config["part_size_mb"] * 1_000_000,
-            config["timeout_seconds"],
-            config["load_timeout_seconds"],
-            config.get("source") or None,
-            os.environ.get("MELTANO_EXTRACTOR_NAME") or None,
+            project=project,
+            dataset=config["dataset"],
+            bucket=config["bucket"],
+            location=config.get("location") or "US",
+            run_id=run_id,
+            load_method=config["load_method"],
+            create_tables=config["create_tables"],
+            part_size=config["part_size_mb"] * 1_000_000,
+            timeout=config["timeout_seconds"],
+            load_timeout=config["load_timeout_seconds"],
+            staging_dataset=config.get("staging_dataset") or None,
+            allow_loss=config["allow_loss"],
+            load_every_rows=config.get("load_every_rows"),
+            load_every_minutes=config.get("load_every_minutes"),
+            heed_versions=config.get("process_activate_version_messages", True),
+            source=config.get("source") or None,
+            extractor=os.environ.get("MELTANO_EXTRACTOR_NAME") or None,
         )

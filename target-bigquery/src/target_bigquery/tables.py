@@ -3,127 +3,176 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from google.api_core.exceptions import BadRequest, NotFound, PreconditionFailed
+from google.api_core.exceptions import BadRequest, Forbidden, NotFound, PreconditionFailed
 from google.cloud import bigquery
-from google.cloud.bigquery import DEFAULT_RETRY, SchemaField
+from google.cloud.bigquery import SchemaField
 
 from target_bigquery.errors import TargetError
 
 if TYPE_CHECKING:
-    from target_bigquery.settings import Settings
+    from target_bigquery.cloud import Cloud
 
 logger = logging.getLogger("target-bigquery.tables")
 
 PARTITION_COLUMN = "_sdc_batched_at"
-CLUSTERABLE = {"STRING", "INTEGER", "BOOLEAN", "DATE", "TIMESTAMP"}
+CLUSTERABLE = {"STRING", "INTEGER", "BOOLEAN", "DATE", "TIMESTAMP", "NUMERIC", "BIGNUMERIC"}
 MOST_CLUSTERED = 4
 # BigQuery's API answers with the names on the right (https://cloud.google.com/bigquery/docs/reference/rest/v2/tables).
 SAME = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN", "STRUCT": "RECORD"}
+SQL = {new: old for old, new in SAME.items()}
+# What a column can be widened to (https://cloud.google.com/bigquery/docs/managing-table-schemas#change_column_data_type);
+# to FLOAT64 it rounds what has more than 15 digits.
+LOSSLESS = {("INTEGER", "NUMERIC"), ("INTEGER", "BIGNUMERIC"), ("NUMERIC", "BIGNUMERIC")}
+LOSSY = {("INTEGER", "FLOAT"), ("NUMERIC", "FLOAT"), ("BIGNUMERIC", "FLOAT")}
+# What a column takes without a change: the table's type, the stream's.
+HOLDS = {
+    ("FLOAT", "INTEGER"),
+    ("FLOAT", "NUMERIC"),
+    ("FLOAT", "BIGNUMERIC"),
+    ("NUMERIC", "INTEGER"),
+    ("BIGNUMERIC", "INTEGER"),
+    ("BIGNUMERIC", "NUMERIC"),
+}
 MAKES_IT = "create it (Terraform does in production), or set create_tables to true"
 
 
 def ensure(
-    client: bigquery.Client,
-    reference: bigquery.TableReference,
-    fields: list[SchemaField],
-    keys: list[str],
-    settings: Settings,
+    cloud: Cloud, reference: bigquery.TableReference, fields: list[SchemaField], keys: list[str]
 ) -> tuple[list[SchemaField], bigquery.Table]:
-    """Makes or checks a landing table; gives the columns to load, with the table's modes, and the table.
+    """Make or check a landing table; return the columns to load, with the table's modes, and the table.
 
     Raises:
         TargetError: The table is missing and not the target's to make, is elsewhere, or a column cannot hold what the
             stream sends.
         GoogleAPIError: BigQuery refused.
     """
-    retry = DEFAULT_RETRY.with_timeout(settings.timeout)
     wanted = bigquery.Table(reference, schema=fields)
     wanted.time_partitioning = bigquery.TimePartitioning(field=PARTITION_COLUMN)
     types = {item.name: item.field_type for item in fields}
     wanted.clustering_fields = [key for key in keys if types[key] in CLUSTERABLE][:MOST_CLUSTERED] or None
-    try:
-        table = client.get_table(reference, timeout=settings.timeout, retry=retry)
-    except NotFound as error:
-        if not settings.create_tables:
-            raise TargetError(
-                f"table {reference} is not there; {MAKES_IT}; the run can then be repeated"
-            ) from error
-        dataset = bigquery.Dataset(f"{reference.project}.{reference.dataset_id}")
-        dataset.location = settings.location
-        client.create_dataset(dataset, exists_ok=True, timeout=settings.timeout, retry=retry)
-        client.create_table(wanted, exists_ok=True, timeout=settings.timeout, retry=retry)
-        table = client.get_table(reference, timeout=settings.timeout, retry=retry)
-    if table.location and table.location.lower() != settings.location.lower():
+    table = _made(cloud, wanted)
+    location = cloud.settings.location
+    if table.location and table.location.lower() != location.lower():
         raise TargetError(
-            f"table {reference} is in {table.location}, the location setting says {settings.location}; change the setting"
+            f"table {reference} is in {table.location}, the location setting says {location}; change the setting"
         )
     _say_layout(table, wanted)
-    while True:
-        before = shape(list(table.schema))
-        try:
-            merged, table = _widened(client, table, fields, settings)
-            break
-        except (PreconditionFailed, BadRequest):
-            # Another run may have changed the table since it was read; then what it added is merged too.
-            table = client.get_table(reference, timeout=settings.timeout, retry=retry)
-            if shape(list(table.schema)) == before:
-                raise
+    merged, table = _fitted(cloud, table, fields)
     sent = {item.name.lower() for item in fields}
     return [item for item in merged if item.name.lower() in sent], table
 
 
-def ensure_plain(
-    client: bigquery.Client, reference: bigquery.TableReference, fields: list[SchemaField], settings: Settings
-) -> None:
-    """Makes a table without partitions, or adds the columns that it lacks."""
-    retry = DEFAULT_RETRY.with_timeout(settings.timeout)
-    wanted = bigquery.Table(reference, schema=fields)
-    client.create_table(wanted, exists_ok=True, timeout=settings.timeout, retry=retry)
-    table = client.get_table(reference, timeout=settings.timeout, retry=retry)
-    _widened(client, table, fields, settings)
+def ensure_ledger(cloud: Cloud, reference: bigquery.TableReference, fields: list[SchemaField]) -> None:
+    """Make the ledger, or add the columns that it lacks, where tables are the target's to make.
+
+    Raises:
+        GoogleAPIError: BigQuery refused.
+    """
+    if cloud.settings.create_tables:
+        _fitted(cloud, _made(cloud, bigquery.Table(reference, schema=fields)), fields)
 
 
-def _widened(
-    client: bigquery.Client, table: bigquery.Table, fields: list[SchemaField], settings: Settings
+def _made(cloud: Cloud, wanted: bigquery.Table) -> bigquery.Table:
+    """Return the table of that name, made where it is missing and that is the target's to do.
+
+    Raises:
+        TargetError: It is missing, and not the target's to make.
+    """
+    reference = wanted.reference
+    try:
+        return cloud.bigquery.get_table(reference, **cloud.call)
+    except NotFound as error:
+        if not cloud.settings.create_tables:
+            raise TargetError(
+                f"table {reference} is not there; {MAKES_IT}; the run can then be repeated"
+            ) from error
+    _ensure_dataset(cloud, bigquery.DatasetReference(reference.project, reference.dataset_id))
+    cloud.bigquery.create_table(wanted, exists_ok=True, **cloud.call)
+    return cloud.bigquery.get_table(reference, **cloud.call)
+
+
+def _ensure_dataset(cloud: Cloud, reference: bigquery.DatasetReference) -> None:
+    """Make a dataset where it is missing, and only there: BigQuery asks for the permission before it looks.
+
+    Raises:
+        TargetError: It is missing, and may not be made.
+    """
+    with suppress(NotFound):
+        cloud.bigquery.get_dataset(reference, **cloud.call)
+        return
+    dataset = bigquery.Dataset(reference)
+    dataset.location = cloud.settings.location
+    try:
+        cloud.bigquery.create_dataset(dataset, exists_ok=True, **cloud.call)
+    except Forbidden as error:
+        raise TargetError(
+            f"dataset {reference} is not there, and may not be made; create it (Terraform does), or grant "
+            f"roles/bigquery.user on project {reference.project}"
+        ) from error
+
+
+def _fitted(
+    cloud: Cloud, table: bigquery.Table, fields: list[SchemaField]
 ) -> tuple[list[SchemaField], bigquery.Table]:
-    """Changes a table so that it holds what the stream sends; gives its columns and the table.
+    """Change a table so that it holds what the stream sends; return its columns and the table.
 
     Raises:
         TargetError: A column cannot hold it, or changes are not the target's to make.
-        GoogleAPIError: BigQuery refused, or the table has changed since it was read.
+        GoogleAPIError: BigQuery refused.
     """
-    retry = DEFAULT_RETRY.with_timeout(settings.timeout)
+    while True:
+        before = shape(list(table.schema))
+        try:
+            return _widened(cloud, table, fields)
+        except (PreconditionFailed, BadRequest):
+            # Another run may have changed the table since it was read; then what it added is merged too.
+            table = cloud.bigquery.get_table(table.reference, **cloud.call)
+            if shape(list(table.schema)) == before:
+                raise
+
+
+def _widened(
+    cloud: Cloud, table: bigquery.Table, fields: list[SchemaField]
+) -> tuple[list[SchemaField], bigquery.Table]:
     reference = table.reference
-    merged, widened = merge(list(table.schema), fields, str(reference))
+    # A table without rows has nothing to round.
+    lossy = cloud.settings.allow_loss or not (table.num_rows or table.streaming_buffer)
+    merged, widened = merge(list(table.schema), fields, str(reference), lossy=lossy)
     if shape(merged) == shape(list(table.schema)):
         return merged, table
-    if not settings.create_tables:
+    if not cloud.settings.create_tables:
         raise TargetError(
             f"table {reference} cannot hold what the stream sends: {_differences(list(table.schema), merged)}; "
             "change it (Terraform does in production), or set create_tables to true"
         )
-    for name in widened:
-        client.query_and_wait(
-            f"ALTER TABLE `{reference.project}.{reference.dataset_id}.{reference.table_id}` "
-            f"ALTER COLUMN `{name}` SET DATA TYPE FLOAT64",
-            project=settings.project,
-            location=settings.location,
-        )
-        logger.warning("%s: column %s widened from INTEGER to FLOAT", reference, name)
+    for name, kind in widened.items():
+        cloud.query(widen_statement(reference, name, kind))
+        logger.warning("%s: column %s widened to %s", reference, name, kind)
     if widened:
-        table = client.get_table(reference, timeout=settings.timeout, retry=retry)
+        table = cloud.bigquery.get_table(reference, **cloud.call)
     if shape(merged) != shape(list(table.schema)):
         logger.info("%s: %s", reference, _differences(list(table.schema), merged))
         table.schema = merged
         # With the table's etag: a change by another run in the meantime is refused, not undone.
-        table = client.update_table(table, ["schema"], timeout=settings.timeout, retry=retry)
+        table = cloud.bigquery.update_table(table, ["schema"], **cloud.call)
     return merged, table
 
 
+def widen_statement(table: bigquery.TableReference, column: str, kind: str) -> str:
+    """Return the statement that widens a column of the table's top level."""
+    return f"ALTER TABLE {quoted(table)} ALTER COLUMN `{column}` SET DATA TYPE {SQL.get(kind, kind)}"
+
+
+def quoted(table: bigquery.TableReference) -> str:
+    """Return a table's name as SQL has it."""
+    return f"`{table.project}.{table.dataset_id}.{table.table_id}`"
+
+
 def shape(fields: list[SchemaField]) -> list[object]:
-    """Gives names, types and modes, descriptions left out."""
+    """Return names, types and modes, descriptions left out."""
     return [
         (f.name, SAME.get(f.field_type, f.field_type), f.mode or "NULLABLE", shape(list(f.fields)))
         for f in fields
@@ -131,17 +180,19 @@ def shape(fields: list[SchemaField]) -> list[object]:
 
 
 def merge(
-    old: list[SchemaField], new: list[SchemaField], where: str, *, top: bool = True
-) -> tuple[list[SchemaField], list[str]]:
-    """Gives the table's columns with what the stream adds, and the names of those widened from INTEGER to FLOAT.
+    old: list[SchemaField], new: list[SchemaField], where: str, *, top: bool = True, lossy: bool = False
+) -> tuple[list[SchemaField], dict[str, str]]:
+    """Return the table's columns with what the stream adds, and the new types of those to be widened.
 
     New columns come last; REQUIRED is relaxed where the stream is; BigQuery widens columns at the top level only.
 
     Raises:
-        TargetError: A column has another type or is an array on one side only; the message names old and new.
+        TargetError: A column has another type, is an array on one side only, or would lose digits of what it holds; the
+            message names old and new.
     """
     by_name = {item.name.lower(): item for item in new}
-    merged, widened = [], []
+    merged: list[SchemaField] = []
+    widened: dict[str, str] = {}
     for item in old:
         other = by_name.pop(item.name.lower(), None)
         if other is None:
@@ -149,15 +200,19 @@ def merge(
             continue
         was, now = SAME.get(item.field_type, item.field_type), SAME.get(other.field_type, other.field_type)
         arrays = (item.mode == "REPEATED") != (other.mode == "REPEATED")
-        widens = top and (was, now) == ("INTEGER", "FLOAT") and item.mode != "REPEATED"
-        if (was != now and (was, now) != ("FLOAT", "INTEGER") and not widens) or arrays:
-            raise TargetError(
-                f"{where}: column {item.name} is {item.mode} {was} in the table, the stream sends {other.mode} {now}; "
-                "nothing was loaded; change the stream's schema, or rebuild the table"
-            )
-        if widens:
-            widened.append(item.name)
-            was = now
+        plain = top and item.mode != "REPEATED"
+        said = f"{where}: column {item.name} is {item.mode} {was} in the table, the stream sends {other.mode} {now}; "
+        if not arrays and plain and (was, now) in LOSSLESS:
+            widened[item.name] = was = now
+        elif not arrays and plain and (was, now) in LOSSY:
+            if not lossy:
+                raise TargetError(
+                    f"{said}nothing was loaded: widening would round what the table holds; make the field an integer in "
+                    "the stream's schema or give its multipleOf, or set allow_loss"
+                )
+            widened[item.name] = was = now
+        elif (was != now and (was, now) not in HOLDS) or arrays:
+            raise TargetError(f"{said}nothing was loaded; change the stream's schema, or rebuild the table")
         mode = item.mode if item.mode != "REQUIRED" or other.mode == "REQUIRED" else "NULLABLE"
         inner, _ = merge(list(item.fields), list(other.fields), f"{where}.{item.name}", top=False)
         merged.append(SchemaField(item.name, was, mode=mode, description=item.description, fields=inner))
@@ -177,26 +232,31 @@ def merge_statement(
     fields: list[SchemaField],
     keys: list[str],
 ) -> str:
-    """Gives the MERGE that brings the last record of each key from the staging table into the table."""
-
-    def name(reference: bigquery.TableReference) -> str:
-        return f"`{reference.project}.{reference.dataset_id}.{reference.table_id}`"
-
+    """Return the MERGE that brings the last record of each key from the staging table into the table."""
     columns = [f"`{item.name}`" for item in fields]
-    on = " AND ".join(f"old.`{key}` = new.`{key}`" for key in keys)
-    by = ", ".join(f"`{key}`" for key in keys)
-    updates = ", ".join(f"{c} = new.{c}" for c in columns)
+    on = " AND ".join(f"kept.`{key}` = sent.`{key}`" for key in keys)
+    # A FLOAT64 has no partitions; its text has.
+    by = ", ".join(f"TO_JSON_STRING(`{key}`)" for key in keys)
+    updates = ", ".join(f"{c} = sent.{c}" for c in columns)
     # The names are a dataset's, a table's and columns', cleaned: letters, digits and underscores.
     return (
-        f"MERGE {name(table)} AS old USING (SELECT * FROM {name(staging)} "  # noqa: S608
-        f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {by} ORDER BY `_sdc_sequence` DESC) = 1) AS new ON {on} "
+        f"MERGE {quoted(table)} AS kept USING (SELECT * FROM {quoted(staging)} WHERE TRUE "  # noqa: S608
+        f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {by} ORDER BY `_sdc_sequence` DESC) = 1) AS sent ON {on} "
         f"WHEN MATCHED THEN UPDATE SET {updates} "
-        f"WHEN NOT MATCHED THEN INSERT ({', '.join(columns)}) VALUES ({', '.join(f'new.{c}' for c in columns)})"
+        f"WHEN NOT MATCHED THEN INSERT ({', '.join(columns)}) VALUES ({', '.join(f'sent.{c}' for c in columns)})"
+    )
+
+
+def count_statement(table: bigquery.TableReference) -> str:
+    """Return the query that counts a version's rows, by the parameters batched_at, run_id and version."""
+    return (
+        f"SELECT COUNT(*) FROM {quoted(table)} WHERE `{PARTITION_COLUMN}` = @batched_at "  # noqa: S608
+        "AND `_sdc_run_id` = @run_id AND `_sdc_table_version` = @version"
     )
 
 
 def _differences(old: list[SchemaField], new: list[SchemaField]) -> str:
-    """Names the columns that differ, in the table and in the stream."""
+    """Name the columns that differ, in the table and in the stream."""
     known = {item.name.lower(): item for item in old}
     texts = []
     for item in new:

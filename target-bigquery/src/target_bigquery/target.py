@@ -1,24 +1,17 @@
-"""The target: messages to sinks, whole versions to load jobs side by side, STATE last."""
+"""The target: messages to the life of versions, its actions to stages and loads, STATE last."""
 
 from __future__ import annotations
 
 import copy
+import logging
 import os
-import shutil
 import signal
 import sys
-import tempfile
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property
-from pathlib import Path
+import time
+import traceback
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import click
-from google.auth.exceptions import GoogleAuthError
-from google.cloud import (  # type: ignore[attr-defined]  # storage has no types
-    bigquery,
-    storage,
-)
 from singer_sdk import Target
 from singer_sdk.exceptions import (
     ConfigValidationError,
@@ -31,24 +24,25 @@ from typing_extensions import override
 
 from target_bigquery import batches, checks
 from target_bigquery.errors import TargetError
-from target_bigquery.load import Loader
+from target_bigquery.lifecycle import Begin, Drop, Lifecycle, Load, Release
 from target_bigquery.reader import Reader
+from target_bigquery.schema import root
 from target_bigquery.settings import SCHEMA, Settings
 from target_bigquery.sink import StreamSink
+from target_bigquery.stage import Stage
+from target_bigquery.work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
     from types import FrameType
 
-    from google.cloud.bigquery import SchemaField
-    from singer_sdk import Sink
+    from target_bigquery.lifecycle import Action
 
-    from target_bigquery.load import Prepared, WholeVersion
-    from target_bigquery.parts import Part
-
-LOADED_SIDE_BY_SIDE = 4
-UPLOADED_SIDE_BY_SIDE = 4
 PROGRESS_EVERY = 100_000
+FAILURES_LOOKED_FOR_EVERY = 1000
+FORESEEN = (TargetError, InvalidInputLine, RecordsWithoutSchemaException, MissingKeyPropertiesError)
+# The SDK lists these for every target; nothing here reads them.
+UNREAD = ("add_record_metadata", "batch_size_rows")
 
 
 class TargetBigQuery(Target):
@@ -67,20 +61,14 @@ class TargetBigQuery(Target):
         PluginCapabilities.ACTIVATE_VERSION,
     ]
 
-    # The SDK makes and runs the target in a class method; this is the one to close when it ends.
-    _running: TargetBigQuery | None = None
-
     def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 (the SDK's)
         super().__init__(**kwargs)
-        TargetBigQuery._running = self
-        self._loads: list[Future[Any]] = []
-        self._tables: dict[str, str] = {}
-        # Loads wait for uploads, and uploads and loads for preparations: each kind has its own threads.
-        self._preparing = ThreadPoolExecutor(LOADED_SIDE_BY_SIDE, thread_name_prefix="prepare")
-        self._uploading = ThreadPoolExecutor(UPLOADED_SIDE_BY_SIDE, thread_name_prefix="upload")
-        self._loading = ThreadPoolExecutor(LOADED_SIDE_BY_SIDE, thread_name_prefix="load")
-        self._taken = 0
-        self._bookmarked: set[str] = set()
+        self.settings = Settings.of(self.config)
+        self._work = Work(self.settings)
+        self._life = Lifecycle(overwrite=self.settings.load_method == "overwrite")
+        self._stages: dict[str, Stage] = {}
+        self._taken = self._taken_before = 0
+        self._checked_at = time.monotonic()
 
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
@@ -97,123 +85,78 @@ class TargetBigQuery(Target):
             raise ConfigValidationError("Config validation failed", errors=errors, schema=SCHEMA)
         return super()._validate_config(raise_errors=raise_errors)
 
-    @cached_property
-    def settings(self) -> Settings:
-        """The run's settings."""
-        return Settings.of(self.config)
-
-    @cached_property
-    def folder(self) -> Path:
-        """The folder of the parts, removed at the end."""
-        return Path(tempfile.mkdtemp(prefix="target-bigquery-"))
-
-    @cached_property
-    def loader(self) -> Loader:
-        """The loader, on Application Default Credentials.
-
-        Raises:
-            TargetError: There are none.
-        """
-        project = self.settings.project
-        try:
-            return Loader(self.settings, bigquery.Client(project=project), storage.Client(project=project))
-        except GoogleAuthError as error:
-            raise TargetError(
-                f"no Application Default Credentials: {error}; run 'gcloud auth application-default login', "
-                "or run where a service account is attached"
-            ) from error
-
-    def bookmarked(self, stream: str) -> bool:
-        """Say whether the stream's SCHEMA names bookmark properties."""
-        return stream in self._bookmarked
+    def stage(self, stream: str) -> Stage:
+        """Return the stage of a stream."""
+        if stream not in self._stages:
+            self._stages[stream] = Stage(stream, self.settings, self._work)
+        return self._stages[stream]
 
     @override
     def _process_schema_message(self, message_dict: dict[str, Any]) -> None:
-        if message_dict.get("bookmark_properties"):
-            self._bookmarked.add(message_dict.get("stream", ""))
-        super()._process_schema_message(message_dict)
-
-    def prepare(
-        self, stream: str, table: str, fields: list[SchemaField], keys: list[str]
-    ) -> Future[Prepared]:
-        """Starts to make a stream's table ready, and to mend its ledger, beside the reading of its records.
-
-        Raises:
-            TargetError: Another stream has that table.
-        """
-        other = self._tables.setdefault(table.lower(), stream)
-        if other != stream:
+        self._assert_line_requires(message_dict, requires={"stream", "schema"})
+        stream = message_dict["stream"]
+        if not isinstance(stream, str) or not stream:
+            raise TargetError(f"a SCHEMA of stream {stream!r}: expected a name; look at the tap")
+        keys = message_dict.get("key_properties") or []
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
             raise TargetError(
-                f"the streams {other!r} and {stream!r} would both be table {table}; rename one with a stream map"
+                f"{stream}: key_properties is {keys!r}: expected a list of names; look at the tap"
             )
-
-        def work() -> Prepared:
-            return self.loader.prepare(stream, table, fields, keys)
-
-        prepared = self._preparing.submit(work)
-        self._loads += [
-            prepared,
-            self._loading.submit(lambda: self.loader.mend_ledger(stream, table, prepared)),
-        ]
-        return prepared
-
-    def upload(
-        self, stream: str, version: int, number: int, part: Part, prepared: Future[Prepared]
-    ) -> Future[str | None]:
-        """Starts the upload of a part beside the writing of the next."""
-        return self._uploading.submit(lambda: self.loader.upload(stream, version, number, part, prepared))
-
-    def submit(self, version: WholeVersion) -> None:
-        """Starts the load of a whole version beside the reading of the next."""
-        self._loads.append(self._loading.submit(lambda: self.loader.load(version)))
-
-    @override
-    def get_sink(
-        self,
-        stream_name: str,
-        *,
-        record: dict[str, Any] | None = None,
-        schema: dict[str, Any] | None = None,
-        key_properties: Sequence[str] | None = None,
-    ) -> Sink:
-        before = self._sinks_active.get(stream_name)
-        sink = super().get_sink(stream_name, record=record, schema=schema, key_properties=key_properties)
-        if before is not None and sink is not before:
-            cast("StreamSink", sink).take_over(cast("StreamSink", before))
-        return sink
+        schema = root(stream, message_dict["schema"])
+        super()._process_schema_message({**message_dict, "schema": schema, "key_properties": keys})
+        for stream_map in self.mapper.stream_maps[stream]:
+            self._life.schema(
+                stream_map.stream_alias,
+                source=stream,
+                bookmarked=bool(message_dict.get("bookmark_properties")),
+            )
 
     @override
     def _process_record_message(self, message_dict: dict[str, Any]) -> None:
         self._assert_line_requires(message_dict, requires={"stream", "record"})
-        self._take(message_dict["stream"], message_dict["record"], message_dict)
+        stream, record, version = message_dict["stream"], message_dict["record"], message_dict.get("version")
+        if not isinstance(record, dict):
+            raise TargetError(
+                f"{stream}: a record is a {type(record).__name__}, {str(record)[:60]!r}: expected an object; look at the tap"
+            )
+        if version is not None:
+            version = self._version(stream, version)
+        self._take(stream, record, version, message_dict.get("time_extracted"))
 
-    def _take(self, stream: str, record: dict[str, Any], message: dict[str, Any]) -> None:
+    def _version(self, stream: str, version: Any) -> int | None:  # noqa: ANN401 (a tap's)
+        if isinstance(version, bool) or not isinstance(version, int):
+            raise TargetError(f"{stream}: a version is {version!r}: expected a whole number; look at the tap")
+        return version if self.settings.heed_versions else None
+
+    def _take(self, stream: str, record: dict[str, Any], version: int | None, extracted: str | None) -> None:
         if stream not in self.mapper.stream_maps:
             self._assert_sink_exists(stream)
         for stream_map in self.mapper.stream_maps[stream]:
             mapped = stream_map.transform(copy.copy(record))
             if mapped is not None:
-                sink = self.get_sink(stream_map.stream_alias)
-                cast("StreamSink", sink).take(cast("dict[str, Any]", mapped), message)
+                alias = stream_map.stream_alias
+                self._do(self._life.record(alias, version))
+                self._stages[alias].take(cast("dict[str, Any]", mapped), extracted)
         self._taken += 1
         if self._taken % PROGRESS_EVERY == 0:
             self.logger.info("%d records staged so far", self._taken)
-        if self._taken % 1000 == 0:
-            self._raise_failed()
+        if self._taken % FAILURES_LOOKED_FOR_EVERY == 0:
+            self._work.raise_failed()
 
     @override
     def _process_activate_version_message(self, message_dict: dict[str, Any]) -> None:
         self._assert_line_requires(message_dict, requires={"stream", "version"})
         stream = message_dict["stream"]
+        version = self._version(stream, message_dict["version"])
         if stream not in self.mapper.stream_maps:
             self._assert_sink_exists(stream)
         for stream_map in self.mapper.stream_maps[stream]:
-            if self.sink_exists(stream_map.stream_alias):
-                cast("StreamSink", self.get_sink(stream_map.stream_alias)).activate(message_dict["version"])
+            if version is not None and self.sink_exists(stream_map.stream_alias):
+                self._do(self._life.activate(stream_map.stream_alias, version))
 
     @override
     def _process_batch_message(self, message_dict: dict[str, Any]) -> None:
-        """Takes the records of local JSON lines files.
+        """Take the records of local JSON lines files.
 
         Raises:
             TargetError: The files are elsewhere, in another format, or cannot be read.
@@ -222,55 +165,109 @@ class TargetBigQuery(Target):
         stream = message_dict["stream"]
         if stream not in self.mapper.stream_maps:
             self._assert_sink_exists(stream)
-        aliases = [stream_map.stream_alias for stream_map in self.mapper.stream_maps[stream]]
-        announced = cast("StreamSink", self.get_sink(aliases[0])).announced if aliases else None
-        message = {} if announced is None else {"version": announced}
-        for number, record in batches.records(stream, message_dict):
+        version = message_dict.get("version")
+        if version is not None:
+            version = self._version(stream, version)
+        else:
+            aliases = [stream_map.stream_alias for stream_map in self.mapper.stream_maps[stream]]
+            version = self._life.version_of_batch(aliases[0]) if aliases else None
+        for where, record in batches.records(stream, message_dict):
             try:
-                self._take(stream, record, message)
-            except TargetError as error:
-                raise TargetError(f"{error} (BATCH record {number})") from error
+                self._take(stream, record, version, None)
+            except FORESEEN as error:
+                raise TargetError(f"{error} (BATCH record {where})") from error
+
+    @override
+    def _process_state_message(self, message_dict: dict[str, Any]) -> None:
+        self._assert_line_requires(message_dict, requires={"value"})
+        value = message_dict["value"]
+        if not isinstance(value, dict):
+            raise TargetError(f"a STATE is {str(value)[:60]!r}: expected an object; look at the tap")
+        self._life.state(value)
+        if self._is_checkpoint_due():
+            self._checkpoint()
+
+    def _is_checkpoint_due(self) -> bool:
+        rows, minutes = self.settings.load_every_rows, self.settings.load_every_minutes
+        return (rows is not None and self._taken - self._taken_before >= rows) or (
+            minutes is not None and time.monotonic() - self._checked_at >= minutes * 60
+        )
+
+    def _checkpoint(self) -> None:
+        actions = self._life.checkpoint()
+        if actions:
+            self._do(actions)
+            self._taken_before, self._checked_at = self._taken, time.monotonic()
 
     @override
     def _handle_max_record_age(self) -> None:
-        """STATE goes out at the end only; the SDK would send it after five minutes, before its data is loaded."""
+        """STATE goes out when its data is loaded; the SDK would send it after five minutes."""
+
+    def _do(self, actions: Iterable[Action]) -> None:
+        """Do what the life of the versions asks for, in order.
+
+        Raises:
+            TargetError: A load before a STATE failed.
+        """
+        for action in actions:
+            match action:
+                case Begin(stream, version):
+                    self._stages[stream].begin(version)
+                case Load(stream, _, proof, replication):
+                    staged = self._stages[stream].finish(proof, replication)
+                    self.get_sink(stream).record_counter_metric.increment(staged.rows)
+                    self._work.load(staged)
+                case Drop(stream, version, why):
+                    stage = self._stages[stream]
+                    self.logger.info(
+                        "%s: version %s, %d records, is dropped: %s", stream, version, stage.rows, why
+                    )
+                    stage.drop()
+                case Release(state):
+                    self._raise_all(self._work.wait())
+                    if state:
+                        self._write_state_message(state)
+
+    @staticmethod
+    def _raise_all(failures: list[str]) -> None:
+        if failures:
+            raise TargetError(" | ".join(failures))
 
     @override
     def process_endofpipe(self) -> None:
-        """Loads what is whole, fails for what is not, and only then lets STATE out.
+        """Load what is whole, tell the ledger, fail for what is not whole, and only then let STATE out.
 
         Raises:
             TargetError: A stream is not complete, or a load failed; all of them are told.
         """
-        failures: list[str] = []
-        for sink in [*self._sinks_to_clear, *self._sinks_active.values()]:
-            try:
-                cast("StreamSink", sink).end()
-            except TargetError as error:
-                failures.append(str(error))
-        for load in self._loads:
-            failed = load.exception()
-            if isinstance(failed, TargetError):
-                failures.append(str(failed))
-            elif failed is not None:
-                raise failed
-        if failures:
-            # Preparation, upload and load of a stream may tell the same failure.
-            raise TargetError(" | ".join(dict.fromkeys(failures)))
+        actions, failures = self._life.end()
+        last = [action for action in actions if isinstance(action, Release)]
+        self._do(action for action in actions if action not in last)
+        failures += self._work.wait()
+        try:
+            if not failures and self._stages:
+                self._work.loader.finish_earlier()
+        except TargetError as error:
+            failures.append(str(error))
+        try:
+            self._work.tell()
+        except TargetError as error:
+            failures.append(str(error))
+        self._raise_all(list(dict.fromkeys(failures)))
+        self._do(last)
         self.close()
         super().process_endofpipe()
 
     def close(self) -> None:
-        """Ends the threads and removes the parts' folder."""
-        for pool in (self._preparing, self._uploading, self._loading):
-            pool.shutdown(wait=True, cancel_futures=True)
-        if "folder" in self.__dict__:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        """End the threads and remove the parts' folder."""
+        self._work.close()
 
-    def _raise_failed(self) -> None:
-        for load in self._loads:
-            if load.done() and load.exception() is not None:
-                load.result()
+    @classmethod
+    @override
+    def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
+        super().append_builtin_config(config_jsonschema)
+        for name in UNREAD:
+            config_jsonschema["properties"].pop(name, None)
 
     @classmethod
     @override
@@ -280,7 +277,7 @@ class TargetBigQuery(Target):
             click.Option(
                 ["--check"],
                 is_flag=True,
-                help="Try credentials, dataset, bucket and permissions, and load nothing.",
+                help="Try what a run does with credentials, dataset, bucket and permissions, and load nothing.",
             )
         )
         return command
@@ -288,36 +285,57 @@ class TargetBigQuery(Target):
     @classmethod
     @override
     def invoke(cls, *, check: bool = False, **kwargs: Any) -> None:
-        """Runs the target; a foreseen failure is one line and exit status 1, and no STATE goes out."""
+        """Run the target; a failure is one line and exit status 1, and no STATE goes out past what is loaded."""
+        config, file_input = kwargs.pop("config"), kwargs.pop("file_input", None)
+        # The SDK's own makes the target and keeps it to itself; this one has it to close.
+        super(Target, cls).invoke(**kwargs)
+        cls.print_version(print_fn=cls.logger.info)
+        target: TargetBigQuery | None = None
         try:
+            target = cls(config=config.config, validate_config=True, parse_env_config=config.parse_env)
             if check:
-                given = kwargs["config"]
-                target = cls(config=given.config, validate_config=True, parse_env_config=given.parse_env)
-                sys.exit(0 if checks.run(target.settings) else 1)
-            super().invoke(**kwargs)
-        except (
-            TargetError,
-            InvalidInputLine,
-            RecordsWithoutSchemaException,
-            MissingKeyPropertiesError,
-        ) as error:
-            cls._end(" ".join(str(error).split()))
+                checks.end(well=checks.run(target.settings))
+            target.listen(file_input)
+        except ConfigValidationError:
+            # The SDK's command tells each of its errors in a line.
+            raise
+        except Exception as error:  # noqa: BLE001 (whatever it is, the run ends in one line, and cleaned up)
+            cls._end(target, error)
 
     @classmethod
-    def _end(cls, message: str) -> NoReturn:
-        if cls._running is not None:
+    def _end(cls, target: TargetBigQuery | None, error: Exception) -> NoReturn:
+        if target is not None:
             # A load job that has begun is waited for, so that its outcome is in the log.
-            cls._running.close()
-        cls.logger.error(message)
+            target.close()
+        if cls.logger.isEnabledFor(logging.DEBUG) and not isinstance(error, FORESEEN):
+            cls.logger.debug("".join(traceback.format_exception(error)))
+        cls.logger.error(one_line(error))
         sys.exit(1)
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
         # The SDK would drain, and so load what is not whole.
         name = signal.Signals(signum).name
-        if "folder" in self.__dict__:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        self._work.remove_folder()
         os.write(
             2, f"target-bigquery: ended by {name}; what was not whole is not loaded, no STATE\n".encode()
         )
         os._exit(128 + signum)
+
+
+def one_line(error: Exception) -> str:
+    """Return what ended the run, in one line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, FORESEEN):
+        return text
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return (
+            f"the local disk: {error.strerror or text}{where}; nothing more was loaded, no STATE; parts are kept in TMPDIR "
+            "until they are uploaded: make room there or lower part_size_mb, then run again with the same run id"
+        )
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"unforeseen {type(error).__name__} at {os.path.basename(frame.filename)}:{frame.lineno}: {text[:300]}; nothing more "  # noqa: PTH119
+        "was loaded, no STATE; run again with the same run id, and with TARGET_BIGQUERY_LOG_LEVEL=debug for its traceback"
+    )

@@ -58,7 +58,8 @@ RUNS: Rule = {
     "with": '"state":"RUNNING"',
 }
 POLL: Rule = {"method": "GET", "path": "/jobs/[^/?]*-things-"}
-LEDGER: Rule = {"method": "POST", "path": "^/upload/bigquery"}
+LEDGER: Rule = {**INSERT, "contains": "AS ledger USING"}
+MANIFEST: Rule = {**UPLOAD, "contains": "_manifests/"}
 SHORT = (("timeout_seconds", "5"),)
 
 STORAGE = [
@@ -117,17 +118,17 @@ BIGQUERY = [
     Fault(
         "BigQuery",
         "job not found after its start",
-        (RUNS, google(404, "notFound", skip=1, times=2, **POLL)),
+        (RUNS, google(404, "notFound", times=2, **POLL)),
     ),
     Fault(
         "BigQuery",
         "503 on polling",
-        (RUNS, google(503, "backendError", skip=1, times=2, **POLL)),
+        (RUNS, google(503, "backendError", times=2, **POLL)),
     ),
     Fault(
         "BigQuery",
         "503 on polling for good",
-        (RUNS, google(503, "backendError", skip=1, times=None, **POLL)),
+        (RUNS, google(503, "backendError", times=None, **POLL)),
         LOADED_UNSAID,
         "run again with the same run id",
         settings=SHORT,
@@ -230,6 +231,8 @@ KILLS = {
         Kill("before the upload", "storage", _hold(UPLOAD)),
         Kill("between two parts", "storage", _hold(UPLOAD, skip=1)),
         Kill("after the upload", "storage", _hold(UPLOAD, when="after", skip=1)),
+        Kill("before the manifest", "storage", _hold(MANIFEST)),
+        Kill("after the manifest", "storage", _hold(MANIFEST, when="after")),
         Kill("before the load job", "bigquery", _hold(INSERT)),
         Kill("during the load job", "bigquery", _hold(POLL, skip=1), (RUNS,)),
         Kill("after the load job", "bigquery", _hold(INSERT, when="after")),

@@ -459,6 +459,8 @@ def change(cursor, job, stage, meta, fields):
             cursor.execute(statement)
         if job.write == "WRITE_TRUNCATE":
             cursor.execute(f"DELETE FROM {job.ref} WHERE {part}")
+        elif job.write == "WRITE_TRUNCATE_DATA":
+            cursor.execute(f"DELETE FROM {job.ref}")
     staged = {f.name for f in stage.fields}
     values = [
         quoted(f.name) if f.name in staged else "[]" if f.mode == "REPEATED" else "NULL" for f in fields
@@ -527,7 +529,7 @@ def work(job, stage, done):
         written = stage.output_bytes()
         size = (
             written
-            if meta is None or job.write == "WRITE_TRUNCATE" and not job.partition
+            if meta is None or job.write.startswith("WRITE_TRUNCATE") and not job.partition
             else meta.num_bytes + written
         )
         if job.partition and job.write == "WRITE_TRUNCATE":

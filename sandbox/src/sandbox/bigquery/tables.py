@@ -1,5 +1,6 @@
 """Tables: all options kept, numbers that follow every change, expiry, added columns, REQUIRED held for DML too."""
 
+import re
 from datetime import datetime, timezone
 from typing import Annotated
 
@@ -79,7 +80,31 @@ def option(tree, name):
     return None
 
 
+WIDENED = re.compile(r"(SET\s+DATA\s+TYPE)\s+(NUMERIC|BIGNUMERIC)\b(?!\s*\()", re.IGNORECASE)
+PRECISE = {"NUMERIC": "NUMERIC(38, 9)", "BIGNUMERIC": "BIGNUMERIC(38, 18)"}
+
+
+def take_names_of_every_script():
+    """Table names: letters, marks and digits of every script, and what the emulator takes
+    (https://cloud.google.com/bigquery/docs/tables#table_naming)."""
+    for name, attr, was, now in (
+        (
+            "storage.sql_identifiers",
+            "_SQL_SAFE_ID_RE",
+            r"^[A-Za-z0-9_][A-Za-z0-9_\-]{0,254}$",
+            r"^\w[\w\-]{0,254}$",
+        ),
+        ("domain.ids", "_TABLE_RE", r"^[A-Za-z0-9_\-]{1,1024}$", r"^[\w\-]{1,1024}$"),
+    ):
+        module = patching.module(name)
+        if getattr(module, attr).pattern != was:
+            raise patching.Moved(f"launcher: {name}.{attr} is another pattern now")
+        setattr(module, attr, re.compile(now))
+        patching.REASONS.append((f"{name}.{attr}", "table names in every script"))
+
+
 def apply():
+    take_names_of_every_script()
     types = patching.module("storage.type_map")
     if types._BQ_TO_DUCKDB.get("BIGNUMERIC") != "DECIMAL(76, 38)":
         raise patching.Moved("launcher: BIGNUMERIC has another DuckDB type now")
@@ -329,13 +354,15 @@ def apply():
 
     async def execute_query_job(project_id, job_id, bq_sql, query_params, ctx, **k):
         purge(ctx)
+        if bq_sql.lstrip().upper().startswith("ALTER"):
+            bq_sql = WIDENED.sub(lambda m: f"{m[1]} {PRECISE[m[2].upper()]}", bq_sql)
         return await run_query(project_id, job_id, bq_sql, query_params, ctx, **k)
 
     patching.replace(
         "jobs.executor",
         "execute_query_job",
         execute_query_job,
-        "expired tables are gone",
+        "expired tables are gone; a column widened to NUMERIC has BigQuery's digits, not DuckDB's 18 with 3",
         also=["api.routes.jobs"],
     )
 

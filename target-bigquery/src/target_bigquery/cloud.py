@@ -1,0 +1,112 @@
+"""Google's clients of one run: made once, with the run's time-outs, and what they raise told in one line."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from google.api_core.exceptions import Forbidden, GoogleAPIError
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+from google.cloud import bigquery, storage  # type: ignore[attr-defined]  # storage has no types
+from google.cloud.bigquery import DEFAULT_RETRY
+from google.cloud.storage.retry import DEFAULT_RETRY as STORAGE_RETRY  # type: ignore[import-untyped]
+from requests import RequestException
+
+from target_bigquery.errors import TargetError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from target_bigquery.settings import Settings
+
+ROLES = (
+    "roles/bigquery.jobUser on project {project}, roles/bigquery.dataEditor on dataset {dataset}, "
+    "roles/storage.objectCreator and roles/storage.objectViewer on bucket {bucket}"
+)
+FAILURES = (GoogleAPIError, GoogleAuthError, RequestException)
+LONGEST = 400
+
+
+class Cloud:
+    """BigQuery and Cloud Storage for one run.
+
+    Raises:
+        TargetError: There are no Application Default Credentials.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        try:
+            self.bigquery = bigquery.Client(project=settings.project)
+            self.storage = storage.Client(project=settings.project)
+        except DefaultCredentialsError as error:
+            raise TargetError(
+                f"no Application Default Credentials: {said(error)}; run 'gcloud auth application-default login', "
+                "or run where a service account is attached"
+            ) from error
+        self.dataset = bigquery.DatasetReference(settings.project, settings.dataset)
+        # For every call to BigQuery, and to Cloud Storage: one time-out for the call, and for the call with its retries.
+        self.call: dict[str, Any] = {
+            "timeout": settings.timeout,
+            "retry": DEFAULT_RETRY.with_timeout(settings.timeout),
+        }
+        self.storage_call: dict[str, Any] = {
+            "timeout": settings.timeout,
+            "retry": STORAGE_RETRY.with_timeout(settings.timeout),
+        }
+        self.job_place: dict[str, Any] = {"project": settings.project, "location": settings.location}
+
+    def query(self, sql: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
+        """Return the rows of a query that changes nothing.
+
+        Raises:
+            GoogleAPIError: BigQuery refused.
+        """
+        config = bigquery.QueryJobConfig(query_parameters=parameters or [])
+        job = self.bigquery.query(sql, job_config=config, job_retry=None, **self.job_place, **self.call)
+        return [tuple(row.values()) for row in job.result(job_retry=None, **self.call)]
+
+    @contextmanager
+    def telling(self, what: str) -> Iterator[None]:
+        """Turn what Google's clients raise into one line that begins with `what`.
+
+        Raises:
+            TargetError: Always, where the clients raise.
+        """
+        try:
+            yield
+        except FAILURES as error:
+            raise TargetError(f"{what}: {self.explain(error)}") from error
+
+    def explain(self, error: Exception) -> str:
+        """Return what a failure of Google's clients means, and what to do."""
+        reason = reason_of(error)
+        names = {
+            "project": self.settings.project,
+            "dataset": self.settings.dataset,
+            "bucket": self.settings.bucket,
+        }
+        if isinstance(error, Forbidden) and reason in {
+            None,
+            "accessDenied",
+            "forbidden",
+            "insufficientPermissions",
+        }:
+            return f"no permission: {said(error)}; the account needs {ROLES.format(**names)}"
+        if isinstance(error, Forbidden):
+            return (
+                f"refused: {reason}: {said(error)}; wait or ask for more quota "
+                "(https://cloud.google.com/bigquery/quotas), then run again with the same run id"
+            )
+        return f"{said(error)}; run again with the same run id, it will not load twice"
+
+
+def reason_of(error: Exception) -> str | None:
+    """Return Google's one-word reason, None where there is none."""
+    given = [entry.get("reason") for entry in getattr(error, "errors", ()) if isinstance(entry, dict)]
+    return next((str(reason) for reason in given if reason), None)
+
+
+def said(error: Exception) -> str:
+    """Return an error's text in one line."""
+    return " ".join(str(getattr(error, "message", "") or error).split())[:LONGEST]

@@ -1,0 +1,308 @@
+"""The life of a stream's versions: Singer messages in, actions out, no I/O.
+
+A version is a run of records that is loaded by one job: the records of one `version` number, or those of a stream
+without numbers. What it is whole by is its proof:
+
+- `tap`: ACTIVATE_VERSION after its records. Only where the version was not announced before them: singer-sdk taps announce
+  a version first, and their child streams announce it again for each parent.
+- `state`: a STATE later than its last record that speaks of the stream as done (`says_done`).
+- `end_of_input`: nothing but the end. Meltano closes the target's input when a tap dies, so this proves nothing.
+
+A version that was not announced and that no ACTIVATE_VERSION closes is never loaded. One that was announced, or has no
+number, is loaded with the proof that there is; `overwrite` takes none of those without a proof.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from target_bigquery.errors import TargetError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Proof(StrEnum):
+    """What a version is whole by."""
+
+    TAP = "tap"
+    STATE = "state"
+    END_OF_INPUT = "end_of_input"
+
+
+class Replication(StrEnum):
+    """Whether a version is the whole source, or what is new in it."""
+
+    FULL = "full"
+    INCREMENTAL = "incremental"
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Start to stage a version's records."""
+
+    stream: str
+    version: int | None
+
+
+@dataclass(frozen=True)
+class Load:
+    """Load what is staged of the stream's version, empty where nothing is."""
+
+    stream: str
+    version: int | None
+    proof: Proof
+    replication: Replication
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Forget what is staged of the stream's version; `why` is for the log."""
+
+    stream: str
+    version: int | None
+    why: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """Let this STATE out as soon as every load asked for so far has succeeded."""
+
+    state: dict[str, Any]
+
+
+Action = Begin | Load | Drop | Release
+NOTHING: tuple[Action, ...] = ()
+MARKERS = "progress_markers"
+
+
+def bookmark_of(state: Mapping[str, Any], stream: str) -> Any:  # noqa: ANN401 (a tap's own)
+    """Return the stream's bookmark, None where the state has none for it."""
+    bookmarks = state.get("bookmarks")
+    return bookmarks.get(stream) if isinstance(bookmarks, dict) else None
+
+
+def resumable(state: Mapping[str, Any], stream: str) -> bool:
+    """Say whether the state stands for all of the stream's records before it.
+
+    singer-sdk writes `progress_markers` where a stream's records are not sorted: until they are gone, the bookmark is the
+    one before the run. A state without `bookmarks` stands for everything before it.
+    """
+    if not isinstance(state.get("bookmarks"), dict):
+        return True
+    bookmark = bookmark_of(state, stream)
+    return bookmark is not None and not _has_markers(bookmark)
+
+
+def says_done(state: Mapping[str, Any], stream: str) -> bool:
+    """Say whether the state speaks of the stream as done: resumable, and not the one being read (`currently_syncing`)."""
+    return resumable(state, stream) and state.get("currently_syncing") != stream
+
+
+def _has_markers(bookmark: Any) -> bool:  # noqa: ANN401
+    if isinstance(bookmark, dict):
+        return bool(bookmark.get(MARKERS)) or any(_has_markers(value) for value in bookmark.values())
+    return isinstance(bookmark, list) and any(_has_markers(value) for value in bookmark)
+
+
+def has_position(bookmark: Any) -> bool:  # noqa: ANN401
+    """Say whether a bookmark holds a place to go on from: any value but a version or a partition's context."""
+    if isinstance(bookmark, dict):
+        return any(has_position(v) for k, v in bookmark.items() if k not in {"version", "context"})
+    if isinstance(bookmark, list):
+        return any(has_position(value) for value in bookmark)
+    return bookmark is not None and bookmark is not False
+
+
+@dataclass
+class _Stream:
+    """A stream as far as its messages have come; `source` is its name in the tap's states."""
+
+    source: str
+    incremental: bool = False
+    open: bool = False
+    version: int | None = None
+    rows: int = 0
+    # How many STATEs had come before its last record; and the last one before its first record that is not loaded.
+    states_before: int = 0
+    base: dict[str, Any] | None = None
+    # Versions announced before their records, and those that were whole.
+    announced: dict[int, int] = field(default_factory=dict)
+    done: set[int] = field(default_factory=set)
+
+    @property
+    def ends_with_input(self) -> bool:
+        return self.version is None or self.version in self.announced
+
+
+class Lifecycle:
+    """All streams of one input; its methods take a message each and return what is to be done, in order.
+
+    Args:
+        overwrite: Whether a version replaces what is loaded, and so needs a proof.
+    """
+
+    def __init__(self, *, overwrite: bool = False) -> None:
+        self._overwrite = overwrite
+        self._streams: dict[str, _Stream] = {}
+        self._states = 0
+        self._state: dict[str, Any] | None = None
+
+    def schema(self, stream: str, *, source: str | None = None, bookmarked: bool = False) -> None:
+        """Take a SCHEMA.
+
+        Args:
+            stream: The stream's name, as the other methods take it.
+            source: Its name in the tap's states, where a stream map has renamed it.
+            bookmarked: Whether the SCHEMA names bookmark properties.
+        """
+        found = self._streams.setdefault(stream, _Stream(source or stream))
+        found.incremental = found.incremental or bookmarked
+
+    def record(self, stream: str, version: int | None) -> tuple[Action, ...]:
+        """Take a RECORD, which is to be staged after the actions.
+
+        Raises:
+            TargetError: Its version is older than the one in progress, or was whole already.
+        """
+        found = self._streams[stream]
+        if found.open and version == found.version:
+            found.rows += 1
+            found.states_before = self._states
+            return NOTHING
+        if version in found.done:
+            raise TargetError(f"{stream}: a record of version {version} came after that version was whole")
+        actions: list[Action] = []
+        if found.open:
+            before = found.version
+            if version is None or (before is not None and version < before):
+                raise TargetError(
+                    f"{stream}: a record of version {version} came after records of version {before}"
+                )
+            actions.append(self._give_up(stream, found, version))
+        found.open, found.version, found.rows = True, version, 1
+        found.states_before, found.base = self._states, self._state
+        return (*actions, Begin(stream, version))
+
+    def activate(self, stream: str, version: int) -> tuple[Action, ...]:
+        """Take an ACTIVATE_VERSION: the end of a version, where its records came before; else its announcement."""
+        found = self._streams[stream]
+        if version in found.done or (found.open and found.version is not None and version < found.version):
+            return NOTHING
+        if found.open and version == found.version:
+            return NOTHING if version in found.announced else (self._close(stream, found, Proof.TAP),)
+        found.announced.setdefault(version, self._states)
+        return NOTHING
+
+    def state(self, value: dict[str, Any]) -> None:
+        """Take a STATE."""
+        self._states += 1
+        self._state = value
+
+    def checkpoint(self) -> tuple[Action, ...]:
+        """Return what can be loaded at the STATE just taken, and the STATE that may go out then.
+
+        Only incremental streams are loaded before the end. A stream that has records which are not keeps the bookmark that
+        it had before them; where none is known, nothing goes out yet.
+        """
+        state = self._state
+        if state is None:
+            return NOTHING
+        loads: list[Action] = []
+        kept: dict[str, Any] = {}
+        for name, found in self._streams.items():
+            if not found.open or not found.rows:
+                continue
+            if (
+                found.version is None
+                and self._states > found.states_before
+                and self._replication(found) is Replication.INCREMENTAL
+                and resumable(state, found.source)
+            ):
+                proof = Proof.STATE if says_done(state, found.source) else Proof.END_OF_INPUT
+                loads.append(self._close(name, found, proof))
+                continue
+            before = bookmark_of(found.base or {}, found.source)
+            if before is None or not isinstance(state.get("bookmarks"), dict):
+                kept = {}
+                break
+            kept[found.source] = before
+        else:
+            if loads:
+                given = state.get("bookmarks")
+                released = {**state, "bookmarks": {**given, **kept}} if isinstance(given, dict) else state
+                return (*loads, Release(released))
+        return tuple(loads)
+
+    def version_of_batch(self, stream: str) -> int | None:
+        """Return the version that records without one belong to when they come in a BATCH."""
+        found = self._streams[stream]
+        if found.open:
+            return found.version
+        return max((version for version in found.announced if version not in found.done), default=None)
+
+    def end(self) -> tuple[tuple[Action, ...], list[str]]:
+        """Take the end of input; return what to do, and what is wrong where not everything is whole."""
+        actions: list[Action] = []
+        wrong = []
+        for name, found in self._streams.items():
+            if found.open and not found.ends_with_input:
+                wrong.append(
+                    f"{name}: {found.rows} records staged, stream not complete, nothing loaded; expected "
+                    f"ACTIVATE_VERSION {found.version} after them; look at the tap's message, then run again"
+                )
+                actions.append(Drop(name, found.version, "it was never whole"))
+                continue
+            waiting = [
+                v
+                for v in found.announced
+                if v not in found.done and (not found.open or v > (found.version or 0))
+            ]
+            if found.open:
+                proof = self._proof(found.source, found.states_before)
+                found.open = False
+                if self._overwrite and proof is Proof.END_OF_INPUT:
+                    wrong.append(self._unproven(name, found.rows))
+                    actions.append(Drop(name, found.version, "nothing says that it is whole"))
+                else:
+                    actions.append(Load(name, found.version, proof, self._replication(found)))
+            elif waiting:
+                version = max(waiting)
+                if self._proof(found.source, found.announced[version]) is Proof.STATE:
+                    actions += [Begin(name, version), Load(name, version, Proof.STATE, Replication.FULL)]
+                elif self._overwrite:
+                    wrong.append(self._unproven(name, 0))
+        if not wrong and self._state is not None:
+            actions.append(Release(self._state))
+        return tuple(actions), wrong
+
+    def _unproven(self, stream: str, rows: int) -> str:
+        return (
+            f"{stream}: {rows} records, and nothing but the end of input says that they are all; overwrite replaces the "
+            "table only where ACTIVATE_VERSION or a STATE after the last record says so; the table is as it was; look at "
+            "the tap's message, then run again"
+        )
+
+    def _give_up(self, stream: str, found: _Stream, version: int | None) -> Action:
+        """End the version in progress because records of another have begun."""
+        proof = self._proof(found.source, found.states_before) if found.ends_with_input else None
+        if proof is None or (self._overwrite and proof is Proof.END_OF_INPUT):
+            return Drop(stream, found.version, f"version {version} replaces it, and it was never whole")
+        return self._close(stream, found, proof)
+
+    def _close(self, stream: str, found: _Stream, proof: Proof) -> Load:
+        found.open = False
+        if found.version is not None:
+            found.done.add(found.version)
+        return Load(stream, found.version, proof, self._replication(found))
+
+    def _proof(self, source: str, states_before: int) -> Proof:
+        said = self._states > states_before and self._state is not None and says_done(self._state, source)
+        return Proof.STATE if said else Proof.END_OF_INPUT
+
+    def _replication(self, found: _Stream) -> Replication:
+        position = self._state is not None and has_position(bookmark_of(self._state, found.source))
+        incremental = found.version is None and (found.incremental or position)
+        return Replication.INCREMENTAL if incremental else Replication.FULL

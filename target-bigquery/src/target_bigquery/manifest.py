@@ -1,0 +1,256 @@
+"""Manifests: what one load of a stream and run is, written once in Cloud Storage before its job starts.
+
+The first attempt that creates the manifest of a place decides what the run loads there. The load job's id is made of the
+manifest's content, so whoever finishes it, finishes the same job. A later attempt of the run is held against what the
+manifests say: what they hold already is not loaded again.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import re
+from collections import Counter
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
+
+import msgspec
+from google.cloud.bigquery import SchemaField
+
+from target_bigquery.errors import TargetError
+from target_bigquery.landing import Staged  # noqa: TC001 (msgspec reads the annotations)
+from target_bigquery.lifecycle import Replication
+from target_bigquery.schema import METADATA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+# A deletion mark is the source's own word, the rest of the metadata is the attempt's.
+NOT_CONTENT = set(METADATA) - {"_sdc_deleted_at"}
+MODULUS = 1 << 128
+row_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
+row_encoder = msgspec.json.Encoder(order="deterministic", decimal_format="number")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One load: a version of a stream, its parts, and what is known of it.
+
+    `place` is its number among the run's loads of the stream, from 0. `fields` are the columns to load, as BigQuery's API
+    has them. Times are ISO 8601.
+    """
+
+    run_id: str
+    stream: str
+    table: str
+    place: int
+    version: int
+    method: str
+    replication: str
+    proof: str
+    source: str | None
+    extractor: str | None
+    keys: list[str]
+    fields: list[dict[str, Any]]
+    fingerprint: str
+    parts: list[Staged]
+    started_at: str
+    numbered: bool
+
+    @property
+    def rows(self) -> int:
+        """Rows of all parts."""
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def size(self) -> int:
+        """Compressed bytes of all parts."""
+        return sum(part.size for part in self.parts)
+
+    @property
+    def schema(self) -> list[SchemaField]:
+        """The columns to load."""
+        return [SchemaField.from_api_repr(item) for item in self.fields]
+
+    @property
+    def started(self) -> datetime:
+        """When the target began the version."""
+        return datetime.fromisoformat(self.started_at)
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits of all that the manifest says."""
+        return hashlib.sha256(self.encode()).hexdigest()[:16]
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return f"{folder(self.run_id, self.extractor)}{self.table}-{self.place:05}.json"
+
+    def job_id(self, dataset: str) -> str:
+        """Return the beginning of the ids of its jobs: a kind and an attempt's number follow."""
+        table = re.sub(r"[^A-Za-z0-9_]", "_", self.table[:200])
+        return f"{dataset[:200]}-{table}-{self.run_id}-{self.place}-{self.digest}"
+
+    def encode(self) -> bytes:
+        """Return the object's content."""
+        return msgspec.json.encode(asdict(self))
+
+    @classmethod
+    def decode(cls, content: bytes) -> Manifest:
+        """Return the manifest that an object holds.
+
+        Raises:
+            msgspec.ValidationError: It is not one.
+        """
+        return msgspec.json.decode(content, type=cls)
+
+
+def folder(run_id: str, extractor: str | None) -> str:
+    """Return the beginning of the names of a run's manifests; each extractor of a run has its own."""
+    return f"{folder_of_run(run_id)}extractor={quote(extractor or '', safe='')}/"
+
+
+def folder_of_run(run_id: str) -> str:
+    """Return the beginning of the names of all manifests of a run."""
+    return f"_manifests/run_id={run_id}/"
+
+
+def contents(parts: Iterable[bytes | Path]) -> Iterator[tuple[int, bytes]]:
+    """Yield each row's hash of 64 bits, metadata left out, and its line; parts are gzip JSON lines."""
+    for part in parts:
+        raw = io.BytesIO(part) if isinstance(part, bytes) else part.open("rb")
+        with raw, gzip.open(raw) as lines:
+            for line in lines:
+                row = {k: v for k, v in row_decoder.decode(line).items() if k not in NOT_CONTENT}
+                yield int.from_bytes(hashlib.blake2b(row_encoder.encode(row), digest_size=8).digest()), line
+
+
+class Candidate(Protocol):
+    """A version whose records are all staged, as far as it is held against manifests."""
+
+    @property
+    def stream(self) -> str:
+        """The stream."""
+
+    @property
+    def number(self) -> int:
+        """Its `_sdc_table_version`."""
+
+    @property
+    def numbered(self) -> bool:
+        """Whether the tap numbered it."""
+
+    @property
+    def rows(self) -> int:
+        """Its rows."""
+
+    @property
+    def replication(self) -> Replication:
+        """Whether it is the whole source, or what is new in it."""
+
+    @property
+    def method(self) -> str:
+        """The load method."""
+
+
+class Earlier:
+    """What earlier attempts of the run have decided for one stream; one attempt's loads are held against it in order.
+
+    Args:
+        manifests: Of the stream, by place.
+        read: Gives a part's content by its address.
+    """
+
+    def __init__(self, manifests: list[Manifest], read: Callable[[str], bytes]) -> None:
+        self.manifests = list(manifests)
+        self._read = read
+        self._others = list(manifests)
+        self._unmatched = list(manifests)
+        self._sums: dict[int, int] = {}
+        self._left: Counter[int] | None = None
+
+    @property
+    def is_another_attempt(self) -> bool:
+        """Say whether anything was decided by another attempt of the run."""
+        return bool(self._others)
+
+    def add(self, manifest: Manifest) -> None:
+        """Take a manifest that this attempt has created."""
+        self.manifests.append(manifest)
+
+    def found(self, manifest: Manifest) -> None:
+        """Take a manifest that another process of the run has created in the meantime."""
+        self.manifests.append(manifest)
+        self._others.append(manifest)
+        self._unmatched.append(manifest)
+        if self._left is not None:
+            self._left.update(
+                number for number, _ in contents(self._read(part.uri) for part in manifest.parts)
+            )
+
+    def decide(self, candidate: Candidate, parts: list[bytes | Path]) -> Manifest | Iterator[bytes] | None:
+        """Hold a version of this attempt against what others have decided.
+
+        Args:
+            candidate: What the version is.
+            parts: Its rows, as gzip JSON lines.
+
+        Returns:
+            The manifest that has exactly these rows, in any order; else the lines of the rows that are new, where the
+            stream is incremental; else None: all rows are to be loaded.
+
+        Raises:
+            TargetError: The two cannot both stand.
+        """
+        same = self._same(candidate.rows, parts)
+        if same is not None or candidate.method != "append-only":
+            return same
+        if candidate.replication is Replication.INCREMENTAL:
+            return self._new(parts)
+        if candidate.numbered and all(manifest.version != candidate.number for manifest in self._others):
+            return None
+        raise TargetError(
+            f"{candidate.stream}: run {self._others[0].run_id} has loaded {sum(m.rows for m in self._others)} rows of this "
+            f"stream already, and the {candidate.rows} that came now are not the same; nothing of them was loaded; run with "
+            "another run id"
+        )
+
+    def _same(self, rows: int, parts: list[bytes | Path]) -> Manifest | None:
+        """Return the manifest that has exactly these rows, None where none has; each is given once."""
+        wanted: int | None = None
+        for manifest in self._unmatched:
+            if manifest.rows != rows:
+                continue
+            if wanted is None:
+                wanted = sum(number for number, _ in contents(parts)) % MODULUS
+            if self._sum(manifest) == wanted:
+                self._unmatched.remove(manifest)
+                return manifest
+        return None
+
+    def _new(self, parts: list[bytes | Path]) -> Iterator[bytes]:
+        """Yield the lines of the rows that no other attempt has, each row counted as often as it came."""
+        if self._left is None:
+            self._left = Counter(
+                number
+                for manifest in self._unmatched
+                for number, _ in contents(self._read(part.uri) for part in manifest.parts)
+            )
+        for number, line in contents(parts):
+            if self._left[number]:
+                self._left[number] -= 1
+            else:
+                yield line.rstrip(b"\n")
+
+    def _sum(self, manifest: Manifest) -> int:
+        if manifest.place not in self._sums:
+            found = contents(self._read(part.uri) for part in manifest.parts)
+            self._sums[manifest.place] = sum(number for number, _ in found) % MODULUS
+        return self._sums[manifest.place]

@@ -1,0 +1,240 @@
+"""A stream on its way: its columns, and the records of the version in progress as parts on the local disk."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+from singer_sdk.exceptions import MissingKeyPropertiesError
+
+from target_bigquery import tables
+from target_bigquery.errors import TargetError, ValueRefusedError
+from target_bigquery.load import Prepared, Version, part_name
+from target_bigquery.names import LEDGER, clean
+from target_bigquery.parts import PartWriter
+from target_bigquery.schema import METADATA, metadata_fields, translate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from google.cloud.bigquery import SchemaField
+
+    from target_bigquery.landing import Staged
+    from target_bigquery.lifecycle import Proof, Replication
+    from target_bigquery.parts import Part
+    from target_bigquery.settings import Settings
+
+encoder = msgspec.json.Encoder(decimal_format="number")
+# https://cloud.google.com/bigquery/quotas#load_jobs
+LONGEST_ROW = 100_000_000
+
+
+class Work(Protocol):
+    """What goes on beside the reading of records."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the parts."""
+
+    def prepare(
+        self, stream: str, table: str, fields: list[SchemaField], keys: list[str]
+    ) -> Future[Prepared]:
+        """Start to make a stream's table ready."""
+
+    def upload(self, name: str, part: Part, prepared: Future[Prepared]) -> Future[Staged | None]:
+        """Start a part's upload."""
+
+
+class Stage:
+    """Takes a stream's records, one version at a time."""
+
+    def __init__(self, stream: str, settings: Settings, work: Work) -> None:
+        self._stream, self._settings, self._work = stream, settings, work
+        self._table = clean(stream)
+        if self._table == LEDGER:
+            raise TargetError(f"{stream}: the ledger has that name; rename the stream with a stream map")
+        self._keys: list[str] = []
+        self._fields: list[SchemaField] = []
+        self._wide = False
+        self._version: int | None = None
+        self._number = 0
+        self._writer: PartWriter | None = None
+        self._prepared: Future[Prepared] | None = None
+        self._parts: list[Part] = []
+        self._uploads: list[Future[Staged | None]] = []
+        self._started = datetime.now(UTC)
+        self._batched_at = ""
+        self._sequence = 0
+        self._last_moment: tuple[Any, str] = ("", "")
+
+    def reshape(self, schema: dict[str, Any], keys: Sequence[str] | None) -> None:
+        """Take the stream's schema; a version in progress is loaded into the columns of both.
+
+        Raises:
+            TargetError: It cannot be columns, or the version in progress cannot be loaded under both schemas.
+        """
+        stream, keys = self._stream, list(keys or ())
+        translated = translate(stream, schema, keys, lossy=self._settings.allow_loss, wide=self._saw_wide)
+        if self._settings.load_method == "upsert" and not keys:
+            raise TargetError(
+                f"{stream}: upsert needs a key, the tap names none; use append-only or overwrite"
+            )
+        fields = [*translated.fields(), *metadata_fields()]
+        where = f"{stream}: the schema changed within a version"
+        if self._writer is not None:
+            if keys != self._keys:
+                raise TargetError(f"{where}: the key was {self._keys}, now it is {keys}")
+            # Nothing is rounded as long as every integer sent so far is exact as a FLOAT.
+            exact = self._settings.allow_loss or not self._wide
+            fields, _ = tables.merge(self._fields, fields, where, lossy=exact)
+        self._keys, self._fields, self._translated = keys, fields, translated
+        self._key_columns = [column.name for column in translated.columns if column.source in keys]
+        self._own = [name for name in METADATA if name not in keys]
+        self._declared = {column.source for column in translated.columns}
+        self._prepared = None
+        if self._writer is not None:
+            self._prepare()
+
+    @property
+    def rows(self) -> int:
+        """Records of the version in progress."""
+        return self._writer.rows if self._writer else 0
+
+    def begin(self, version: int | None) -> None:
+        """Start a version."""
+        self._version = version
+        self._started = datetime.now(UTC)
+        self._batched_at = self._started.isoformat()
+        # Versions without a number are numbered by their start, and no two alike.
+        self._number = (
+            version if version is not None else max(int(self._started.timestamp() * 1000), self._number + 1)
+        )
+        self._wide = False
+        self._parts, self._uploads = [], []
+        if self._prepared is None:
+            self._prepare()
+        self._writer = PartWriter(
+            self._work.folder,
+            f"{self._table[:100]}-{self._number}-{time.monotonic_ns()}",
+            self._settings.part_size,
+            self._upload,
+        )
+
+    def take(self, record: dict[str, Any], time_extracted: str | None) -> None:
+        """Take one record of the version in progress.
+
+        Raises:
+            ValueRefusedError: A value does not fit its column.
+            MissingKeyPropertiesError: The record lacks a key.
+        """
+        writer = self._writer
+        assert writer is not None, "a record before its version began"  # noqa: S101 (the life of a version)
+        row = self._row(record, time_extracted)
+        now = time.time_ns()
+        # Strictly ascending, so that the last record of a key can be told.
+        self._sequence = max(self._sequence + 1, now // 1_000_000)
+        row["_sdc_received_at"] = datetime.fromtimestamp(now / 1e9, UTC).isoformat()
+        row["_sdc_batched_at"] = self._batched_at
+        row["_sdc_sequence"] = self._sequence
+        row["_sdc_table_version"] = self._number
+        row["_sdc_run_id"] = self._settings.run_id
+        line = encoder.encode(row)
+        if len(line) > LONGEST_ROW:
+            raise ValueRefusedError(
+                f"{self._stream}: record {self._which(record)}: {len(line)} bytes, BigQuery takes {LONGEST_ROW} a row"
+            )
+        writer.write(line)
+
+    def drop(self) -> None:
+        """Forget the version in progress; what is uploaded of it stays for the bucket's lifecycle rule."""
+        if self._writer is not None:
+            self._writer.abandon()
+        for upload in self._uploads:
+            upload.cancel()
+        self._writer = None
+
+    def finish(self, proof: Proof, replication: Replication) -> Version:
+        """End the version in progress, and return it."""
+        writer, prepared = self._writer, self._prepared
+        assert writer is not None, "a version's end before its begin"  # noqa: S101 (the life of a version)
+        assert prepared is not None, "a version in progress has its table"  # noqa: S101
+        # An empty version replaces the table's rows too, and that takes a file.
+        parts = writer.close(least=1 if self._settings.load_method == "overwrite" else 0)
+        self._writer = None
+        return Version(
+            stream=self._stream,
+            table=self._table,
+            number=self._number,
+            numbered=self._version is not None,
+            fields=self._fields,
+            keys=self._key_columns,
+            parts=parts,
+            uploads=self._uploads,
+            rows=writer.rows,
+            started=self._started,
+            prepared=prepared,
+            method=self._settings.load_method,
+            proof=proof,
+            replication=replication,
+        )
+
+    def _prepare(self) -> None:
+        self._prepared = self._work.prepare(self._stream, self._table, self._fields, self._key_columns)
+
+    def _upload(self, number: int, part: Part) -> None:
+        """Send a part on its way while the next is written.
+
+        Raises:
+            TargetError: One before could not be uploaded.
+        """
+        for upload in self._uploads:
+            if upload.done():
+                upload.result()
+        assert self._prepared is not None, "a version in progress has its table"  # noqa: S101
+        end = part_name(self._settings.run_id, self._number, self._settings.process, f"{number:05}")
+        self._uploads.append(self._work.upload(f"{self._table}/{end}", part, self._prepared))
+
+    def _which(self, record: dict[str, Any]) -> str:
+        return (
+            ", ".join(f"{k} {record.get(k)!r}" for k in self._keys)
+            or f"number {self.rows + 1} of its version"
+        )
+
+    def _row(self, record: dict[str, Any], time_extracted: str | None) -> dict[str, Any]:
+        given = {name: record.pop(name) for name in self._own if name in record}
+        for name in [n for n in record if n.startswith("_sdc_") and n not in self._declared]:
+            # Metadata that the tap adds without telling its schema.
+            del record[name]
+        for key in self._keys:
+            if record.get(key) is None:
+                raise MissingKeyPropertiesError(
+                    f"{self._stream}: a record lacks its key {key}; the tap must send it"
+                )
+        try:
+            row = self._translated.row(record)
+            for name in ("_sdc_extracted_at", "_sdc_deleted_at"):
+                value = given.get(name) if name == "_sdc_deleted_at" else time_extracted or given.get(name)
+                if value is not None:
+                    row[name] = self._moment(name, value)
+        except ValueRefusedError as error:
+            raise ValueRefusedError(
+                f"{self._stream}: record {self._which(record)}: {error}; nothing of it is loaded"
+            ) from None
+        return row
+
+    def _moment(self, name: str, value: Any) -> Any:  # noqa: ANN401 (a tap's own)
+        if value == self._last_moment[0]:
+            return self._last_moment[1]
+        try:
+            checked = self._translated.moment(value)
+        except ValueRefusedError as error:
+            raise error.under(name) from None
+        self._last_moment = value, checked
+        return checked
+
+    def _saw_wide(self) -> None:
+        self._wide = True

@@ -1,0 +1,241 @@
+"""A record's values as BigQuery's JSON load job reads them: by BigQuery's grammar, not Python's.
+
+What the job takes goes through as it came. What it does not take, but says the same in another form, is converted
+(`20240101T000000Z`, a week date, an offset beyond ±14:00). What would lose something is refused, unless loss is allowed.
+
+Grammar and ranges: https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types and
+https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-json#details_of_loading_json_data
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, date, datetime, time
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+from target_bigquery.errors import ValueRefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+INT64 = range(-(2**63), 2**63)
+# A JSON column keeps unsigned 64 bits too.
+JSON_INTEGERS = range(-(2**63), 2**64)
+EXACT_IN_DOUBLE = range(-(2**53), 2**53 + 1)
+MOST_DIGITS = 400
+
+AT = re.compile(
+    r"(?P<day>\d{4}-\d\d-\d\d)(?:[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-](?:0\d:[0-5]\d|1[0-3]:[0-5]\d|14:00))?)?"
+)
+DAY = re.compile(r"\d{4}-\d\d-\d\d")
+OF_DAY = re.compile(r"\d\d:\d\d:\d\d(?:\.\d{1,6})?")
+# What people write and neither BigQuery nor Python takes everywhere, in parts.
+LOOSE_DAY = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})(?=$|[Tt ])")
+LOOSE_TIME = re.compile(r"(?P<before>^|[Tt ])(\d{1,2}):(\d{1,2})(?::(\d{1,2}))?(?=$|[.,Zz+ -])")
+FRACTION = re.compile(r"[.,](\d+)")
+FIRST_DAY, LAST_DAY = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
+EDGE_YEARS = ("0001", "9999")
+MICROSECOND_DIGITS = 6
+
+# Digits before and after the point (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#decimal_types).
+DECIMALS = {"NUMERIC": (29, 9), "BIGNUMERIC": (38, 38)}
+
+
+def converters(*, lossy: bool, wide: Callable[[], None] = lambda: None) -> dict[str, Callable[[Any], Any]]:
+    """Return the function for each column type; it raises ValueRefusedError for what the column cannot hold.
+
+    Args:
+        lossy: Whether digits that a column cannot hold are cut instead of refused.
+        wide: Called for each integer that a FLOAT would round.
+    """
+
+    def integer(value: Any) -> int:  # noqa: ANN401 (JSON)
+        whole = _integer(value)
+        if whole not in EXACT_IN_DOUBLE:
+            wide()
+        return whole
+
+    def timestamp(value: Any) -> str:  # noqa: ANN401 (JSON)
+        return _timestamp(value, lossy=lossy)
+
+    def time_of_day(value: Any) -> str:  # noqa: ANN401
+        return _time(value, lossy=lossy)
+
+    def number(value: Any) -> Any:  # noqa: ANN401
+        return _float(value, lossy=lossy)
+
+    return {
+        "STRING": _string,
+        "INTEGER": integer,
+        "FLOAT": number,
+        "NUMERIC": lambda value: _decimal(value, "NUMERIC", lossy=lossy),
+        "BIGNUMERIC": lambda value: _decimal(value, "BIGNUMERIC", lossy=lossy),
+        "BOOLEAN": _boolean,
+        "TIMESTAMP": timestamp,
+        "DATE": _date,
+        "TIME": time_of_day,
+        "JSON": _json,
+    }
+
+
+def _string(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, str):
+        return value
+    raise ValueRefusedError.of("STRING", value)
+
+
+def _boolean(value: Any) -> bool:  # noqa: ANN401
+    if isinstance(value, bool):
+        return value
+    raise ValueRefusedError.of("BOOLEAN", value)
+
+
+def _integer(value: Any) -> int:  # noqa: ANN401
+    if isinstance(value, Decimal):
+        if (
+            not value.is_finite()
+            or (value and value.adjusted() > MOST_DIGITS)
+            or value != value.to_integral_value()
+        ):
+            raise ValueRefusedError.of("INTEGER", value)
+        value = int(value)
+    elif isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueRefusedError.of("INTEGER", value)
+    if value not in INT64:
+        raise ValueRefusedError.of("a whole number of 64 bits", value)
+    return value
+
+
+def _float(value: Any, *, lossy: bool) -> Any:  # noqa: ANN401
+    if not isinstance(value, int | float | Decimal) or isinstance(value, bool):
+        raise ValueRefusedError.of("FLOAT", value)
+    try:
+        double = float(value)
+    except OverflowError:
+        double = math.inf
+    if not math.isfinite(double) or (value and not double and not lossy):
+        raise ValueRefusedError.of("a FLOAT, that is from 5e-324 to 1.7976931348623157e+308", value)
+    if isinstance(value, int) and value not in EXACT_IN_DOUBLE and int(double) != value and not lossy:
+        raise ValueRefusedError.of(
+            "a FLOAT that keeps every digit (make it an integer in the schema, give its multipleOf, or set "
+            "allow_loss)",
+            value,
+        )
+    return value
+
+
+def _decimal(value: Any, kind: str, *, lossy: bool) -> str:  # noqa: ANN401
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
+        raise ValueRefusedError.of(kind, value)
+    try:
+        number = Decimal(str(value)) if isinstance(value, float | str) else Decimal(value)
+    except InvalidOperation:
+        raise ValueRefusedError.of(kind, value) from None
+    before, after = DECIMALS[kind]
+    if not number.is_finite() or (number and number.adjusted() >= before):
+        raise ValueRefusedError.of(f"{kind}, that is at most {before} digits before the point", value)
+    text = format(number, "f") if number.as_tuple().exponent > -MOST_DIGITS else None  # type: ignore[operator]
+    whole, _, fraction = (text or "").partition(".")
+    kept = fraction.rstrip("0")
+    if text is None or (len(kept) > after and not lossy):
+        raise ValueRefusedError.of(f"{kind}, that is at most {after} digits after the point", value)
+    kept = kept[:after]
+    return f"{whole}.{kept}" if kept else whole
+
+
+def _timestamp(value: Any, *, lossy: bool) -> str:  # noqa: ANN401
+    if isinstance(value, str):
+        try:
+            # Python checks month, day and hour; the pattern has made sure of the form.
+            at = datetime.fromisoformat(value) if AT.fullmatch(value) and value.isascii() else None
+            if at is not None and value[:4] not in EDGE_YEARS:
+                return value
+            at = at or datetime.fromisoformat(_iso(value, lossy=lossy))
+            at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+            if FIRST_DAY <= at <= LAST_DAY:
+                return at.isoformat()
+        except (ValueError, OverflowError):
+            pass
+    raise ValueRefusedError.of("a TIMESTAMP from year 1 to 9999 in ISO 8601, of at most microseconds", value)
+
+
+def _date(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, str):
+        try:
+            if DAY.fullmatch(value) and value.isascii():
+                date.fromisoformat(value)
+                return value
+            at = datetime.fromisoformat(_iso(value, lossy=False))
+            # A moment is a day only at midnight and without an offset to turn it into another day's.
+            if at.time() == time() and (at.tzinfo is None or not at.utcoffset()):
+                return at.date().isoformat()
+        except ValueError:
+            pass
+    raise ValueRefusedError.of("a DATE from year 1 to 9999 in ISO 8601", value)
+
+
+def _time(value: Any, *, lossy: bool) -> str:  # noqa: ANN401
+    if isinstance(value, str):
+        try:
+            if OF_DAY.fullmatch(value) and value.isascii():
+                time.fromisoformat(value)
+                return value
+            of_day = time.fromisoformat(_iso(value, lossy=lossy))
+            if of_day.tzinfo is None:
+                return of_day.isoformat()
+            # BigQuery's TIME has no zone; as in a TIMESTAMP, an offset is reckoned in and not kept.
+            return datetime.combine(date(2000, 1, 2), of_day).astimezone(UTC).time().isoformat()
+        except ValueError:
+            pass
+    raise ValueRefusedError.of("a TIME of at most microseconds in ISO 8601", value)
+
+
+def _iso(text: str, *, lossy: bool) -> str:
+    """Return a date or time in a form that Python takes, from BigQuery's and ISO's looser ones.
+
+    Raises:
+        ValueError: It has digits beyond microseconds that are not zero.
+    """
+    if not text.isascii() or text != text.strip():
+        raise ValueError(text)
+    text = re.sub(r" ?(UTC|GMT|[Zz])$", "+00:00", text)
+    text = LOOSE_DAY.sub(lambda m: f"{m[1]}-{m[2]:0>2}-{m[3]:0>2}", text)
+    text = LOOSE_TIME.sub(lambda m: f"{m['before']}{m[2]:0>2}:{m[3]:0>2}:{m[4] or '00':0>2}", text, count=1)
+    text = re.sub(r"(?<=\d) (?=[+-]\d)", "", text)
+    text = re.sub(r"([+-])(\d)(:\d\d)?$", r"\g<1>0\2\3", text) if ":" in text else text
+    found = FRACTION.search(text)
+    if found:
+        digits = found[1]
+        if digits[MICROSECOND_DIGITS:].strip("0") and not lossy:
+            raise ValueError(text)
+        text = f"{text[: found.start()]}.{digits[:MICROSECOND_DIGITS]:0<6}{text[found.end() :]}"
+    return text.replace("t", "T")
+
+
+def _json(value: Any) -> Any:  # noqa: ANN401
+    """Return the value of a JSON column as it came.
+
+    Raises:
+        ValueRefusedError: A number in it is beyond what BigQuery's JSON holds.
+    """
+    if isinstance(value, dict):
+        for name, item in value.items():
+            try:
+                _json(item)
+            except ValueRefusedError as error:
+                raise error.under(name) from None
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            try:
+                _json(item)
+            except ValueRefusedError as error:
+                raise error.under(f"[{number}]") from None
+    elif (isinstance(value, int) and value not in JSON_INTEGERS) or (
+        isinstance(value, Decimal) and not math.isfinite(float(value))
+    ):
+        raise ValueRefusedError.of("a number that JSON in BigQuery holds", value)
+    return value

@@ -1,0 +1,152 @@
+"""What goes on beside the reading of records: threads that prepare tables, upload parts and load versions."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from target_bigquery.cloud import Cloud
+from target_bigquery.errors import TargetError
+from target_bigquery.load import Loader
+
+if TYPE_CHECKING:
+    from google.cloud.bigquery import SchemaField
+
+    from target_bigquery.landing import Staged
+    from target_bigquery.load import Prepared, Version
+    from target_bigquery.parts import Part
+    from target_bigquery.settings import Settings
+
+LOADED_SIDE_BY_SIDE = 4
+UPLOADED_SIDE_BY_SIDE = 4
+PREFIX, LOCK = "target-bigquery-", ".lock"
+
+
+class Work:
+    """The pools of one run, and its folder of parts."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._started: list[Future[Any]] = []
+        self._tables: dict[str, str] = {}
+        self._last: dict[str, Future[Any]] = {}
+        # Loads wait for uploads, and uploads and loads for preparations: each kind has its own threads.
+        self._preparing = ThreadPoolExecutor(LOADED_SIDE_BY_SIDE, thread_name_prefix="prepare")
+        self._uploading = ThreadPoolExecutor(UPLOADED_SIDE_BY_SIDE, thread_name_prefix="upload")
+        self._loading = ThreadPoolExecutor(LOADED_SIDE_BY_SIDE, thread_name_prefix="load")
+
+    @cached_property
+    def folder(self) -> Path:
+        """The folder of the parts; removed at the end, and by the next process where this one is killed.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        remove_left_behind()
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        # Held until this process ends, however it ends.
+        self._lock = (folder / LOCK).open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        return folder
+
+    @cached_property
+    def loader(self) -> Loader:
+        """The loader, on Application Default Credentials.
+
+        Raises:
+            TargetError: There are none.
+        """
+        return Loader(Cloud(self._settings), self.folder)
+
+    def prepare(
+        self, stream: str, table: str, fields: list[SchemaField], keys: list[str]
+    ) -> Future[Prepared]:
+        """Start to make a stream's table ready, beside the reading of its records.
+
+        Raises:
+            TargetError: Another stream has that table.
+        """
+        other = self._tables.setdefault(table.lower(), stream)
+        if other != stream:
+            raise TargetError(
+                f"the streams {other!r} and {stream!r} would both be table {table}; rename one with a stream map"
+            )
+        loader = self.loader
+        return self._start(self._preparing, lambda: loader.prepare(stream, table, fields, keys))
+
+    def upload(self, name: str, part: Part, prepared: Future[Prepared]) -> Future[Staged | None]:
+        """Start the upload of a part beside the writing of the next."""
+        return self._start(self._uploading, lambda: self.loader.upload(name, part, prepared))
+
+    def load(self, version: Version) -> None:
+        """Start the load of a version beside the reading of the next; a stream's loads keep their order."""
+        version.before = self._last.get(version.stream)
+        self._last[version.stream] = self._start(self._loading, lambda: self.loader.load(version))
+
+    def tell(self) -> None:
+        """Write the ledger's rows, where anything was loaded.
+
+        Raises:
+            TargetError: They could not be written.
+        """
+        if "loader" in self.__dict__:
+            self.loader.tell()
+
+    def raise_failed(self) -> None:
+        """Raise what has failed so far.
+
+        Raises:
+            TargetError: A preparation, an upload or a load failed.
+        """
+        for work in self._started:
+            if work.done() and not work.cancelled() and (failed := work.exception()) is not None:
+                raise failed
+        self._started = [work for work in self._started if not work.done()]
+
+    def wait(self) -> list[str]:
+        """Wait for everything started; return what failed, each line once."""
+        failures = []
+        for work in self._started:
+            failed = None if work.cancelled() else work.exception()
+            if isinstance(failed, TargetError):
+                failures.append(str(failed))
+            elif failed is not None:
+                raise failed
+        self._started = []
+        # Preparation, upload and load of a stream may tell the same failure.
+        return list(dict.fromkeys(failures))
+
+    def close(self) -> None:
+        """End the threads, a load that has begun awaited, and remove the folder of parts."""
+        for pool in (self._preparing, self._uploading, self._loading):
+            pool.shutdown(wait=True, cancel_futures=True)
+        self.remove_folder()
+
+    def remove_folder(self) -> None:
+        """Remove the folder of parts."""
+        if "folder" in self.__dict__:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _start(self, pool: ThreadPoolExecutor, work: Any) -> Future[Any]:  # noqa: ANN401 (a callable)
+        future = pool.submit(work)
+        self._started.append(future)
+        return future
+
+
+def remove_left_behind() -> None:
+    """Remove the folders of processes that were killed: nobody holds their lock."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        try:
+            with (folder / LOCK).open("r+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if folder.stat().st_uid == os.getuid():
+                    shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            # In use, another user's, or no folder of parts.
+            continue
