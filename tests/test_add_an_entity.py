@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -37,6 +38,8 @@ STEP = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 SECONDS = 600
+
+PYTHON = shlex.quote(sys.executable)
 
 
 def section(title: str) -> str:
@@ -178,10 +181,8 @@ def test_every_change_of_the_walk_through_fits_the_files(copy: Copy, title: str)
     for step in STEP.finditer(section(title)):
         if not step["run"]:
             copy.change(step)
-    copy.run(f"{sys.executable} scripts/entities.py && {sys.executable} scripts/landing_schemas.py")
-    copy.run(
-        f"{sys.executable} scripts/entities.py --check && {sys.executable} scripts/landing_schemas.py --check"
-    )
+    copy.run(f"{PYTHON} scripts/entities.py && {PYTHON} scripts/landing_schemas.py")
+    copy.run(f"{PYTHON} scripts/entities.py --check && {PYTHON} scripts/landing_schemas.py --check")
 
 
 def test_make_entity_writes_what_an_incremental_entity_needs(copy: Copy) -> None:
@@ -198,10 +199,10 @@ def test_make_entity_writes_what_an_incremental_entity_needs(copy: Copy) -> None
     ]
     (copy.folder / "issues.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
     copy.run(
-        f"{sys.executable} scripts/entities.py --add issues --sample issues.jsonl --since changed && "
-        f"{sys.executable} scripts/entities.py --check && {sys.executable} scripts/landing_schemas.py && "
-        f"{sys.executable} -m ruff format --check tap-rickandmorty/src/tap_rickandmorty/streams.py && "
-        f"{sys.executable} -m ruff check tap-rickandmorty/src/tap_rickandmorty/streams.py"
+        f"{PYTHON} scripts/entities.py --add issues --sample issues.jsonl --since changed && "
+        f"{PYTHON} scripts/entities.py --check && {PYTHON} scripts/landing_schemas.py && "
+        f"{PYTHON} -m ruff format --check tap-rickandmorty/src/tap_rickandmorty/streams.py && "
+        f"{PYTHON} -m ruff check tap-rickandmorty/src/tap_rickandmorty/streams.py"
     )
     tap = copy.folder / "tap-rickandmorty" / "src" / "tap_rickandmorty"
     schema = json.loads((tap / "schemas" / "issues.json").read_text())
@@ -238,6 +239,6 @@ def test_make_entity_writes_what_an_incremental_entity_needs(copy: Copy) -> None
 def test_make_entity_refuses_what_it_cannot_do(copy: Copy, arguments: str, expected: str) -> None:
     """It says what was expected, and writes nothing."""
     (copy.folder / "issues.jsonl").write_text('{"id": 1}\n')
-    copy.run(f"! {sys.executable} scripts/entities.py {arguments}")
+    copy.run(f"! {PYTHON} scripts/entities.py {arguments}")
     assert expected in copy.said
-    copy.run(f"{sys.executable} scripts/entities.py --check")
+    copy.run(f"{PYTHON} scripts/entities.py --check")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -52,7 +53,7 @@ class Clone:
                 "-euo",
                 "pipefail",
                 "-c",
-                command.replace(".venvs/meltano/bin/meltano", str(self.meltano)),
+                command.replace(".venvs/meltano/bin/meltano", shlex.quote(str(self.meltano))),
             ],
             cwd=self.folder,
             env=environment | {"PATH": os.environ["PATH"]},

@@ -798,7 +798,7 @@ def real(kestra: Engine, project: Project, folder: Path, namespace: str) -> None
         f"export {k}={shlex.quote(v)}\n" for k, v in project.environment().items() if k not in given
     )
     path = f"export PATH={shlex.quote(os.environ['PATH'])}"
-    program.write_text(f'#!/bin/sh\n{exports}{path}\nexec {project.command} "$@"\n')
+    program.write_text(f'#!/bin/sh\n{exports}{path}\nexec {shlex.quote(project.command)} "$@"\n')
     program.chmod(0o755)
     kestra.deploy(namespace, "local")
     kestra.settings(namespace, meltano=str(program), meltano_project=str(ROOT))

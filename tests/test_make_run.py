@@ -15,7 +15,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from testkit.whole_pipeline import ROOT, program, running_sandbox
+from testkit.whole_pipeline import ROOT, program, python_program, running_sandbox
 
 
 def test_a_bad_data_folder_is_one_line_that_says_what_is_missing(tmp_path: Path) -> None:
@@ -40,9 +40,7 @@ NASTY = """it's `id` $HOME $(id) $(shell id) "quoted" \\ -- the end"""
 
 def test_make_query_hands_the_sql_over_as_it_is(tmp_path: Path) -> None:
     """Backticks, dollars and quotes reach the sandbox unread by make and shell, from the line and from the environment."""
-    spy = tmp_path / "spy"
-    spy.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
-    spy.chmod(0o755)
+    spy = python_program(tmp_path / "spy", "import json, sys\nprint(json.dumps(sys.argv[1:]))\n")
     command = ["make", "--old-file=.venvs/sandbox/.done", "query", f"SANDBOX_COMMAND={spy}"]
     for arguments, environment in (([f"SQL={NASTY}"], {}), ([], {"SQL": NASTY})):
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
@@ -79,8 +77,7 @@ def test_make_run_hands_the_folder_over_as_it_is() -> None:
     assert f"DATA={NASTY}: not a folder" in done.stderr
 
 
-MELTANO = """#!{python}
-import json, os, pathlib, subprocess, sys, time
+MELTANO = """import json, os, pathlib, subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 print(json.dumps({{"name": "dbt-bigquery", "event": "{{}}"}}), flush=True)
 pathlib.Path({begun!r}).write_text(str(child.pid))
@@ -97,9 +94,7 @@ class Clone:
         self.mark = f"MAKE_RUN_TEST={uuid.uuid4()}"
         shutil.copytree(ROOT / "scripts", folder / "scripts")
         self.sandbox = program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox")
-        meltano = folder / "meltano"
-        meltano.write_text(MELTANO.format(python=sys.executable, begun=str(self.begun)))
-        meltano.chmod(0o755)
+        meltano = python_program(folder / "meltano", MELTANO.format(begun=str(self.begun)))
         name, value = self.mark.split("=")
         self.env = {
             **os.environ,

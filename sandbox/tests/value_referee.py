@@ -383,6 +383,7 @@ REFEREE: dict[str, tuple[str, list[tuple[str, Any]]]] = {
             ("TO_HEX(CAST(NULL AS BYTES))", None),
         ],
     ),
+    "MD5": (REFERENCE + "hash_functions#md5", [("TO_HEX(MD5('abc'))", "900150983cd24fb0d6963f7d28e17f72")]),
     "MD5_DIGEST": (
         REFERENCE + "hash_functions#md5",
         [
@@ -428,6 +429,10 @@ REFEREE: dict[str, tuple[str, list[tuple[str, Any]]]] = {
     "Div": (
         OPERATORS + "arithmetic_operators",
         [("7 / 2", 3.5), ("6 / 2", 3.0), ("1 / 0", ERROR), ("1 / CAST(NULL AS INT64)", None)],
+    ),
+    "Mul": (
+        OPERATORS + "arithmetic_operators",
+        [("3 * 2", 6), ("2 * CAST(NULL AS INT64)", None), ("9223372036854775807 * 2", ERROR)],
     ),
     "Add": (OPERATORS + "arithmetic_operators", [("1 + NULL", None), ("9223372036854775807 + 1", ERROR)]),
     "Sub": (

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
+import sys
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +39,15 @@ def program(variable: str, default: str) -> str:
     path = os.environ.get(variable) or str(ROOT / default)
     if not Path(path).is_file():
         pytest.skip(f"{variable} names no program ({path}); `make test` installs it")
+    return path
+
+
+def python_program(path: Path, code: str) -> Path:
+    """Write a program of Python code; a shebang cannot name an interpreter whose path has a space."""
+    source = path.with_name(f"{path.name}.py")
+    source.write_text(code)
+    path.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(source))} "$@"\n')
+    path.chmod(0o755)
     return path
 
 
