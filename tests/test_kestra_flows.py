@@ -792,8 +792,8 @@ def test_a_setting_that_is_missing_is_named(kestra: Engine, fakes: Fakes, batch:
 def real(kestra: Engine, project: Project, folder: Path, namespace: str) -> None:
     """Deploys the local variant with the real Meltano on the sandbox."""
     program = folder / "real-meltano"
-    # The flow gives these two itself.
-    given = {*os.environ, "MELTANO_RUN_ID", "MELTANO_DATABASE_URI"}
+    # The flow and the program of its task give these themselves.
+    given = {*os.environ, "MELTANO_RUN_ID", "MELTANO_DATABASE_URI", "DBT_TARGET_PATH", "DBT_LOG_PATH"}
     exports = "".join(
         f"export {k}={shlex.quote(v)}\n" for k, v in project.environment().items() if k not in given
     )
