@@ -255,18 +255,20 @@ $(VENVS)/dev/.done: requirements/dev.txt $(PACKAGES:%=%/pyproject.toml) testkit/
 .meltano/.locks: $(wildcard tap-rickandmorty/src/*/*.py target-bigquery/src/*/*.py plugins/*/*.lock) $(VENVS)/sandbox/.done .meltano/.done
 	@if "$(VENVS)/sandbox/bin/python" scripts/plugin_locks.py --check; then touch $@; fi
 
-LOCK = "$(UV)" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+# Hashes for what ships and for what a newcomer runs; versions for what only develops and checks.
+PIN = "$(UV)" pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate
+LOCK = $(PIN) --generate-hashes
 locks: | $(VENVS)/.python ## The locks anew, with the newest versions allowed; plugin locks from --about
 	$(LOCK) --upgrade requirements/uv.in -o requirements/uv.txt
 	$(LOCK) --upgrade requirements/meltano.in $(JOB:%=%/pyproject.toml) -o requirements/meltano.txt
 	$(LOCK) --upgrade requirements/sandbox.in -o requirements/sandbox.txt
 	$(LOCK) --upgrade --excludes requirements/dbt-bigquery.excluded requirements/dbt-bigquery.in -o requirements/dbt-bigquery.txt
-	$(LOCK) --upgrade requirements/sql.in -o requirements/sql.txt
+	$(PIN) --upgrade requirements/sql.in -o requirements/sql.txt
 	$(LOCK) --upgrade requirements/report.in -o requirements/report.txt
-	$(LOCK) --upgrade requirements/checkov.in -o requirements/checkov.txt
+	$(PIN) --upgrade requirements/checkov.in -o requirements/checkov.txt
 	$(LOCK) --upgrade tap-rickandmorty/pyproject.toml -o requirements/tap-rickandmorty.txt
 	$(LOCK) --upgrade target-bigquery/pyproject.toml -o requirements/target-bigquery.txt
-	$(LOCK) --upgrade requirements/dev.in tap-rickandmorty/pyproject.toml target-bigquery/pyproject.toml --all-extras -o requirements/dev.txt
+	$(PIN) --upgrade requirements/dev.in tap-rickandmorty/pyproject.toml target-bigquery/pyproject.toml --all-extras -o requirements/dev.txt
 	$(MAKE) $(VENVS)/dev/.done
 	$(DEV)/python scripts/plugin_locks.py
 
