@@ -182,31 +182,40 @@ def test_a_delta_is_not_read_as_a_version(warehouse: Warehouse) -> None:
 
 
 def test_a_delta_is_read_by_the_newest_record_of_each_key(warehouse: Warehouse) -> None:
-    """Over all loads that count: the last of each key, without what the tap marked as deleted."""
+    """Deltas, a whole version among them that the tap numbers otherwise, deletion marks, a late load and a retraction."""
     model = warehouse.folder / "transform" / "models" / "staging" / "stg_rickandmorty__deltas.sql"
     model.write_text(
         "SELECT landing.id, landing.name\nFROM {{ newest_record_of_each_key('locations', ['id']) }}\n"
     )
+    select = ("run", "--select", "stg_rickandmorty__loads", "int_build_versions", "stg_rickandmorty__deltas")
+    sql = "SELECT id, name FROM `local_rickandmorty_staging.stg_rickandmorty__deltas` ORDER BY id"
+    gone = {"_sdc_deleted_at": "2026-01-01T00:00:00Z"}
+
+    def land(run_id: str, *records: dict[str, Any], **ledger: Any) -> None:
+        warehouse.land("locations", list(records), run_id, **{"replication": "incremental", **ledger})
+
+    def found(**environment: str) -> list[tuple[Any, ...]]:
+        done = warehouse.dbt(*select, **environment)
+        assert done.ok, done.messages()
+        return warehouse.ask(sql)
+
     try:
         warehouse.empty()
-        delta = {"replication": "incremental"}
-        warehouse.land("locations", [location(1), location(2), location(3)], "a", **delta)
-        warehouse.land(
-            "locations",
-            [location(2, name="Two"), location(3, _sdc_deleted_at="2026-01-01T00:00:00Z")],
-            "b",
-            **delta,
-        )
-        warehouse.land(
-            "locations", [location(1, name="taken back")], "c", **delta, retracted_at="2026-01-01T00:00:00Z"
-        )
-        done = warehouse.dbt(
-            "run", "--select", "stg_rickandmorty__loads", "int_build_versions", "stg_rickandmorty__deltas"
-        )
+        land("a", location(1), location(2), location(3))
+        land("b", location(2, name="Two"), location(3, **gone))
+        land("c", location(1, name="taken back"), retracted_at="2026-01-01T00:00:00Z")
+        assert found() == [(1, "Place 1"), (2, "Two")]
+        land("d", location(2, name="Twice", _sdc_sequence=1), location(2, name="Last", _sdc_sequence=2))
+        land("e", location(3, name="Back"))
+        assert found() == [(1, "Place 1"), (2, "Last"), (3, "Back")]
+        land("whole", location(1, name="One"), location(3), replication="full", table_version=7)
+        assert found() == [(1, "One"), (3, "Place 3")]
+        land("f")
+        land("g", location(4))
+        assert found() == [(1, "One"), (3, "Place 3"), (4, "Place 4")]
+        assert found(DBT_AS_OF="d") == [(1, "Place 1"), (2, "Last")]
+        done = warehouse.dbt("run-operation", "retract", "--args", "{run_id: whole, reason: half of it}")
         assert done.ok, done.messages()
-        found = warehouse.ask(
-            "SELECT id, name FROM `local_rickandmorty_staging.stg_rickandmorty__deltas` ORDER BY id"
-        )
-        assert found == [(1, "Place 1"), (2, "Two")]
+        assert found() == [(1, "Place 1"), (2, "Last"), (3, "Back"), (4, "Place 4")]
     finally:
         model.unlink()

@@ -4,13 +4,14 @@
         {{ return([]) }}
     {%- endif -%}
     {%- set found = run_query(
-        "SELECT table_version, landed_since, replication, is_of_newest_run FROM " ~ build
+        "SELECT table_version, landed_since, replication, is_of_newest_run, CAST(started_at AS STRING) FROM " ~ build
         ~ " WHERE entity = '" ~ stream ~ "' ORDER BY version_number DESC"
     ) -%}
     {%- set versions = [] -%}
     {%- for row in found.rows -%}
         {%- do versions.append({
-            'table_version': row[0] | int, 'landed_since': row[1] | string, 'replication': row[2], 'is_of_newest_run': row[3]
+            'table_version': row[0] | int, 'landed_since': row[1] | string, 'replication': row[2], 'is_of_newest_run': row[3],
+            'started_at': row[4]
         }) -%}
     {%- endfor -%}
     {{ return(versions) }}
@@ -33,30 +34,23 @@
 {%- endmacro %}
 
 {% macro newest_record_of_each_key(stream, key) -%}
+    {%- set wholes = build_versions(stream) | selectattr('replication', 'equalto', 'full') | list -%}
+    {#- A whole version holds all there is: what it lacks was deleted at the source. -#}
+    {%- set since = wholes | map(attribute='started_at') | max if wholes else '1970-01-01 00:00:00+00' -%}
     (
-        SELECT * EXCEPT (newness)
-        FROM (
-            SELECT
-                *,
-                ROW_NUMBER() OVER (
-                    PARTITION BY {{ key | join(', ') }}
-                    ORDER BY _sdc_batched_at DESC, _sdc_sequence DESC, _sdc_extracted_at DESC
-                ) AS newness
-            FROM {{ source('rickandmorty', stream) }}
-            WHERE _sdc_table_version IN (
-                SELECT versions.table_version
-                FROM {{ ref('int_build_versions') }} AS versions
-                WHERE
-                    versions.entity = '{{ stream }}'
-                    -- A whole version holds all there is: what it lacks was deleted at the source.
-                    AND versions.table_version >= IFNULL((
-                        SELECT MAX(whole.table_version)
-                        FROM {{ ref('int_build_versions') }} AS whole
-                        WHERE whole.entity = '{{ stream }}' AND whole.replication = 'full'
-                    ), 0)
+        SELECT *
+        FROM {{ source('rickandmorty', stream) }}
+        WHERE
+            _sdc_batched_at >= TIMESTAMP '{{ since }}'
+            AND _sdc_table_version IN (
+                SELECT versions.table_version FROM {{ ref('int_build_versions') }} AS versions
+                WHERE versions.entity = '{{ stream }}'
             )
-        )
-        WHERE newness = 1 AND _sdc_deleted_at IS NULL
+        QUALIFY
+            ROW_NUMBER() OVER (
+                PARTITION BY {{ key | join(', ') }} ORDER BY _sdc_batched_at DESC, _sdc_sequence DESC, _sdc_extracted_at DESC
+            ) = 1
+            AND _sdc_deleted_at IS NULL
     ) AS landing
 {%- endmacro %}
 

@@ -43,6 +43,7 @@ SELECT
     replication,
     proof,
     row_count,
+    started_at,
     -- A version that was loaded after a newer one holds until that one, for an instant.
     TIMESTAMP_ADD(
         newest_start,

@@ -1,12 +1,10 @@
 {{ after_the_verdict() }}
-WITH held AS (
+WITH marts AS (
     {% for entity in tracked_fields() %}
         SELECT
             '{{ entity }}' AS entity,
-            COUNT(*) AS landed_row_count,
-            COUNT(new_fields) AS new_field_count,
-            (SELECT COUNT(*) FROM {{ ref('dim_' ~ entity) }}) AS mart_row_count
-        FROM {{ ref('stg_rickandmorty__' ~ entity) }}
+            COUNT(*) AS mart_row_count
+        FROM {{ ref('dim_' ~ entity) }}
         {% if not loop.last %}UNION ALL{% endif %}
     {% endfor %}
 )
@@ -21,9 +19,9 @@ SELECT
     loads.source,
     loads.extractor,
     loads.row_count,
-    held.landed_row_count,
-    held.mart_row_count,
-    held.new_field_count,
+    landed.landed_row_count,
+    marts.mart_row_count,
+    landed.new_field_count,
     loads.byte_count,
     loads.part_count,
     loads.started_at,
@@ -33,5 +31,7 @@ SELECT
 FROM {{ ref('stg_rickandmorty__loads') }} AS loads
 INNER JOIN {{ ref('int_build_versions') }} AS versions
     ON loads.entity = versions.entity AND loads.table_version = versions.table_version
-LEFT JOIN held
-    ON loads.entity = held.entity AND versions.recency = 1
+LEFT JOIN {{ ref('int_landed') }} AS landed
+    ON loads.entity = landed.entity AND versions.recency = 1
+LEFT JOIN marts
+    ON loads.entity = marts.entity AND versions.recency = 1
