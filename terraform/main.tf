@@ -87,7 +87,7 @@ module "kestra" {
   project_id   = module.project.project_id
   account_id   = "${local.name}-kestra"
   display_name = "Rick and Morty: Kestra"
-  description  = "Submits Batch jobs and reads their logs; sees no data."
+  description  = "Submits Batch jobs, reads their logs and results; sees no data."
   project_roles = concat(
     [
       "roles/batch.jobsEditor",
@@ -175,24 +175,20 @@ module "landing_bucket" {
   iam = {
     container-adds  = { role = "roles/storage.objectCreator", member = module.container.member }
     container-reads = { role = "roles/storage.objectViewer", member = module.container.member }
-    # Meltano replaces a state file at each run, and its lock.
-    container-state = { role = "roles/storage.objectUser", member = module.container.member, folder = "meltano-state" }
+    # Meltano replaces a state file at each run, and its lock; a job that is run again replaces its result.
+    container-state   = { role = "roles/storage.objectUser", member = module.container.member, folder = "meltano-state" }
+    container-results = { role = "roles/storage.objectUser", member = module.container.member, folder = "_results" }
+    # The figures of a job whose log cannot be read.
+    kestra-results = { role = "roles/storage.objectViewer", member = module.kestra.member, folder = "_results" }
   }
 }
 
-module "work_bucket" {
-  source = "./modules/bucket"
+# Of configurations applied when Kestra's task runner had a bucket of its own: it is left to whoever wants it.
+removed {
+  from = module.work_bucket
 
-  project_id          = module.project.project_id
-  name                = "${var.project_id}-${local.name}-work"
-  location            = var.location
-  kms_key             = local.data_key
-  delete_after_days   = 7
-  soft_delete_days    = 0
-  deletion_protection = var.deletion_protection
-  iam = {
-    container = { role = "roles/storage.objectUser", member = module.container.member }
-    kestra    = { role = "roles/storage.objectUser", member = module.kestra.member }
+  lifecycle {
+    destroy = false
   }
 }
 

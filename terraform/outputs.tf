@@ -84,7 +84,6 @@ output "permissions" {
     flatten(module.encryption[*].permissions),
     flatten(module.kestra_home[*].permissions),
     module.landing_bucket.permissions,
-    module.work_bucket.permissions,
     module.images.permissions,
     module.alert_webhook.permissions,
     module.kestra_api_token.permissions,

@@ -55,24 +55,6 @@ run "project_wide_editor" {
   expect_failures = [var.project_roles]
 }
 
-run "soft_delete_that_cloud_storage_does_not_take" {
-  command = plan
-
-  module {
-    source = "./modules/bucket"
-  }
-
-  variables {
-    name                = "example-project-landing"
-    location            = "EU"
-    delete_after_days   = 14
-    soft_delete_days    = 3
-    deletion_protection = true
-  }
-
-  expect_failures = [var.soft_delete_days]
-}
-
 # One plan refuses many things at once: each variable breaks one rule, and each must be refused. A rule that reads
 # another variable is not asked while that one is refused, so that such pairs are in different plans.
 

@@ -19,7 +19,7 @@ resource "google_storage_bucket" "this" {
   deletion_policy             = var.deletion_protection ? "PREVENT" : "DELETE"
 
   soft_delete_policy {
-    retention_duration_seconds = var.soft_delete_days * 86400
+    retention_duration_seconds = 7 * 86400
   }
 
   versioning {

@@ -40,17 +40,6 @@ variable "project_id" {
   type        = string
 }
 
-variable "soft_delete_days" {
-  description = "Days in which a deleted object can be restored: 0, or 7 to 90."
-  type        = number
-  default     = 7
-
-  validation {
-    condition     = var.soft_delete_days == 0 || (var.soft_delete_days >= 7 && var.soft_delete_days <= 90)
-    error_message = "soft_delete_days must be 0 or between 7 and 90: Cloud Storage takes no other."
-  }
-}
-
 variable "versioning" {
   description = "Keep replaced and deleted objects for 30 days."
   type        = bool
