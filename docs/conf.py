@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,9 @@ html_title = project
 exclude_patterns = ["_build"]
 myst_heading_anchors = 3
 myst_fence_as_directive = ["mermaid"]
+# Drawn when the site is built, so that a reader's browser asks nobody else.
+mermaid_output_format = "svg"
+mermaid_cmd = shlex.quote(str(Path(sys.executable).with_name("mmdr")))
 nitpicky = True
 # dbt's SQL has Jinja in it.
 suppress_warnings = ["misc.highlighting_failure"]

@@ -115,7 +115,7 @@ def test_every_variable_of_the_environment_is_explained() -> None:
 
 
 def test_the_documentation_is_a_site(tmp_path: Path) -> None:
-    """Every page is reached, and no link within the repository leads nowhere."""
+    """Every page is reached, no link within the repository leads nowhere, and a browser asks no other host for a page."""
     done = subprocess.run(
         [tool("sphinx-build"), "-q", "-W", "--keep-going", "-b", "html", ROOT / "docs", tmp_path],
         check=False,
@@ -123,6 +123,13 @@ def test_the_documentation_is_a_site(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
+    # What a browser fetches by itself; links are for people.
+    fetched = re.compile(
+        r"""<(?:script|img|iframe|object|source|link)\b[^>]*?\b(?:src|data|href)="(?:https?:)?//|@import\s|url\(["']?(?:https?:)?//|import\b[^;]*https?://"""
+    )
+    loaded = [path for path in tmp_path.rglob("*") if path.suffix in {".html", ".css", ".js", ".svg"}]
+    assert any(path.suffix == ".svg" and path.name.startswith("mermaid-") for path in loaded)
+    assert not [path.name for path in loaded if fetched.search(path.read_text(encoding="utf-8"))]
 
 
 def test_the_projects_own_lock_file_is_not_another_format() -> None:
