@@ -6,18 +6,15 @@ Its text is the program: blocks after Create, In … after/replace … add/with,
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import shutil
-import signal
 import subprocess
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+from testkit.project_copy import ProjectCopy, copy_project
 from testkit.whole_pipeline import ROOT, program
 
 if TYPE_CHECKING:
@@ -37,13 +34,11 @@ STEP = re.compile(
     + r")",
     re.MULTILINE | re.DOTALL,
 )
-SECONDS = 600
-
 PYTHON = shlex.quote(sys.executable)
 
 
 def section(title: str) -> str:
-    """Gives the part of the page under a heading of the second rank."""
+    """Return the part of the page under a heading of the second rank."""
     found = re.search(
         rf"^## {title}\n(.*?)(?=^## |\Z)", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
     )
@@ -51,92 +46,29 @@ def section(title: str) -> str:
     return found[1]
 
 
-@dataclass
-class Copy:
-    """A copy of the project, as a person with a fresh clone has it."""
-
-    folder: Path
-    said: str = ""
-
-    def change(self, step: re.Match[str]) -> None:
-        """Carries out a step that makes or changes a file."""
-        path = self.folder / (step["new"] or step["file"])
-        if step["create"]:
-            assert not path.exists(), f"{path} is there already"
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(step["content"], encoding="utf-8")
-            return
-        text = path.read_text(encoding="utf-8")
-        assert text.count(step["old"]) == 1, (
-            f"{path.relative_to(self.folder)}: not once there:\n{step['old']}"
-        )
-        put = step["text"] if step["verb"] == "replace" else step["old"] + step["text"]
-        path.write_text(text.replace(step["old"], put), encoding="utf-8")
-
-    def run(self, commands: str) -> None:
-        """Runs commands as a person's shell would, stopping at the first that fails."""
-        mine = (
-            "SANDBOX_",
-            "MELTANO_",
-            "MAKE",
-            "MFLAGS",
-            "TAP_",
-            "TARGET_",
-            "DBT_",
-            "GOOGLE_",
-            "BIGQUERY_",
-            "STORAGE_",
-        )
-        log = self.folder.with_suffix(".log")
-        with (
-            log.open("w", encoding="utf-8") as out,
-            subprocess.Popen(
-                ["bash", "-euo", "pipefail", "-c", commands],
-                cwd=self.folder,
-                env={**{k: v for k, v in os.environ.items() if not k.startswith(mine)}, "NO_COLOR": "1"},
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            ) as process,
-        ):
-            try:
-                status = process.wait(SECONDS)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                status = process.wait()
-        said = log.read_text(encoding="utf-8", errors="replace")
-        assert status == 0, f"status {status}: {said[-6000:]}"
-        self.said += said
+def change(copy: ProjectCopy, step: re.Match[str]) -> None:
+    """Carry out a step that makes or changes a file."""
+    path = copy.folder / (step["new"] or step["file"])
+    if step["create"]:
+        assert not path.exists(), f"{path} is there already"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(step["content"], encoding="utf-8")
+        return
+    text = path.read_text(encoding="utf-8")
+    assert text.count(step["old"]) == 1, f"{path.relative_to(copy.folder)}: not once there:\n{step['old']}"
+    put = step["text"] if step["verb"] == "replace" else step["old"] + step["text"]
+    path.write_text(text.replace(step["old"], put), encoding="utf-8")
 
 
 @pytest.fixture
-def copy(tmp_path: Path) -> Copy:
+def copy(tmp_path: Path) -> ProjectCopy:
     """The project's files with the environments that no step of the page changes."""
     program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox")
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    folder = tmp_path / "project"
-    for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-            # Older than the environments: make has nothing to do for what is not changed.
-            os.utime(folder / name, (0, 0))
-    (folder / ".venvs").mkdir()
-    for name in (".python", "dev", "meltano", "sql", "uv"):
-        if (ROOT / ".venvs" / name).exists():
-            (folder / ".venvs" / name).symlink_to(ROOT / ".venvs" / name)
-    return Copy(folder)
+    return copy_project(tmp_path / "project", (".python", "dev", "meltano", "sql", "uv"), plugins=False)
 
 
-def follow(copy: Copy, title: str) -> None:
-    """Carries out every step of a section, in its order; the sandbox that it starts is stopped."""
+def follow(copy: ProjectCopy, title: str) -> None:
+    """Carry out every step of a section, in its order; the sandbox that it starts is stopped."""
     steps = list(STEP.finditer(section(title)))
     assert len(steps) == len(re.findall(r"^(?:Create|In|Run)\b[^\n]*:$", section(title), re.MULTILINE))
     try:
@@ -144,7 +76,7 @@ def follow(copy: Copy, title: str) -> None:
             if step["run"]:
                 copy.run(step["commands"])
             else:
-                copy.change(step)
+                change(copy, step)
     finally:
         sandbox = copy.folder / ".venvs" / "sandbox" / "bin" / "sandbox"
         if sandbox.exists():
@@ -152,7 +84,7 @@ def follow(copy: Copy, title: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_walk_through_gives_a_fourth_working_stream(copy: Copy) -> None:
+def test_the_walk_through_gives_a_fourth_working_stream(copy: ProjectCopy) -> None:
     """After the page's steps vehicles are landed, in a tested mart, in Terraform's schemas and in the flows."""
     follow(copy, "Add an entity")
     assert re.search(r"vehicles: 25 of 25 records", copy.said), copy.said[-4000:]
@@ -168,7 +100,7 @@ def test_the_walk_through_gives_a_fourth_working_stream(copy: Copy) -> None:
 
 
 @pytest.mark.slow
-def test_the_walk_through_lands_another_api(copy: Copy) -> None:
+def test_the_walk_through_lands_another_api(copy: ProjectCopy) -> None:
     """After the page's steps the books of an API with another envelope are landed, all of them and only they."""
     follow(copy, "Make it yours for another API")
     assert re.search(r"books: 3 of 3 records", copy.said), copy.said[-4000:]
@@ -176,16 +108,16 @@ def test_the_walk_through_lands_another_api(copy: Copy) -> None:
 
 
 @pytest.mark.parametrize("title", ["Add an entity", "Make it yours for another API"])
-def test_every_change_of_the_walk_through_fits_the_files(copy: Copy, title: str) -> None:
+def test_every_change_of_the_walk_through_fits_the_files(copy: ProjectCopy, title: str) -> None:
     """The page's changes apply to today's files, and the list of entities is carried on; nothing is run beside."""
     for step in STEP.finditer(section(title)):
         if not step["run"]:
-            copy.change(step)
+            change(copy, step)
     copy.run(f"{PYTHON} scripts/entities.py && {PYTHON} scripts/landing_schemas.py")
     copy.run(f"{PYTHON} scripts/entities.py --check && {PYTHON} scripts/landing_schemas.py --check")
 
 
-def test_make_entity_writes_what_an_incremental_entity_needs(copy: Copy) -> None:
+def test_make_entity_writes_what_an_incremental_entity_needs(copy: ProjectCopy) -> None:
     """From three records: stream, schema, staging model with its test, Meltano's job, the flow's choice, Terraform's schema."""
     records = [
         {
@@ -236,7 +168,7 @@ def test_make_entity_writes_what_an_incremental_entity_needs(copy: Copy) -> None
     ],
     ids=["name", "sample", "key", "there"],
 )
-def test_make_entity_refuses_what_it_cannot_do(copy: Copy, arguments: str, expected: str) -> None:
+def test_make_entity_refuses_what_it_cannot_do(copy: ProjectCopy, arguments: str, expected: str) -> None:
     """It says what was expected, and writes nothing."""
     (copy.folder / "issues.jsonl").write_text('{"id": 1}\n')
     copy.run(f"! {PYTHON} scripts/entities.py {arguments}")

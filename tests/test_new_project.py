@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -10,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from testkit.project_copy import project_files, unmarked
 from testkit.whole_pipeline import ROOT, program
 
 if TYPE_CHECKING:
@@ -18,19 +18,6 @@ if TYPE_CHECKING:
 FOLDERS = {"report": "report", "kestra": "orchestrate", "terraform": "terraform", "benchmarks": "benchmarks"}
 HERE = [part for part, folder in FOLDERS.items() if (ROOT / folder).is_dir()]
 SECONDS = 1200
-# What the tests of this project tell their programs is not for the copy.
-MINE = (
-    "SANDBOX_",
-    "MELTANO_",
-    "MAKE",
-    "MFLAGS",
-    "TAP_",
-    "TARGET_",
-    "DBT_",
-    "GOOGLE_",
-    "BIGQUERY_",
-    "STORAGE_",
-)
 
 
 def said(folder: Path, *command: str, status: int = 0) -> str:
@@ -38,7 +25,7 @@ def said(folder: Path, *command: str, status: int = 0) -> str:
     done = subprocess.run(
         command,
         cwd=folder,
-        env={k: v for k, v in os.environ.items() if not k.startswith(MINE)} | {"NO_COLOR": "1"},
+        env=unmarked() | {"NO_COLOR": "1"},
         check=False,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -60,10 +47,9 @@ def new(folder: Path, *parts: str, name: str = "library", status: int = 0) -> st
 @pytest.fixture
 def bare(tmp_path: Path) -> Path:
     """A copy of this project from which every optional folder was removed by hand."""
-    listed = said(ROOT, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     folder = tmp_path / "bare project"
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file() and not name.startswith(tuple(f"{f}/" for f in FOLDERS.values())):
+    for name in project_files():
+        if not name.startswith(tuple(f"{f}/" for f in FOLDERS.values())):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     said(folder, "git", "init", "--quiet")

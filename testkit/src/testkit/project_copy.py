@@ -1,0 +1,117 @@
+"""A copy of the project, as a person with a fresh clone has it, and commands typed in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from testkit.whole_pipeline import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# What the tests of this project tell their programs is not for a copy.
+OURS = (
+    "SANDBOX_",
+    "MELTANO_",
+    "MAKE",
+    "MFLAGS",
+    "TAP_",
+    "TARGET_",
+    "DBT_",
+    "GOOGLE_",
+    "BIGQUERY_",
+    "STORAGE_",
+)
+BARE_PATH = "/usr/local/bin:/usr/bin:/bin"
+ENVIRONMENTS = (".python", "dev", "meltano", "sandbox", "sql", "uv")
+PLUGINS = ("extractors", "loaders", "utilities")
+
+
+def unmarked() -> dict[str, str]:
+    """Return this process's environment without what belongs to the project's own tests."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+
+
+def bare(home: Path) -> dict[str, str]:
+    """Return the environment of somebody who has set nothing."""
+    return {"PATH": BARE_PATH, "HOME": str(home)}
+
+
+def project_files() -> list[str]:
+    """Return the names of the files that git tracks, or would."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return [name for name in listed.stdout.split("\0") if (ROOT / name).is_file()]
+
+
+@dataclass
+class ProjectCopy:
+    """A copy of the project. `said` is everything that its commands have printed."""
+
+    folder: Path
+    env: dict[str, str] = field(default_factory=unmarked)
+    said: str = ""
+
+    def run(self, commands: str, status: int | None = 0, seconds: float = 600, **env: str) -> str:
+        """Run commands as a person's shell would, stopping at the first that fails; return what they print.
+
+        Args:
+            commands: For bash.
+            status: The expected exit status; None for any.
+            seconds: After them everything that was started is killed.
+            env: Further environment variables.
+        """
+        log = self.folder.with_suffix(".log")
+        with (
+            log.open("w", encoding="utf-8") as out,
+            subprocess.Popen(
+                ["bash", "-euo", "pipefail", "-c", commands],
+                cwd=self.folder,
+                env={**self.env, "NO_COLOR": "1", **env},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            ) as process,
+        ):
+            try:
+                ended = process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                ended = process.wait()
+        text = log.read_text(encoding="utf-8", errors="replace")
+        assert status is None or ended == status, f"{commands}\nstatus {ended}: {text[-6000:]}"
+        self.said += text
+        return text
+
+
+def copy_project(
+    folder: Path, environments: tuple[str, ...] = ENVIRONMENTS, *, plugins: bool = True
+) -> ProjectCopy:
+    """Copy the project's files; environments, and Meltano's plugins, are those of the project."""
+    for name in project_files():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+        # Older than the environments: make has nothing to do for what is not changed.
+        os.utime(folder / name, (0, 0))
+    (folder / ".venvs").mkdir()
+    for name in environments:
+        if (ROOT / ".venvs" / name).exists():
+            (folder / ".venvs" / name).symlink_to(ROOT / ".venvs" / name)
+    if plugins:
+        (folder / ".meltano").mkdir()
+        for kind in PLUGINS:
+            (folder / ".meltano" / kind).symlink_to(ROOT / ".meltano" / kind)
+        for made in (".done", ".locks"):
+            (folder / ".meltano" / made).touch()
+    return ProjectCopy(folder)
