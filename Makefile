@@ -33,13 +33,9 @@ help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 # What a person types goes to the program by the environment, as it is: neither make nor a shell reads it.
-override SQL := $(value SQL)
-override DATA := $(value DATA)
-override NAME := $(value NAME)
-override FOLDER := $(value FOLDER)
-override PARTS := $(value PARTS)
-override REASON := $(value REASON)
-export SQL DATA NAME FOLDER PARTS REASON
+TYPED := SQL DATA NAME FOLDER PARTS REASON RUN STREAM UNDO AS_OF SAMPLE SINGULAR RESOURCE KEY SINCE
+$(foreach name,$(TYPED),$(eval override $(name) := $$(value $(name))))
+export $(TYPED)
 
 run: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done .meltano/.locks ## The whole pipeline, no cloud needed: `make run`, DATA=folder, LIVE=1, VERSION=2
 	@exec $(VENVS)/sandbox/bin/python scripts/run_pipeline.py $${DATA:+--data "$$DATA"} $(if $(LIVE),--live) $(if $(VERSION),--version $(VERSION))
@@ -51,8 +47,8 @@ build: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## dbt alone
 	@DBT_AS_OF="$$AS_OF" exec "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(MELTANO_COMMAND)" run dbt-bigquery:build
 
 retract: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Takes back what a run loaded: make retract RUN=run REASON='why', STREAM=characters, UNDO=1
-	@exec "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(MELTANO_COMMAND)" invoke dbt-bigquery run-operation retract --args "$$(RUN='$(RUN)' STREAM='$(STREAM)' UNDO='$(UNDO)' \
-	  $(PYTHON) -c 'import json, os; e = os.environ; print(json.dumps({"run_id": e["RUN"], "reason": e["REASON"], "stream": e["STREAM"], "undo": bool(e["UNDO"])}))')"
+	@exec "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(MELTANO_COMMAND)" invoke dbt-bigquery run-operation retract --args "$$($(PYTHON) -c \
+	  'import json, os; e = os.environ; print(json.dumps({"run_id": e["RUN"], "reason": e["REASON"], "stream": e["STREAM"], "undo": bool(e["UNDO"])}))')"
 
 shell: $(VENVS)/sandbox/.done ## A prompt for SQL on the local BigQuery; starts at once after make up
 	@exec "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(SANDBOX_COMMAND)" shell
@@ -91,7 +87,7 @@ test-provider: ## Terraform applied with the registry's provider, against a loca
 
 # The peers are measured, never shipped: pinned without hashes, and not audited.
 BENCHED := $(patsubst benchmarks/requirements/%.txt,$(VENVS)/bench-%/.done,$(wildcard benchmarks/requirements/*.txt))
-bench: install $(BENCHED) ## Ours and the peers side by side: make bench ARGS="--size 100k --rounds 3"
+bench: install $(BENCHED) ## Ours and the peers, compared: make bench ARGS="--size 100k --rounds 3"
 	$(DEV)/python benchmarks/bench.py $(ARGS)
 
 reliability-peers: install $(BENCHED) ## The faults of the matrix done to z3-target-bigquery, beside ours
@@ -173,7 +169,7 @@ $(OSV):
 
 # Its status is 1 when it finds anything; fixable.py says which of that fails.
 fixable = { $(OSV) scan $(1) --config osv-scanner.toml --format json $(2) || [[ $$? -eq 1 ]]; } | .github/scripts/fixable.py
-audit: $(OSV) ## Known weaknesses of what the locks pin, over the network (Go)
+audit: $(OSV) ## Known vulnerabilities of what the locks pin, over the network (Go)
 	@$(call fixable,source,$(foreach lock,$(LOCKS),--lockfile requirements.txt:$(lock)))
 
 scan-image: $(OSV) ## The same of the image (Docker and Go)

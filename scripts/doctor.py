@@ -115,6 +115,9 @@ def settings() -> Iterator[Finding]:
             name, equals, value = (part.strip() for part in line.partition("="))
             if not name or name.startswith("#"):
                 continue
+            name = name.removeprefix("export ").strip()
+            # A comment, and quotes with nothing in them, are no value either.
+            value = "" if value.startswith("#") else value.strip("'\"")
             if not equals:
                 yield False, f".env: line {number} is no NAME=value; put a # before it"
             elif not value:

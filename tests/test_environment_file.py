@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -43,7 +44,7 @@ class Clone:
             (folder / name).symlink_to(ROOT / name)
 
     def run(self, command: str, *, without: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-        """Runs a command line of the README; `without` are variables that a person has not set."""
+        """Run a command line of the README; `without` are variables that a person has not set."""
         runner = Project(str(self.meltano), self.sandbox, self.folder)
         hidden = ("MELTANO_RUN_ID", "MELTANO_ENVIRONMENT", *without)
         environment = {name: value for name, value in runner.environment().items() if name not in hidden}
@@ -77,8 +78,8 @@ IN_DOTENV = ("GOOGLE_CLOUD_PROJECT", "TARGET_BIGQUERY_BUCKET", "TARGET_BIGQUERY_
 
 def test_the_steps_of_a_real_project_work_as_written(clone: Clone) -> None:
     """.env.example copied, the two lines filled in, the README's command: it loads, and dbt reaches its project."""
-    readme = (ROOT / "README.md").read_text()
-    (command,) = re.findall(r"`([^`]*meltano --environment=dev run [^`]*)`", readme)
+    page = (ROOT / "docs" / "real-project.md").read_text()
+    (command,) = re.findall(r"(?m)^\S*meltano --environment=dev run .*$", page)
     fill = "cp .env.example .env; sed -i 's/^#\\(GOOGLE_CLOUD_PROJECT=\\).*/\\1local-project/; s/^#\\(TARGET_BIGQUERY_BUCKET=\\).*/\\1local-landing/' .env; "
     # The build of all marts is the business of other tests.
     done = clone.run(fill + command.replace(":build", ":debug"), without=IN_DOTENV)
@@ -87,10 +88,12 @@ def test_the_steps_of_a_real_project_work_as_written(clone: Clone) -> None:
 
 
 def test_empty_lines_of_dotenv_are_settings_that_are_not_given(clone: Clone) -> None:
-    """Every variable of .env.example with nothing behind it: each part takes its default."""
+    """Every variable of .env.example with nothing behind it, in each way to write that: each part takes its default."""
     names = re.findall(r"(?m)^#?([A-Z_]+)=", (ROOT / ".env.example").read_text())
     given = {"GOOGLE_CLOUD_PROJECT": "local-project", "TARGET_BIGQUERY_BUCKET": "local-landing"}
-    (clone.folder / ".env").write_text("".join(f"{name}={given.get(name, '')}\n" for name in names))
+    ways = itertools.cycle(("{}=", "export {}=", "{}=''", '{}=""', "{}= # nothing"))
+    lines = [f"{name}={given[name]}" if name in given else next(ways).format(name) for name in names]
+    (clone.folder / ".env").write_text("\n\n".join(lines) + "\n")
     done = clone.run(
         ".venvs/meltano/bin/meltano --environment=dev run tap-rickandmorty-location target-bigquery dbt-bigquery:debug",
         without=IN_DOTENV,

@@ -35,14 +35,15 @@ def test_a_bad_data_folder_is_one_line_that_says_what_is_missing(tmp_path: Path)
     assert "sandbox capture" in done.stderr
 
 
-NASTY = """it's `id` $HOME $(id) $(shell id) "quoted" \\ -- the end"""
+NASTY = """it's `id` $HOME $(id) $(shell id) "quoted" \\ # é -- the end"""
 
 
 def test_make_query_hands_the_sql_over_as_it_is(tmp_path: Path) -> None:
     """Backticks, dollars and quotes reach the sandbox unread by make and shell, from the line and from the environment."""
     spy = python_program(tmp_path / "spy", "import json, sys\nprint(json.dumps(sys.argv[1:]))\n")
     command = ["make", "--old-file=.venvs/sandbox/.done", "query", f"SANDBOX_COMMAND={spy}"]
-    for arguments, environment in (([f"SQL={NASTY}"], {}), ([], {"SQL": NASTY})):
+    sql = f"{NASTY}\nSELECT 2\n"
+    for arguments, environment in (([f"SQL={sql}"], {}), ([], {"SQL": sql})):
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
         done = subprocess.run(
             [*command, *arguments],
@@ -53,7 +54,7 @@ def test_make_query_hands_the_sql_over_as_it_is(tmp_path: Path) -> None:
             text=True,
             timeout=60,
         )
-        assert json.loads(done.stdout)[-2:] == ["--", NASTY]
+        assert json.loads(done.stdout)[-2:] == ["--", sql]
 
 
 def test_make_run_hands_the_folder_over_as_it_is() -> None:
@@ -105,7 +106,7 @@ class Clone:
         self.command = [Path(self.sandbox).with_name("python"), folder / "scripts" / "run_pipeline.py"]
 
     def start(self) -> subprocess.Popen[str]:
-        """Starts a run and waits until its Meltano is under way."""
+        """Start a run and wait until its Meltano is under way."""
         process = subprocess.Popen(
             self.command, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -129,7 +130,7 @@ def left(mark: str) -> list[str]:
 
 
 def until_nothing_is_left(mark: str) -> None:
-    """Waits for the end of what a run has started."""
+    """Wait for the end of what a run has started."""
     deadline = time.monotonic() + 60
     while left(mark):
         assert time.monotonic() < deadline, left(mark)
@@ -199,7 +200,10 @@ def test_twenty_runs_ended_at_random_leave_nothing_and_the_next_is_right() -> No
 def test_the_doctor_names_what_is_wrong_with_its_remedy(tmp_path: Path) -> None:
     """Empty lines of .env, a certificate that is no file, a home that is gone: one line each, status 1."""
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
-    (tmp_path / ".env").write_text("# a comment\nTARGET_BIGQUERY_LOCATION=\nGOOGLE_CLOUD_PROJECT=mine\n")
+    (tmp_path / ".env").write_text(
+        "# a comment\nTARGET_BIGQUERY_LOCATION=\n\nGOOGLE_CLOUD_PROJECT=mine\nexport DBT_TARGET='' \nA= # b\nwords\n"
+        "TAP_RICKANDMORTY_USER_AGENT='it is me' # quoted\n"
+    )
     gone = tmp_path / "gone"
     with subprocess.Popen(
         ["sleep", "600"], env={"SANDBOX_PART": str(gone), "PATH": os.environ["PATH"]}
@@ -215,8 +219,12 @@ def test_the_doctor_names_what_is_wrong_with_its_remedy(tmp_path: Path) -> None:
     assert done.returncode == 1
     said = done.stdout.splitlines()
     assert all(line.startswith("PROBLEM  ") for line in said)
+    assert sum("line" in line for line in said) == 4
     for problem in (
         ".env: line 2: TARGET_BIGQUERY_LOCATION has no value; put a # before it",
+        ".env: line 5: DBT_TARGET has no value; put a # before it",
+        ".env: line 6: A has no value; put a # before it",
+        ".env: line 7 is no NAME=value; put a # before it",
         "certificates: SSL_CERT_FILE names /nowhere.pem, which is no file; correct it, or unset SSL_CERT_FILE",
         f"leftovers: process {part.pid} serves {gone}, which is gone; kill {part.pid}",
     ):
