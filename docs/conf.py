@@ -41,7 +41,7 @@ linkcheck_retries = 2
 
 
 def link_to_the_repository(app: Sphinx, page: str, source: list[str]) -> None:  # noqa: ARG001 (Sphinx's order)
-    """Leads links that leave these pages to the repository; without one, leaves their text.
+    """Lead links that leave these pages to the repository; without one, leave their text.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -64,5 +64,5 @@ def link_to_the_repository(app: Sphinx, page: str, source: list[str]) -> None:  
 
 
 def setup(app: Sphinx) -> None:
-    """Registers the above."""
+    """Register the above."""
     app.connect("source-read", link_to_the_repository)

@@ -6,6 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+from testkit.project_copy import ProjectCopy, bare, copy_project
 from testkit.whole_pipeline import (
     RUN_ALL,
     SHARED_DATA,
@@ -42,24 +43,25 @@ class RemovedPart(pytest.Module):
     """A file of tests whose part was removed; it is not imported, as it may read the part's files then."""
 
     def collect(self) -> Never:
-        """Skips the file, by the part's name."""
+        """Skip the file, by the part's name."""
         names = ", ".join(f"{name}/" for name in absent_parts(self.path))
         pytest.skip(f"{names} was removed from this project", allow_module_level=True)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
-    """Leaves a file unread whose part was removed."""
+    """Leave a file unread whose part was removed."""
     return RemovedPart.from_parent(parent, path=module_path) if absent_parts(module_path) else None
 
 
 # Before pytest-xdist reads the marks.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps the tests of the one whole run together where tests run side by side."""
+    """Keep the tests of one fixture together where tests run concurrently."""
     for item in items:
-        if "sandbox" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("whole-pipeline"))
+        for fixture, group in (("sandbox", "whole-pipeline"), ("fresh_clone", "fresh-clone")):
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
@@ -104,3 +106,29 @@ def built_pipeline(project: Project) -> BuiltPipeline:
     built = BuiltPipeline(project, log)
     shutil.copytree(project.folder / "dbt-target", built.target_dir)
     return built
+
+
+@pytest.fixture(scope="session")
+def fresh_clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectCopy]:
+    """A clone in which `make run DATA=…` has run, where little is as usual.
+
+    Its path has a space and accents, the PATH is the system's, the locale is C, and a proxy of the environment leads nowhere.
+    """
+    program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox")
+    folder = tmp_path_factory.mktemp("fresh")
+    copy = copy_project(folder / "le clone frais à moi")
+    nowhere = "http://127.0.0.1:9"
+    copy.env = bare(folder) | {"LC_ALL": "C", "http_proxy": nowhere, "https_proxy": nowhere}
+    sandbox = ".venvs/sandbox/bin/sandbox"
+    try:
+        copy.run(
+            f"{sandbox} start --universe characters=60,locations=20,episodes=10 --parts api\n"
+            f'eval "$({sandbox} env)"\n'
+            f'{sandbox} capture --api-url "$TAP_RICKANDMORTY_API_URL" "it\'s données"\n{sandbox} stop'
+        )
+        copy.run('make run DATA="it\'s données"')
+        # So that what follows starts at once.
+        copy.run("make up")
+        yield copy
+    finally:
+        copy.run(f"{sandbox} stop")

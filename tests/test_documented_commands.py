@@ -1,38 +1,113 @@
-"""The commands of the documentation exist as they are written, in a clone with nothing else on the PATH."""
+"""The commands of the documentation: what a page says to type is there, and is run as it stands in a fresh clone.
+
+A fenced block of commands is run here; or is marked as needing a cloud (```bash cloud) and run up to its credentials;
+or has commands that another test runs, which is named below.
+"""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
+from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 import pytest
+from testkit.project_copy import BARE_PATH, ProjectCopy, bare, copy_project, project_files
 from testkit.whole_pipeline import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # What a page names by its own name: the tables of a part's commands, and programs of a cloud or a container.
 COMMAND = re.compile(
     r"(?m)(?:^|`)((?:make|\.venvs/[a-z-]+/bin/[a-z-]+|scripts/[a-z_]+\.py|\.github/scripts/\S+)(?: [^`\n#]*)?)(?:`|$|  +#)"
 )
-FENCE = re.compile(r"(?ms)^```(?:bash|sh)?\n(.*?)^```")
+FENCE = re.compile(r"(?ms)^```([^\n]*)\n(.*?)^```$")
+# Commands that cost too much here, or change the clone: who runs them.
+ELSEWHERE = {
+    r"make run$": "tests/test_fresh_clone.py::fresh_clone",
+    r"make test$": ".ci/run::make test",
+    r"make (bench|reliability-peers)": "tests/test_documented_commands.py::test_the_everyday_commands_begin",
+    r"make entity ": "tests/test_add_an_entity.py::test_make_entity_writes_what_an_incremental_entity_needs",
+    r"make new ": "tests/test_new_project.py::test_a_new_project_is_green",
+    r"pip install \./|tap-rickandmorty \||some-tap \|": "tests/test_documented_commands.py::test_tap_and_target_are_installed_as_their_pages_say",
+    r"\S+/meltano run tap-rickandmorty target-bigquery dbt-bigquery:build$|\S+/meltano (--environment=prod )?run dbt-bigquery:build$": "tests/conftest.py::built_pipeline",
+    r"\S+/meltano run dbt-bigquery:unit-test$": "tests/test_marts.py::dbt-bigquery:unit-test",
+    r"env MELTANO_JOB=dbt ": "tests/test_meltano_job.py::test_a_selection_that_selects_nothing_fails_with_what_is_near",
+    r"\S+/meltano --environment=prod invoke dbt-bigquery run-operation retract|DBT_AS_OF=": "tests/test_build_versions.py::test_a_bad_version_stops_before_the_marts_and_leaves_no_trace_once_retracted",
+    r"docker (build|run) ": "tests/test_image.py::test_the_image_runs_the_whole_pipeline_and_installs_nothing",
+    r"docker compose (up|exec) ": "tests/test_image.py::test_the_image_for_a_laptop_runs_the_pipeline_on_its_own_sandbox",
+    r"terraform (fmt|init) ": "tests/test_terraform.py::test_terraforms_own_tests_pass",
+}
+# A page whose text is a program of its own.
+FOLLOWED = {"docs/onboarding.md": "tests/test_add_an_entity.py::follow"}
+# Programs that ask for an account, and how a person without one is told what is needed.
+ACCOUNTS = ("gcloud", "bq", "gh", "terraform", "docker")
+NEEDED = r"credentials|GOOGLE_CLOUD_PROJECT|TARGET_BIGQUERY_BUCKET|KESTRA_TOKEN|expected an image by digest"
 
 
 @cache
 def pages() -> tuple[str, ...]:
     """The pages for people, but for what tells of the past."""
-    listed = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, check=True, capture_output=True, text=True)
     return tuple(
-        name for name in listed.stdout.split() if not name.startswith(("CHANGELOG", "docs/decisions"))
+        name
+        for name in project_files()
+        if name.endswith(".md") and not name.startswith(("CHANGELOG", "docs/decisions"))
     )
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page: the words behind the fence, and what is inside."""
+
+    page: str
+    line: int
+    words: tuple[str, ...]
+    text: str
+
+    def __str__(self) -> str:
+        """The name of the block in a test report."""
+        return f"{self.page}:{self.line}"
+
+    @property
+    def commands(self) -> list[str]:
+        """What is typed: a command with its further lines, without comments."""
+        whole = re.sub(r"\\\n\s*", "", self.text)
+        if re.search(r"(?m)^(for|if|while) ", whole):
+            return [whole]
+        return [found for line in whole.splitlines() if (found := re.sub(r"(^|\s+)# .*", "", line).strip())]
+
+    def elsewhere(self, command: str) -> str | None:
+        """Return the test that runs a command, where it is not run here."""
+        if self.page in FOLLOWED and not re.match("make (entity|new) ", command):
+            return FOLLOWED[self.page]
+        bare_command = re.sub(r"^\.venvs/sandbox/bin/sandbox exec -- ", "", command)
+        return next((test for known, test in ELSEWHERE.items() if re.match(known, bare_command)), None)
+
+
+@cache
+def blocks() -> tuple[Block, ...]:
+    """Every fenced block."""
+    return tuple(
+        Block(page, text.count("\n", 0, fence.start()) + 1, tuple(fence[1].split()), fence[2])
+        for page in pages()
+        for text in [(ROOT / page).read_text(encoding="utf-8")]
+        for fence in FENCE.finditer(text)
+    )
+
+
+SHELL = [block for block in blocks() if block.words[:1] == ("bash",)]
+CLOUD = [block for block in SHELL if block.words == ("bash", "cloud")]
+RUN_HERE = [block for block in SHELL if any(block.elsewhere(command) is None for command in block.commands)]
 
 
 def commands(page: str) -> list[str]:
     """The commands of a page: lines of its fenced blocks, and code in its sentences and tables."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    blocks = [line.strip() for block in FENCE.findall(text) for line in block.splitlines()]
+    fenced = [line.strip() for block in SHELL if block.page == page for line in block.text.splitlines()]
     inline = re.findall(r"`([^`\n]+)`", FENCE.sub("", text))
     return [
-        re.split(";|&&", found[1])[0].strip() for code in (*blocks, *inline) if (found := COMMAND.match(code))
+        re.split(";|&&", found[1])[0].strip() for code in (*fenced, *inline) if (found := COMMAND.match(code))
     ]
 
 
@@ -61,6 +136,71 @@ def test_the_first_screen_has_commands_that_are_checked() -> None:
     assert sum(len(commands(page)) for page in pages()) > 60
 
 
+def test_every_block_says_what_it_holds() -> None:
+    """No fence is without a language: commands are bash, `cloud` is the only mark, and no command hides in text."""
+    for block in blocks():
+        assert block.words, block
+        assert block in SHELL or len(block.words) == 1, block
+        if block.words[0] == "text":
+            assert not re.search(r"(?m)^(make|\.venvs/|docker|terraform|gcloud) ?", block.text), block
+    assert all(len(block.words) == 1 or block in CLOUD for block in SHELL)
+
+
+def test_who_runs_a_command_is_there() -> None:
+    """Each test that is named above exists, and each command that is named is on a page."""
+    asked = {block.elsewhere(command) for block in SHELL for command in block.commands}
+    assert asked - {None} == {*ELSEWHERE.values(), *FOLLOWED.values()}
+    for where in asked - {None}:
+        file, _, name = str(where).partition("::")
+        if (ROOT / file).is_file():
+            assert re.search(rf"\b{re.escape(name)}\b", (ROOT / file).read_text(encoding="utf-8")), where
+
+
+@pytest.mark.parametrize("block", [block for block in RUN_HERE if block not in CLOUD], ids=str)
+def test_a_block_runs_as_it_stands(fresh_clone: ProjectCopy, block: Block) -> None:
+    """In a clone with the system's PATH; what another test runs is left out."""
+    mine = [command for command in block.commands if block.elsewhere(command) is None]
+    fresh_clone.run("\n".join(mine), seconds=240)
+
+
+@pytest.fixture(scope="module")
+def without_account(tmp_path_factory: pytest.TempPathFactory) -> ProjectCopy:
+    """A clone of somebody who has signed in nowhere, and whose networks end at this machine."""
+    folder = tmp_path_factory.mktemp("without-account")
+    copy = copy_project(folder / "clone")
+    (folder / "bin").mkdir()
+    for name in ACCOUNTS:
+        program = folder / "bin" / name
+        program.write_text('#!/bin/sh\necho "no credentials: ${0##*/} $*" >&2\nexit 77\n')
+        program.chmod(0o755)
+    nowhere = "http://127.0.0.1:9"
+    copy.env = bare(folder) | {
+        "PATH": f"{folder / 'bin'}:{BARE_PATH}",
+        "https_proxy": nowhere,
+        "TAP_RICKANDMORTY_API_URL": f"{nowhere}/api",
+        "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
+    }
+    return copy
+
+
+@pytest.mark.parametrize("block", [block for block in RUN_HERE if block in CLOUD], ids=str)
+def test_a_block_for_a_cloud_runs_up_to_its_credentials(without_account: ProjectCopy, block: Block) -> None:
+    """What comes before the first line that needs an account works, and that line says what it needs; no traceback."""
+    mine = [command for command in block.commands if block.elsewhere(command) is None]
+    # A page is read from its top, in the folder that it is about.
+    before = [
+        command
+        for other in CLOUD
+        if other.page == block.page and other.line < block.line
+        for command in other.commands
+        if re.match(r"export [^$]*$", command)
+    ]
+    folder = "cd terraform" if block.page.startswith("terraform/") else "cd ."
+    said = without_account.run("\n".join([folder, *before, *mine]), status=None, seconds=120)
+    assert re.search(NEEDED, said), said
+    assert "Traceback" not in said
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -69,19 +209,32 @@ def test_the_first_screen_has_commands_that_are_checked() -> None:
         "make --dry-run run",
         "make --dry-run query SQL=x",
         "make --dry-run clean",
+        *(
+            f"make --dry-run {command.removeprefix('make ')}"
+            for block in SHELL
+            for command in block.commands
+            if re.match("make (bench|reliability-peers)", command)
+        ),
         "make down",
     ],
 )
-def test_a_bare_path_is_enough(command: str) -> None:
-    """The everyday commands begin with the system's own programs and what make has installed."""
-    bare = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": os.environ.get("HOME", "/")}
-    done = subprocess.run(
-        [*command.split(), "PYTHON=python3"],
-        cwd=ROOT,
-        env=bare,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_the_everyday_commands_begin(fresh_clone: ProjectCopy, command: str) -> None:
+    """They begin with the system's own programs and what make has installed."""
+    fresh_clone.run(command, seconds=120)
+
+
+@pytest.mark.slow
+def test_tap_and_target_are_installed_as_their_pages_say(fresh_clone: ProjectCopy, tmp_path: Path) -> None:
+    """`pip install` in an environment of one's own, the tap's first lines, and its output into the target; needs a registry."""
+    home = fresh_clone.run(".venvs/sandbox/bin/sandbox env --format shell")
+    typed = [
+        command
+        for block in SHELL
+        if block.page in {"tap-rickandmorty/README.md", "target-bigquery/README.md"}
+        for command in block.commands
+    ]
+    venv = f"python3 -m venv {tmp_path / 'venv'}\nPATH={tmp_path / 'venv' / 'bin'}:$PATH\n"
+    lines = "\n".join(typed).replace("some-tap", "tap-rickandmorty").replace("my-landing", "local-landing")
+    said = fresh_clone.run(f"{venv}unset http_proxy https_proxy\n{home}{lines}")
+    assert '"type":"SCHEMA"' in said.replace(" ", "")
+    assert "Traceback" not in said

@@ -1,0 +1,113 @@
+"""A fresh clone where little is as usual: its path, its locale, a proxy that leads nowhere, no uv; and a source that collapses."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from testkit.project_copy import bare, copy_project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from testkit.project_copy import ProjectCopy
+
+RUN = 'make run DATA="it\'s données"'
+
+
+def marts(clone: ProjectCopy) -> str:
+    """What the marts hold: of which runs, and how much."""
+    counts = ", ".join(
+        f"(SELECT AS STRUCT COUNT(*) AS n, MIN(run_id) AS a, MAX(run_id) AS z FROM local_rickandmorty_marts.dim_{e}s) AS {e}"
+        for e in ("character", "episode", "location")
+    )
+    said = clone.run(f"make query SQL='SELECT {counts}'")
+    return said[said.index("│") :]
+
+
+def test_the_first_run_says_what_it_did(fresh_clone: ProjectCopy) -> None:
+    """Source, phases, verdict, counts, page; the proxy is not asked for what is on this machine."""
+    said = fresh_clone.said
+    for part in ("Source: captured folder it's données of ", "Verdict: pass", "The page: output/report.html"):
+        assert part in said
+    assert [line.split()[:6] for line in said.splitlines() if line.startswith("characters ")] == [
+        ["characters", *["60"] * 5]
+    ]
+
+
+@pytest.fixture
+def source(fresh_clone: ProjectCopy) -> Iterator[Path]:
+    """The folder that is served; afterwards it is as it was."""
+    folder = fresh_clone.folder / "it's données"
+    # The API reads the folder when it starts.
+    fresh_clone.run("make down")
+    before = {file: file.read_text(encoding="utf-8") for file in folder.glob("*.jsonl")}
+    yield folder
+    for file, text in before.items():
+        file.write_text(text, encoding="utf-8")
+
+
+def keep(file: Path, share: float) -> None:
+    """Leaves the first records of a file."""
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    file.write_text("".join(lines[: int(len(lines) * share)]), encoding="utf-8")
+
+
+def test_a_source_that_counts_0_ends_the_run_with_the_marts_as_they_were(
+    fresh_clone: ProjectCopy, source: Path
+) -> None:
+    """The tap itself refuses an empty listing: one line names the stream; nothing is built."""
+    before = marts(fresh_clone)
+    keep(source / "character.jsonl", 0)
+    said = fresh_clone.run(RUN, status=2)
+    assert "characters" in said[said.index("What failed:") :]
+    assert "Verdict: pass" not in said
+    assert "All counts" not in said
+    assert marts(fresh_clone) == before
+
+
+def test_a_source_that_shrinks_fails_the_verdict_with_the_marts_as_they_were(
+    fresh_clone: ProjectCopy, source: Path
+) -> None:
+    """Where the tap lets it through, 12 % fewer characters and an unknown status are in the verdict, on the page too."""
+    before = marts(fresh_clone)
+    keep(source / "character.jsonl", 0.88)
+    lines = (source / "character.jsonl").read_text(encoding="utf-8").splitlines()
+    first = json.loads(lines[0]) | {"status": "Frozen"}
+    (source / "character.jsonl").write_text("\n".join([json.dumps(first), *lines[1:], ""]), encoding="utf-8")
+    said = fresh_clone.run(RUN, status=2, TAP_RICKANDMORTY_MAX_SHRINK_PERCENT="100")
+    assert "Verdict: fail" in said
+    assert (
+        "fail: characters: drop: expected at most 10 % fewer than 60, got 52 records; retract the version"
+        in said
+    )
+    assert "warn: characters: status_values: expected none, got 1" in said
+    assert "the verdict is fail, the marts are as they were" in said
+    assert marts(fresh_clone) == before
+    page = (fresh_clone.folder / "output" / "report.html").read_text(encoding="utf-8")
+    assert "Verdict: fail. The marts are those of the last build that passed" in page
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("setpriv"), reason="another user needs root and setpriv"
+)
+def test_an_ordinary_user_starts_from_nothing() -> None:
+    """Nothing is installed: no uv, no environments, LC_ALL=C, an odd path, no write access elsewhere; needs a registry."""
+    # pytest's own folders are closed to others.
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        copy = copy_project(folder / "à côté", (), plugins=False)
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, 65534, 65534, follow_symlinks=False)
+        given = {name: os.environ[name] for name in ("SSL_CERT_FILE", "PIP_CERT") if name in os.environ}
+        copy.env = bare(folder) | given | {"LC_ALL": "C"}
+        user = "setpriv --reuid 65534 --regid 65534 --clear-groups"
+        said = copy.run(f"{user} make run PYTHON=/usr/bin/python3", seconds=1200)
+    assert "Verdict: pass" in said
+    assert "The page: output/report.html" in said
