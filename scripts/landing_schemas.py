@@ -34,7 +34,7 @@ ENTITIES = ROOT / "entities.yml"
 def table(
     description: str, fields: Iterable[SchemaField], *, partitioned_by: str | None, keys: list[str]
 ) -> dict[str, Any]:
-    """Gives a table as Terraform reads it, laid out as the target lays out its own."""
+    """Return a table as Terraform reads it, laid out as the target lays out its own."""
     fields = list(fields)
     types = {field.name: field.field_type for field in fields}
     clustered_by = [key for key in keys if types[key] in tables.CLUSTERABLE][: tables.MOST_CLUSTERED]
@@ -47,7 +47,7 @@ def table(
 
 
 def landing_tables(source: Path = SOURCE) -> dict[str, dict[str, Any]]:
-    """Gives every landing table and the ledger, by table name.
+    """Return every landing table and the ledger, by table name.
 
     Raises:
         TargetError: The target cannot hold a stream of that schema.
@@ -73,7 +73,7 @@ def landing_tables(source: Path = SOURCE) -> dict[str, dict[str, Any]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Writes or checks every file; returns the exit status."""
+    """Write or check every file; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 on a difference")
     parser.add_argument("--source", type=Path, default=SOURCE, help="folder of the tap's JSON schemas")

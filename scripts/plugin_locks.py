@@ -44,7 +44,7 @@ KINDS = {
 
 
 def kind(schema: dict[str, Any]) -> str:
-    """Gives Meltano's kind for a setting's JSON schema."""
+    """Return Meltano's kind for a setting's JSON schema."""
     if "enum" in schema:
         return "options"
     types = schema.get("type", "string")
@@ -53,7 +53,7 @@ def kind(schema: dict[str, Any]) -> str:
 
 
 def setting(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Gives one entry of `settings` for a property of the plugin's settings schema."""
+    """Return one entry of `settings` for a property of the plugin's settings schema."""
     out: dict[str, Any] = {"name": name, "kind": kind(schema)}
     if "title" in schema:
         out["label"] = schema["title"]
@@ -67,7 +67,7 @@ def setting(name: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def about(name: str) -> dict[str, Any]:
-    """Gives what the plugin `name` says about itself.
+    """Return what the plugin `name` says about itself.
 
     Raises:
         subprocess.CalledProcessError: Its --about failed.
@@ -83,7 +83,7 @@ def about(name: str) -> dict[str, Any]:
 
 
 def lock(name: str, folder: str) -> dict[str, Any]:
-    """Gives the lock of the plugin `name`, from its --about.
+    """Return the lock of the plugin `name`, from its --about.
 
     Raises:
         subprocess.CalledProcessError: The plugin's --about failed.
@@ -107,7 +107,7 @@ def lock(name: str, folder: str) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Writes or checks every lock; returns the exit status."""
+    """Write or check every lock; return the exit status."""
     stale = []
     for name, folder in PLUGINS.items():
         path = ROOT / "plugins" / folder / f"{name}--{VARIANT}.lock"

@@ -21,13 +21,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """Gives a Markdown table."""
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines)
 
 
 def settings(name: str) -> str:
-    """Gives the settings table of a plugin, from its --about."""
+    """Return the settings table of a plugin, from its --about."""
     schema = about(name)["settings"]
     required = set(schema.get("required", ()))
 
@@ -47,13 +47,13 @@ def settings(name: str) -> str:
 
 
 def faults() -> str:
-    """Gives the table of faults of the API, the cloud and the ledger."""
+    """Return the table of faults of the API, the cloud and the ledger."""
     cases = [*fault_matrix.API, *fault_matrix.STORAGE, *fault_matrix.BIGQUERY]
     return table(["where", "fault", "what comes of it"], [[c.place, c.fault, c.outcome] for c in cases])
 
 
 def kills() -> str:
-    """Gives the table of stages at which the target is killed."""
+    """Return the table of stages at which the target is killed."""
     return table(
         ["load method", "killed"],
         [[f"`{method}`", ", ".join(k.stage for k in found)] for method, found in fault_matrix.KILLS.items()],
@@ -61,7 +61,7 @@ def kills() -> str:
 
 
 def singer() -> str:
-    """Gives the table of Singer cases, from the first line of each file."""
+    """Return the table of Singer cases, from the first line of each file."""
     rows = []
     for file in sorted((ROOT / "target-bigquery/tests/singer").glob("*.singer")):
         with file.open(encoding="utf-8") as lines:
@@ -70,12 +70,12 @@ def singer() -> str:
 
 
 def peers() -> str:
-    """Gives the table that `make reliability-peers` measured last."""
+    """Return the table that `make reliability-peers` measured last."""
     return (ROOT / "benchmarks/results/reliability_peers.md").read_text(encoding="utf-8").strip()
 
 
 def current() -> dict[Path, str]:
-    """Gives each document's text with its tables as they must be.
+    """Return each document's text with its tables as they must be.
 
     Raises:
         ValueError: A document lacks a table's marks.
@@ -102,7 +102,7 @@ def current() -> dict[Path, str]:
 
 
 def main() -> int:
-    """Writes or checks every document; returns the exit status."""
+    """Write or check every document; return the exit status."""
     stale = [(path, text) for path, text in current().items() if path.read_text(encoding="utf-8") != text]
     for path, text in stale:
         if "--check" in sys.argv:

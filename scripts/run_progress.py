@@ -59,12 +59,12 @@ class Progress:
             return self._metric(name, point, extractor=bool(entry.get("producer")))
         if event.startswith("{"):
             try:
-                told = json.loads(event)
+                logged = json.loads(event)
             except ValueError:
-                told = None
-            if isinstance(told, dict) and isinstance(told.get("info"), dict):
+                logged = None
+            if isinstance(logged, dict) and isinstance(logged.get("info"), dict):
                 self._mark("dbt")
-                return self._dbt(told["info"], told.get("data") or {})
+                return self._dbt(logged["info"], logged.get("data") or {})
         if entry.get("producer") or entry.get("consumer"):
             self._mark("extract and load")
         if entry.get("level") in {"error", "critical"} and (text := clean(event)) and name:

@@ -19,7 +19,7 @@ DEFAULT_OUTPUT = "output/report.html"
 
 
 def write(output: Path, html: str) -> None:
-    """Writes the page whole or not at all: whoever has the old one open never sees half of the new one.
+    """Write the page whole or not at all: whoever has the old one open never sees half of the new one.
 
     Raises:
         ReportError: The file cannot be written.
@@ -36,7 +36,7 @@ def write(output: Path, html: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Builds the page; returns the exit status."""
+    """Build the page; return the exit status."""
     parser = argparse.ArgumentParser(prog="report", description="One self-contained HTML page of the marts.")
     build = parser.add_subparsers(dest="command", required=True).add_parser("build", help="writes the page")
     build.add_argument(

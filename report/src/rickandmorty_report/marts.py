@@ -28,7 +28,7 @@ BUILD = "build them with 'meltano invoke dbt-bigquery:build'"
 
 
 def queries() -> dict[str, str]:
-    """Gives each query's name and SQL; tables are named without project and dataset."""
+    """Return each query's name and SQL; tables are named without project and dataset."""
     folder = resources.files("rickandmorty_report") / "queries"
     return {
         item.name.removesuffix(".sql"): item.read_text("utf-8")
@@ -38,7 +38,7 @@ def queries() -> dict[str, str]:
 
 
 def read(environment: Mapping[str, str]) -> Marts:
-    """Reads what the page shows, all queries at the same time, 60 seconds each at most.
+    """Read what the page shows, all queries concurrently, each in 60 seconds at most.
 
     `GOOGLE_CLOUD_PROJECT` names the project and `DATASET_PREFIX` (default `local_`) begins the dataset's name;
     credentials are Application Default Credentials.
@@ -69,20 +69,20 @@ def read(environment: Mapping[str, str]) -> Marts:
             "no Google credentials: run 'gcloud auth application-default login', or run where a service account is attached"
         ) from error
     except NotFound as error:
-        raise ReportError(f"the marts are not all in {marts}: {_said(error)}; {BUILD}") from error
+        raise ReportError(f"the marts are not all in {marts}: {_message(error)}; {BUILD}") from error
     except BadRequest as error:
         raise ReportError(
-            f"the marts in {marts} are not those of this page: {_said(error)}; {BUILD}"
+            f"the marts in {marts} are not those of this page: {_message(error)}; {BUILD}"
         ) from error
     except Forbidden as error:
         raise ReportError(
-            f"{marts} may not be read: {_said(error)}; "
+            f"{marts} may not be read: {_message(error)}; "
             "grant roles/bigquery.dataViewer on the dataset and roles/bigquery.jobUser on the project"
         ) from error
     except (GoogleAPIError, GoogleAuthError, RequestException, TimeoutError) as error:
-        raise ReportError(f"BigQuery did not answer for {marts}: {_said(error)}; try again") from error
+        raise ReportError(f"BigQuery did not answer for {marts}: {_message(error)}; try again") from error
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     error = getattr(error, "cause", None) or error  # what ran out of time
     return " ".join(str(getattr(error, "message", error)).split())[:300]

@@ -30,7 +30,7 @@ FILES = resources.files("rickandmorty_report") / "templates"
 
 
 def render(marts: Marts, made_at: datetime) -> str:
-    """Gives the page's HTML.
+    """Return the page's HTML.
 
     Args:
         marts: Each query's rows (see marts.read).
@@ -65,17 +65,17 @@ def render(marts: Marts, made_at: datetime) -> str:
 
 @functools.cache
 def bundle() -> str:
-    """Gives the page's script with Vega in it."""
+    """Return the page's script with Vega in it."""
     return vl_convert.javascript_bundle((FILES / "page.js").read_text("utf-8"))
 
 
 def cut(value: Any) -> Any:  # noqa: ANN401 (a row's value)
-    """Gives a value of a row, long text cut."""
+    """Return a value of a row, long text cut."""
     return f"{value[:LONGEST]}…" if isinstance(value, str) and len(value) > LONGEST else value
 
 
 def shown(value: object) -> str:
-    """Gives a cell's text: numbers with separators, dates as ISO 8601, a dash for nothing."""
+    """Return a cell's text: numbers with separators, dates as ISO 8601, a dash for nothing."""
     match value:
         case None | "":
             return "—"
@@ -91,7 +91,7 @@ def shown(value: object) -> str:
 
 
 def moment(value: datetime) -> str:
-    """Gives a moment as HTML's `datetime` attribute takes it."""
+    """Return a moment as HTML's `datetime` attribute takes it."""
     return value.astimezone(UTC).isoformat(timespec="seconds")
 
 

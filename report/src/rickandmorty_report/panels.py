@@ -275,9 +275,9 @@ def statuses(marts: Marts) -> Panel:
         for part in parts:
             if part["by"] == parts[0]["by"]:
                 by_status[part["status"]] += part["characters"]
-        told = sorted(by_status.items(), key=lambda item: (_place(item[0]), item[0]))
+        counts = sorted(by_status.items(), key=lambda item: (_place(item[0]), item[0]))
         says = (
-            "Of all characters: " + ", ".join(f"{count:,} {status.lower()}" for status, count in told) + "."
+            "Of all characters: " + ", ".join(f"{count:,} {status.lower()}" for status, count in counts) + "."
         )
     totals = {str(row["breakdown"]): row["total_rows"] or 0 for row in rows}
     return Panel(

@@ -22,7 +22,7 @@ PAUSE = 0.2
 
 
 def capture(folder: Path, api_url: str) -> None:
-    """Captures all three resources; the folder appears whole or not at all.
+    """Capture all three resources; the folder appears whole or not at all.
 
     Raises:
         SandboxError: The API does not answer, its pages do not add up, or the folder is there already.

@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     _serving(api)
     api.add_argument("--port", type=int, default=0)
     proxy = commands.add_parser(
-        "proxy", help="a proxy before a service, with faults to order, in the foreground"
+        "proxy", help="a proxy before a service, with fault injection, in the foreground"
     )
     proxy.add_argument("upstream", help="the service's address, without a path")
     proxy.add_argument("--port", type=int, default=0)

@@ -1,4 +1,4 @@
-"""A proxy before a local service: passes everything on, lists what it passed, and does faults to order.
+"""A proxy before a local service: passes everything on, lists what it passed, and injects faults.
 
 A rule with `"when": "after"` lets the request through first and spoils its answer: what a client sees when the answer
 to something that has happened is lost. `replace` changes the answer's text by a regular expression (`find`, `with`).
@@ -35,7 +35,7 @@ class Proxy:
         self._faults = Faults()
 
     def app(self) -> web.Application:
-        """Gives the application."""
+        """Return the application."""
         app = web.Application(client_max_size=LARGEST_BODY)
         self.add_routes(app)
         app.router.add_route("*", "/{path:.*}", self._handle)
@@ -112,7 +112,7 @@ def _replaced(answer: web.Response, rule: Rule) -> web.Response:
 
 
 def serve(upstream: str, port: int) -> int:
-    """Serves in the foreground until SIGTERM or SIGINT; prints one JSON line when ready.
+    """Serve in the foreground until SIGTERM or SIGINT; print one JSON line when ready.
 
     Raises:
         SandboxError: The port is in use.

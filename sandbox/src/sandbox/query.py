@@ -20,7 +20,7 @@ SECONDS = 60.0
 
 
 def query(sql: str, form: str) -> None:
-    """Runs a query and prints its rows as `table`, `csv` or `json`.
+    """Run a query and print its rows as `table`, `csv` or `json`.
 
     Raises:
         SandboxError: No BigQuery is named by the environment, or it refuses the query.
@@ -31,12 +31,12 @@ def query(sql: str, form: str) -> None:
         names = [item.name for item in found.schema]
         rows = [list(row.values()) for row in found]
     except GoogleAPIError as error:
-        raise SandboxError(f"BigQuery: {_said(error)}") from error
+        raise SandboxError(f"BigQuery: {_message(error)}") from error
     _show(names, rows, form)
 
 
 def tables(form: str) -> None:
-    """Prints every table and its rows.
+    """Print every table and its rows.
 
     Raises:
         SandboxError: No BigQuery is named by the environment, or it does not answer.
@@ -51,7 +51,7 @@ def tables(form: str) -> None:
                 (count,) = next(iter(client.query(sql, timeout=SECONDS).result()))
                 found.append([item.dataset_id, item.table_id, item.table_type.lower(), count])
     except GoogleAPIError as error:
-        raise SandboxError(f"BigQuery: {_said(error)}") from error
+        raise SandboxError(f"BigQuery: {_message(error)}") from error
     _show(["dataset", "table", "type", "rows"], found, form)
 
 
@@ -104,10 +104,10 @@ def _try(sql: str | None) -> None:
         print(error, file=sys.stderr)  # noqa: T201
 
 
-def _said(error: GoogleAPIError) -> str:
+def _message(error: GoogleAPIError) -> str:
     """BigQuery's own words in one line, without the client's repetition of them."""
-    told = getattr(error, "errors", None) or [{}]
-    return " ".join(str(told[0].get("message") or getattr(error, "message", error)).split())
+    reported = getattr(error, "errors", None) or [{}]
+    return " ".join(str(reported[0].get("message") or getattr(error, "message", error)).split())
 
 
 def _client() -> bigquery.Client:

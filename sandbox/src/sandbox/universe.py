@@ -3,7 +3,7 @@
 A few stars in nearly every episode, some regulars, and four of five characters in one episode only; a handful of places
 where most live, and one place in four with nobody; seasons of some ten weekly episodes, years apart.
 
-Odd on purpose, as often as the real data: links told by one side only, a resident listed in two locations, a location
+Odd on purpose, as often as the real data: links that only one side lists, a resident listed in two locations, a location
 that does not list who lives there, unknown origins with an empty address, empty types, an empty dimension, names that
 several characters share (one in seventeen is another version of a regular), arrays that do not ascend, names beyond ASCII.
 
@@ -208,7 +208,7 @@ class Size:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Reads `characters=826,locations=126,episodes=51,seed=1`; with characters alone the others follow in proportion.
+        """Read `characters=826,locations=126,episodes=51,seed=1`; with characters alone the others follow in proportion.
 
         Raises:
             ValueError: A key is unknown, or a value is no whole number from 0 on.
@@ -228,7 +228,7 @@ class Size:
 
 
 def make(size: Size) -> Records:
-    """Makes the universe.
+    """Make the universe.
 
     Args:
         size: At least one location and episode where there are characters with links.
@@ -388,9 +388,9 @@ def _bend(
     if size.characters < 3 or size.locations < 2 or size.episodes < 2:  # noqa: PLR2004 (too small to be odd)
         return
     first, second, third = characters[0], characters[1], characters[2]
-    told = f"{SITE}/episode/{size.episodes}"
-    if told not in first["episode"]:
-        first["episode"].append(told)
+    last = f"{SITE}/episode/{size.episodes}"
+    if last not in first["episode"]:
+        first["episode"].append(last)
     appearances[size.episodes] = [c for c in appearances[size.episodes] if c != 1]
     if second["id"] not in appearances[1]:
         appearances[1].append(2)

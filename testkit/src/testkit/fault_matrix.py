@@ -19,7 +19,7 @@ GOOGLE_ERROR = '{{"error": {{"code": {status}, "message": "{text}", "errors": [{
 
 
 def google(status: int, reason: str, text: str = "as ordered", **more: Any) -> Rule:
-    """Gives an error answer in the form of Google's APIs."""
+    """Return an error answer in the form of Google's APIs."""
     body = GOOGLE_ERROR.format(status=status, reason=reason, text=text)
     headers = {"Content-Type": "application/json"}
     return {"action": "status", "status": status, "headers": headers, "body": body, **more}

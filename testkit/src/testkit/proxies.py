@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Proxy:
-    """A proxy before one service, with faults to order."""
+    """A proxy before one service, with fault injection."""
 
     command: str
     upstream: str
@@ -24,7 +24,7 @@ class Proxy:
     _process: subprocess.Popen[str] | None = field(default=None, repr=False)
 
     def __enter__(self) -> Self:
-        """Starts it."""
+        """Start it."""
         self._process = subprocess.Popen(
             [self.command, "proxy", self.upstream], stdout=subprocess.PIPE, text=True
         )
@@ -35,7 +35,7 @@ class Proxy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Ends it."""
+        """End it."""
         assert self._process is not None
         self._process.terminate()
         self._process.wait(timeout=10)
@@ -43,7 +43,7 @@ class Proxy:
         self._process.stdout.close()
 
     def order(self, *rules: dict[str, Any]) -> None:
-        """Orders faults in place of those before, and forgets the requests seen."""
+        """Inject faults in place of those before, and forget the requests seen."""
         requests.delete(f"{self.url}/__sandbox__/faults", timeout=10).raise_for_status()
         requests.delete(f"{self.url}/__sandbox__/requests", timeout=10).raise_for_status()
         requests.put(f"{self.url}/__sandbox__/faults", json=list(rules), timeout=10).raise_for_status()
@@ -60,7 +60,7 @@ class Proxy:
         return int(answer.json())
 
     def await_held(self, process: subprocess.Popen[str], seconds: float = 60) -> bool:
-        """Waits until a request is held; False when the process ended before one was."""
+        """Wait until a request is held; False when the process ended before one was."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if self.held():

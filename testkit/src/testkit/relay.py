@@ -25,14 +25,14 @@ class Relay:
         self.connections = 0
 
     def __enter__(self) -> Self:
-        """Starts to listen."""
+        """Start to listen."""
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stops listening."""
+        """Stop listening."""
         self._listener.close()
 
     def _accept(self) -> None:

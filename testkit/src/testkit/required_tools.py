@@ -23,7 +23,7 @@ def missing(name: str, advice: str) -> NoReturn:
 
 
 def tool(name: str, advice: str = "`make install` installs it") -> str:
-    """Gives the program `name` of the developer tools' environment, or of the PATH."""
+    """Return the program `name` of the developer tools' environment, or of the PATH."""
     beside = Path(sys.executable).with_name(name)
     if beside.is_file():
         return str(beside)

@@ -138,7 +138,7 @@ class Bench:
         return {**os.environ, **self.env, **{f"TARGET_BIGQUERY_{k.upper()}": v for k, v in given.items()}}
 
     def start(self, *messages: dict[str, Any], **settings: str) -> subprocess.Popen[str]:
-        """Starts the target and sends it these messages."""
+        """Start the target and send it these messages."""
         process = subprocess.Popen(
             TARGET,
             stdin=subprocess.PIPE,
@@ -154,11 +154,11 @@ class Bench:
         return process
 
     def load(self, *messages: dict[str, Any], **settings: str) -> subprocess.CompletedProcess[str]:
-        """Runs the target on these messages."""
+        """Run the target on these messages."""
         return self.load_text("".join(json.dumps(m) + "\n" for m in messages), **settings)
 
     def load_text(self, text: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        """Runs the target on this input."""
+        """Run the target on this input."""
         return subprocess.run(
             TARGET,
             input=text,
@@ -181,7 +181,7 @@ class Bench:
             return []
 
     def await_table(self, table: str = "things") -> None:
-        """Waits until the table is there: the target makes it when the first record has come."""
+        """Wait until the table is there: the target makes it when the first record has come."""
         client, deadline = self.client(), time.monotonic() + 60
         while True:
             try:
@@ -194,7 +194,7 @@ class Bench:
 
 
 def refused(run: subprocess.CompletedProcess[str], *said: str) -> None:
-    """Says that a run failed in one clear line and let no STATE out."""
+    """Say that a run failed in one clear line and let no STATE out."""
     assert run.returncode == 1, run.stderr
     assert run.stdout == ""
     assert "Traceback" not in run.stderr

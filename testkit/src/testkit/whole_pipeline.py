@@ -35,7 +35,7 @@ RESOURCES: dict[str, str] = {
 
 
 def program(variable: str, default: str) -> str:
-    """Gives the program that `variable` names; skips the test where there is none."""
+    """Return the program that `variable` names; skip the test where there is none."""
     path = os.environ.get(variable) or str(ROOT / default)
     if not Path(path).is_file():
         pytest.skip(f"{variable} names no program ({path}); `make test` installs it")
@@ -68,7 +68,7 @@ class Sandbox:
     home: Path
 
     def start(self, *options: str) -> None:
-        """Starts what is not running, or restarts the API with other data."""
+        """Start what is not running, or restart the API with other data."""
         subprocess.run(
             # Whatever it serves, its versions are of one source.
             [self.command, "--home", str(self.home), "start", "--source", "data of the tests", *options],
@@ -77,7 +77,7 @@ class Sandbox:
         )
 
     def stop(self) -> None:
-        """Stops every part."""
+        """Stop every part."""
         subprocess.run([self.command, "--home", str(self.home), "stop"], check=True, timeout=60)
 
     @property
@@ -103,7 +103,7 @@ class Sandbox:
         return self.api_url.removesuffix("/api") + f"/__sandbox__/{path}"
 
     def faults(self, *rules: dict[str, Any]) -> None:
-        """Orders faults from the API; none given clears them."""
+        """Inject faults into the API; none given clears them."""
         if rules:
             requests.put(self.control("faults"), json=list(rules), timeout=10).raise_for_status()
         else:
@@ -183,7 +183,7 @@ class Project:
         return folder
 
     def start(self, *blocks: str, run_id: str | None = None) -> subprocess.Popen[str]:
-        """Starts `meltano run`, its log on stdout."""
+        """Start `meltano run`, its log on stdout."""
         return subprocess.Popen(
             [self.command, "run", *blocks],
             cwd=ROOT,
@@ -195,7 +195,7 @@ class Project:
         )
 
     def run(self, *blocks: str, run_id: str | None = None) -> tuple[int, str]:
-        """Runs `meltano run`; gives its exit status and its log."""
+        """Run `meltano run`; return its exit status and its log."""
         with self.start(*blocks, run_id=run_id) as process:
             log, _ = process.communicate(timeout=300)
         return process.returncode, log
