@@ -179,7 +179,7 @@ def object_of(records: list[dict[str, Any]], path: str = "") -> dict[str, Any]:
 
 def staging(entity: Entity, fields: list[str]) -> dict[Path, str]:
     """Return the staging model of an entity and its description: its key named after it, everything else as landed."""
-    columns = clean_all([f for f in fields if f != "new_fields"], entity.name)
+    columns = clean_all(f for f in fields if f != "new_fields")
     named = {
         c: (f"{entity.singular}_id" if f == "id" and entity.key == ("id",) else c) for f, c in columns.items()
     }

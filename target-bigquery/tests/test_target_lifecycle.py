@@ -369,3 +369,42 @@ def test_no_state_along_the_way_past_a_stream_whose_bookmark_before_is_not_known
     life.record("inc", None)
     life.state({"bookmarks": {"full": {"v": 2}, "inc": {"replication_key_value": 5}}})
     assert not any(isinstance(action, Release) for action in life.checkpoint())
+
+
+# singer-sdk's own order for two parents of which each has one child, before the parents' end.
+CHILD = {"partitions": [{"context": {"parent": 1}}]}
+ONE_PARENT = [
+    ("schema", "parents"),
+    ("activate", "parents", 7),
+    ("schema", "children"),
+    ("activate", "children", 7),
+    ("record", "children", 7),
+    ("state", {"bookmarks": {"children": CHILD}}),
+    ("record", "parents", 7),
+]
+TWO_PARENTS = [*ONE_PARENT, *ONE_PARENT[2:]]
+PARENTS_END = ("state", {"bookmarks": {"children": CHILD, "parents": {}}})
+CHILDREN = {
+    "both whole": ([*TWO_PARENTS, PARENTS_END], {"parents", "children"}),
+    "one parent, whole": ([*ONE_PARENT, PARENTS_END], {"parents", "children"}),
+    "cut off after the first parent": (ONE_PARENT, set()),
+    "cut off after the second parent": (TWO_PARENTS, set()),
+    "cut off after the second parent's children": (TWO_PARENTS[:-1], set()),
+    "cut off when the second parent's children begin": (TWO_PARENTS[:8], set()),
+    "one STATE in all": (
+        [m for m in TWO_PARENTS if m[0] != "state"] + [PARENTS_END],
+        {"parents", "children"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("messages", "proven"), CHILDREN.values(), ids=CHILDREN.keys())
+def test_which_streams_of_parents_and_children_a_state_proves(
+    messages: list[tuple[Any, ...]], proven: set[str]
+) -> None:
+    """A STATE after one parent's children says nothing of the next one's."""
+    life = Lifecycle(overwrite=True)
+    for kind, *rest in messages:
+        getattr(life, kind)(*rest)
+    actions, _ = life.end()
+    assert {action.stream for action in actions if isinstance(action, Load)} == proven

@@ -64,22 +64,22 @@ def test_a_key_that_is_not_in_the_schema_is_named() -> None:
         translate("s", {"properties": {}}, ["id"])
 
 
-def test_names_that_become_one_are_refused() -> None:
-    """Two fields that would share a column are both named."""
-    with pytest.raises(TargetError, match="'a-b' and 'a_b' would both be column a_b"):
-        clean_all(["a-b", "a_b"], "s")
-    with pytest.raises(TargetError, match="'ID' and 'id'"):
-        clean_all(["ID", "id"], "s")
+def test_names_that_become_one_are_columns_of_their_own() -> None:
+    """Each is marked by its own name, whatever the order; none is a name that is taken."""
+    for names in (["+1", "-1"], ["a-b", "a_b"], ["ID", "id"]):
+        found = clean_all([*names, "x"])
+        assert len({new.lower() for new in found.values()}) == len(names) + 1
+        assert found["x"] == "x"
+        assert clean_all(reversed(names)) == {name: found[name] for name in names}
+    assert clean_all(["_SDC_RUN_ID"], taken={"_sdc_run_id"}) == {"_SDC_RUN_ID": "x_SDC_RUN_ID"}
 
 
-@given(st.text(min_size=1, max_size=200))
+@given(st.text(max_size=400))
 def test_a_cleaned_name_is_one_that_bigquery_takes(name: str) -> None:
-    """Whatever the name, the result keeps BigQuery's rules, or the name is refused."""
-    try:
-        cleaned = clean(name)
-    except TargetError:
-        return
+    """Whatever the name, the result keeps BigQuery's rules."""
+    cleaned = clean(name)
     assert re.fullmatch(r"[^\W\d]\w{0,299}", "".join(c for c in cleaned if unicodedata.category(c)[0] != "M"))
+    assert len(cleaned) <= 300
     assert not cleaned.upper().startswith(RESERVED)
     assert clean(cleaned) == cleaned
 
@@ -97,7 +97,8 @@ VALUES = {
 }
 SENT = st.lists(
     st.fixed_dictionaries({}, optional={k: v if k == "any" else v | st.none() for k, v in VALUES.items()}),
-    max_size=30,
+    min_size=100,
+    max_size=150,
 )
 ALL_KINDS = {
     "type": "SCHEMA",
@@ -131,7 +132,8 @@ def normal(kind: str, value: Any) -> Any:
     return value
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+# Each example is a run of the target, of many records; the first is of the simplest ones.
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
 @given(sent=SENT)
 def test_records_come_back_from_bigquery_as_they_were_sent(
     cloud: dict[str, str], sent: list[dict[str, Any]]

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-import msgspec
-
 from target_bigquery.errors import TargetError
+from target_bigquery.reader import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
 COMPRESSIONS = (None, "none", "gzip")
 
 
-def records(stream: str, message: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields each record of the files, and where it stands.
+def records(stream: str, message: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield each record of the files, and where it stands.
 
     Raises:
         TargetError: A file is not local, not JSON lines, or cannot be read.
@@ -42,6 +41,6 @@ def records(stream: str, message: dict[str, Any]) -> Iterator[tuple[str, dict[st
         try:
             with gzip.open(path) if encoding.get("compression") == "gzip" else path.open("rb") as lines:
                 for number, line in enumerate(lines, 1):
-                    yield f"{path}, line {number}", msgspec.json.decode(line, type=dict[str, Any])
-        except (OSError, EOFError, msgspec.DecodeError) as error:
+                    yield f"{path}, line {number}", decode(line)
+        except (OSError, EOFError, ValueError, RecursionError) as error:
             raise TargetError(f"{stream}: BATCH file {path} cannot be read: {error}") from error

@@ -5,7 +5,9 @@ without numbers. What it is whole by is its proof:
 
 - `tap`: ACTIVATE_VERSION after its records. Only where the version was not announced before them: singer-sdk taps announce
   a version first, and their child streams announce it again for each parent.
-- `state`: a STATE later than its last record that speaks of the stream as done (`says_done`).
+- `state`: a STATE later than its last record that speaks of the stream as done (`says_done`). singer-sdk sends one after each
+  parent's children too, and begins the child stream again for the next: what such a tap says once more than between two
+  parents, it says of all of them.
 - `end_of_input`: nothing but the end. Meltano closes the target's input when a tap dies, so this proves nothing.
 
 A version that was not announced and that no ACTIVATE_VERSION closes is never loaded. One that was announced, or has no
@@ -125,11 +127,13 @@ class _Stream:
     open: bool = False
     version: int | None = None
     rows: int = 0
-    # How many STATEs had come before its last record; and the last one before its first record that is not loaded.
+    # How many STATEs had come before its last message; and the last one before its first record that is not loaded.
     states_before: int = 0
     base: dict[str, Any] | None = None
+    # How many STATEs in a row have said that it was done before it was begun again.
+    too_early: int = 0
     # Versions announced before their records, and those that were whole.
-    announced: dict[int, int] = field(default_factory=dict)
+    announced: set[int] = field(default_factory=set)
     done: set[int] = field(default_factory=set)
 
     @property
@@ -158,8 +162,10 @@ class Lifecycle:
             source: Its name in the tap's states, where a stream map has renamed it.
             bookmarked: Whether the SCHEMA names bookmark properties.
         """
-        found = self._streams.setdefault(stream, _Stream(source or stream))
+        found = self._streams.setdefault(stream, _Stream(source or stream, states_before=self._states))
         found.incremental = found.incremental or bookmarked
+        if found.open or found.announced:
+            self._begun_again(found)
 
     def record(self, stream: str, version: int | None) -> tuple[Action, ...]:
         """Take a RECORD, which is to be staged after the actions.
@@ -191,9 +197,12 @@ class Lifecycle:
         found = self._streams[stream]
         if version in found.done or (found.open and found.version is not None and version < found.version):
             return NOTHING
-        if found.open and version == found.version:
-            return NOTHING if version in found.announced else (self._close(stream, found, Proof.TAP),)
-        found.announced.setdefault(version, self._states)
+        if found.open and version == found.version and version not in found.announced:
+            return (self._close(stream, found, Proof.TAP),)
+        if version in found.announced:
+            self._begun_again(found)
+        found.announced.add(version)
+        found.states_before = self._states
         return NOTHING
 
     def state(self, value: dict[str, Any]) -> None:
@@ -247,6 +256,7 @@ class Lifecycle:
         """Take the end of input; return what to do, and what is wrong where not everything is whole."""
         actions: list[Action] = []
         wrong = []
+        proofs = self._proofs()
         for name, found in self._streams.items():
             if found.open and not found.ends_with_input:
                 wrong.append(
@@ -261,7 +271,7 @@ class Lifecycle:
                 if v not in found.done and (not found.open or v > (found.version or 0))
             ]
             if found.open:
-                proof = self._proof(found.source, found.states_before)
+                proof = proofs[name]
                 found.open = False
                 if self._overwrite and proof is Proof.END_OF_INPUT:
                     wrong.append(self._unproven(name, found.rows))
@@ -270,7 +280,7 @@ class Lifecycle:
                     actions.append(Load(name, found.version, proof, self._replication(found)))
             elif waiting:
                 version = max(waiting)
-                if self._proof(found.source, found.announced[version]) is Proof.STATE:
+                if proofs[name] is Proof.STATE:
                     actions += [Begin(name, version), Load(name, version, Proof.STATE, Replication.FULL)]
                 elif self._overwrite:
                     wrong.append(self._unproven(name, 0))
@@ -287,7 +297,7 @@ class Lifecycle:
 
     def _give_up(self, stream: str, found: _Stream, version: int | None) -> Action:
         """End the version in progress because records of another have begun."""
-        proof = self._proof(found.source, found.states_before) if found.ends_with_input else None
+        proof = self._proof(found) if found.ends_with_input else None
         if proof is None or (self._overwrite and proof is Proof.END_OF_INPUT):
             return Drop(stream, found.version, f"version {version} replaces it, and it was never whole")
         return self._close(stream, found, proof)
@@ -298,9 +308,31 @@ class Lifecycle:
             found.done.add(found.version)
         return Load(stream, found.version, proof, self._replication(found))
 
-    def _proof(self, source: str, states_before: int) -> Proof:
-        said = self._states > states_before and self._state is not None and says_done(self._state, source)
+    def _begun_again(self, found: _Stream) -> None:
+        """Take a SCHEMA or ACTIVATE_VERSION of a stream that has begun: no STATE before it spoke of all of the stream."""
+        if self._state is not None and says_done(self._state, found.source):
+            found.too_early = max(found.too_early, self._states - found.states_before)
+        found.states_before = self._states
+
+    def _proof(self, found: _Stream) -> Proof:
+        later = self._states - found.states_before > found.too_early
+        said = later and self._state is not None and says_done(self._state, found.source)
         return Proof.STATE if said else Proof.END_OF_INPUT
+
+    def _proofs(self) -> dict[str, Proof]:
+        """Return what each stream that is not whole yet rests on at the end.
+
+        A bookmark by partitions is true of those so far: where another stream was cut off, it may be the parent.
+        """
+        proofs = {
+            name: self._proof(found) for name, found in self._streams.items() if found.open or found.announced
+        }
+        if Proof.END_OF_INPUT in proofs.values():
+            for name in proofs:
+                bookmark = bookmark_of(self._state or {}, self._streams[name].source)
+                if isinstance(bookmark, dict) and bookmark.get("partitions"):
+                    proofs[name] = Proof.END_OF_INPUT
+        return proofs
 
     def _replication(self, found: _Stream) -> Replication:
         position = self._state is not None and has_position(bookmark_of(self._state, found.source))

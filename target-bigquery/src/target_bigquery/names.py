@@ -7,57 +7,45 @@ flexible names; tables: https://cloud.google.com/bigquery/docs/tables#table_nami
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from target_bigquery.errors import TargetError
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
-LONGEST = 300
+LONGEST, MARK = 300, 6
 LEDGER = "_loads"
 RESERVED = ("_TABLE_", "_FILE_", "_PARTITION", "_ROW_TIMESTAMP", "__ROOT__", "_COLIDENTIFIER", "_CHANGE_")
 KEPT = ("L", "M", "N")
 
 
-def clean(name: str) -> str:
+def clean(name: str, *, mark: bool = False) -> str:
     """Return the BigQuery name for a field or stream.
 
-    Raises:
-        TargetError: Nothing of the name can be kept, or it is too long.
+    A name of which nothing can be kept or that is too long ends in a mark made of the whole name; with `mark` any does.
     """
     cleaned = "".join(
         one if one == "_" or unicodedata.category(one).startswith(KEPT) else "_"
         for one in unicodedata.normalize("NFC", name)
     )
-    if not cleaned.strip("_"):
-        raise TargetError(
-            f"the name {name!r} has no letter or digit that BigQuery takes; rename it with a stream map"
-        )
+    if mark or len(cleaned) > LONGEST - 1 or (not cleaned.strip("_") and cleaned != name) or not name:
+        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:MARK]
+        cleaned = f"{cleaned[: LONGEST - MARK - 2]}_{digest}"
     if unicodedata.category(cleaned[0]).startswith(("N", "M")):
         cleaned = f"_{cleaned}"
-    if cleaned.upper().startswith(RESERVED):
-        cleaned = f"x{cleaned}"
-    if len(cleaned) > LONGEST:
-        raise TargetError(f"the name {name[:40]!r}… has {len(cleaned)} characters, BigQuery takes {LONGEST}")
-    return cleaned
+    return f"x{cleaned}" if cleaned.upper().startswith(RESERVED) else cleaned
 
 
-def clean_all(names: Iterable[str], where: str) -> dict[str, str]:
-    """Return the BigQuery name of each name.
+def clean_all(names: Iterable[str], taken: Container[str] = ()) -> dict[str, str]:
+    """Return the BigQuery name of each name, no two alike, and none `taken`; upper and lower case are not told apart.
 
-    Raises:
-        TargetError: Two names become the same one, upper and lower case not told apart.
+    Names that would be the same column are all marked: none gets the values that another had before it came.
     """
-    taken: dict[str, str] = {}
-    cleaned = {}
-    for name in names:
-        new = clean(name)
-        other = taken.setdefault(new.lower(), name)
-        if other != name:
-            raise TargetError(
-                f"{where}: the fields {other!r} and {name!r} would both be column {new}; rename one with a stream map"
-            )
-        cleaned[name] = new
-    return cleaned
+    cleaned = {name: clean(name) for name in names}
+    cleaned = {name: f"x{new}" if new.lower() in taken else new for name, new in cleaned.items()}
+    counted = Counter(new.lower() for new in cleaned.values())
+    return {
+        name: clean(name, mark=True) if counted[new.lower()] > 1 else new for name, new in cleaned.items()
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -13,14 +15,29 @@ from target_bigquery.errors import TargetError
 SHOWN = 120
 
 
+def decode(text: str | bytes) -> Any:  # noqa: ANN401 (JSON)
+    """Return what a JSON text says, numbers with a point or an exponent as Decimal.
+
+    What Python's own programs write and JSON has not (NaN, half of a surrogate pair) is read too: it is refused by its field.
+
+    Raises:
+        ValueError: It is no JSON.
+        RecursionError: It nests too deep to be read.
+    """
+    try:
+        return decoder.decode(text)
+    except msgspec.DecodeError:
+        return json.loads(text, parse_float=Decimal)
+
+
 class Reader(MsgSpecReader):
     """Reads Singer messages from standard input."""
 
     @override
     def deserialize_json(self, line: str) -> dict[str, Any]:
         try:
-            message = decoder.decode(line)
-        except msgspec.DecodeError as error:
+            message = decode(line)
+        except (ValueError, RecursionError) as error:
             raise TargetError(
                 f"a line is no JSON ({error}): {line[:SHOWN].rstrip()!r}; look at the tap: something else wrote to its "
                 "standard output"

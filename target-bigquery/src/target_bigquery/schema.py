@@ -21,7 +21,7 @@ from target_bigquery.names import clean_all
 from target_bigquery.values import DECIMALS, converters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
 
 LONGEST_DESCRIPTION = 1024
 DEEPEST = 15
@@ -29,6 +29,7 @@ MOST_ALTERNATIVES = 64
 FORMATS = {"date-time": "TIMESTAMP", "date": "DATE", "time": "TIME", "singer.decimal": "BIGNUMERIC"}
 SCALARS = {"string": "STRING", "integer": "INTEGER", "number": "FLOAT", "boolean": "BOOLEAN"}
 TYPES = {"null", "array", "object", *SCALARS}
+LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 # Keywords under which an object may have fields that `properties` does not list.
 OPEN = ("patternProperties", "if", "then", "else", "dependentSchemas", "dependencies")
 EXTRA = "_additional_properties"
@@ -164,7 +165,13 @@ def root(stream: str, schema: Any) -> dict[str, Any]:  # noqa: ANN401 (whatever 
     if isinstance(schema, dict) and isinstance(schema.get("properties"), dict) and not COMBINED & set(schema):
         return schema
     whole = schema if isinstance(schema, dict) else {}
-    found = [one for one in _spread(schema, _Place(stream, whole)) if one.get("type", "object") == "object"]
+    try:
+        alternatives = _spread(schema, _Place(stream, whole))
+    except _RecursionError as error:
+        raise TargetError(
+            f"{stream}: the schema is nothing but {error.ref}, that is itself; look at the tap"
+        ) from None
+    found = [one for one in alternatives if one.get("type", "object") == "object"]
     if not found:
         raise TargetError(f"{stream}: the schema describes no object; a stream's records are objects")
     merged: dict[str, Any] = {k: v for k, v in whole.items() if k not in COMBINED}
@@ -174,9 +181,7 @@ def root(stream: str, schema: Any) -> dict[str, Any]:  # noqa: ANN401 (whatever 
             known = merged["properties"].get(name)
             same = known is None or _key(known) == _key(value)
             merged["properties"][name] = value if same else {"anyOf": [known, value]}
-    merged["required"] = [
-        name for name in found[0].get("required", ()) if all(name in one.get("required", ()) for one in found)
-    ]
+    merged["required"] = sorted(frozenset.intersection(*(_required(one) for one in found)))
     merged.pop("additionalProperties", None)
     if any(_is_open(one) for one in found):
         merged["additionalProperties"] = True
@@ -203,7 +208,7 @@ def translate(
         wide: Called for each integer that a FLOAT would round.
 
     Raises:
-        TargetError: Names collide, a key is not in the schema or no scalar, or the schema nests too deep.
+        TargetError: The schema is not one, or a key is not in it or no scalar.
     """
     types = converters(lossy=lossy, wide=wide)
     translator = _Translator(types)
@@ -214,7 +219,7 @@ def translate(
         for name, value in _properties(schema, stream).items()
         if name not in METADATA or name in key_properties
     }
-    columns = {column.source: column for column in translator.columns(names, place)}
+    columns = {column.source: column for column in translator.columns(names, place, taken={*METADATA, EXTRA})}
     for key in key_properties:
         column = columns.get(key)
         if column is None:
@@ -223,15 +228,12 @@ def translate(
             raise TargetError(
                 f"{stream}: the key {key!r} is {column.mode} {column.type}; a key must be one plain value"
             )
-        name = f"x{column.name}" if key in METADATA else column.name
-        columns[key] = replace(column, name=name, mode="REQUIRED")
-    required = frozenset(name for name in schema.get("required") or () if name not in METADATA)
+        columns[key] = replace(column, mode="REQUIRED")
+    required = frozenset(name for name in _required(schema) if name not in METADATA)
     extra = None
     if _is_open(schema):
-        taken = {column.name.lower() for column in columns.values()}
-        name = EXTRA if EXTRA not in taken else f"{EXTRA}_"
         extra = replace(
-            translator.json(EXTRA, name), description="Fields that the schema allows and does not list."
+            translator.json(EXTRA, EXTRA), description="Fields that the schema allows and does not list."
         )
     return Translated(tuple(columns.values()), required, types["TIMESTAMP"], extra)
 
@@ -300,7 +302,8 @@ def _spread(schema: Any, place: _Place, used: set[str] | None = None) -> list[di
     if not isinstance(schema, dict):
         raise TargetError(f"{place.where}: a schema is an object, true or false, not {str(schema)[:40]!r}")
     own = {k: v for k, v in schema.items() if k not in COMBINED}
-    found = [{**own, "type": kind} for kind in _types(own, place)] or [own]
+    untyped = {k: v for k, v in own.items() if k != "type"}
+    found = [{**untyped, "type": kind} for kind in _types(own, place)] or [untyped]
     if "$ref" in schema:
         ref = str(schema["$ref"])
         if ref in place.refs:
@@ -332,7 +335,9 @@ def _types(schema: dict[str, Any], place: _Place) -> list[str]:
             return []
         return list(dict.fromkeys(_type_of(value) for value in values))
     kinds = given if isinstance(given, list) else [given]
-    unknown = [str(kind) for kind in kinds if kind not in TYPES]
+    if "any" in kinds:
+        return []  # as the third draft has it
+    unknown = [str(kind) for kind in kinds if not isinstance(kind, str) or kind not in TYPES]
     if unknown:
         raise TargetError(f"{place.where}: unknown type {', '.join(unknown)} in the stream's schema")
     return list(dict.fromkeys(kinds))
@@ -373,8 +378,7 @@ def _both(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any] | None:
             same = name not in first or _key(first[name]) == _key(schema)
             first[name] = schema if same else {"allOf": [first[name], schema]}
         both["properties"] = first
-    if "required" in one and "required" in other:
-        both["required"] = [*one["required"], *other["required"]]
+    both["required"] = sorted(_required(one) | _required(other))
     if "items" in one and "items" in other and _key(one["items"]) != _key(other["items"]):
         both["items"] = {"allOf": [one["items"], other["items"]]}
     return both
@@ -430,6 +434,14 @@ def _properties(schema: dict[str, Any], where: str) -> dict[str, Any]:
     return found
 
 
+def _required(schema: dict[str, Any]) -> frozenset[str]:
+    """Return the names that an object must have; the third draft says true in the field's own schema instead."""
+    given = schema.get("required")
+    return (
+        frozenset(name for name in given if isinstance(name, str)) if isinstance(given, list) else frozenset()
+    )
+
+
 def _is_open(schema: dict[str, Any]) -> bool:
     """Say whether an object's schema allows fields on purpose that it does not list."""
     return schema.get("additionalProperties", False) is not False or any(schema.get(word) for word in OPEN)
@@ -451,15 +463,11 @@ class _Translator:
     def __init__(self, types: dict[str, Callable[[Any], Any]]) -> None:
         self._converters = types
 
-    def columns(self, properties: dict[str, Any], place: _Place) -> tuple[Column, ...]:
-        """Return the columns of an object's properties.
-
-        Raises:
-            TargetError: Names collide, or it nests too deep.
-        """
-        if place.depth > DEEPEST:
-            raise TargetError(f"{place.where}: nested deeper than the {DEEPEST} levels that BigQuery takes")
-        names = clean_all(properties, place.where)
+    def columns(
+        self, properties: dict[str, Any], place: _Place, taken: Container[str] = ()
+    ) -> tuple[Column, ...]:
+        """Return the columns of an object's properties, none with a name that is taken."""
+        names = clean_all(properties, taken)
         return tuple(
             self.column(key, names[key], value, place.into(f".{key}")) for key, value in properties.items()
         )
@@ -472,7 +480,7 @@ class _Translator:
         """Return the column of one field.
 
         Raises:
-            TargetError: Its schema is not one, or nests too deep.
+            TargetError: Its schema is not one.
         """
         used: set[str] = set()
         try:
@@ -484,7 +492,10 @@ class _Translator:
                 raise
             alternatives, column = [], self.json(source, name)
         described = [schema, *alternatives] if isinstance(schema, dict) else alternatives
-        description = next((str(one["description"]) for one in described if one.get("description")), "")
+        source_name = "" if name == source else f"The source's field {source}."
+        description = next(
+            (str(one["description"]) for one in described if one.get("description")), source_name
+        )
         return replace(column, description=description[:LONGEST_DESCRIPTION])
 
     def _of(self, source: str, name: str, alternatives: list[dict[str, Any]], place: _Place) -> Column:
@@ -496,7 +507,7 @@ class _Translator:
             kinds[kind].append(one)
         present = [kind for kind in kinds if kinds[kind] and kind != "null"]
         if set(present) == {"integer", "number"}:
-            return self._scalar(source, name, "FLOAT")
+            present = ["number"]
         if len(present) != 1:
             return self.json(source, name)
         (kind,) = present
@@ -536,17 +547,10 @@ class _Translator:
 
     def _object(self, source: str, name: str, schema: dict[str, Any], place: _Place) -> Column:
         properties = _properties(schema, place.where)
-        if not properties or _is_open(schema):
+        if not properties or _is_open(schema) or place.depth == DEEPEST:
             return self.json(source, name)
         columns = self.columns(properties, place.into("", deeper=True))
-        required = schema.get("required")
-        return Column(
-            source,
-            name,
-            "RECORD",
-            columns=columns,
-            required=frozenset(required) if isinstance(required, list) else frozenset(),
-        )
+        return Column(source, name, "RECORD", columns=columns, required=_required(schema))
 
     def _scalar(self, source: str, name: str, kind: str) -> Column:
         return Column(source, name, kind, convert_one=self._converters[kind])
@@ -567,12 +571,7 @@ def _scalar_type(kind: str, schema: dict[str, Any]) -> str:
     scale = _scale(schema) if kind == "number" else None
     if scale is None:
         return SCALARS[kind]
-    limits = [
-        abs(schema[word])
-        for word in ("minimum", "maximum")
-        if isinstance(schema.get(word), int | float | Decimal)
-    ]
-    for decimal, (before, after) in DECIMALS.items():
-        if scale <= after and all(limit <= Decimal(10) ** before for limit in limits):
-            return decimal
-    return SCALARS[kind]
+    limits = [abs(schema[word]) for word in LIMITS if isinstance(schema.get(word), int | float | Decimal)]
+    before, after = DECIMALS["NUMERIC"]
+    fits = scale <= after and all(limit <= Decimal(10) ** before for limit in limits)
+    return "NUMERIC" if fits else "BIGNUMERIC"

@@ -142,7 +142,13 @@ class Stage:
         row["_sdc_sequence"] = self._sequence
         row["_sdc_table_version"] = self._number
         row["_sdc_run_id"] = self._settings.run_id
-        line = encoder.encode(row)
+        try:
+            line = encoder.encode(row)
+        except UnicodeEncodeError:
+            field = next(name for name, value in row.items() if not _is_text(value))
+            raise ValueRefusedError(
+                f"{self._stream}: record {self._which(record)}: field {field}: half of a surrogate pair, that is no character"
+            ) from None
         if len(line) > LONGEST_ROW:
             raise ValueRefusedError(
                 f"{self._stream}: record {self._which(record)}: {len(line)} bytes, BigQuery takes {LONGEST_ROW} a row"
@@ -238,3 +244,12 @@ class Stage:
 
     def _saw_wide(self) -> None:
         self._wide = True
+
+
+def _is_text(value: Any) -> bool:  # noqa: ANN401 (JSON)
+    """Say whether all texts in a value are whole characters."""
+    try:
+        encoder.encode(value)
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -115,10 +115,6 @@ class TargetBigQuery(Target):
     def _process_record_message(self, message_dict: dict[str, Any]) -> None:
         self._assert_line_requires(message_dict, requires={"stream", "record"})
         stream, record, version = message_dict["stream"], message_dict["record"], message_dict.get("version")
-        if not isinstance(record, dict):
-            raise TargetError(
-                f"{stream}: a record is a {type(record).__name__}, {str(record)[:60]!r}: expected an object; look at the tap"
-            )
         if version is not None:
             version = self._version(stream, version)
         self._take(stream, record, version, message_dict.get("time_extracted"))
@@ -128,7 +124,11 @@ class TargetBigQuery(Target):
             raise TargetError(f"{stream}: a version is {version!r}: expected a whole number; look at the tap")
         return version if self.settings.heed_versions else None
 
-    def _take(self, stream: str, record: dict[str, Any], version: int | None, extracted: str | None) -> None:
+    def _take(self, stream: str, record: Any, version: int | None, extracted: str | None) -> None:  # noqa: ANN401 (a tap's)
+        if not isinstance(record, dict):
+            raise TargetError(
+                f"{stream}: a record is a {type(record).__name__}, {str(record)[:60]!r}: expected an object; look at the tap"
+            )
         if stream not in self.mapper.stream_maps:
             self._assert_sink_exists(stream)
         for stream_map in self.mapper.stream_maps[stream]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, date, datetime, time
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from target_bigquery.errors import ValueRefusedError
@@ -24,8 +24,11 @@ INT64 = range(-(2**63), 2**63)
 # A JSON column keeps unsigned 64 bits too.
 JSON_INTEGERS = range(-(2**63), 2**64)
 EXACT_IN_DOUBLE = range(-(2**53), 2**53 + 1)
+# A double keeps every number of so many digits, and is told by so many.
+DOUBLE_DIGITS, DOUBLE_WRITTEN = 15, (16, 17)
 MOST_DIGITS = 400
 
+DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 AT = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d)(?:[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-](?:0\d:[0-5]\d|1[0-3]:[0-5]\d|14:00))?)?"
 )
@@ -119,7 +122,7 @@ def _float(value: Any, *, lossy: bool) -> Any:  # noqa: ANN401
         double = math.inf
     if not math.isfinite(double) or (value and not double and not lossy):
         raise ValueRefusedError.of("a FLOAT, that is from 5e-324 to 1.7976931348623157e+308", value)
-    if isinstance(value, int) and value not in EXACT_IN_DOUBLE and int(double) != value and not lossy:
+    if not lossy and not _is_kept(value, double):
         raise ValueRefusedError.of(
             "a FLOAT that keeps every digit (make it an integer in the schema, give its multipleOf, or set "
             "allow_loss)",
@@ -128,13 +131,21 @@ def _float(value: Any, *, lossy: bool) -> Any:  # noqa: ANN401
     return value
 
 
+def _is_kept(value: float | Decimal, double: float) -> bool:
+    """Say whether a number can be read back from its double: as one of the texts that programs write of it, or exactly."""
+    if isinstance(value, int):
+        return value in EXACT_IN_DOUBLE or int(double) == value
+    if not isinstance(value, Decimal) or len(value.as_tuple().digits) <= DOUBLE_DIGITS:
+        return True
+    return value == double or any(value == Decimal(f"{double:.{digits}g}") for digits in DOUBLE_WRITTEN)
+
+
 def _decimal(value: Any, kind: str, *, lossy: bool) -> str:  # noqa: ANN401
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
         raise ValueRefusedError.of(kind, value)
-    try:
-        number = Decimal(str(value)) if isinstance(value, float | str) else Decimal(value)
-    except InvalidOperation:
-        raise ValueRefusedError.of(kind, value) from None
+    if isinstance(value, str) and not DECIMAL.fullmatch(value.strip()):
+        raise ValueRefusedError.of(kind, value)
+    number = Decimal(str(value)) if isinstance(value, float | str) else Decimal(value)
     before, after = DECIMALS[kind]
     if not number.is_finite() or (number and number.adjusted() >= before):
         raise ValueRefusedError.of(f"{kind}, that is at most {before} digits before the point", value)
@@ -235,7 +246,7 @@ def _json(value: Any) -> Any:  # noqa: ANN401
             except ValueRefusedError as error:
                 raise error.under(f"[{number}]") from None
     elif (isinstance(value, int) and value not in JSON_INTEGERS) or (
-        isinstance(value, Decimal) and not math.isfinite(float(value))
+        isinstance(value, float | Decimal) and not math.isfinite(float(value))
     ):
         raise ValueRefusedError.of("a number that JSON in BigQuery holds", value)
     return value
