@@ -113,7 +113,8 @@ new: $(VENVS)/dev/.done ## A copy of one's own: make new NAME=library FOLDER=../
 
 install: $(VENVS)/dev/.done $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Every environment
 
-check: lint types ## Style and types
+check: $(VENVS)/dev/.done $(VENVS)/sql/.done $(VENVS)/sandbox/.done .meltano/.done ## Style, types, and the SQL of transform/
+	@$(MAKE) --jobs 2 --output-sync lint types lint-sql
 
 lint: $(VENVS)/dev/.done .meltano/.done
 	$(DEV)/ruff check .
@@ -123,15 +124,13 @@ lint: $(VENVS)/dev/.done .meltano/.done
 	$(DEV)/hadolint Dockerfile .devcontainer/Dockerfile
 	$(if $(wildcard terraform),$(DEV)/python scripts/landing_schemas.py --check)
 	$(DEV)/python scripts/entities.py --check
-	@$(MAKE) lint-sql
 
+# Each group of files with the packages of the environment that runs it.
 types: $(VENVS)/dev/.done $(VENVS)/sandbox/.done
-	set -e; for package in $(PACKAGES); do $(DEV)/mypy $$package/src; done
-	$(if $(JOB),$(DEV)/mypy --python-executable $(VENVS)/meltano/bin/python $(JOB)/src)
+	MYPYPATH=terraform/tests/real_provider $(DEV)/mypy $(PACKAGES:%=%/src) testkit/src $(wildcard $(patsubst %,scripts/%.py,plugin_locks reference_docs \
+	  landing_schemas entities new_project plan_guard) terraform/tests/real_provider/apply.py)
 	$(DEV)/mypy --python-executable $(VENVS)/sandbox/bin/python sandbox/src scripts/run_pipeline.py scripts/run_progress.py scripts/doctor.py
-	$(DEV)/mypy testkit/src
-	$(DEV)/mypy scripts/plugin_locks.py scripts/reference_docs.py scripts/landing_schemas.py scripts/entities.py $(wildcard scripts/new_project.py scripts/plan_guard.py)
-	$(if $(wildcard terraform),MYPYPATH=terraform/tests/real_provider $(DEV)/mypy terraform/tests/real_provider/apply.py)
+	$(if $(JOB),$(DEV)/mypy --python-executable $(VENVS)/meltano/bin/python $(JOB)/src)
 
 format: $(VENVS)/dev/.done ## Formats the code
 	$(DEV)/ruff check --fix .

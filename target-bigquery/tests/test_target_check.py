@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 
 import pytest
 from google.cloud import bigquery
 from testkit.target_bench import Bench
+
+from testkit import warm
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def bench(cloud: dict[str, str]) -> Bench:
 def check(bench: Bench, **settings: str) -> tuple[int, list[str]]:
     """Runs the check; gives its exit status and its lines."""
     run = subprocess.run(
-        [sys.executable, "-m", "target_bigquery", "--config=ENV", "--check"],
+        warm.command("target_bigquery", "--config=ENV", "--check"),
         check=False,
         capture_output=True,
         text=True,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.api_core.exceptions import NotFound
 
+from testkit import warm
 from testkit.whole_pipeline import local_bigquery
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
     from google.cloud import bigquery
 
-TAP = [sys.executable, "-m", "tap_rickandmorty", "--config=ENV"]
-TARGET = [sys.executable, "-m", "target_bigquery", "--config=ENV"]
 SCHEMA = {
     "type": "SCHEMA",
     "stream": "things",
@@ -104,14 +103,14 @@ def piped(
     """Start our tap and our target in a pipe; both are waited for at the end."""
     with (
         subprocess.Popen(
-            TAP,
+            warm.command("tap_rickandmorty", "--config=ENV"),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if tap_log else subprocess.DEVNULL,
             text=True,
             env=dict(tap_env),
         ) as tap,
         subprocess.Popen(
-            TARGET,
+            warm.command("target_bigquery", "--config=ENV"),
             stdin=tap.stdout,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -140,7 +139,8 @@ class Bench:
     def start(self, *messages: dict[str, Any], **settings: str) -> subprocess.Popen[str]:
         """Start the target and send it these messages."""
         process = subprocess.Popen(
-            TARGET,
+            # Not from the warm process: it is there to be killed, and dies at once.
+            [sys.executable, "-m", "target_bigquery", "--config=ENV"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -160,7 +160,7 @@ class Bench:
     def load_text(self, text: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run the target on this input."""
         return subprocess.run(
-            TARGET,
+            warm.command("target_bigquery", "--config=ENV"),
             input=text,
             check=False,
             capture_output=True,

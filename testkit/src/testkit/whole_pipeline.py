@@ -12,7 +12,7 @@ import subprocess
 import sys
 import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,9 +66,11 @@ class Sandbox:
 
     command: str
     home: Path
+    _env: dict[str, str] = field(default_factory=dict)
 
     def start(self, *options: str) -> None:
         """Start what is not running, or restart the API with other data."""
+        self._env = {}
         subprocess.run(
             # Whatever it serves, its versions are of one source.
             [self.command, "--home", str(self.home), "start", "--source", "data of the tests", *options],
@@ -82,16 +84,17 @@ class Sandbox:
 
     @property
     def env(self) -> dict[str, str]:
-        """The addresses, project, bucket and credentials."""
-        done = subprocess.run(
-            [self.command, "--home", str(self.home), "env", "--format", "json"],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=30,
-        )
-        found: dict[str, str] = json.loads(done.stdout)
-        return found
+        """The addresses, project, bucket and credentials since the last start."""
+        if not self._env:
+            done = subprocess.run(
+                [self.command, "--home", str(self.home), "env", "--format", "json"],
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=30,
+            )
+            self._env = json.loads(done.stdout)
+        return dict(self._env)
 
     @property
     def api_url(self) -> str:
