@@ -277,6 +277,27 @@ def test_what_is_not_understood_is_refused_at_once(warehouse: Warehouse) -> None
         )
 
 
+def test_an_array_of_a_row_is_joined_by_its_name(warehouse: Warehouse) -> None:
+    """FROM t, t.array is FROM t, UNNEST(t.array), also below a join: "Query syntax"."""
+    table = warehouse.table()
+    warehouse.load(table, warehouse.put(ROWS))
+    name = f"{table.dataset_id}.{table.table_id}"
+    (row,) = warehouse.bigquery.query_and_wait(
+        f"SELECT COUNT(*), MAX(e) FROM (SELECT t.id, e FROM {name} AS t, t.episode AS e) JOIN {name} USING (id)"
+    )
+    assert tuple(row) == (10, "b")
+
+
+def test_the_past_of_a_table_is_refused(warehouse: Warehouse) -> None:
+    """The sandbox keeps no history of tables, and says so rather than reading the present."""
+    table = warehouse.table()
+    with pytest.raises(exceptions.BadRequest, match="keeps no history"):
+        warehouse.bigquery.query_and_wait(
+            f"SELECT * FROM {table.dataset_id}.{table.table_id} FOR SYSTEM_TIME AS OF CURRENT_TIMESTAMP()",
+            job_retry=None,
+        )
+
+
 def test_partitioning_and_clustering_are_kept(warehouse: Warehouse) -> None:
     """A table tells the partitioning and clustering it was made with: "REST Resource: tables"."""
     table = warehouse.bigquery.get_table(warehouse.table().reference)

@@ -350,10 +350,9 @@ class Sandbox:
             ]
             address = ["-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]
             return [str(_storage_program()), *arguments, *address], {"TMPDIR": str(self.home / "tmp")}
-        arguments = ["--rest-port", str(port), "--grpc-port", str(_free_port()), "--project", PROJECT]
+        arguments = ["--rest-port", str(port), "--project", PROJECT]
         kept = ["--log-format", "console", "--persistent", "--data-dir", str(self.home / "bigquery")]
         return [sys.executable, "-m", "sandbox.bigquery", "start", *arguments, *kept], {
-            "BQEMU_HOME": str(self.home / "bigquery-home"),
             "BQEMU_GCS_LOCAL_ROOT": str(self.home / "storage"),
             "BQEMU_ENABLE_FORMAT_EXTENSIONS": "false",
             "TMPDIR": str(self.home / "tmp"),

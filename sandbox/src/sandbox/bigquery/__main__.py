@@ -1,23 +1,33 @@
 """`python -m sandbox.bigquery start …`: the emulator's own command line, with its changes applied first.
 
-BQEMU_HOME names a folder for DuckDB's extensions. `python -m sandbox.bigquery patches` lists what is changed and why.
+`python -m sandbox.bigquery patches` lists what is changed and why.
 """
 
-import os
 import sys
-import tempfile
-from pathlib import Path
 
-from sandbox.bigquery import extensions, patching, sql
+from sandbox.bigquery import patching
 
 
 def main() -> int:
-    """Applies the changes and runs the emulator; returns its exit status."""
+    """Apply the changes and run the emulator; return its exit status."""
+    patching.leave_out()
     patching.check_versions()
-    extensions.install(os.environ.get("BQEMU_HOME") or Path(tempfile.gettempdir()) / "bqemulator-home")
+    from sandbox.bigquery import sql  # noqa: PLC0415 (before anything makes a translator)
+
     sql.register_rules()
-    # They import the emulator; importing the first two applies their patches.
-    from sandbox.bigquery import columns, errors, catalog, copying, jobs, load, parsing, tables, values  # noqa: PLC0415, F401
+    # Importing these applies their patches.
+    from sandbox.bigquery import (  # noqa: F401, PLC0415
+        catalog,
+        columns,
+        copying,
+        errors,
+        jobs,
+        left_out,
+        load,
+        parsing,
+        tables,
+        values,
+    )
 
     for part in (sql, catalog, tables, jobs, load, copying, parsing):
         part.apply()

@@ -13,13 +13,13 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, cast
 
 import sqlglot
+from sqlglot import exp
+from sqlglot.parsers.bigquery import BigQueryParser
 
 from . import patching
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from sqlglot import exp
 
 MOST_TREES = 1000
 POSITIONS = {"line", "col", "start", "end"}
@@ -72,13 +72,30 @@ _lent: ContextVar[str | None] = ContextVar("lent", default=None)
 
 
 def _parsed(sql: str, read: Any) -> exp.Expr:  # noqa: ANN401 (sqlglot's)
-    """Parse, and forget where in the text each name stood: copying that took longer than parsing."""
-    tree = _parse(sql, read=read)
+    """Parse, and forget where in the text each name stood: copying that took longer than parsing.
+
+    To find `FROM t, t.array`, sqlglot copies every table expression that is joined, which takes as long as all the rest:
+    it is asked to where there is such a join.
+    """
+    BigQueryParser.SUPPORTS_IMPLICIT_UNNEST = False
+    try:
+        tree = _parse(sql, read=read)
+    finally:
+        BigQueryParser.SUPPORTS_IMPLICIT_UNNEST = True
+    joined = {
+        parts[0].name.lower() for join in tree.find_all(exp.Join) if len(parts := _parts(join.this)) > 1
+    }
+    if joined and joined & {table.alias_or_name.lower() for table in tree.find_all(exp.Table, exp.Subquery)}:
+        tree = _parse(sql, read=read)
     for node in tree.walk():
         if meta := node._meta:  # noqa: SLF001 (`meta` makes a dictionary where there is none)
             kept = {key: value for key, value in meta.items() if key not in POSITIONS}
             node._meta = kept or None  # noqa: SLF001
     return tree
+
+
+def _parts(table: exp.Expr) -> list[exp.Expr]:
+    return table.parts if isinstance(table, exp.Table) else []
 
 
 def parse_one(sql: str, read: Any = None, **options: Any) -> exp.Expr:  # noqa: ANN401 (sqlglot's)
@@ -152,6 +169,33 @@ def rewriting(function: Callable[..., str]) -> Callable[..., str]:
         return result
 
     return run
+
+
+# Kinds of nodes, most of each tree, that no rule is about.
+PLAIN = {
+    exp.Alias, exp.And, exp.Boolean, exp.EQ, exp.From, exp.Identifier, exp.Is, exp.Join, exp.Literal, exp.Not, exp.Null,
+    exp.Or, exp.Order, exp.Ordered, exp.Star, exp.TableAlias, exp.Where, exp.With,
+}  # fmt: skip
+
+
+@patching.replaces_method(
+    patching.get("sql.translator", "SQLTranslator"),
+    "_apply_rules",
+    why="rules are asked of what they may be about; types are worked out where a rule looks at them",
+)
+def with_rules(self: Any, sql: str, *, schema: dict[str, Any] | None = None) -> str:  # noqa: ANN401 (the emulator's)
+    """Return DuckDB's statement with the emulator's rules applied, from the leaves up."""
+    try:
+        tree = parse_one(sql, read="duckdb")
+    except sqlglot.errors.SqlglotError:
+        return sql
+    if schema is not None and tree.find(exp.Avg, exp.Div):
+        tree = self._annotate_tree(tree, schema)
+    changed = False
+    for node in reversed(list(tree.walk())):
+        if type(node) not in PLAIN and self._apply_first_matching_rule(node, tree):
+            changed = True
+    return tree.sql(dialect="duckdb") if changed else sql
 
 
 def apply() -> None:

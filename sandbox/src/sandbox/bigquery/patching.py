@@ -6,23 +6,45 @@ A patch is a top-level function with a decorator that names what it replaces and
 from __future__ import annotations
 
 import importlib
+import sys
 from importlib.metadata import version
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import ModuleType
 
     from fastapi import APIRouter
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
+# DuckDB tries pandas again with every statement where it cannot be imported; rich would slow the start.
+UNUSED = ("pandas", "rich")
 TRIED = {"bqemulator": "1.4.0", "duckdb": "1.5.5"}  # other versions: look at every patch again
 REASONS: list[tuple[str, str]] = []  # (what, why), in the order applied
 
 
 class Moved(SystemExit):
     """A function that is replaced here is gone: the emulator has changed."""
+
+
+class _NoServer:
+    """In the place of the gRPC server, which the Storage API would need."""
+
+    async def start(self) -> None:
+        """Start nothing."""
+
+    async def stop(self, grace: float) -> None:
+        """Stop nothing."""
+
+
+def leave_out() -> None:
+    """Keep what is not used from being imported; to be called before anything of the emulator is."""
+    for name in UNUSED:
+        sys.modules[name] = None  # type: ignore[assignment]
+    grpc = ModuleType("bqemulator.grpc_api.server")
+    grpc.build_grpc_server = lambda _: (_NoServer(), 0)  # type: ignore[attr-defined]
+    sys.modules[grpc.__name__] = grpc
 
 
 def check_versions() -> None:
@@ -93,6 +115,16 @@ def replace_method(cls: type, attr: str, new: Any, why: str) -> Any:  # noqa: AN
     setattr(cls, attr, new)
     REASONS.append((f"{cls.__qualname__}.{attr}", why))
     return old
+
+
+def replaces_method(cls: type, attr: str, why: str) -> Callable[[Function], Function]:
+    """Decorate the function that takes the place of a method (see replace_method)."""
+
+    def decorate(function: Function) -> Function:
+        replace_method(cls, attr, function, why)
+        return function
+
+    return decorate
 
 
 def route(mod: str, method: str, path: str) -> Callable[..., Any]:

@@ -1,0 +1,67 @@
+"""What the emulator does that nothing here asks for is left out: it costs start, memory, disk and half of a query."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import patching
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from typing import Never
+
+    from fastapi import FastAPI
+
+MIDDLEWARES = ("AccessLogMiddleware", "CorrelationIdMiddleware", "MetricsMiddleware")
+
+_app = patching.get("api.app", "create_app")
+_engine = patching.get("storage.engine", "DuckDBEngine")
+_snapshots = patching.get("versioning.snapshots", "SnapshotManager")
+_repository = patching.get("catalog.duckdb_repository", "DuckDBCatalogRepository")
+_capture, _upsert_job = _snapshots.capture, _repository.upsert_job
+
+
+@patching.replaces(
+    "api.app", "create_app", also=("api", "server"), why="no metrics, correlation ids, access log"
+)
+def create_app(context: Any) -> FastAPI:  # noqa: ANN401 (the emulator's context)
+    """Return the application without the middlewares that nobody reads."""
+    app: FastAPI = _app(context)
+    app.user_middleware = [
+        one for one in app.user_middleware if getattr(one.cls, "__name__", "") not in MIDDLEWARES
+    ]
+    return app
+
+
+@patching.replaces_method(_engine, "_load_spatial", why="GEOGRAPHY is not used; DuckDB fetches no extension")
+def no_extensions(self: Any) -> None:  # noqa: ANN401 (the emulator's engine)
+    """Load nothing, and let DuckDB ask the network for nothing."""
+    for setting in ("autoinstall_known_extensions", "autoload_known_extensions"):
+        self.connection.execute(f"SET {setting} = false")
+
+
+@patching.replaces_method(
+    _snapshots, "capture", why="no copy of a table after each change: no FOR SYSTEM_TIME AS OF"
+)
+def capture(self: Any, *table: str, kind: str = "AUTO") -> Any:  # noqa: ANN401 (the emulator's)
+    """Copy a table for CREATE SNAPSHOT TABLE alone."""
+    return _capture(self, *table, kind=kind) if kind == "USER" else None
+
+
+@patching.replaces_method(_snapshots, "resolve_time_travel", why="the past is not kept, which is said")
+def no_past(self: Any, project_id: str, dataset_id: str, table_id: str, target: datetime) -> Never:  # noqa: ANN401, ARG001
+    """Refuse to read a table as it was.
+
+    Raises:
+        UnsupportedFeatureError: Always.
+    """
+    message = "The sandbox's BigQuery keeps no history of tables: FOR SYSTEM_TIME AS OF cannot be used"
+    raise patching.get("domain.errors", "UnsupportedFeatureError")(message)
+
+
+@patching.replaces_method(
+    _repository, "upsert_job", why="query jobs stay in memory: their results do not outlive it"
+)
+def upsert_job(self: Any, job: Any) -> Any:  # noqa: ANN401 (the emulator's)
+    """Store a job; one of a query until the emulator stops."""
+    return self._cache.upsert_job(job) if job.job_type == "QUERY" else _upsert_job(self, job)
