@@ -264,6 +264,10 @@ def test_a_single_record_is_a_page(opened: Opener) -> None:
     assert all(marks(page, chart).count() >= 1 for chart in CHARTS)
     assert "Not drawn" not in page.locator("#charts").inner_text()
     assert "Rick Sanchez appears most" in page.locator("#characters").inner_text()
+    assert page.locator(".verdict").inner_text().endswith("(1 check)")
+    assert "S05E10" in page.locator("#chart-episodes svg").text_content()
+    for mark in marks(page, "episodes").all():
+        assert mark.bounding_box()["width"] < 100
 
 
 def test_long_text_is_cut() -> None:

@@ -23,6 +23,8 @@ OTHER_COLOUR = "var(--other)"
 ROW = 22
 # Columns that are wide enough for a figure above each, on a phone too.
 FIGURES_FIT = 8
+# One bar alone does not fill the width.
+NO_WIDER = alt.ExprRef("min(72, bandwidth('x'))")
 # The page's own, by name: Vega measures text with it.
 FONT = 'system-ui, "Segoe UI", Roboto, "Helvetica Neue", sans-serif'
 CONFIG = {
@@ -101,15 +103,17 @@ def seasons(rows: list[Row]) -> Spec:
         tooltip=["season:N", "episodes:Q", "appearances:Q", "characters:Q"],
     )
     figures = base.mark_text(baseline="bottom", dy=-4).encode(text=alt.Text("appearances:Q", format=","))
-    return _spec(base.mark_bar() + figures if len(rows) <= FIGURES_FIT else base.mark_bar(), 320)
+    bars = base.mark_bar(width=NO_WIDER)
+    return _spec(bars + figures if len(rows) <= FIGURES_FIT else bars, 320)
 
 
 def episodes(rows: list[Row]) -> Spec:
     """Characters of each episode in the order of airing: `episode`, `name`, `season`, `aired`, `kind`, `place`, `characters`."""
     kinds = ["first seen here", "seen before"]
+    few = len({row["episode"] for row in rows}) <= FIGURES_FIT
     chart = (
         _data(rows)
-        .mark_bar()
+        .mark_bar(width=NO_WIDER)
         .transform_filter("season == 'all' || datum.season == season")
         .encode(
             x=alt.X(
@@ -121,9 +125,13 @@ def episodes(rows: list[Row]) -> Spec:
                     labelAngle=0,
                     labelOverlap="greedy",
                     labelSeparation=4,
-                    # All of them: one label a season; one season: its episodes.
-                    labelExpr="season != 'all' ? substring(datum.value, 3)"
-                    " : test(/E0*1$/, datum.value) ? substring(datum.value, 0, 3) : ''",
+                    # All of them: one label per season, or each where they are few; one season: its episodes.
+                    labelExpr="season != 'all' ? substring(datum.value, 3) : "
+                    + (
+                        "datum.value"
+                        if few
+                        else "test(/E0*1$/, datum.value) ? substring(datum.value, 0, 3) : ''"
+                    ),
                 ),
                 scale=alt.Scale(paddingInner=0.2),
             ),

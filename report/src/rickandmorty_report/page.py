@@ -109,18 +109,18 @@ def _run(loads: list[Row], checks: list[Row]) -> dict[str, Any]:
         verdict, good = "Nothing is loaded yet", "bad"
     elif failed:
         verdict, good = (
-            f"Verdict: fail. The marts are those of the last build that passed ({len(checks)} checks)",
+            f"Verdict: fail. The marts are those of the last build that passed ({panels.counted(len(checks), 'check')})",
             "bad",
         )
     elif unequal:
         verdict, good = f"Counts differ: {', '.join(unequal)}", "bad"
     elif warned:
         verdict, good = (
-            f"Verdict: passed, with {panels.counted(len(warned), 'warning')} ({len(checks)} checks)",
+            f"Verdict: passed, with {panels.counted(len(warned), 'warning')} ({panels.counted(len(checks), 'check')})",
             "warned",
         )
     elif checks:
-        verdict, good = f"Verdict: passed ({len(checks)} checks)", "good"
+        verdict, good = f"Verdict: passed ({panels.counted(len(checks), 'check')})", "good"
     else:
         verdict, good = "All counts agree; there is no verdict", "warned"
     return {
