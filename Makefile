@@ -212,8 +212,8 @@ with a certificate of its own set UV_SYSTEM_CERTS=1, or SSL_CERT_FILE to its .pe
 
 define environment
 	@echo "Installing $(@D)"
-	@"$(UV)" venv --quiet --clear --python "$$(command -v $(PYTHON))" $(@D)
-	@"$(UV)" pip install --quiet --python $(@D)/bin/python $(1) || { $(call sorry,$(@D)); }
+	@{ "$(UV)" venv --quiet --clear --python "$$(command -v $(PYTHON))" $(@D) && \
+	  "$(UV)" pip install --quiet --python $(@D)/bin/python $(1); } || { $(call sorry,$(@D)); }
 	@touch $@
 endef
 

@@ -15,6 +15,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from testkit.project_copy import copy_project
 from testkit.whole_pipeline import ROOT, program, python_program, running_sandbox
 
 
@@ -76,6 +77,32 @@ def test_make_run_hands_the_folder_over_as_it_is() -> None:
     )
     assert done.returncode == 2
     assert f"DATA={NASTY}: not a folder" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("there", "typed", "expected"),
+    [
+        (
+            (".python",),
+            "UV=false",
+            "behind a proxy with a certificate of its own set UV_SYSTEM_CERTS=1, or SSL_CERT_FILE",
+        ),
+        (
+            (),
+            "PYTHON=python9",
+            "make: python9 not found: install Python 3.11 to 3.14, or name one: make PYTHON=python3.12",
+        ),
+    ],
+    ids=["registry", "python"],
+)
+def test_what_cannot_be_installed_is_said_with_its_remedy(
+    tmp_path: Path, there: tuple[str, ...], typed: str, expected: str
+) -> None:
+    """The last line but make's own says what to set."""
+    copy = copy_project(tmp_path / "clone", there, plugins=False)
+    said = copy.run(f"make run {typed}", status=2)
+    assert expected in said.splitlines()[-2]
+    assert "Traceback" not in said
 
 
 MELTANO = """import json, os, pathlib, subprocess, sys, time
