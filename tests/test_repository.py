@@ -132,6 +132,17 @@ def test_the_documentation_is_a_site(tmp_path: Path) -> None:
     assert not [path.name for path in loaded if fetched.search(path.read_text(encoding="utf-8"))]
 
 
+def test_make_clean_removes_what_git_ignores() -> None:
+    """Everything that is built goes; what a person has written into .env stays."""
+    ignored = set((ROOT / ".gitignore").read_text().split()) - {".env"}
+    recipe = subprocess.run(
+        ["make", "--dry-run", "clean"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    removed = set(re.findall(r"[\w./*-]+", recipe))
+    assert not {name.rstrip("/") for name in ignored if name != "*.pyc"} - removed
+    assert ".env" not in removed
+
+
 def test_the_projects_own_lock_file_is_not_another_format() -> None:
     """No uv.lock or package-lock.json is committed: they name a registry's host."""
     assert not [name for name in tracked() if name.rsplit("/", 1)[-1] in {"uv.lock", "package-lock.json"}]
