@@ -283,6 +283,26 @@ def test_exec_neither_stops_nor_replaces_what_start_has_started(command: str, tm
         run(command, tmp_path, "stop")
 
 
+def test_a_folder_that_has_changed_is_read_again_or_refused(command: str, tmp_path: Path) -> None:
+    """An API that `start` has left running never serves the records of before: a command is refused, start reads anew."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("character", "location", "episode"):
+        (data / f"{name}.jsonl").write_text('{"id": 1}\n')
+    home, served = tmp_path / "home", ("--parts", "api", "--data", str(data))
+    run(command, home, "start", *served)
+    try:
+        assert run(command, home, "exec", *served, "--", "true").returncode == 0
+        (data / "character.jsonl").write_text('{"id": 1}\n{"id": 2}\n')
+        refused = run(command, home, "exec", *served, "--", "true")
+        assert refused.returncode == 1
+        assert "serves something else than asked for" in refused.stderr
+        assert run(command, home, "start", *served).returncode == 0
+        assert run(command, home, "exec", *served, "--", "true").returncode == 0
+    finally:
+        run(command, home, "stop")
+
+
 def test_each_source_has_its_name_and_its_own_warehouse(command: str, tmp_path: Path) -> None:
     """Made-up, captured and live data get homes of their own; the last one chosen is meant where none is named."""
     data = tmp_path / "a folder"

@@ -11,14 +11,11 @@ import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from sandbox.errors import SandboxError
 from sandbox.records import check_folder
 from sandbox.universe import Size
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LIVE_API = "https://rickandmortyapi.com/api"
 # Written by `sandbox capture` beside the records.
@@ -38,6 +35,15 @@ class Source:
         """The name of its home below `.sandbox`."""
         readable = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")[:40].strip("-")
         return f"{readable}-{hashlib.sha256(self.name.encode()).hexdigest()[:6]}"
+
+    @property
+    def stamp(self) -> str:
+        """When a folder's files were last changed, in nanoseconds; empty for another source."""
+        if self.options[:1] != ["--data"]:
+            return ""
+        return str(
+            max((file.stat().st_mtime_ns for file in Path(self.options[1]).glob("*.jsonl")), default=0)
+        )
 
 
 def made_up(universe: str = "") -> Source:

@@ -63,6 +63,8 @@ class Part:
     port: int
     options: list[str] = field(default_factory=list)
     kept: bool = False
+    # Of the records that it has read when it started (Source.stamp).
+    stamp: str = ""
 
     @property
     def url(self) -> str:
@@ -172,14 +174,16 @@ class Sandbox:
                     options = self._options(name, part, serves if source else None, latency_ms)
                     if name in STRICT:
                         options = [STRICT[name], parts[STRICT[name]].url, *(strict or [])]
+                    stamp = serves.stamp if serves and name == "api" else ""
                     if part and part.alive():
-                        if part.options == options:
+                        if part.options == options and (not source or part.stamp == stamp):
                             part.kept = part.kept or keep
                             continue
                         self._restartable(part, keep=keep)
                         processes.end([part.pid])
                     port = self._port(name, part, ports or {})
                     parts[name] = self._launch(name, port, options, keep=keep)
+                    parts[name].stamp = stamp
                     started.append(name)
                     self._save(parts)
                 self._save(parts)
