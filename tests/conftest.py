@@ -59,8 +59,9 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of one fixture together where tests run concurrently."""
     for item in items:
-        for fixture, group in (("sandbox", "whole-pipeline"), ("fresh_clone", "fresh-clone")):
-            if fixture in getattr(item, "fixturenames", ()):
+        groups = {"sandbox": "whole-pipeline", "fresh_clone": "fresh-clone", "own_project": item.path.name}
+        for fixture, group in groups.items():
+            if fixture in getattr(item, "fixturenames", ()) and not item.get_closest_marker("xdist_group"):
                 item.add_marker(pytest.mark.xdist_group(group))
 
 
