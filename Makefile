@@ -29,89 +29,89 @@ export PATH := $(PATH):$(CURDIR)/$(VENVS)/uv/bin
 .PHONY: help run build retract query shell up down doctor tables test test-faults test-kestra test-image test-terraform test-provider bench reliability-peers new entity install check lint lint-sql types format pytest docs locks plugin-locks clean \
 	dbt-changed contract site links audit image scan-image plan apply providers deploy-flows
 
-help: ## What there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 # What a person types goes to the program by the environment, as it is: neither make nor a shell reads it.
 TYPED := SQL DATA NAME FOLDER PARTS REASON RUN STREAM UNDO AS_OF SAMPLE SINGULAR RESOURCE KEY SINCE
 $(foreach name,$(TYPED),$(eval override $(name) := $$(value $(name))))
 export $(TYPED)
 
-run: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done .meltano/.locks ## The whole pipeline, no cloud needed: `make run`, DATA=folder, LIVE=1, VERSION=2
+run: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done .meltano/.locks ## Run the whole pipeline, no cloud needed: make run [DATA=folder | LIVE=1 | VERSION=2]
 	@exec $(VENVS)/sandbox/bin/python scripts/run_pipeline.py $${DATA:+--data "$$DATA"} $(if $(LIVE),--live) $(if $(VERSION),--version $(VERSION))
 
-query: $(VENVS)/sandbox/.done ## Asks the local BigQuery: make query SQL='SELECT …'
+query: $(VENVS)/sandbox/.done ## Ask the local BigQuery: make query SQL='SELECT …'
 	@exec "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(SANDBOX_COMMAND)" query -- "$$SQL"
 
-build: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## dbt alone on the local BigQuery; as it was after a run: make build AS_OF=run
+build: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Run dbt alone on the local BigQuery: make build [AS_OF=run]; AS_OF rebuilds the state after that run
 	@DBT_AS_OF="$$AS_OF" exec "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(MELTANO_COMMAND)" run dbt-bigquery:build
 
-retract: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Takes back what a run loaded: make retract RUN=run REASON='why', STREAM=characters, UNDO=1
+retract: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Take back what a run loaded: make retract RUN=run REASON='why' [STREAM=characters] [UNDO=1]
 	@exec "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(MELTANO_COMMAND)" invoke dbt-bigquery run-operation retract --args "$$($(PYTHON) -c \
 	  'import json, os; e = os.environ; print(json.dumps({"run_id": e["RUN"], "reason": e["REASON"], "stream": e["STREAM"], "undo": bool(e["UNDO"])}))')"
 
-shell: $(VENVS)/sandbox/.done ## A prompt for SQL on the local BigQuery; starts at once after make up
+shell: $(VENVS)/sandbox/.done ## Open an SQL prompt on the local BigQuery; after make up it starts at once
 	@exec "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(SANDBOX_COMMAND)" shell
 
-up: $(VENVS)/sandbox/.done ## Starts the sandbox and leaves it running: DATA=folder, LIVE=1
+up: $(VENVS)/sandbox/.done ## Start the sandbox and leave it running: make up [DATA=folder | LIVE=1]
 	@exec "$(SANDBOX_COMMAND)" start $${DATA:+--data "$$DATA"} $(if $(LIVE),--live)
 
-down: $(VENVS)/sandbox/.done ## Stops the sandbox; data stays
+down: $(VENVS)/sandbox/.done ## Stop the sandbox; data stays
 	@exec "$(SANDBOX_COMMAND)" stop
 
-doctor: ## What of this machine may keep the project from running, with remedies
+doctor: ## Check this machine; each problem has its remedy
 	@$(PYTHON) scripts/doctor.py
 
-tables: $(VENVS)/sandbox/.done ## The local BigQuery's tables and their rows
+tables: $(VENVS)/sandbox/.done ## List the local BigQuery's tables and their rows
 	@"$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(SANDBOX_COMMAND)" query --tables
 
 # Other projects' targets, for the tap's tests.
 TARGETS := $(patsubst tap-rickandmorty/tests/targets/%.txt,$(VENVS)/target-%/.done,$(wildcard tap-rickandmorty/tests/targets/*.txt))
-test: install $(VENVS)/checkov/.done $(TARGETS) check ## Everything, offline: lint, types, tests
+test: install $(VENVS)/checkov/.done $(TARGETS) check ## Run lint, types and every test, offline
 	@$(MAKE) pytest ARGS="-n 2 --dist loadgroup -m 'not slow'"
 
-test-faults: ## The fault matrix alone (docs/reliability.md)
+test-faults: ## Run the fault matrix alone (docs/reliability.md)
 	@$(MAKE) pytest ARGS="tests/test_fault_matrix.py target-bigquery/tests/test_target_singer.py -n 2"
 
-test-kestra: ## The flows on Kestra's own engine alone
+test-kestra: ## Run the tests of the flows on Kestra's engine alone
 	@$(MAKE) pytest ARGS="tests/test_kestra_flows.py tests/test_batch_job.py tests/test_meltano_job.py"
 
-test-image: ## The image alone: built, and run on the sandbox; root and buildah
+test-image: ## Build the image and run it on the sandbox; needs root and buildah
 	@$(MAKE) pytest ARGS="tests/test_image.py -rP"
 
-test-terraform: $(VENVS)/checkov/.done ## Terraform's checks and tests alone
+test-terraform: $(VENVS)/checkov/.done ## Run Terraform's checks and tests alone
 	@$(MAKE) pytest ARGS="tests/test_terraform.py"
 
-test-provider: ## Terraform applied with the registry's provider, against a local stand-in of Google's APIs
+test-provider: ## Apply Terraform with the registry's provider, against local stand-ins of Google's APIs
 	@terraform/tests/real_provider/apply.py
 
 # The peers are measured, never shipped: pinned without hashes, and not audited.
 BENCHED := $(patsubst benchmarks/requirements/%.txt,$(VENVS)/bench-%/.done,$(wildcard benchmarks/requirements/*.txt))
-bench: install $(BENCHED) ## Ours and the peers, compared: make bench ARGS="--size 100k --rounds 3"
+bench: install $(BENCHED) ## Measure ours and the peers: make bench ARGS="--size 100k --rounds 3"
 	$(DEV)/python benchmarks/bench.py $(ARGS)
 
-reliability-peers: install $(BENCHED) ## The faults of the matrix done to z3-target-bigquery, beside ours
+reliability-peers: install $(BENCHED) ## Inject the faults of the matrix into z3-target-bigquery and ours
 	$(DEV)/python benchmarks/reliability_peers.py $(ARGS)
 	@$(MAKE) docs
 
-plugin-locks: $(VENVS)/dev/.done ## Meltano's plugin locks from what tap and target say of their settings; upgrades nothing
+plugin-locks: $(VENVS)/dev/.done ## Rewrite Meltano's plugin locks from the settings of tap and target; upgrades nothing
 	$(DEV)/python scripts/plugin_locks.py
 
-docs: $(VENVS)/dev/.done ## Tables that the documentation takes from the code
+docs: $(VENVS)/dev/.done ## Rewrite the tables of the documentation that come from the code
 	$(DEV)/python scripts/entities.py
 	$(DEV)/python scripts/plugin_locks.py
 	$(DEV)/python scripts/reference_docs.py
 	$(if $(wildcard terraform),$(DEV)/python scripts/landing_schemas.py)
 
-entity: $(VENVS)/dev/.done ## What an entity needs, from a sample of its records: make entity NAME=vehicles SAMPLE=vehicles.jsonl [SINGULAR= RESOURCE= KEY= SINCE=]
+entity: $(VENVS)/dev/.done ## Write what an entity needs, from a sample of its records: make entity NAME=vehicles SAMPLE=vehicles.jsonl [SINGULAR= RESOURCE= KEY= SINCE=]
 	@exec $(DEV)/python scripts/entities.py --add "$$NAME" --sample "$$SAMPLE" $${SINGULAR:+--singular "$$SINGULAR"} \
 	  $${RESOURCE:+--resource "$$RESOURCE"} $${KEY:+--key "$$KEY"} $${SINCE:+--since "$$SINCE"}
 	$(if $(wildcard terraform),@$(DEV)/python scripts/landing_schemas.py)
 
-new: $(VENVS)/dev/.done ## A copy of one's own: make new NAME=library FOLDER=../library PARTS="report kestra terraform benchmarks"
+new: $(VENVS)/dev/.done ## Make a project of your own: make new NAME=library FOLDER=../library PARTS="report kestra terraform benchmarks"
 	@exec $(DEV)/python scripts/new_project.py "$$NAME" "$$FOLDER" $$PARTS
 
-install: $(VENVS)/dev/.done $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Every environment
+install: $(VENVS)/dev/.done $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Install every environment
 
 check: $(VENVS)/dev/.done $(VENVS)/sql/.done $(VENVS)/sandbox/.done .meltano/.done ## Style, types, and the SQL of transform/
 	@$(MAKE) --jobs 2 --output-sync lint types lint-sql
@@ -132,7 +132,7 @@ types: $(VENVS)/dev/.done $(VENVS)/sandbox/.done
 	$(DEV)/mypy --python-executable $(VENVS)/sandbox/bin/python sandbox/src scripts/run_pipeline.py scripts/run_progress.py scripts/doctor.py
 	$(if $(JOB),$(DEV)/mypy --python-executable $(VENVS)/meltano/bin/python $(JOB)/src)
 
-format: $(VENVS)/dev/.done ## Formats the code
+format: $(VENVS)/dev/.done ## Format the code
 	$(DEV)/ruff check --fix .
 	$(DEV)/ruff format .
 
@@ -140,27 +140,27 @@ pytest: $(VENVS)/dev/.done $(VENVS)/sandbox/.done .meltano/.done
 	$(DEV)/pytest $(ARGS)
 
 # dbt asks BigQuery which tables there are before it compiles for sqlfluff: an empty local one answers.
-lint-sql: $(VENVS)/sql/.done $(VENVS)/sandbox/.done ## The SQL of transform/ as BigQuery reads it, and the rules of dbt-bouncer.yml
+lint-sql: $(VENVS)/sql/.done $(VENVS)/sandbox/.done ## Check the SQL of transform/ as BigQuery reads it, and the rules of dbt-bouncer.yml
 	@mkdir -p .cache/dbt-lint
 	@DBT_SEND_ANONYMOUS_USAGE_STATS=false DBT_TARGET_PATH="$(CURDIR)/.cache/dbt-lint" DBT_LOG_PATH="$(CURDIR)/.cache/dbt-lint" \
 	  "$(SANDBOX_COMMAND)" --home .cache/sandbox-lint exec --parts bigquery -- $(SQL_TOOLS)/sqlfluff lint transform/models transform/tests
 	@$(SQL_TOOLS)/dbt --quiet parse --project-dir transform --profiles-dir transform --target-path "$(CURDIR)/.cache/dbt-lint" --log-path "$(CURDIR)/.cache/dbt-lint"
 	$(SQL_TOOLS)/dbt-bouncer run --config-file dbt-bouncer.yml
 
-dbt-changed: $(VENVS)/sandbox/.done .meltano/.done ## dbt build of what differs from BASE, the rest deferred to it
+dbt-changed: $(VENVS)/sandbox/.done .meltano/.done ## Build what differs from BASE with dbt, the rest deferred to it
 	@.github/scripts/dbt_changed.sh $(or $(BASE),origin/main)
 
-contract: $(VENVS)/dev/.done ## The live API against the tap's schemas: talks to the live API
+contract: $(VENVS)/dev/.done ## Compare the live API with the tap's schemas; talks to the live API
 	@TAP_RICKANDMORTY_DRIFT_NEW_FIELD=fail TAP_RICKANDMORTY_DRIFT_UNKNOWN_VALUE=fail TAP_RICKANDMORTY_CONCURRENCY=2 \
 	  $(DEV)/tap-rickandmorty --config=ENV > /dev/null
 
-site: $(VENVS)/dev/.done $(VENVS)/sandbox/.done .meltano/.done ## Documentation, dbt docs and the page, into site/ (after make run)
+site: $(VENVS)/dev/.done $(VENVS)/sandbox/.done .meltano/.done ## Build the documentation, the dbt docs and the page into site/ (after make run)
 	$(DEV)/sphinx-build -q -W --keep-going -b html docs site
 	@"$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(MELTANO_COMMAND)" invoke dbt-bigquery:docs --static
 	@mkdir -p site/dbt && cp transform/target/static_index.html site/dbt/index.html
 	$(if $(wildcard report),@mkdir -p site/report && cp output/report.html site/report/index.html)
 
-links: $(VENVS)/dev/.done ## Every link of the documentation, over the network
+links: $(VENVS)/dev/.done ## Check every link of the documentation, over the network
 	$(DEV)/sphinx-build -q -b linkcheck docs .cache/links
 
 $(OSV):
@@ -168,31 +168,31 @@ $(OSV):
 
 # Its status is 1 when it finds anything; fixable.py says which of that fails.
 fixable = { $(OSV) scan $(1) --config osv-scanner.toml --format json $(2) || [[ $$? -eq 1 ]]; } | .github/scripts/fixable.py
-audit: $(OSV) ## Known vulnerabilities of what the locks pin, over the network (Go)
+audit: $(OSV) ## Report known vulnerabilities of what the locks pin, over the network (Go)
 	@$(call fixable,source,$(foreach lock,$(LOCKS),--lockfile requirements.txt:$(lock)))
 
-scan-image: $(OSV) ## The same of the image (Docker and Go)
+scan-image: $(OSV) ## Report known vulnerabilities of the image (Docker and Go)
 	@$(call fixable,image,$(IMAGE_NAME))
 
-image: ## The container image
+image: ## Build the container image
 	docker build --tag $(IMAGE_NAME) .
 
 TERRAFORM := terraform -chdir=terraform
 GUARD = $(TERRAFORM) show -json $(ENVIRONMENT).tfplan | scripts/plan_guard.py $(foreach address,$(ALLOW),--allow '$(address)')
-plan: ## terraform plan, and no if it would lose data: make plan ENVIRONMENT=prod STATE_BUCKET=… [ALLOW='ADDRESS …']
+plan: ## Plan Terraform's changes; refused if data would be lost: make plan ENVIRONMENT=prod STATE_BUCKET=… [ALLOW='ADDRESS …']
 	@$(TERRAFORM) init -input=false -backend-config=bucket=$(STATE_BUCKET) -backend-config=prefix=rickandmorty/$(ENVIRONMENT) > /dev/null
 	@$(TERRAFORM) plan -input=false -out=$(ENVIRONMENT).tfplan -var-file=environments/$(ENVIRONMENT).tfvars -var-file=environments/$(ENVIRONMENT).site.tfvars $(ARGS) > /dev/null
 	@$(GUARD)
 	@echo "With every value: $(TERRAFORM) show $(ENVIRONMENT).tfplan"
 
-apply: ## terraform apply of what make plan has planned: make apply ENVIRONMENT=prod [ALLOW='ADDRESS …']
+apply: ## Apply what make plan has planned: make apply ENVIRONMENT=prod [ALLOW='ADDRESS …']
 	@$(GUARD)
 	@$(TERRAFORM) apply -input=false $(ENVIRONMENT).tfplan
 
-providers: ## terraform/.terraform.lock.hcl anew: checksums of the provider for every platform, from its registry; commit it
+providers: ## Rewrite terraform/.terraform.lock.hcl for every platform, from the provider's registry; commit it
 	@$(TERRAFORM) providers lock -platform=linux_amd64 -platform=linux_arm64 -platform=darwin_amd64 -platform=darwin_arm64
 
-deploy-flows: ## Flows, settings and the image's digest to Kestra (.github/scripts/deploy_flows.py)
+deploy-flows: ## Deploy flows, settings and the image's digest to Kestra (.github/scripts/deploy_flows.py)
 	@.github/scripts/deploy_flows.py
 
 # --- environments: one lock each, installed anew when its lock or its part's metadata changes -----------------------
@@ -253,7 +253,7 @@ $(VENVS)/dev/.done: requirements/dev.txt $(PACKAGES:%=%/pyproject.toml) testkit/
 # Hashes for what ships and for what a newcomer runs; versions for what only develops and checks.
 PIN = "$(UV)" pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate
 LOCK = $(PIN) --generate-hashes
-locks: | $(VENVS)/.python ## The locks anew, with the newest versions allowed; plugin locks from --about
+locks: | $(VENVS)/.python ## Rewrite the locks with the newest versions allowed, and the plugin locks
 	$(LOCK) --upgrade requirements/uv.in -o requirements/uv.txt
 	$(LOCK) --upgrade requirements/meltano.in $(JOB:%=%/pyproject.toml) -o requirements/meltano.txt
 	$(LOCK) --upgrade requirements/sandbox.in -o requirements/sandbox.txt
@@ -267,7 +267,7 @@ locks: | $(VENVS)/.python ## The locks anew, with the newest versions allowed; p
 	$(MAKE) $(VENVS)/dev/.done
 	$(DEV)/python scripts/plugin_locks.py
 
-clean: ## Removes environments, the sandbox's data and everything built; .env stays
+clean: ## Remove environments, the sandbox's data and everything built; .env stays
 	@test ! -x "$(SANDBOX_COMMAND)" || "$(SANDBOX_COMMAND)" stop
 	rm -rf $(VENVS) .meltano .sandbox .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis output site dist \
 	  transform/target transform/logs transform/dbt_packages transform/.user.yml

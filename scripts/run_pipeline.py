@@ -246,7 +246,7 @@ class Warehouse:
 VERDICT = """
 SELECT status, message
 FROM rpt_verdict
-WHERE TRUE
+WHERE run_id = '{run_id}'
 QUALIFY decided_at = MAX(decided_at) OVER ()
 ORDER BY CASE status WHEN 'fail' THEN 0 WHEN 'warn' THEN 1 ELSE 2 END, check_name, entity
 """
@@ -361,7 +361,8 @@ def inside(started: float) -> int:
     summary(progress)
     try:
         warehouse = Warehouse()
-        checks = warehouse.rows(VERDICT) if progress.invocation else None
+        # An earlier run's verdict says nothing of this one.
+        checks = warehouse.rows(VERDICT.format(run_id=run_id))
         decided = verdict(checks) if checks else None
         if status:
             if decided == "fail":
@@ -387,8 +388,10 @@ def inside(started: float) -> int:
     say(
         f"The warehouse holds {versions} version{'' if versions == 1 else 's'} of this source; the marts show the newest."
     )
-    if decided == "fail":
-        fail(f"the verdict is fail; the log is in {log_name}")
+    if decided in {"fail", None}:
+        fail(
+            f"the verdict is {decided or 'missing: rpt_verdict has no row of this run'}; the log is in {log_name}"
+        )
     if not equal:
         fail(f"the counts differ; the log is in {log_name}")
     if page and page.returncode:

@@ -1,4 +1,4 @@
-"""`sandbox`: starts, stops and shows the local stand-ins, and runs commands on them."""
+"""Start, stop and show the local stand-ins, and run commands on them."""
 
 from __future__ import annotations
 
@@ -65,35 +65,35 @@ def _parser() -> argparse.ArgumentParser:
         help="folder of data, logs and state (default: SANDBOX_HOME, else a folder for each source below .sandbox)",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    _starting(commands.add_parser("start", help="starts what does not run"))
-    commands.add_parser("stop", help="stops every part of every source; data stays")
-    commands.add_parser("status", help="says which part is up, where, and where its log is")
-    env = commands.add_parser("env", help="the environment in which programs use the sandbox")
+    _starting(commands.add_parser("start", help="start what does not run"))
+    commands.add_parser("stop", help="stop every part of every source; data stays")
+    commands.add_parser("status", help="show which part is up, its address and its log")
+    env = commands.add_parser("env", help="print the environment in which programs use the sandbox")
     env.add_argument("--format", choices=("shell", "json", "dotenv"), default="shell")
-    runs = commands.add_parser("exec", help="runs a command on the sandbox: sandbox exec -- COMMAND")
+    runs = commands.add_parser("exec", help="run a command on the sandbox: sandbox exec -- COMMAND")
     _starting(runs)
     runs.add_argument("rest", nargs=argparse.REMAINDER, metavar="-- COMMAND")
-    api = commands.add_parser("api", help="the API server alone, in the foreground")
+    api = commands.add_parser("api", help="run the API server alone, in the foreground")
     _serving(api)
     api.add_argument("--port", type=int, default=0)
     proxy = commands.add_parser(
-        "proxy", help="a proxy before a service, with fault injection, in the foreground"
+        "proxy", help="put a proxy that injects faults before a service, in the foreground"
     )
     proxy.add_argument("upstream", help="the service's address, without a path")
     proxy.add_argument("--port", type=int, default=0)
-    strict = commands.add_parser("strict", help="a service with Google's rules before it, in the foreground")
+    strict = commands.add_parser("strict", help="put Google's rules before a service, in the foreground")
     strict.add_argument("kind", choices=("bigquery", "storage"))
     strict.add_argument("upstream", help="the service's address, without a path")
     strict.add_argument("--accounts", type=Path)
     strict.add_argument("--port", type=int, default=0)
-    capture = commands.add_parser("capture", help="the live API into a folder")
+    capture = commands.add_parser("capture", help="copy the live API into a folder")
     capture.add_argument("folder", type=Path)
     capture.add_argument("--api-url", default=LIVE_API)
-    query = commands.add_parser("query", help="asks the local BigQuery")
+    query = commands.add_parser("query", help="ask the local BigQuery")
     query.add_argument("sql", nargs="?")
-    query.add_argument("--tables", action="store_true", help="every table and its rows")
+    query.add_argument("--tables", action="store_true", help="list every table and its rows")
     query.add_argument("--format", choices=("table", "csv", "json"), default="table")
-    commands.add_parser("shell", help="a prompt for SQL on the local BigQuery")
+    commands.add_parser("shell", help="open an SQL prompt on the local BigQuery")
     return parser
 
 
