@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -207,9 +208,10 @@ def follow(lines: queue.Queue[str | None], progress: Progress, kept: Any) -> Non
                 erase()
                 say(f"{progress.since():6.1f} s  {text}")
         if time.monotonic() >= due and (terminal or progress.phase != shown):
-            shown, due = progress.phase, time.monotonic() + (0.2 if terminal else PROGRESS_SECONDS)
+            shown, due = progress.phase, time.monotonic() + (0.5 if terminal else PROGRESS_SECONDS)
             if terminal:
-                width = os.get_terminal_size().columns - 12 if sys.stdout.isatty() else 60
+                # 80 where the terminal does not know its own.
+                width = max(20, shutil.get_terminal_size().columns - 12)
                 sys.stdout.write(f"\r\x1b[K{progress.since():6.1f} s  {shown[:width]}")
                 sys.stdout.flush()
             else:

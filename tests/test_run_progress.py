@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 from run_pipeline import verdict
 from run_progress import Progress, clean
+from testkit.whole_pipeline import ROOT
 
 
 def point(name: str, metric: str, value: float, *, extractor: bool = True, **tags: Any) -> str:
@@ -124,6 +129,31 @@ def test_a_line_of_another_form_is_kept_in_the_log_only(line: str) -> None:
 def test_controls_of_a_terminal_are_gone() -> None:
     """Colours, titles, bells and returns."""
     assert clean("\x1b]0;title\x07a\x1b[2Kb\r\n \x1b[38;5;1mc\x08\x7f") == "ab c"
+
+
+FOLLOW = """
+import io, queue, run_pipeline, run_progress
+progress = run_progress.Progress(phase="dbt 31 of 75: fct_appearances")
+lines = queue.Queue()
+lines.put("a line\\n")
+lines.put(None)
+run_pipeline.follow(lines, progress, io.StringIO())
+"""
+
+
+def test_a_terminal_that_does_not_know_its_width_shows_the_whole_phase() -> None:
+    """As `script` and many runners of CI give it: no columns and no rows."""
+    ours, theirs = pty.openpty()
+    environment = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
+    subprocess.run(
+        [sys.executable, "-c", FOLLOW],
+        check=True,
+        cwd=ROOT / "scripts",
+        env=environment,
+        stdout=theirs,
+    )
+    os.close(theirs)
+    assert b"  dbt 31 of 75: fct_appearances" in os.read(ours, 10_000)
 
 
 @pytest.mark.parametrize(
