@@ -399,10 +399,8 @@ def inside(started: float) -> int:
     if page and page.returncode:
         fail(f"the run succeeded, but its page could not be built: {clean(page.stderr)}")
     say("Where to look next:")
-    say("  make tables                 every table and its rows")
-    say(
-        "  make query SQL='SELECT character_name, episode_count FROM local_rickandmorty_marts.dim_characters LIMIT 5'"
-    )
+    say("  make tables         every table and its rows")
+    say("  make shell          a prompt for SQL; docs/questions.md has ten questions with their answers' SQL")
     say(f"  {log_name}")
     if page:
         say(f"The page: {PAGE.relative_to(ROOT)}")
