@@ -71,7 +71,7 @@ def answers(url: str) -> bool:
         return False
 
 
-def alone() -> None:
+def hold_run_lock() -> None:
     """Hold the lock of this folder's `make run` for as long as this process lives, whatever it becomes."""
     (ROOT / ".sandbox").mkdir(exist_ok=True)
     # Not truncated before the lock is held: it names the other run.
@@ -111,7 +111,7 @@ def under_sandbox(data: Path | None, *, live: bool, version: int) -> NoReturn:
     program = os.environ.get("SANDBOX_COMMAND") or str(ROOT / ".venvs/sandbox/bin/sandbox")
     inside = [sys.executable, __file__, "--inside", str(time.time())]
     os.chdir(ROOT)
-    alone()
+    hold_run_lock()
     os.execv(program, [program, "exec", *options, "--", *inside])  # noqa: S606 (no shell)
 
 

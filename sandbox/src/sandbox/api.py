@@ -1,4 +1,4 @@
-"""The API server: answers as the makers' own server program does, on local data, with faults to order.
+"""The API server: answers as the makers' own server program does, on local data, with fault injection.
 
 What it answers is proved against recorded answers of that program: status, body and etag.
 """
@@ -45,7 +45,7 @@ class Api:
         self._faults = Faults()
 
     def app(self) -> web.Application:
-        """Gives the application."""
+        """Return the application."""
         app = web.Application()
         self._faults.add_routes(app)
         app.router.add_route("*", "/{path:.*}", self._handle)
@@ -204,7 +204,7 @@ def _in_its_case(written: str, name: str, method: str) -> tuple[int, Any] | None
 
 
 def _parsed(query: str) -> dict[str, Any]:
-    """Reads a query as the package qs does, as far as one bracket: text, an array for repeated keys, or an object."""
+    """Read a query as the package qs does, as far as one bracket: text, an array for repeated keys, or an object."""
     found: dict[str, Any] = {}
     for item in query.partition("#")[0].split("&"):
         key, _, value = (js.decoded(part) for part in item.partition("="))
@@ -262,7 +262,7 @@ def _bend(body: Any, rule: Rule) -> None:  # noqa: ANN401 (JSON)
 
 
 def serve(records: Records, port: int, latency_ms: int) -> int:
-    """Serves in the foreground until SIGTERM or SIGINT; prints one JSON line when ready.
+    """Serve in the foreground until SIGTERM or SIGINT; print one JSON line when ready.
 
     Raises:
         SandboxError: The port is in use.

@@ -1,4 +1,4 @@
-"""Faults to order: rules that a request matches, what they do to the answer, and the list of requests seen.
+"""Fault injection: rules that a request matches, what they do to the answer, and the list of requests seen.
 
 A rule is a JSON object: `method` (any where left out), `path` (regular expression searched in path and query), `skip`
 and `times` (how many matching requests to let pass first, and to spoil; `times` null spoils all), `action`, and the
@@ -59,7 +59,7 @@ class Rule:
 
     @classmethod
     def of(cls, given: Any) -> Rule:  # noqa: ANN401 (JSON)
-        """Reads a rule.
+        """Read a rule.
 
         Raises:
             ValueError: It is no object, its action is unknown, its path is no expression, or a key is unknown.
@@ -81,7 +81,7 @@ class Rule:
         )
 
     def takes(self, method: str, path: str, body: bytes) -> bool:
-        """Says whether the rule spoils this request, and counts it."""
+        """Return whether the rule applies to this request, and count it."""
         if self.times == 0 or (self.method and self.method != method) or not re.search(self.path, path):
             return False
         if self.contains and not re.search(self.contains.encode(), body):
@@ -152,7 +152,7 @@ class Faults:
         return seen
 
     def rule(self, request: web.Request, body: bytes = b"") -> Rule | None:
-        """Gives the first rule that spoils this request."""
+        """Return the first rule that spoils this request."""
         path = request.path_qs
         return next((rule for rule in self.rules if rule.takes(request.method, path, body)), None)
 

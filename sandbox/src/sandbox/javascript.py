@@ -20,12 +20,12 @@ class PLAIN_OBJECT:  # noqa: N801 (stands for Object.prototype, whose names qs l
 
 
 def trim(text: str) -> str:
-    """Gives String.prototype.trim."""
+    """Return String.prototype.trim."""
     return text.strip(BLANK)
 
 
 def text(value: Any) -> str:  # noqa: ANN401 (JSON)
-    """Gives String(value)."""
+    """Return String(value)."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
@@ -38,7 +38,7 @@ def text(value: Any) -> str:  # noqa: ANN401 (JSON)
 
 
 def number(value: str) -> float:
-    """Gives Number(text); nan where it is none."""
+    """Return Number(text); nan where it is not a number."""
     trimmed = trim(value)
     if not trimmed:
         return 0.0
@@ -53,7 +53,7 @@ def number(value: str) -> float:
 
 
 def whole(value: str) -> Any:  # noqa: ANN401 (int, or nan)
-    """Gives parseInt(text): the digits at the beginning; nan where there are none."""
+    """Return parseInt(text): the digits at the beginning; nan where there are none."""
     found = re.match(r"([+-]?)(?:0x([0-9a-f]+)|(\d+))", value.lstrip(BLANK), re.IGNORECASE | re.ASCII)
     if found is None:
         return math.nan
@@ -62,7 +62,7 @@ def whole(value: str) -> Any:  # noqa: ANN401 (int, or nan)
 
 
 def cast(value: Any) -> float | None:  # noqa: ANN401 (JSON)
-    """Gives what Mongoose makes of a value for a field of type Number.
+    """Return what Mongoose makes of a value for a field of type Number.
 
     Raises:
         ValueError: It is no number; the error's text is how Mongoose shows it.
@@ -83,7 +83,7 @@ def cast(value: Any) -> float | None:  # noqa: ANN401 (JSON)
 
 
 def _inspected(value: Any) -> str:  # noqa: ANN401 (JSON)
-    """Gives util.inspect(value), for small arrays and objects."""
+    """Return util.inspect(value), for small arrays and objects."""
     if isinstance(value, list):
         return f"[ {', '.join(map(_inspected, value))} ]" if value else "[]"
     if isinstance(value, dict):
@@ -96,7 +96,7 @@ def _inspected(value: Any) -> str:  # noqa: ANN401 (JSON)
 
 
 def decoded(part: str) -> str:
-    """Gives a part of a query with blanks for plus and its escapes decoded; as it is where they are no UTF-8."""
+    """Return a part of a query with blanks for plus and its escapes decoded; as it is where they are no UTF-8."""
     spaced = part.replace("+", " ")
     try:
         return unquote_to_bytes(spaced).decode()

@@ -15,7 +15,7 @@ Records = dict[str, list[dict[str, Any]]]
 
 
 def check_folder(folder: Path) -> None:
-    """Says early what a data folder lacks.
+    """Say early what a data folder lacks.
 
     Raises:
         SandboxError: The folder or one of its files is not there.
@@ -28,7 +28,7 @@ def check_folder(folder: Path) -> None:
 
 
 def read_folder(folder: Path) -> Records:
-    """Reads the three files of a data folder, sorted by id.
+    """Read the three files of a data folder, sorted by id.
 
     Raises:
         SandboxError: A file is missing, a line is no JSON object with a whole-number id, or an id is there twice.

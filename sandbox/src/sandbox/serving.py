@@ -20,7 +20,7 @@ IDLE_SECONDS = 5.0
 
 
 def serve(make: Callable[[], web.Application], port: int, path: str = "") -> int:
-    """Serves what `make` gives; prints one JSON line with the address when ready; gives the exit status.
+    """Serve what `make` gives; print one JSON line with the address when ready; return the exit status.
 
     Raises:
         SandboxError: The port is in use.

@@ -131,7 +131,7 @@ def make(size: Size) -> Records:
     for cast in appearances[1:]:
         if chance.random() < 0.2:  # noqa: PLR2004 (a fifth of the episodes)
             chance.shuffle(cast)
-    _bend(size, characters, appearances, residents)
+    _make_odd(size, characters, appearances, residents)
     records = {
         "character": characters,
         "location": [_location(number, size, residents[number]) for number in range(1, size.locations + 1)],
@@ -270,7 +270,7 @@ def _newcomer(number: int, home: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _bend(
+def _make_odd(
     size: Size, characters: list[dict[str, Any]], appearances: list[list[int]], residents: list[list[int]]
 ) -> None:
     """Put in the links that only one side lists, and the residents that two locations or none list."""
