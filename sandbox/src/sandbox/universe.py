@@ -95,6 +95,16 @@ class Size:
     seed: int = 1
     version: int = 1
 
+    @property
+    def worlds(self) -> int:
+        """How many universes of the real size lie side by side: a larger one has more stars and hubs, not larger ones."""
+        sizes = (
+            self.characters // Size.characters,
+            self.locations // Size.locations,
+            self.episodes // Size.episodes,
+        )
+        return max(1, min(sizes))
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read `characters=826,locations=126,episodes=51,seed=1`; with characters alone the others follow in proportion.
@@ -162,8 +172,11 @@ def _name(number: int) -> str:
 
 def _seen(number: int, size: Size, chance: random.Random) -> list[int]:
     every = range(1, size.episodes + 1)
-    if number <= len(STARS):
-        found = [episode for episode in every if chance.random() < STARS[number - 1]]
+    world, star = divmod(number - 1, Size.characters)
+    if star < len(STARS) and world < size.worlds:
+        if size.worlds > 1:
+            every = every[world * Size.episodes : (world + 1) * Size.episodes]
+        found = [episode for episode in every if chance.random() < STARS[star]]
         return found or [*every[:1]]
     times = chance.randrange(4, 10) if number <= REGULARS else _of(chance, SEEN)
     return sorted(chance.sample(every, min(size.episodes, times)))
@@ -175,7 +188,8 @@ def _home(size: Size, chance: random.Random) -> int:
         return 0
     hubs = min(len(HUBS), size.locations - 1)
     if hubs > 0 and chance.random() < sum(HUBS) / 100:
-        return int(chance.choices(range(1, hubs + 1), HUBS[:hubs])[0])
+        hub = int(chance.choices(range(1, hubs + 1), HUBS[:hubs])[0])
+        return hub + Size.locations * chance.randrange(size.worlds) if size.worlds > 1 else hub
     home = chance.randrange(max(1, size.locations))
     return home - 1 if home > hubs and home % 4 == 0 else home
 
