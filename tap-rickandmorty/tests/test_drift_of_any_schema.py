@@ -6,10 +6,16 @@ from typing import Any
 
 import jsonschema
 import pytest
-from tap_rickandmorty.drift import KINDS, NEW_FIELDS, Drift
+from tap_rickandmorty.drift import NEW_FIELDS, Drift
 from tap_rickandmorty.errors import DriftError
 
 TEXT = {"type": "string"}
+DEFAULTS = {
+    "new_field": "warn",
+    "missing_field": "fail",
+    "retyped_field": "fail",
+    "unknown_value": "warn",
+}
 SCHEMAS: dict[str, tuple[dict[str, Any], list[Any], list[Any]]] = {
     # a field's schema, values that fit, values that do not
     "number": ({"type": "number"}, [1, 1.5, 0], [True, "1", None]),
@@ -73,7 +79,7 @@ def schema(field: Any) -> dict[str, Any]:
 
 def drift(field: Any, **policies: str) -> Drift:
     """A check with a key that is text, and these policies."""
-    return Drift("issues", schema(field), {**KINDS, **policies}, keys=("node_id",))
+    return Drift("issues", schema(field), {**DEFAULTS, **policies}, keys=("node_id",))
 
 
 FITTING = [(name, value) for name, (_, fit, _) in SCHEMAS.items() for value in fit]

@@ -11,10 +11,9 @@ import json
 import random
 import time
 from datetime import UTC, datetime
-from functools import cached_property
 from http import HTTPStatus
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import backoff
 import msgspec
@@ -25,8 +24,8 @@ from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.helpers.jsonpath import extract_jsonpath
 from typing_extensions import override
 
-from tap_rickandmorty.drift import KINDS, Drift
-from tap_rickandmorty.errors import ApiError, DriftError
+from tap_rickandmorty.drift import WHAT_BECOMES_OF_IT, Drift
+from tap_rickandmorty.errors import ApiError
 from tap_rickandmorty.session import FIRST_PAUSE, LONGEST_PAUSE, retry_after
 
 if TYPE_CHECKING:
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from singer_sdk.helpers.types import Context
 
     from tap_rickandmorty.session import Address, Session
-    from tap_rickandmorty.writer import Writer
 
 SHOWN_BODY = 120
 
@@ -48,29 +46,24 @@ class ApiStream(RESTStream[Any]):
     extra_retry_statuses = (408, 425, 429)
     # The drift check sees every value; conformance would check them again, and drop fields in silence.
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
+    # The SDK would send ACTIVATE_VERSION before the first record.
+    emit_activate_version_messages = False
 
     def __init__(self, tap: Tap, address: Address, session: Session) -> None:
-        policies = {kind: tap.config.get(f"drift_{kind}", default) for kind, default in KINDS.items()}
         schema = json.loads((files("tap_rickandmorty") / "schemas" / f"{self.name}.json").read_bytes())
+        policies = {kind: str(tap.config[f"drift_{kind}"]) for kind in WHAT_BECOMES_OF_IT}
         self.drift = Drift(self.name, schema, policies, keys=self.primary_keys)
-        self._address = address
-        self._session = session
+        self.address, self._session = address, session
         super().__init__(tap, schema=self.drift.outgoing)
 
     @property
     @override
-    def emit_activate_version_messages(self) -> bool:
-        # The SDK would send ACTIVATE_VERSION before the first record.
-        return False
-
-    @property
-    @override
     def url_base(self) -> str:
-        return self._address.base
+        return self.address.base
 
     @override
     def get_url_params(self, context: Context | None, next_page_token: Any) -> dict[str, Any]:
-        return dict(self._address.params)
+        return dict(self.address.params)
 
     @property
     @override
@@ -80,7 +73,7 @@ class ApiStream(RESTStream[Any]):
     @property
     @override
     def authenticator(self) -> Any:
-        return HTTPBasicAuth(*self._address.login) if self._address.login else super().authenticator
+        return HTTPBasicAuth(*self.address.login) if self.address.login else super().authenticator
 
     @property
     @override
@@ -94,11 +87,10 @@ class ApiStream(RESTStream[Any]):
 
     @override
     def validate_response(self, response: requests.Response) -> None:
-        if response.status_code == HTTPStatus.OK:
-            payload(response)
-            return
         super().validate_response(response)
-        raise FatalAPIError(self.response_error_message(response))
+        if response.status_code != HTTPStatus.OK:
+            raise FatalAPIError(self.response_error_message(response))
+        vars(response)["said"] = decoded(response)
 
     @override
     def response_error_message(self, response: requests.Response) -> str:
@@ -106,7 +98,7 @@ class ApiStream(RESTStream[Any]):
 
     @override
     def parse_response(self, response: requests.Response) -> Iterable[dict[str, Any]]:
-        yield from extract_jsonpath(self.records_jsonpath, input=payload(response))
+        yield from extract_jsonpath(self.records_jsonpath, input=vars(response)["said"])
 
     @property
     @override
@@ -122,25 +114,20 @@ class ApiStream(RESTStream[Any]):
     @override
     def get_records(self, context: Context | None) -> Iterable[dict[str, Any]]:
         """Yield every record; a FULL_TABLE stream is a version, said to be whole after its last record."""
-        whole = self.replication_method == "FULL_TABLE" and self.parent_stream_type is None
-        if whole:
-            self._stream_version = time.time_ns() // 1_000_000
-        yield from super().get_records(context)
+        self.new_version()
+        yield from self.request_records(context)
         self.drift.report()
-        if whole and self.selected:
-            self._write_activate_version_message(cast("int", self._stream_version))
+        if self.selected and self._stream_version:
+            self._write_activate_version_message(self._stream_version)
+
+    def new_version(self) -> None:
+        """Let the records that follow be of a version of their own, where the stream is read whole."""
+        if self.replication_method == "FULL_TABLE" and self.parent_stream_type is None:
+            self._stream_version = max(time.time_ns() // 1_000_000, (self._stream_version or 0) + 1)
 
     @override
     def post_process(self, row: dict[str, Any], context: Context | None = None) -> dict[str, Any] | None:
-        try:
-            return self.drift.check(row)
-        except DriftError:
-            self._flush()
-            raise
-
-    def _flush(self) -> None:
-        """Let out the records that wait, so that the target can say what is not complete."""
-        cast("Writer", self._tap.message_writer).flush()
+        return self.drift.check(row)
 
     @override
     def backoff_max_tries(self) -> int:
@@ -179,52 +166,31 @@ class ApiStream(RESTStream[Any]):
 
     @override
     def request_decorator(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a request that is tried again while that may help.
-
-        Raises:
-            ApiError: No usable answer within the attempts and seconds allowed.
-        """
-        attempts = 0
-
-        def once(*args: Any) -> Any:  # noqa: ANN401 (an answer)
-            nonlocal attempts
-            attempts += 1
-            return func(*args)
-
-        retried = backoff.on_exception(
+        """Return a request that is tried again while that may help; an ApiError tells why it was given up."""
+        return backoff.on_exception(
             self.backoff_wait_generator,
-            RetriableAPIError,
+            (RetriableAPIError, FatalAPIError),
             max_tries=self.backoff_max_tries,
+            giveup=lambda error: isinstance(error, FatalAPIError),
             on_backoff=self.backoff_handler,
+            on_giveup=self._give_up,
             jitter=self.backoff_jitter,
             logger=None,
-        )(once)
+        )(func)
 
-        def asked(request: requests.PreparedRequest, context: Context | None) -> Any:  # noqa: ANN401 (an answer)
-            nonlocal attempts
-            attempts, began = 0, time.monotonic()
-            try:
-                return retried(request, context)
-            except (RetriableAPIError, FatalAPIError) as error:
-                pause = _asked(error)
-                raise ApiError(
-                    f"{self._shown(request)}: {error} after {attempts} attempt{'s'[: attempts > 1]} in "
-                    f"{time.monotonic() - began:.0f} s (allowed: max_attempts {self.config['max_attempts']}, "
-                    f"retry_seconds {self.config['retry_seconds']}"
-                    + (f"; the API asks for a pause of {pause:.0f} s" if pause else "")
-                    + f"); {'run again when the API answers' if isinstance(error, RetriableAPIError) else 'look at the api_url setting'}",
-                    _status(error),
-                ) from error
-
-        return asked
+    def _give_up(self, details: Any) -> None:  # noqa: ANN401 (backoff's)
+        error, tries, pause = details["exception"], details["tries"], _asked(details["exception"])
+        raise ApiError(
+            f"{self._shown(details['args'][0])}: {error} after {tries} attempt{'s'[: tries > 1]} in "
+            f"{details['elapsed']:.0f} s (allowed: max_attempts {self.config['max_attempts']}, "
+            f"retry_seconds {self.config['retry_seconds']}"
+            + (f"; the API asks for a pause of {pause:.0f} s" if pause else "")
+            + f"); {'run again when the API answers' if isinstance(error, RetriableAPIError) else 'look at the api_url setting'}",
+            _status(error),
+        ) from error
 
     def _shown(self, request: requests.PreparedRequest) -> str:
-        return self._address.safe(f"{request.method} {request.url}")
-
-    @cached_property
-    def source(self) -> str:
-        """Return the name of where the records come from: counts are compared within one source only."""
-        return str(self.config.get("source") or self._address.base)
+        return self.address.safe(f"{request.method} {request.url}")
 
 
 def _status(error: Any) -> int | None:  # noqa: ANN401 (an exception)
@@ -237,21 +203,18 @@ def _asked(error: Any) -> float:  # noqa: ANN401 (an exception)
     return 0.0 if response is None else retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
 
 
-def payload(response: requests.Response) -> Any:  # noqa: ANN401 (JSON)
-    """Return what an answer says, decoded once.
+def decoded(response: requests.Response) -> Any:  # noqa: ANN401 (JSON)
+    """Return what an answer says.
 
     Raises:
         RetriableAPIError: It is not JSON.
     """
-    kept = vars(response)
-    if "payload" not in kept:
-        try:
-            kept["payload"] = msgspec.json.decode(response.content.removeprefix(b"\xef\xbb\xbf"))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise RetriableAPIError(
-                f"status {response.status_code}, but not JSON: {beginning(response.content)}", response
-            ) from None
-    return kept["payload"]
+    try:
+        return msgspec.json.decode(response.content.removeprefix(b"\xef\xbb\xbf"))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise RetriableAPIError(
+            f"status {response.status_code}, but not JSON: {beginning(response.content)}", response
+        ) from None
 
 
 def beginning(body: bytes) -> str:

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("tap-rickandmorty.drift")
 
-# kind -> default policy
-KINDS = {"new_field": "warn", "missing_field": "fail", "retyped_field": "fail", "unknown_value": "warn"}
-POLICIES = ("fail", "warn", "ignore")
 # A schema's keyword -> the kind of drift where a record breaks it; any other keyword: retyped_field.
 KEYWORDS = {
     "additionalProperties": "new_field",

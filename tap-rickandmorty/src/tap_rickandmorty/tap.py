@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -10,18 +11,16 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from urllib.parse import urlsplit
 
 import click
 from singer_sdk import Tap
-from singer_sdk import typing as th
-from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers.capabilities import PluginCapabilities
 from typing_extensions import override
 
-from tap_rickandmorty.drift import KINDS, POLICIES
 from tap_rickandmorty.errors import TapError
 from tap_rickandmorty.session import Address, Session
 from tap_rickandmorty.streams import STREAMS
@@ -29,34 +28,12 @@ from tap_rickandmorty.writer import Writer
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from types import FrameType
 
     from singer_sdk import Stream
 
 PREFIX = "TAP_RICKANDMORTY_"
-DRIFT_TEXTS = {
-    "new_field": "a field that the schema lacks (with warn, its values are kept in `new_fields`)",
-    "missing_field": "a field that the schema requires and a record lacks (unless fail, the SCHEMA sent requires none)",
-    "retyped_field": "a value of another type than the schema says (unless fail, it is null, and kept in `new_fields`)",
-    "unknown_value": "a value that the API's documentation does not list, of status or gender",
-}
-
-
-def _number(name: str, bounds: range, default: int, title: str, text: str) -> th.Property[Any]:
-    low, high = bounds.start, bounds.stop - 1
-    kind = th.IntegerType(minimum=low, maximum=high)
-    return th.Property(name, kind, default=default, title=title, description=f"{text} ({low} to {high}).")
-
-
-def _drift_setting(kind: str) -> th.Property[Any]:
-    return th.Property(
-        f"drift_{kind}",
-        th.StringType(allowed_values=list(POLICIES)),
-        default=KINDS[kind],
-        title=f"Drift: {kind.replace('_', ' ')}",
-        description=f"What {DRIFT_TEXTS[kind]} does: end the run, be told once a field at the end, or nothing.",
-    )
 
 
 class TapRickAndMorty(Tap):
@@ -68,74 +45,10 @@ class TapRickAndMorty(Tap):
     # A version that is read again would be in the batches twice.
     capabilities: ClassVar[list[Any]] = [c for c in Tap.capabilities if c is not PluginCapabilities.BATCH]
 
-    config_jsonschema: ClassVar[dict[str, Any]] = th.PropertiesList(
-        th.Property(
-            "api_url",
-            th.StringType(),
-            default="https://rickandmortyapi.com/api",
-            title="API address",
-            description="Address of the API, ending in /api; its user, password and query go with every request, and into no log.",
-        ),
-        th.Property(
-            "source",
-            th.StringType(),
-            title="Source",
-            description="Name of the data behind api_url. A stream's count is compared with that of its last whole reading from the same source only; default: api_url.",
-        ),
-        _number(
-            "concurrency", range(1, 9), 3, "Connections", "Streams read side by side, over a connection each"
-        ),
-        _number(
-            "timeout",
-            range(1, 601),
-            60,
-            "Time-out",
-            "Seconds for a request, from its first to its answer's last byte",
-        ),
-        _number(
-            "max_attempts",
-            range(1, 21),
-            6,
-            "Attempts",
-            "Times a request is sent that fails in a way that may pass, the first included",
-        ),
-        _number(
-            "retry_seconds",
-            range(3601),
-            120,
-            "Retry budget",
-            "Seconds from its first attempt after which a request is not sent again, and the longest pause that the API may ask for",
-        ),
-        _number(
-            "listing_attempts",
-            range(1, 11),
-            4,
-            "Readings",
-            "Times a stream is read whose answers do not fit together, the first included; the first two by ids, the others by pages",
-        ),
-        _number(
-            "max_shrink_percent",
-            range(101),
-            10,
-            "Share that may vanish",
-            "Share of a stream's records that may be gone since it was last whole; more is an error, and so is an empty stream without a past. With 100, anything goes",
-        ),
-        th.Property(
-            "allow_other_hosts",
-            th.BooleanType(),
-            default=False,
-            title="Redirects to other hosts",
-            description="Whether redirects that lead away from the API's host are followed.",
-        ),
-        th.Property(
-            "user_agent",
-            th.StringType(),
-            default=f"tap-rickandmorty/{version('rickandmorty-tap')}",
-            title="User agent",
-            description="How the tap introduces itself to the API.",
-        ),
-        *[_drift_setting(kind) for kind in KINDS],
-    ).to_dict()
+    config_jsonschema: ClassVar[dict[str, Any]] = json.loads(
+        (files("tap_rickandmorty") / "settings.json").read_bytes()
+    )
+    config_jsonschema["properties"]["user_agent"]["default"] = f"{name}/{version(package_name)}"
 
     def __init__(
         self,
@@ -144,15 +57,16 @@ class TapRickAndMorty(Tap):
         parse_env_config: bool = False,
         **kwargs: Any,  # noqa: ANN401 (the SDK's)
     ) -> None:
-        given = {**(config or {}), **(_environment(self.config_jsonschema) if parse_env_config else {})}
         # A setting that is null or blank, as Meltano gives those whose variable is not set, is not given.
-        given = {name: value for name, value in given.items() if value not in (None, "")}
-        errors = list(_misconfigured(given))
-        if errors and kwargs.get("validate_config", True):
+        given = {name: value for name, value in (config or {}).items() if value not in (None, "")}
+        wrong = list(_odd_environment(self.config_jsonschema["properties"])) if parse_env_config else []
+        if not wrong:
+            super().__init__(config=given, parse_env_config=parse_env_config, **kwargs)
+            wrong = list(_misconfigured(self.config)) if kwargs.get("validate_config", True) else []
+        if wrong:
             raise ConfigValidationError(
-                "Config validation failed", errors=errors, schema=self.config_jsonschema
+                "Config validation failed", errors=wrong, schema=self.config_jsonschema
             )
-        super().__init__(config=given, **kwargs)
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, _terminated)
@@ -182,42 +96,26 @@ class TapRickAndMorty(Tap):
             super().cb_test(ctx, param, value)
 
 
-def _environment(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of the environment, and of .env; numbers that are none stay text, for the check to name."""
-    parse_environment_config({}, PREFIX)  # reads .env
-    settings = {
-        name: item for name, item in schema["properties"].items() if os.environ.get(f"{PREFIX}{name.upper()}")
-    }
-    numbers = {
-        name: os.environ[f"{PREFIX}{name.upper()}"].strip()
-        for name, item in settings.items()
-        if "integer" in item["type"]
-    }
-    odd = {name: text for name, text in numbers.items() if not re.fullmatch(r"[+-]?[0-9]+", text)}
-    return (
-        parse_environment_config(
-            {"properties": {name: item for name, item in settings.items() if name not in odd}}, PREFIX
-        )
-        | odd
-    )
+def _odd_environment(settings: dict[str, Any]) -> Iterator[str]:
+    """Take blank variables away, and yield what is wrong with whole numbers: the SDK would stumble over both."""
+    for name, item in settings.items():
+        value = os.environ.get(PREFIX + name.upper(), "x")
+        if not value.strip():
+            del os.environ[PREFIX + name.upper()]
+        elif "integer" in item["type"] and value != "x" and not re.fullmatch(r"\s*[+-]?[0-9]+\s*", value):
+            yield f"{name}: {value!r} is not of type 'integer'"
 
 
-def _misconfigured(config: dict[str, Any]) -> Iterator[str]:
+def _misconfigured(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with the settings that a JSON schema cannot say, without a secret."""
-    url = config.get("api_url")
-    if isinstance(url, str):
-        try:
-            parts = urlsplit(url)
-            good = (
-                parts.scheme in {"http", "https"}
-                and parts.hostname
-                and (parts.port or 1)
-                and not re.search(r"\s", url)
-            )
-        except ValueError:
-            good = False
-        if not good:
-            yield f"api_url: expected http://HOST/api or https://HOST/api, got {Address('').safe(url)!r}"
+    url = config["api_url"]
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or 1)
+    except ValueError:
+        good = False
+    if not good or re.search(r"\s", url):
+        yield f"api_url: expected http://HOST/api or https://HOST/api, got {Address('').safe(url)!r}"
     if config.get("batch_config") is not None:
         yield "batch_config: BATCH messages are not supported; remove the setting, records go out as RECORD messages"
 
