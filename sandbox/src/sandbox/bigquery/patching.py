@@ -5,11 +5,14 @@ A patch is a top-level function with a decorator that names what it replaces and
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from importlib.metadata import version
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from pyarrow.lib import _pandas_api  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +45,9 @@ def leave_out() -> None:
     """Keep what is not used from being imported; to be called before anything of the emulator is."""
     for name in UNUSED:
         sys.modules[name] = None  # type: ignore[assignment]
+    # pyarrow looks for pandas once, when it first reads a time, and does not know such an absence: it looks now.
+    with contextlib.suppress(AttributeError):
+        _ = _pandas_api.have_pandas
     grpc = ModuleType("bqemulator.grpc_api.server")
     grpc.build_grpc_server = lambda _: (_NoServer(), 0)  # type: ignore[attr-defined]
     sys.modules[grpc.__name__] = grpc
