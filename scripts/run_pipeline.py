@@ -38,6 +38,8 @@ REPORT = ROOT / ".meltano" / "utilities" / "report" / "venv" / "bin" / "report"
 PAGE = ROOT / "output" / "report.html"
 RUN_RESULTS = ROOT / "transform" / "target" / "run_results.json"
 RESOURCES = ("character", "location", "episode")
+# A shell or a .env for the cloud may say otherwise; what runs on the sandbox is Meltano's environment `local`.
+LOCAL = {"MELTANO_ENVIRONMENT": "local", "DATASET_PREFIX": "local_"}
 # Seconds between two lines of progress where there is no terminal.
 PROGRESS_SECONDS = 10.0
 STOP_SECONDS = 10.0
@@ -144,8 +146,6 @@ def meltano(run_id: str, progress: Progress, log: Path) -> int:
     program = os.environ.get("MELTANO_COMMAND") or str(ROOT / ".venvs/meltano/bin/meltano")
     environment = {
         **os.environ,
-        # A .env for the cloud may name another environment; what runs on the sandbox is local.
-        "MELTANO_ENVIRONMENT": "local",
         "MELTANO_RUN_ID": run_id,
         "DBT_LOG_FORMAT": "json",
         "NO_COLOR": "1",
@@ -226,7 +226,7 @@ class Warehouse:
         from google.cloud import bigquery  # noqa: PLC0415
 
         self._client = bigquery.Client()
-        self._marts = f"{os.environ.get('DATASET_PREFIX') or 'local_'}rickandmorty_marts"
+        self._marts = f"{LOCAL['DATASET_PREFIX']}rickandmorty_marts"
 
     def rows(self, sql: str) -> list[dict[str, Any]] | None:
         """Return the rows of a query on the marts; None where its table is not there.
@@ -353,6 +353,7 @@ def inside(started: float) -> int:
     """Run the pipeline on the sandbox around this program; return the exit status."""
     from google.api_core.exceptions import GoogleAPIError  # noqa: PLC0415
 
+    os.environ.update(LOCAL)
     sandbox_seconds = time.time() - started
     say(f"Source: {os.environ.get('TARGET_BIGQUERY_SOURCE')}")
     run_id = str(uuid.uuid4())

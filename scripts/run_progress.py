@@ -106,6 +106,8 @@ class Progress:
         self.invocation = info.get("invocation_id") or self.invocation
         node = data.get("node_info")
         if not isinstance(node, dict):
+            if not self.phase.startswith("dbt"):
+                self.phase = "dbt reads the project"
             if info.get("level") == "error":
                 self.dbt_errors.append(clean(str(info.get("msg"))))
             return []

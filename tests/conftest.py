@@ -127,7 +127,9 @@ def fresh_clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectCop
             f'eval "$({sandbox} env)"\n'
             f'{sandbox} capture --api-url "$TAP_RICKANDMORTY_API_URL" "it\'s données"\n{sandbox} stop'
         )
-        copy.run('make run DATA="it\'s données"')
+        # What is set for the cloud is not for the sandbox.
+        cloud = {"DATASET_PREFIX": "dev_", "MELTANO_ENVIRONMENT": "dev", "DBT_TARGET": "dev"}
+        copy.run('make run DATA="it\'s données"', **cloud)
         # So that what follows starts at once.
         copy.run("make up")
         yield copy

@@ -72,6 +72,12 @@ def test_drift_is_a_warning_with_field_and_record() -> None:
 def test_dbts_nodes_are_counted_and_its_warnings_have_test_and_rows() -> None:
     """The phase counts nodes of all; a warning or failure is shown as it comes, by name and number of rows."""
     progress = Progress()
+    begins = {
+        "info": {"invocation_id": "i-1", "level": "info", "name": "MainReportVersion", "msg": "x"},
+        "data": {},
+    }
+    progress.read(json.dumps({"name": "dbt-bigquery", "event": json.dumps(begins), "level": "info"}))
+    assert progress.phase == "dbt reads the project"
     assert progress.read(event("started", "fct_appearances")) == []
     assert progress.phase == "dbt 1 of 75: fct_appearances"
     assert progress.read(event("success", "fct_appearances")) == []
