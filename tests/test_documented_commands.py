@@ -139,6 +139,23 @@ def test_the_first_screen_has_commands_that_are_checked() -> None:
     assert sum(len(commands(page)) for page in pages()) > 60
 
 
+# Said by Python and by uv.
+OTHERS_SAY = {"UnicodeDecodeError: 'ascii' codec", "invalid peer certificate: UnknownIssuer"}
+
+
+def test_each_error_of_the_troubleshooting_page_is_one_that_the_project_gives() -> None:
+    """Its literal text stands in a program or a test; `…` and N stand for what differs."""
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    errors = {
+        text for row in re.findall(r"(?m)^\| (`.*?) \| ", page) for text in re.findall(r"`([^`]+)`", row)
+    } - {".venvs/"}
+    ours = [name for name in project_files() if name.endswith((".py", "Makefile", "meltano.yml"))]
+    code = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in ours)
+    assert len(errors) > 10
+    for error in errors - OTHERS_SAY:
+        assert all(part.strip() in code for part in re.split(r"…|\bN\b", error)), error
+
+
 def test_every_block_says_what_it_holds() -> None:
     """No fence is without a language: commands are bash, `cloud` is the only mark, and no command hides in text."""
     for block in blocks():
