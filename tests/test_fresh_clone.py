@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import requests
 from testkit.project_copy import bare, copy_project
 from testkit.whole_pipeline import ROOT
 
@@ -95,6 +96,46 @@ def test_a_source_that_shrinks_fails_the_verdict_with_the_marts_as_they_were(
     if WITH_PAGE:
         page = (fresh_clone.folder / "output" / "report.html").read_text(encoding="utf-8")
         assert "Verdict: fail. The marts are those of the last build that passed" in page
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("source")
+def test_an_entity_that_the_api_lacks_ends_the_run_with_the_marts_as_they_were(
+    fresh_clone: ProjectCopy,
+) -> None:
+    """Characters and episodes answer, locations are 404 for good: the line names the address."""
+    before = marts(fresh_clone)
+    fresh_clone.run(RUN.replace("run", "up", 1))
+    env = json.loads(fresh_clone.run(".venvs/sandbox/bin/sandbox env --format json"))
+    control = env["TAP_RICKANDMORTY_API_URL"].removesuffix("/api") + "/__sandbox__/faults"
+    rule = {"path": "^/api/location", "action": "status", "status": 404}
+    requests.put(control, json=[rule], timeout=10).raise_for_status()
+    said = fresh_clone.run(RUN, status=2)
+    fresh_clone.run("make down")
+    assert "/api/location" in said[said.index("What failed:") :]
+    assert "Verdict: pass" not in said
+    assert marts(fresh_clone) == before
+
+
+@pytest.mark.slow
+def test_a_build_that_fails_shows_no_earlier_verdict(fresh_clone: ProjectCopy) -> None:
+    """An unknown policy ends dbt before the verdict: the one of the run before is not taken for this one's."""
+    before = marts(fresh_clone)
+    said = fresh_clone.run(f"make down\n{RUN}", status=2, DBT_VERDICT_EMPTY="never")
+    assert "Verdict" not in said
+    assert "the policy of the check empty is fail, warn or ignore, got 'never'" in said
+    assert marts(fresh_clone) == before
+
+
+@pytest.mark.slow
+def test_another_source_gets_a_warehouse_of_its_own(fresh_clone: ProjectCopy) -> None:
+    """The made-up universe after the folder: nothing of one is in the other's tables or on its page."""
+    before = marts(fresh_clone)
+    said = fresh_clone.run("make down\nmake run")
+    assert "Source: made-up universe characters=826" in said
+    assert "The warehouse holds 1 version of this source" in said
+    fresh_clone.run(f"{RUN.replace('run', 'up', 1)}\nmake down")
+    assert marts(fresh_clone) == before
 
 
 @pytest.mark.slow
