@@ -199,6 +199,17 @@ def test_twenty_runs_ended_at_random_leave_nothing_and_the_next_is_right() -> No
     env = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")} | {name: value}
     chance = random.Random(20)  # noqa: S311 (moments)
 
+    def whole() -> float:
+        began = time.monotonic()
+        done = subprocess.run(
+            ["make", "run"], cwd=ROOT, env=env, check=False, capture_output=True, text=True, timeout=900
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert left(mark) == []
+        return time.monotonic() - began
+
+    # On this machine, as busy as it is.
+    seconds = whole()
     for _ in range(20):
         with subprocess.Popen(
             ["make", "run"],
@@ -209,7 +220,7 @@ def test_twenty_runs_ended_at_random_leave_nothing_and_the_next_is_right() -> No
             start_new_session=True,
         ) as process:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(chance.uniform(0.2, 30))
+                process.wait(chance.uniform(0.2, seconds))
             if chance.random() < 0.5:
                 process.terminate()
             else:
@@ -217,11 +228,7 @@ def test_twenty_runs_ended_at_random_leave_nothing_and_the_next_is_right() -> No
                     os.killpg(process.pid, signal.SIGHUP)
             process.wait(60)
         until_nothing_is_left(mark)
-    done = subprocess.run(
-        ["make", "run"], cwd=ROOT, env=env, check=False, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert left(mark) == []
+    whole()
 
 
 def test_the_doctor_names_what_is_wrong_with_its_remedy(tmp_path: Path) -> None:
