@@ -139,6 +139,21 @@ def test_the_first_screen_has_commands_that_are_checked() -> None:
     assert sum(len(commands(page)) for page in pages()) > 60
 
 
+def test_each_file_that_readme_names_is_there() -> None:
+    """The way from a wish to its file leads somewhere, and each name in front of a file is in it."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(\.?[\w-]+/[\w./-]*)`", text)
+    there = [name for name in named if (ROOT / name.split("/")[0]).is_dir()]
+    assert len(there) > 15
+    assert not [name for name in there if not (ROOT / name).exists()]
+    for names, file in re.findall(r"((?:`\w+`, )*`\w+`) in `([\w./-]+)`", text):
+        for name in re.findall(r"\w+", names):
+            assert not (ROOT / file).exists() or name in (ROOT / file).read_text(encoding="utf-8"), (
+                name,
+                file,
+            )
+
+
 # Said by Python and by uv.
 OTHERS_SAY = {"UnicodeDecodeError: 'ascii' codec", "invalid peer certificate: UnknownIssuer"}
 
