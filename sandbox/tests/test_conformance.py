@@ -8,6 +8,8 @@ from __future__ import annotations
 import gzip
 import json
 import uuid
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -137,6 +139,11 @@ BAD_ROWS: dict[str, dict[str, Any]] = {
     "bad-timestamp": {"id": 9, "at": "soon"},
     "object-for-text": {"id": 9, "name": {"a": 1}},
     "unknown-nested-field": {"id": 9, "origin": {"x": 1}},
+    "null-in-an-array": {"id": 9, "episode": ["a", None]},
+    "an-array-for-text": {"id": 9, "name": ["a"]},
+    "a-truth-for-a-number": {"id": True},
+    "a-day-that-is-none": {"id": 9, "at": "2026-02-30T00:00:00Z"},
+    "an-hour-that-is-none": {"id": 9, "at": "2026-02-20T24:00:01Z"},
 }
 
 
@@ -147,6 +154,57 @@ def test_one_bad_row_loads_nothing(warehouse: Warehouse, row: dict[str, Any]) ->
     with pytest.raises(exceptions.BadRequest):
         warehouse.load(table, warehouse.put([*ROWS[:2], row, *ROWS[2:]]))
     assert warehouse.count(table) == 0
+
+
+CONVERTED: list[tuple[str, Any, Any]] = [
+    ("INTEGER", "5", 5),
+    ("INTEGER", 5.0, 5),
+    ("FLOAT", "1.5", 1.5),
+    ("FLOAT", 2, 2.0),
+    ("BOOLEAN", "true", True),
+    ("BOOLEAN", "N", False),
+    ("STRING", 5, "5"),
+    ("STRING", True, "true"),
+    ("NUMERIC", 1.25, Decimal("1.25")),
+    ("NUMERIC", "-1.000000001", Decimal("-1.000000001")),
+    ("BYTES", "aGk=", b"hi"),
+    ("DATE", "2026/1/2", date(2026, 1, 2)),
+    ("TIME", "03:04:05", time(3, 4, 5)),
+    ("DATETIME", "2026-01-02 03:04:05.123456", datetime(2026, 1, 2, 3, 4, 5, 123456)),  # noqa: DTZ001 (what DATETIME is)
+    ("TIMESTAMP", "2026-01-02 03:04:05+01:00", datetime(2026, 1, 2, 2, 4, 5, tzinfo=UTC)),
+    ("TIMESTAMP", 1.5, datetime(1970, 1, 1, 0, 0, 1, 500000, tzinfo=UTC)),
+    ("JSON", {"a": [1, None]}, {"a": [1, None]}),
+    ("JSON", "text", "text"),
+]
+# The sandbox gives arrays of JSON back as arrays of text.
+LISTS = [case for case in CONVERTED if case[0] != "JSON"]
+
+
+def test_a_value_is_converted_where_nothing_is_lost(warehouse: Warehouse) -> None:
+    """Numbers as text, times in each documented form, base64, any JSON: "Loading JSON data from Cloud Storage"."""
+    schema = [F(f"c{place}", kind) for place, (kind, _, _) in enumerate(CONVERTED)]
+    schema += [F(f"list{place}", kind, "REPEATED") for place, (kind, _, _) in enumerate(LISTS)]
+    table = warehouse.table([F("at", "TIMESTAMP"), F("id", "INTEGER"), *schema])
+    row = {f"c{place}": value for place, (_, value, _) in enumerate(CONVERTED)}
+    rows = [row, {f"list{place}": [value] for place, (_, value, _) in enumerate(LISTS)}]
+    warehouse.load(table, warehouse.put(rows), schema=list(table.schema))
+    one, other = warehouse.bigquery.query_and_wait(
+        f"SELECT * FROM {table.dataset_id}.{table.table_id} ORDER BY c0 IS NULL"
+    )
+    wanted = [value for _, _, value in CONVERTED]
+    lists = [value for _, _, value in LISTS]
+    assert [one[f"c{place}"] for place in range(len(wanted))] == wanted
+    assert [other[f"c{place}"] for place in range(len(wanted))] == [None] * len(wanted)
+    assert [one[f"list{place}"] for place in range(len(lists))] == [[]] * len(lists)
+    assert [other[f"list{place}"] for place in range(len(lists))] == [[value] for value in lists]
+
+
+def test_a_bad_row_is_named(warehouse: Warehouse) -> None:
+    """errors[] has the file and where in it the row starts: "REST Resource: jobs"."""
+    uri = warehouse.put([{"id": 1}, {"id": 2, "name": {}}])
+    with pytest.raises(exceptions.BadRequest) as caught:
+        warehouse.load(warehouse.table(), uri)
+    assert any(uri in one["message"] and "position 10" in one["message"] for one in caught.value.errors)
 
 
 def test_values_come_back_as_they_were_sent(warehouse: Warehouse) -> None:
@@ -264,6 +322,81 @@ def test_a_column_is_added_by_ddl(warehouse: Warehouse) -> None:
         *SCHEMA[2:],
         F("group", "RECORD", fields=[F("end", "STRING")]),
     ]
+
+
+DECLARED = """
+CREATE OR REPLACE TABLE {name} (id INT64 NOT NULL, name STRING, tags ARRAY<STRING>)
+OPTIONS(description="What it \\"is\\"", labels=[("layer", "mart")])
+AS (SELECT id, name, tags FROM (SELECT {id} AS id, "a" AS name, ["x"] AS tags) AS model)
+"""
+
+
+def test_a_declared_column_is_required(warehouse: Warehouse) -> None:
+    """NOT NULL columns of CREATE TABLE AS are REQUIRED; a NULL fails the statement, and the old table stays: "Data definition language"."""
+    name = f"{warehouse.dataset}.declared"
+    warehouse.bigquery.query_and_wait(DECLARED.format(name=name, id=1))
+    table = warehouse.bigquery.get_table(name)
+    assert [field.mode for field in table.schema] == ["REQUIRED", "NULLABLE", "REPEATED"]
+    assert (table.description, table.labels) == ('What it "is"', {"layer": "mart"})
+    for sql in (
+        DECLARED.format(name=name, id="CAST(NULL AS INT64)"),
+        f"INSERT INTO {name} VALUES (NULL, 'b', [])",
+    ):
+        with pytest.raises(exceptions.BadRequest, match="id cannot be null"):
+            warehouse.bigquery.query_and_wait(sql, job_retry=None)
+    assert [tuple(row) for row in warehouse.bigquery.query_and_wait(f"SELECT * FROM {name}")] == [
+        (1, "a", ["x"])
+    ]
+
+
+def test_a_view_has_labels_and_descriptions(warehouse: Warehouse) -> None:
+    """CREATE VIEW … OPTIONS, and the columns' descriptions by tables.patch: "Data definition language"."""
+    name = f"{warehouse.dataset}.labelled"
+    warehouse.bigquery.query_and_wait(
+        f"CREATE OR REPLACE VIEW {name} OPTIONS(description=\"\"\"Two\nlines\"\"\", labels=[('a', 'b'), ('c', 'd')]) AS SELECT 1 AS x"
+    )
+    view = warehouse.bigquery.get_table(name)
+    assert (view.table_type, view.description, view.labels) == ("VIEW", "Two\nlines", {"a": "b", "c": "d"})
+    view.schema = [F("x", "INTEGER", description="A number.")]
+    assert warehouse.bigquery.update_table(view, ["schema"]).schema == view.schema
+    assert warehouse.bigquery.get_table(name).labels == {"a": "b", "c": "d"}
+
+
+def test_truncating_the_data_keeps_schema_and_policies(warehouse: Warehouse) -> None:
+    """WRITE_TRUNCATE_DATA replaces rows alone; WRITE_TRUNCATE takes the job's schema and drops policies: "REST Resource: jobs"."""
+    table = warehouse.table([*SCHEMA[:-1], F("at", "TIMESTAMP", description="When.")])
+    name = f"{table.dataset_id}.{table.table_id}"
+    warehouse.bigquery.query_and_wait(
+        f"CREATE ROW ACCESS POLICY mine ON {name} GRANT TO ('user:a@example.com') FILTER USING (id = 1)"
+    )
+    path = f"/projects/{table.project}/datasets/{table.dataset_id}/tables/{table.table_id}/rowAccessPolicies"
+
+    def after(disposition: str, schema: list[bigquery.SchemaField]) -> tuple[int, int, str | None, list[str]]:
+        warehouse.load(table, warehouse.put(ROWS[:2]), write_disposition=disposition, schema=schema)
+        found = warehouse.bigquery.get_table(table.reference)
+        policies = warehouse.bigquery._connection.api_request(method="GET", path=path)  # noqa: SLF001 (no method of the client)
+        names = [one["rowAccessPolicyReference"]["policyId"] for one in policies.get("rowAccessPolicies", [])]
+        return found.num_rows, len(found.schema), found.schema[-1].description, names
+
+    assert after("WRITE_TRUNCATE_DATA", SCHEMA) == (2, 5, "When.", ["mine"])
+    with pytest.raises(exceptions.BadRequest):
+        after("WRITE_TRUNCATE_DATA", [*SCHEMA, F("more", "STRING")])
+    assert after("WRITE_TRUNCATE", [*SCHEMA, F("more", "STRING")]) == (2, 6, None, [])
+
+
+UNSUPPORTED = [
+    "SELECT * FROM ML.PREDICT(MODEL m, TABLE t)",
+    "SELECT ST_GEOGPOINT(1, 2)",
+    "SELECT NO_SUCH_FUNCTION(1)",
+]
+
+
+@pytest.mark.parametrize("sql", UNSUPPORTED)
+def test_a_statement_that_cannot_be_run_is_refused_at_once(warehouse: Warehouse, sql: str) -> None:
+    """It is a 4xx with a message, never a 500, which the clients would retry until their time-out: "Error messages"."""
+    with pytest.raises(exceptions.ClientError) as caught:
+        warehouse.bigquery.query_and_wait(sql)
+    assert caught.value.message
 
 
 def test_what_is_not_understood_is_refused_at_once(warehouse: Warehouse) -> None:

@@ -308,7 +308,7 @@ def test_the_roles_are_those_of_the_readmes_and_of_terraform() -> None:
     """What the strict account holds is what the READMEs ask for and what Terraform grants; its datasets are Terraform's."""
     account = RULES["accounts"]["sandbox"]
     held = {*account["project"], *account["datasets"]["*"], *account["buckets"]["*"]}
-    for readme in ("README.md", "target-bigquery/README.md"):
+    for readme in ("docs/real-project.md", "target-bigquery/README.md"):
         (stated,) = re.findall(r"^.*roles/bigquery\.jobUser.*$", (ROOT / readme).read_text(), re.MULTILINE)
         assert set(re.findall(r"roles/[\w.]+", stated)) == held, readme
     terraform = "\n".join(path.read_text() for path in sorted((ROOT / "terraform").rglob("*.tf")))

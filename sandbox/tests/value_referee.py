@@ -375,6 +375,13 @@ REFEREE: dict[str, tuple[str, list[tuple[str, Any]]]] = {
         REFERENCE + "navigation_functions#lag",
         [("ARRAY(SELECT COALESCE(LAG(x) OVER (ORDER BY x), 0) FROM UNNEST([1, 2]) x ORDER BY 1)", [0, 1])],
     ),
+    "LEAD": (
+        REFERENCE + "navigation_functions#lead",
+        [
+            ("ARRAY(SELECT COALESCE(LEAD(x) OVER (ORDER BY x), 0) FROM UNNEST([1, 2]) x ORDER BY 1)", [0, 2]),
+            ("ARRAY(SELECT LEAD(x, 1, 9) OVER (ORDER BY x) FROM UNNEST([1, 2]) x ORDER BY 1)", [2, 9]),
+        ],
+    ),
     "LOWER_HEX": (
         STRINGS + "to_hex",
         [

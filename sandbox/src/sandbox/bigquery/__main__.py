@@ -12,25 +12,20 @@ def main() -> int:
     """Apply the changes and run the emulator; return its exit status."""
     patching.leave_out()
     patching.check_versions()
-    from sandbox.bigquery import sql  # noqa: PLC0415 (before anything makes a translator)
-
-    sql.register_rules()
-    # Importing these applies their patches.
+    # Importing these applies their patches; the first before anything makes a translator.
+    from sandbox.bigquery import statements  # noqa: F401, I001, PLC0415
     from sandbox.bigquery import (  # noqa: F401, PLC0415
-        catalog,
         columns,
-        copying,
+        ddl,
         errors,
+        information_schema,
         jobs,
         left_out,
-        load,
         parsing,
         tables,
         values,
     )
 
-    for part in (sql, catalog, tables, jobs, load, copying, parsing):
-        part.apply()
     if sys.argv[1:] == ["patches"]:
         print("\n".join(f"{what:55} {why}" for what, why in patching.REASONS))  # noqa: T201 (what was asked for)
         return 0

@@ -8,7 +8,28 @@ from typing import Any
 from . import patching
 
 RECORDS = ("RECORD", "STRUCT")
+# DuckDB has 38 digits at most: 20 before the point and 18 after it.
+BIGNUMERIC = ("DECIMAL(76, 38)", "DECIMAL(38, 18)")
+# Table names: https://cloud.google.com/bigquery/docs/tables#table_naming.
+NAMES = (
+    (
+        "storage.sql_identifiers",
+        "_SQL_SAFE_ID_RE",
+        r"^[A-Za-z0-9_][A-Za-z0-9_\-]{0,254}$",
+        r"^\w[\w\-]{0,254}$",
+    ),
+    ("domain.ids", "_TABLE_RE", r"^[A-Za-z0-9_\-]{1,1024}$", r"^[\w\-]{1,1024}$"),
+)
 _leaf = patching.get("storage.type_map", "bq_schema_to_duckdb_columns")
+_types = patching.get("storage.type_map", "_BQ_TO_DUCKDB")
+
+if _types["BIGNUMERIC"] != BIGNUMERIC[0]:
+    raise patching.Moved("sandbox: BIGNUMERIC has another DuckDB type now")
+_types["BIGNUMERIC"] = BIGNUMERIC[1]
+for _module, _pattern, _was, _now in NAMES:
+    if patching.get(_module, _pattern).pattern != _was:
+        raise patching.Moved(f"sandbox: bqemulator.{_module}.{_pattern} is another pattern now")
+    patching.replace(_module, _pattern, re.compile(_now), "table names in every script")
 
 
 def quoted(name: str) -> str:

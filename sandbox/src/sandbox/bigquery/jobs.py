@@ -1,10 +1,13 @@
-"""Jobs: an id is used once, a job lives in one location, jobs.get and jobs.list tell what BigQuery's tell."""
+"""Jobs: an id is used once, a job lives in one location, and jobs.get says what BigQuery's says."""
 
-import asyncio
+from __future__ import annotations
+
 import json
+import re
 from contextlib import contextmanager
-from datetime import datetime, timezone
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import uuid4
 
 from bqemulator.api.dependencies import AppContext, get_caller, get_context
 from bqemulator.catalog.etag import generate_etag
@@ -15,31 +18,61 @@ from bqemulator.domain.errors import (
     InvalidQueryError,
     NotFoundError,
     PermissionDeniedError,
+    ValidationError,
 )
+from bqemulator.jobs.executor import execute_load_job
 from bqemulator.row_access.identity import CallerIdentity
-from fastapi import Depends, Query, Request
-from uuid import uuid4
+from fastapi import Depends, Request
 
-from . import patching
+from . import loads, patching
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bqemulator.catalog.models import JobType
 
 Ctx = Annotated[AppContext, Depends(get_context)]
 Caller = Annotated[CallerIdentity, Depends(get_caller)]
-KINDS = {"query": "QUERY", "load": "LOAD", "extract": "EXTRACT", "copy": "COPY"}
-RUNNING = {}  # (project, job id) -> JobMeta of the jobs in progress
+KINDS: dict[str, JobType] = {"query": "QUERY", "load": "LOAD", "extract": "EXTRACT", "copy": "COPY"}
+ERRORS = {
+    "notFound": NotFoundError,
+    "accessDenied": PermissionDeniedError,
+    "duplicate": AlreadyExistsError,
+}
+LOCATION = "_location"  # where a job keeps it in the catalog, which has no column for it
+RUNNING: dict[tuple[str, str], JobMeta] = {}
+_insert = patching.route("api.routes.jobs", "POST", "/projects/{project_id}/jobs")
+_query = patching.route("api.routes.jobs", "POST", "/projects/{project_id}/queries")
+_envelope = patching.get("api.routes.upload", "_load_configuration_from_envelope")
 
 
-def find(ctx, project_id, job_id):
+def _find(ctx: AppContext, project_id: str, job_id: str) -> JobMeta | None:
     return RUNNING.get((project_id, job_id)) or ctx.catalog.get_job(project_id, job_id)
 
 
-def not_found(message):
+def _missing(message: str) -> NotFoundError:
     return NotFoundError(message, details=[ErrorDetail(reason="notFound", message=message)])
 
 
 @contextmanager
-def claim(project_id, job_id, kind, config, ctx, location):
-    """Take the job id: 409 when it was ever taken."""
-    if find(ctx, project_id, job_id) is not None:
+def _running(  # noqa: PLR0913 (what a job is made of)
+    ctx: AppContext,
+    project_id: str,
+    job_id: str,
+    *,
+    kind: JobType,
+    config: dict[str, Any],
+    location: str | None,
+    email: str | None,
+) -> Iterator[JobMeta]:
+    """Take the job's id for a job that runs meanwhile.
+
+    Raises:
+        AlreadyExistsError: The id was taken before.
+        NotFoundError: The destination's dataset is in another location than the one asked for.
+    """
+    location = _location(project_id, config, location, ctx)
+    if _find(ctx, project_id, job_id) is not None:
         message = f"Already Exists: Job {project_id}:{location}.{job_id}"
         raise AlreadyExistsError(message, details=[ErrorDetail(reason="duplicate", message=message)])
     now = ctx.clock.now()
@@ -51,187 +84,169 @@ def claim(project_id, job_id, kind, config, ctx, location):
         configuration=config,
         creation_time=now,
         start_time=now,
-        statistics={"_location": location},
+        statistics={LOCATION: location},
+        user_email=email,
         etag=generate_etag(project_id, job_id, str(now)),
     )
     try:
-        yield
+        yield RUNNING[project_id, job_id]
     finally:
         del RUNNING[project_id, job_id]
 
 
-def job_location(project_id, config, reference, ctx):
-    """The location a job runs in; 404 when its data set is elsewhere."""
-    asked = reference.get("location")
-    body = next((config[k] for k in ("load", "copy") if k in config), {})
-    to = body.get("destinationTable") or {}
-    home = ctx.catalog.get_dataset(to.get("projectId") or project_id, to.get("datasetId")) if to else None
+def _location(project_id: str, config: dict[str, Any], asked: str | None, ctx: AppContext) -> str:
+    to = next((config[kind].get("destinationTable") or {} for kind in ("load", "copy") if kind in config), {})
+    home = ctx.catalog.get_dataset(to.get("projectId") or project_id, to.get("datasetId", "")) if to else None
     if home is None:
         return asked or "US"
     if asked and asked.upper() != home.location.upper():
-        raise not_found(
+        raise _missing(
             f"Not found: Dataset {home.project_id}:{home.dataset_id} was not found in location {asked}"
         )
     return home.location
 
 
-def keep(meta, config, location, ctx):
-    """Store a finished job with its location and the whole of the configuration it was sent."""
-    meta = meta.model_copy(
-        update={"configuration": config, "statistics": {**meta.statistics, "_location": location}}
-    )
-    ctx.catalog.upsert_job(meta)
-    return meta
-
-
-def resource(project_id, job_id, meta, config):
-    """The Job resource."""
-    millis = lambda t: str(int(t.timestamp() * 1000))
-    s = {k: v for k, v in meta.statistics.items() if not k.startswith("_")}
-    s.setdefault("creationTime", millis(meta.creation_time))
-    for key, t in (("startTime", meta.start_time), ("endTime", meta.end_time)):
-        if t is not None:
-            s.setdefault(key, millis(t))
-    location = meta.statistics.get("_location", "US")
-    status = {"state": meta.state}
-    if meta.error_result:
-        status["errorResult"] = meta.error_result
-    if errors := meta.statistics.get("_errors") or ([meta.error_result] if meta.error_result else []):
-        status["errors"] = errors
+@patching.replaces(
+    "api.routes.jobs",
+    "_build_job_response",
+    why="errors[], location and times in the Job resource",
+)
+def resource(project_id: str, job_id: str, job: JobMeta, config: dict[str, Any]) -> dict[str, Any]:
+    """Return the Job resource."""
+    times = {"creationTime": job.creation_time, "startTime": job.start_time, "endTime": job.end_time}
+    statistics = {key: str(int(at.timestamp() * 1000)) for key, at in times.items() if at}
+    statistics |= {key: value for key, value in job.statistics.items() if not key.startswith("_")}
+    status: dict[str, Any] = {"state": job.state}
+    if job.error_result:
+        status |= {
+            "errorResult": job.error_result,
+            "errors": job.statistics.get("_errors") or [job.error_result],
+        }
+    location = job.statistics.get(LOCATION, "US")
     return {
         "kind": "bigquery#job",
         "id": f"{project_id}:{location}.{job_id}",
-        "etag": meta.etag,
+        "etag": job.etag,
         "jobReference": {"projectId": project_id, "jobId": job_id, "location": location},
-        "configuration": {**config, "jobType": meta.job_type},
+        "configuration": {**config, "jobType": job.job_type},
         "status": status,
-        "statistics": s,
-        "user_email": meta.user_email or "emulator@localhost",
+        "statistics": statistics,
+        "user_email": job.user_email or "emulator@localhost",
     }
 
 
-def apply():
-    routes = patching.module("api.routes.jobs")
-    insert, fail = (
-        patching.get("api.routes.jobs", "insert_job"),
-        patching.get("api.routes.jobs", "_failed_job_meta"),
-    )
-    why = "errors[], location and times in the Job resource"
-    patching.replace("api.routes.jobs", "_build_job_response", resource, why)
-    patching.replace("api.routes.upload", "_build_job_response", resource, why)
+patching.replace("api.routes.upload", "_build_job_response", resource, "the same")
 
-    async def insert_job(project_id: str, request: Request, ctx: Ctx, caller: Caller):
-        body = await request.json()
-        config, reference = body.get("configuration") or {}, body.get("jobReference") or {}
-        kind = next((v for k, v in KINDS.items() if k in config), None)
-        if kind is None or config.get("dryRun"):
-            return await insert(project_id, request, ctx, caller)
-        job_id = reference.get("jobId") or f"job_{uuid4().hex}"
-        body["jobReference"] = {**reference, "jobId": job_id}  # the request keeps the body it has parsed
-        location = job_location(project_id, config, reference, ctx)
-        with claim(project_id, job_id, kind, config, ctx, location):
-            if refused := request.headers.get(
-                "x-sandbox-refused"
-            ):  # by the strict proxy: the job fails, its id is taken
-                stored = fail(
-                    project_id=project_id,
-                    job_id=job_id,
-                    job_type=kind,
-                    config=config,
-                    error_result=json.loads(refused),
-                    now=ctx.clock.now(),
-                )
-            else:
-                answer = await insert(project_id, request, ctx, caller)
-                stored = ctx.catalog.get_job(project_id, job_id)
-                config = {k: v for k, v in answer["configuration"].items() if k != "jobType"}
-            if caller.is_authenticated and caller.email:
-                stored = stored.model_copy(update={"user_email": caller.email})
-            return resource(project_id, job_id, keep(stored, config, location, ctx), config)
 
-    patching.replace_route(
-        "api.routes.jobs",
-        "POST",
-        "/projects/{project_id}/jobs",
-        insert_job,
-        "409 for a job id in use; locations; labels kept",
-    )
+async def _load(job: JobMeta, ctx: AppContext, upload: Path | None = None) -> JobMeta:
+    if (job.configuration["load"].get("sourceFormat") or "CSV") in loads.FORMATS:
+        return await loads.run(job, ctx, upload)
+    config = job.configuration
+    if upload is not None:
+        config = {"load": {**config["load"], "sourceUris": [f"file://{upload}"]}}
+    done = await execute_load_job(job.project_id, job.job_id, config, ctx)
+    return ctx.catalog.upsert_job(loads.finished(job, ctx, statistics=done.statistics))
 
-    query = patching.route("api.routes.jobs", "POST", "/projects/{project_id}/queries")
 
-    async def run_query(project_id: str, request: Request, ctx: Ctx, caller: Caller):
-        answer = await query(project_id, request, ctx, caller)
-        for error in answer.get("errors") or ():
-            kind = {
-                "notFound": NotFoundError,
-                "accessDenied": PermissionDeniedError,
-                "duplicate": AlreadyExistsError,
-            }
-            refused = kind.get(error.get("reason"), InvalidQueryError)(error.get("message", ""))
-            raise refused
-        return answer
+@patching.replaces_route(
+    "api.routes.jobs",
+    "POST",
+    "/projects/{project_id}/jobs",
+    why="409 for a job id in use; locations; labels kept; our load jobs",
+)
+async def insert_job(project_id: str, request: Request, ctx: Ctx, caller: Caller) -> dict[str, Any]:
+    """Run a job."""
+    body = await request.json()
+    config, reference = body.get("configuration") or {}, body.get("jobReference") or {}
+    kind = next((name for key, name in KINDS.items() if key in config), None)
+    if kind is None or config.get("dryRun"):
+        return dict(await _insert(project_id, request, ctx, caller))
+    job_id = reference.get("jobId") or f"job_{uuid4().hex}"
+    # The request keeps the body that it has parsed.
+    body["jobReference"] = {**reference, "jobId": job_id}
+    email = caller.email if caller.is_authenticated else None
+    with _running(
+        ctx, project_id, job_id, kind=kind, config=config, location=reference.get("location"), email=email
+    ) as job:
+        # Of the strict service: the job fails, and its id is taken.
+        if refused := request.headers.get("x-sandbox-refused"):
+            done = ctx.catalog.upsert_job(loads.finished(job, ctx, error_result=json.loads(refused)))
+        elif kind == "LOAD":
+            done = await _load(job, ctx)
+        else:
+            answer = await _insert(project_id, request, ctx, caller)
+            stored = ctx.catalog.get_job(project_id, job_id)
+            statistics, failed = (stored.statistics, stored.error_result) if stored else ({}, None)
+            given = {key: value for key, value in answer["configuration"].items() if key != "jobType"}
+            change = {"configuration": given, "statistics": statistics, "error_result": failed}
+            done = ctx.catalog.upsert_job(loads.finished(job, ctx, **change))
+    return resource(project_id, job_id, done, done.configuration)
 
-    patching.replace_route(
-        "api.routes.jobs",
-        "POST",
-        "/projects/{project_id}/queries",
-        run_query,
-        "jobs.query answers a failed query with its HTTP error: query_and_wait took it for no rows",
-    )
 
-    def get_job(project_id: str, job_id: str, ctx: Ctx, location: str | None = None):
-        meta = find(ctx, project_id, job_id)
-        if meta is None or location and location.upper() != meta.statistics.get("_location", "US").upper():
-            raise not_found(f"Not found: Job {project_id}:{location + '.' if location else ''}{job_id}")
-        return resource(project_id, job_id, meta, meta.configuration)
+@patching.replaces_route(
+    "api.routes.jobs",
+    "POST",
+    "/projects/{project_id}/queries",
+    why="a failed query is an HTTP error: query_and_wait took it for one without rows",
+)
+async def run_query(project_id: str, request: Request, ctx: Ctx, caller: Caller) -> dict[str, Any]:
+    """Run a query and return its first rows."""
+    answer = await _query(project_id, request, ctx, caller)
+    for error in answer.get("errors") or ():
+        raise ERRORS.get(error.get("reason"), InvalidQueryError)(error.get("message", ""))
+    return dict(answer)
 
-    patching.replace_route(
-        "api.routes.jobs",
-        "GET",
-        "/projects/{project_id}/jobs/{job_id}",
-        get_job,
-        "a job is found in its own location only, while it runs too",
-    )
 
-    def list_jobs(
-        project_id: str,
-        ctx: Ctx,
-        maxResults: int = 50,
-        stateFilter: Annotated[list[str] | None, Query()] = None,
-        parentJobId: str | None = None,
-        minCreationTime: int | None = None,
-        maxCreationTime: int | None = None,
-        pageToken: str = "0",
-    ):
-        states = {s.upper() for s in stateFilter or ()}
-        at = lambda j: int(j.creation_time.timestamp() * 1000)
-        found = (
-            [] if parentJobId else [*RUNNING.values(), *ctx.catalog.list_jobs(project_id, max_results=10**9)]
-        )
-        found = [
-            j
-            for j in found
-            if j.project_id == project_id
-            and (not states or j.state in states)
-            and (minCreationTime is None or at(j) >= minCreationTime)
-            and (maxCreationTime is None or at(j) <= maxCreationTime)
-        ]
-        found.sort(key=lambda j: j.creation_time, reverse=True)
-        first = int(pageToken)
-        page = [
-            resource(j.project_id, j.job_id, j, j.configuration) for j in found[first : first + maxResults]
-        ]
-        for j in page:
-            j["state"] = j["status"]["state"]
-            if "errorResult" in j["status"]:
-                j["errorResult"] = j["status"]["errorResult"]
-        more = {"nextPageToken": str(first + maxResults)} if first + maxResults < len(found) else {}
-        return {"kind": "bigquery#jobList", "jobs": page, **more}
+@patching.replaces_route(
+    "api.routes.jobs",
+    "GET",
+    "/projects/{project_id}/jobs/{job_id}",
+    why="a job is found in its own location only, and while it runs",
+)
+def get_job(project_id: str, job_id: str, ctx: Ctx, location: str | None = None) -> dict[str, Any]:
+    """Return a job."""
+    job = _find(ctx, project_id, job_id)
+    if job is None or (location and location.upper() != job.statistics.get(LOCATION, "US").upper()):
+        raise _missing(f"Not found: Job {project_id}:{location + '.' if location else ''}{job_id}")
+    return resource(project_id, job_id, job, job.configuration)
 
-    patching.replace_route(
-        "api.routes.jobs",
-        "GET",
-        "/projects/{project_id}/jobs",
-        list_jobs,
-        "filters by creation time, order, pages, errorResult",
-    )
+
+@patching.replaces("api.routes.upload", "_load_configuration_from_envelope", why="an upload keeps its job id")
+def configuration(envelope: dict[str, Any]) -> dict[str, Any]:
+    """Return an upload's configuration, with its jobReference."""
+    return {**_envelope(envelope), "_reference": envelope.get("jobReference") or {}}
+
+
+@patching.replaces("api.routes.upload", "_run_load", why="an upload is a load job like others")
+async def run_upload(
+    *, project_id: str, configuration: dict[str, Any], media_path: str, ctx: AppContext
+) -> tuple[str, JobMeta]:
+    """Run the load job of an upload."""
+    reference = configuration.pop("_reference", {})
+    job_id = reference.get("jobId") or f"job_{uuid4().hex}"
+    with _running(
+        ctx,
+        project_id,
+        job_id,
+        kind="LOAD",
+        config=configuration,
+        location=reference.get("location"),
+        email=None,
+    ) as job:
+        return job_id, await _load(job, ctx, Path(media_path))
+
+
+@patching.replaces("api.routes.upload", "_parse_multipart_related", why="binary content is kept, of any type")
+def parts(content_type: str, body: bytes) -> tuple[dict[str, Any], bytes]:
+    """Return the JSON part and the media part byte for byte: an e-mail parser would change line ends.
+
+    Raises:
+        ValidationError: It is no multipart message.
+    """
+    boundary = re.search(r'boundary="?([^";]+)"?', content_type)
+    if not boundary:
+        raise ValidationError("multipart upload without a boundary")
+    _, first, media = body.split(b"--" + boundary[1].encode(), 2)
+    envelope: dict[str, Any] = json.loads(first.split(b"\r\n\r\n", 1)[1])
+    content = media.rpartition(b"\r\n--" + boundary[1].encode())[0]
+    return envelope, content.split(b"\r\n\r\n", 1)[1]

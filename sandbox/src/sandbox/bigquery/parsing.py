@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MOST_TREES = 1000
+WHY = "each statement is parsed once"
 POSITIONS = {"line", "col", "start", "end"}
 READERS = {
     "catalog.ddl_sync": (
@@ -198,13 +199,10 @@ def with_rules(self: Any, sql: str, *, schema: dict[str, Any] | None = None) -> 
     return tree.sql(dialect="duckdb") if changed else sql
 
 
-def apply() -> None:
-    """Let the emulator share its trees."""
-    why = "each statement is parsed once"
-    for functions, how in ((READERS, reading), (REWRITERS, rewriting)):
-        for mod, names in functions.items():
-            for name in names:
-                patching.replace(mod, name, how(patching.get(mod, name)), why)
-    patching.replace("jobs.executor", "_capture_dml_snapshots", _snapshots, why)
-    sqlglot.parse_one = parse_one  # type: ignore[assignment]
-    sqlglot.transpile = transpile  # type: ignore[assignment]
+for _functions, _how in ((READERS, reading), (REWRITERS, rewriting)):
+    for _module, _names in _functions.items():
+        for _name in _names:
+            patching.replace(_module, _name, _how(patching.get(_module, _name)), WHY)
+patching.replace("jobs.executor", "_capture_dml_snapshots", _snapshots, WHY)
+sqlglot.parse_one = parse_one  # type: ignore[assignment]
+sqlglot.transpile = transpile  # type: ignore[assignment]

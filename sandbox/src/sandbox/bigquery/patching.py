@@ -5,14 +5,11 @@ A patch is a top-level function with a decorator that names what it replaces and
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import sys
 from importlib.metadata import version
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
-
-from pyarrow.lib import _pandas_api  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +28,14 @@ class Moved(SystemExit):
     """A function that is replaced here is gone: the emulator has changed."""
 
 
+class _Absent:
+    """Finds at once that these modules cannot be imported."""
+
+    def find_spec(self, name: str, _path: Any = None, _target: Any = None) -> None:  # noqa: ANN401 (importlib's)
+        if name in UNUSED:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
 class _NoServer:
     """In the place of the gRPC server, which the Storage API would need."""
 
@@ -43,11 +48,7 @@ class _NoServer:
 
 def leave_out() -> None:
     """Keep what is not used from being imported; to be called before anything of the emulator is."""
-    for name in UNUSED:
-        sys.modules[name] = None  # type: ignore[assignment]
-    # pyarrow looks for pandas once, when it first reads a time, and does not know such an absence: it looks now.
-    with contextlib.suppress(AttributeError):
-        _ = _pandas_api.have_pandas
+    sys.meta_path.insert(0, _Absent())
     grpc = ModuleType("bqemulator.grpc_api.server")
     grpc.build_grpc_server = lambda _: (_NoServer(), 0)  # type: ignore[attr-defined]
     sys.modules[grpc.__name__] = grpc
@@ -109,28 +110,29 @@ def replaces(mod: str, attr: str, why: str, also: tuple[str, ...] = ()) -> Calla
     return decorate
 
 
-def replace_method(cls: type, attr: str, new: Any, why: str) -> Any:  # noqa: ANN401 (a method)
-    """Set a method of a class of the emulator; return the old one.
+def replaces_method(cls: type, attr: str, why: str) -> Callable[[Function], Function]:
+    """Decorate the function that takes the place of a method.
 
     Raises:
         Moved: The class itself has no such method.
     """
     if attr not in vars(cls):
         raise Moved(f"sandbox: {cls.__qualname__}.{attr} is gone")
-    old = vars(cls)[attr]
-    setattr(cls, attr, new)
-    REASONS.append((f"{cls.__qualname__}.{attr}", why))
-    return old
-
-
-def replaces_method(cls: type, attr: str, why: str) -> Callable[[Function], Function]:
-    """Decorate the function that takes the place of a method (see replace_method)."""
 
     def decorate(function: Function) -> Function:
-        replace_method(cls, attr, function, why)
+        setattr(cls, attr, function)
+        REASONS.append((f"{cls.__qualname__}.{attr}", why))
         return function
 
     return decorate
+
+
+def _place(mod: str, method: str, path: str) -> int:
+    router: APIRouter = module(mod).router
+    for place, found in enumerate(router.routes):
+        if found.path == router.prefix + path and method in found.methods:  # type: ignore[attr-defined]
+            return place
+    raise Moved(f"sandbox: route {method} {path} is gone from bqemulator.{mod}")
 
 
 def route(mod: str, method: str, path: str) -> Callable[..., Any]:
@@ -139,38 +141,23 @@ def route(mod: str, method: str, path: str) -> Callable[..., Any]:
     Raises:
         Moved: There is no such route.
     """
-    router: APIRouter = module(mod).router
-    for found in router.routes:
-        if found.path == router.prefix + path and method in found.methods:  # type: ignore[attr-defined]
-            return found.endpoint  # type: ignore[attr-defined,no-any-return]
-    raise Moved(f"sandbox: route {method} {path} is gone from bqemulator.{mod}")
+    return module(mod).router.routes[_place(mod, method, path)].endpoint  # type: ignore[no-any-return]
 
 
-def replace_route(
-    mod: str, method: str, path: str, endpoint: Callable[..., Any], why: str
-) -> Callable[..., Any]:
-    """Put `endpoint` in the place of a route of that module's router, before the application is built; return the old.
+def replaces_route(mod: str, method: str, path: str, why: str) -> Callable[[Function], Function]:
+    """Decorate the endpoint that takes the place of a route, before the application is built.
 
     Raises:
         Moved: There is no such route.
     """
-    router: APIRouter = module(mod).router
-    for i, found in enumerate(router.routes):
-        if found.path == router.prefix + path and method in found.methods:  # type: ignore[attr-defined]
-            kept = list(router.routes)
-            router.add_api_route(path, endpoint, methods=[method], status_code=found.status_code)  # type: ignore[attr-defined]
-            kept[i] = router.routes[-1]
-            router.routes[:] = kept
-            REASONS.append((f"{method} {path}", why))
-            return found.endpoint  # type: ignore[attr-defined,no-any-return]
-    raise Moved(f"sandbox: route {method} {path} is gone from bqemulator.{mod}")
-
-
-def replaces_route(mod: str, method: str, path: str, why: str) -> Callable[[Function], Function]:
-    """Decorate the endpoint that takes the place of a route (see replace_route)."""
 
     def decorate(endpoint: Function) -> Function:
-        replace_route(mod, method, path, endpoint, why)
+        router, place = module(mod).router, _place(mod, method, path)
+        kept = list(router.routes)
+        router.add_api_route(path, endpoint, methods=[method], status_code=kept[place].status_code)
+        kept[place] = router.routes[-1]
+        router.routes[:] = kept
+        REASONS.append((f"{method} {path}", why))
         return endpoint
 
     return decorate

@@ -1,322 +1,295 @@
-"""Newline-delimited JSON against a BigQuery schema.
+"""Newline-delimited JSON as Arrow tables that fit a BigQuery schema.
 
-Two readers of the same rules. `select` makes one SQL statement that converts a block of lines and raises at the
-first thing wrong: fast, but it cannot say which row. `Checker` reads a row at a time in Python, says what is wrong
-with it, and gives it back in regular form; it only sees the blocks at which the statement failed.
+Arrow's reader takes a block of lines in which everything is as it should be. Any other block is read row by row: that knows
+what BigQuery converts, and says which row is bad, and why. Dates, times and decimals are texts, which DuckDB casts.
 """
+
+from __future__ import annotations
 
 import base64
 import json
 import re
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from typing import IO, TYPE_CHECKING, Any
 
-DATE_ = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}"
-TIME_ = r"\d{1,2}:\d{1,2}:\d{1,2}(\.\d{0,6})?"
-ZONE_ = r"\s?([Zz]|UTC|[+-]\d{1,2}(:?\d{2})?|[A-Za-z_]+/[A-Za-z_]+)"
-FORM = {  # what the text of a value must look like; the cast then checks the rest
-    "INT64": r"[+-]?\d+(\.0+)?",
-    "FLOAT64": r"(?i)[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf|infinity)",
-    "NUMERIC": r"(?i)[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?",
-    "DATE": DATE_,
-    "TIME": TIME_,
-    "DATETIME": rf"{DATE_}([Tt ]{TIME_})?",
-    "TIMESTAMP": rf"{DATE_}([Tt ]{TIME_})?({ZONE_})?",
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
+from pyarrow import json as arrow_json
+
+from .schemas import kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from gzip import GzipFile
+
+    from bqemulator.catalog.models import TableFieldSchema as Field
+
+BLOCK = 32 << 20  # bytes of text at a time
+MAX_ROW = 100 << 20  # bytes, https://cloud.google.com/bigquery/quotas#load_jobs
+DATE = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}"
+TIME = r"\d{1,2}:\d{1,2}:\d{1,2}(?:\.\d{0,6})?"
+ZONE = r"\s?(?:[Zz]|UTC|[+-]\d{1,2}(?::?\d{2})?|[A-Za-z_]+/[A-Za-z_]+)"
+NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+FORMS = {
+    "NUMERIC": NUMBER,
+    # What the DuckDB type holds: more digits are refused, not rounded.
+    "BIGNUMERIC": r"[+-]?(?:\d{1,20}(?:\.\d{0,18})?|\.\d{1,18})",
+    "DATE": DATE,
+    "TIME": TIME,
+    "DATETIME": rf"{DATE}(?:[Tt ]{TIME})?",
+    "TIMESTAMP": rf"{DATE}(?:[Tt ]{TIME})?(?:{ZONE})?",
 }
-FORM["BIGNUMERIC"] = (
-    r"[+-]?(\d{1,20}(\.\d{0,18})?|\.\d{1,18})"  # what the DuckDB type holds; more digits are refused, not rounded
-)
-NUMBER = r"(?i)-?\d+(\.\d+)?(e[+-]?\d+)?"
-COMPILED = {k: re.compile(v) for k, v in FORM.items()}
-LOOSE = r",\s*[}\]]"  # a trailing comma, which DuckDB's JSON reader lets pass
-TRUE, FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
-STANDARD = {
-    "INTEGER": "INT64",
-    "FLOAT": "FLOAT64",
-    "BOOLEAN": "BOOL",
-    "RECORD": "STRUCT",
-    "DECIMAL": "NUMERIC",
-    "BIGDECIMAL": "BIGNUMERIC",
-}
+ARROW = {"INT64": pa.int64(), "FLOAT64": pa.float64(), "BOOL": pa.bool_(), "BYTES": pa.binary()}
+# Texts in JSON whose value is another one: Arrow's reader may find them absent only.
+ENCODED = {"BYTES", "JSON"}
+WORDS = {"true": True, "t": True, "yes": True, "y": True, "1": True} | {
+    "false": False, "f": False, "no": False, "n": False, "0": False,
+}  # fmt: skip
 
 
-def kind(field):
-    return STANDARD.get(field.type.upper(), field.type.upper())
+class OddError(ValueError):
+    """A block that is to be read row by row."""
 
 
-def quoted(name):
-    return '"' + name.replace('"', '""') + '"'
+class BadRowError(Exception):
+    """A row that BigQuery refuses: where it starts in the file (bytes, from 0), and why."""
+
+    def __init__(self, position: int, why: str) -> None:
+        super().__init__(f"JSON parsing error in row starting at position {position}: {why}")
 
 
-def text(value):
-    return "'" + value.replace("'", "''") + "'"
+def blocks(file: IO[bytes] | GzipFile) -> Iterator[tuple[int, bytes]]:
+    """Yield runs of whole lines, each with its position in the file.
 
-
-# --- SQL --------------------------------------------------------------------------------------------------------
-class Select:
-    """Builds the statement for a schema. `types` gives each leaf's DuckDB type: types(field) -> text."""
-
-    def __init__(self, fields, types, ignore_unknown=False):
-        self.fields, self.types, self.ignore = fields, types, ignore_unknown
-        self.layers, self.names = [], 0
-
-    def statement(self, source, regular=False):
-        """`regular`: the lines come from Checker, so key names and commas are known to be in order."""
-        self.layers, self.regular = [], regular
-        values = [f"{self.field(f, 'r.' + quoted(f.name), 0)} AS {quoted(f.name)}" for f in self.fields]
-        guard = (
-            "true"
-            if regular
-            else f"starts_with(ltrim(line), '{{') AND NOT regexp_matches(line, {text(LOOSE)}) AND {self.keys('line', self.fields)}"
-        )
-        inner = f"SELECT pos, json_transform(CASE WHEN {guard} THEN line ELSE error('row') END, {self.shape(self.fields)}) AS r FROM {source}"
-        for layer in self.layers:
-            inner = f"SELECT *, {', '.join(f'{e} AS {n}' for n, e in layer)} FROM ({inner})"
-        return f"SELECT {', '.join(values)} FROM ({inner})"
-
-    def fresh(self, letter):
-        self.names += 1
-        return f"{letter}{self.names}"
-
-    def shape(self, fields):
-        return text(json.dumps({f.name: "JSON" for f in fields}, ensure_ascii=False))
-
-    def keys(self, x, fields):
-        """True when every key of the object x is a field's name, letter for letter."""
-        if self.regular:
-            return "true"
-        known = "[" + ", ".join(text(f.name) for f in fields) + "]"
-        if not self.ignore:
-            return f"list_has_all({known}, json_keys({x}))"
-        lower = (
-            "[" + ", ".join(text(f.name.lower()) for f in fields) + "]"
-        )  # a known name in other letters is no unknown name
-        return (
-            f"len(list_filter(json_keys({x}), lambda k: list_contains({lower}, lower(k))"
-            f" AND NOT list_contains({known}, k))) = 0"
-        )
-
-    def object(self, x, f):
-        return (
-            f"CASE WHEN {x} IS NULL THEN NULL WHEN starts_with({x}::VARCHAR, '{{') AND {self.keys(x, f.fields)}"
-            f" THEN json_transform({x}, {self.shape(f.fields)}) ELSE error('row') END"
-        )
-
-    def field(self, f, x, depth=None):
-        """The value of field f out of the JSON expression x. depth: how many records deep, None inside an array."""
-        if f.mode == "REPEATED":
-            e = self.fresh("e")
-            elements = f"json_transform({x}, '[\"JSON\"]')"
-            if kind(f) == "STRUCT":
-                s = self.fresh("s")
-                elements = f"list_transform({elements}, lambda {e}: {self.object(e, f)})"
-                each = (
-                    f"lambda {s}: CASE WHEN {s} IS NULL THEN error('null') ELSE {self.pack(f, s, None)} END"
-                )
-            else:
-                each = f"lambda {e}: CASE WHEN {e} IS NULL THEN error('null') ELSE {self.scalar(f, e)} END"
-            return f"CASE WHEN {x} IS NULL THEN [] WHEN NOT starts_with({x}::VARCHAR, '[') THEN error('no array') ELSE list_transform({elements}, {each}) END"
-        if kind(f) == "STRUCT":
-            if depth is None:
-                s = self.fresh("s")
-                value = f"list_transform([{self.object(x, f)}], lambda {s}: CASE WHEN {s} IS NULL THEN NULL ELSE {self.pack(f, s, None)} END)[1]"
-            else:
-                s = self.fresh("s")
-                while len(self.layers) <= depth:
-                    self.layers.append([])
-                self.layers[depth].append((s, self.object(x, f)))
-                value = f"CASE WHEN {s} IS NULL THEN NULL ELSE {self.pack(f, s, depth + 1)} END"
+    Raises:
+        BadRowError: A row is larger than BigQuery's limit.
+    """
+    position, rest = 0, b""
+    while piece := file.read(BLOCK):
+        cut = piece.rfind(b"\n") + 1
+        if cut:
+            yield position, rest + piece[:cut]
+            position, rest = position + len(rest) + cut, piece[cut:]
         else:
-            value = self.scalar(f, x)
-        return (
-            f"CASE WHEN {x} IS NULL THEN error('required') ELSE {value} END"
-            if f.mode == "REQUIRED"
-            else value
-        )
-
-    def pack(self, f, s, depth):
-        return (
-            "struct_pack("
-            + ", ".join(
-                f"{quoted(g.name)} := {self.field(g, s + '.' + quoted(g.name), depth)}" for g in f.fields
-            )
-            + ")"
-        )
-
-    def scalar(self, f, x):
-        t, duck, raw, s = kind(f), self.types(f), f"{x}::VARCHAR", f"trim({x}->>'$')"
-        if t == "JSON":
-            return f"CAST({x} AS JSON)"
-        head = f"CASE WHEN {x} IS NULL THEN NULL "
-        tail = f"ELSE error('value') END"
-        is_text = f"starts_with({raw}, '\"')"
-        if t == "STRING":
-            fits = f" AND length({x}->>'$') <= {f.max_length}" if f.max_length else ""
-            return (
-                head
-                + f"WHEN {is_text}{fits} THEN {x}->>'$' WHEN regexp_full_match({raw}, {text(NUMBER + '|true|false')}) THEN {raw} {tail}"
-            )
-        if t == "INT64":
-            return (
-                head + f"WHEN regexp_full_match({raw}, '-?\\d{{1,18}}') THEN CAST({raw} AS BIGINT)"
-                f" WHEN regexp_full_match({s}, {text(FORM[t])}) THEN CAST(split_part({s}, '.', 1) AS BIGINT) {tail}"
-            )
-        if t in ("FLOAT64", "NUMERIC", "BIGNUMERIC"):
-            return head + f"WHEN regexp_full_match({s}, {text(FORM[t])}) THEN CAST({s} AS {duck}) {tail}"
-        if t == "BOOL":
-            words = lambda w: "(" + ", ".join(map(text, w)) + ")"
-            return (
-                head + f"WHEN {raw} = 'true' OR ({is_text} AND lower({s}) IN {words(TRUE)}) THEN true"
-                f" WHEN {raw} = 'false' OR ({is_text} AND lower({s}) IN {words(FALSE)}) THEN false {tail}"
-            )
-        if t in ("DATE", "TIME", "DATETIME", "TIMESTAMP"):
-            number = (
-                f" WHEN regexp_full_match({raw}, {text(NUMBER)}) THEN to_timestamp(CAST({raw} AS DOUBLE))"
-                if t == "TIMESTAMP"
-                else ""
-            )
-            return (
-                head
-                + f"WHEN {is_text} AND regexp_full_match({s}, {text(FORM[t])}) THEN CAST({s} AS {duck}){number} {tail}"
-            )
-        if t == "BYTES":
-            return head + f"WHEN {is_text} THEN from_base64({s}) {tail}"
-        if t == "GEOGRAPHY":
-            return head + f"WHEN {is_text} THEN ST_GeomFromText({s}) {tail}"
-        return f"CAST({x} AS {duck})"
+            rest += piece
+            if len(rest) > MAX_ROW:
+                raise BadRowError(position, f"Row size is larger than: {MAX_ROW}.")
+    if rest:
+        yield position, rest
 
 
-def total(terms):
-    """The sum of the terms as a tree: DuckDB's parser allows an expression 1,000 levels."""
-    if len(terms) < 2:
-        return terms[0] if terms else "0"
-    middle = len(terms) // 2
-    return f"({total(terms[:middle])} + {total(terms[middle:])})"
+def arrow_type(field: Field, *, plain: bool = False) -> pa.DataType:
+    """Return a field's type in Arrow; `plain` for Arrow's own reader."""
+    if kind(field) == "STRUCT":
+        found = pa.struct([(one.name, arrow_type(one, plain=plain)) for one in field.fields])
+    else:
+        found = pa.null() if plain and kind(field) in ENCODED else ARROW.get(kind(field), pa.string())
+    return pa.list_(found) if field.mode == "REPEATED" else found
 
 
-def size(f, x):
-    """BigQuery's logical size of a value, as SQL."""
-    t = kind(f)
-    if f.mode == "REPEATED":
-        e = "e" + str(abs(hash((f.name, x))) % 10**8)
-        one = size(f.model_copy(update={"mode": "NULLABLE"}), e)
-        return f"coalesce(list_sum(list_transform({x}, lambda {e}: {one})), 0)"
-    if t == "STRUCT":
-        return total([size(g, f"{x}.{quoted(g.name)}") for g in f.fields])
-    if t in ("STRING", "JSON"):
-        return f"coalesce(2 + strlen({x}::VARCHAR), 0)"
-    if t == "BYTES":
-        return f"coalesce(2 + octet_length({x}), 0)"
-    bytes_ = {"BOOL": 1, "NUMERIC": 16, "BIGNUMERIC": 32, "INTERVAL": 16, "RANGE": 16, "GEOGRAPHY": 16}.get(
-        t, 8
+def _schema(fields: Sequence[Field], *, plain: bool = False) -> pa.Schema:
+    return pa.schema([(field.name, arrow_type(field, plain=plain)) for field in fields])
+
+
+def read_plain(block: bytes, fields: Sequence[Field], *, ignore_unknown: bool) -> pa.Table:
+    """Return a block in which each value is written in its own type.
+
+    Raises:
+        ValueError: It is another one; pyarrow.ArrowInvalid is one too.
+    """
+    block.decode()  # Arrow does not look whether it is UTF-8
+    table = arrow_json.read_json(
+        pa.BufferReader(block),
+        read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(block) + 1),
+        parse_options=arrow_json.ParseOptions(
+            explicit_schema=_schema(fields, plain=True),
+            unexpected_field_behavior="ignore" if ignore_unknown else "error",
+        ),
     )
-    return f"CASE WHEN {x} IS NULL THEN 0 ELSE {bytes_} END"
+    found = [_fitted(table.column(field.name).combine_chunks(), field) for field in fields]
+    return pa.Table.from_arrays(found, schema=_schema(fields))
 
 
-# --- Python -----------------------------------------------------------------------------------------------------
-class BadRow(Exception):
-    pass
+def _fitted(array: pa.Array, field: Field) -> pa.Array:
+    """Return the array as the field's, without NULL in the place of an empty array."""
+    if field.mode == "REPEATED":
+        one = field.model_copy(update={"mode": "REQUIRED"})
+        return pa.ListArray.from_arrays(array.offsets, _fitted(array.values, one))
+    if field.mode == "REQUIRED" and array.null_count:
+        raise OddError
+    if pa.types.is_null(array.type):
+        return pa.nulls(len(array), arrow_type(field))
+    if kind(field) == "STRUCT":
+        inner = []
+        for place, one in enumerate(field.fields):
+            child, within = array.field(place), one
+            if one.mode == "REQUIRED":
+                if pc.any(pc.and_(child.is_null(), array.is_valid())).as_py():
+                    raise OddError
+                within = one.model_copy(update={"mode": "NULLABLE"})
+            inner.append(_fitted(child, within))
+        return pa.StructArray.from_arrays(
+            inner, names=[one.name for one in field.fields], mask=array.is_null()
+        )
+    if (form := FORMS.get(kind(field))) and pc.all(
+        pc.match_substring_regex(array, f"^(?:{form})$")
+    ).as_py() is False:
+        raise OddError
+    if field.max_length and (pc.max(pc.utf8_length(array)).as_py() or 0) > field.max_length:
+        raise OddError
+    return array
 
 
-def no_constant(word):
-    raise BadRow(f"Parser terminated before end of string: {word} is not JSON")
+def read_each(block: bytes, position: int, fields: Sequence[Field], *, ignore_unknown: bool) -> pa.Table:
+    """Return a block, read row by row; `position` is where it starts in the file.
+
+    Raises:
+        BadRowError: A row is none that BigQuery takes.
+    """
+    found = []
+    for line in block.split(b"\n"):
+        if line.strip():
+            try:
+                value = json.loads(
+                    line.removeprefix(b"\xef\xbb\xbf"), parse_float=Decimal, parse_constant=_refused
+                )
+                if not isinstance(value, dict):
+                    raise OddError("Value encountered without start of object")  # noqa: TRY301
+                found.append(_record(value, fields, ignore_unknown=ignore_unknown))
+            except OddError as error:
+                raise BadRowError(position, str(error)) from None
+            except (ValueError, RecursionError) as error:
+                raise BadRowError(position, f"Parser terminated before end of string: {error}") from None
+        position += len(line) + 1
+    return pa.Table.from_pylist(found, schema=_schema(fields))
 
 
-class Checker:
-    def __init__(self, fields, ignore_unknown=False):
-        self.fields, self.ignore = fields, ignore_unknown
-        self.names = {}
+def _refused(word: str) -> Any:  # noqa: ANN401 (what json asks for)
+    raise OddError(f"Parser terminated before end of string: {word} is not JSON")
 
-    def line(self, raw):
-        """The row in regular form, as JSON text, or BadRow."""
-        try:
-            value = json.loads(raw, parse_constant=no_constant)
-        except (ValueError, RecursionError) as e:
-            raise BadRow(f"Parser terminated before end of string: {e}") from None
+
+def _record(
+    value: dict[str, Any], fields: Sequence[Field], path: str = "", *, ignore_unknown: bool
+) -> dict[str, Any]:
+    known = {field.name.lower(): field for field in fields}
+    found: dict[str, Any] = {field.name: [] for field in fields if field.mode == "REPEATED"}
+    for key, one in value.items():
+        field = known.get(key.lower())
+        if field is None:
+            if not ignore_unknown:
+                raise OddError(f"No such field: {path}{key}.")
+        elif one is not None:
+            found[field.name] = _value(one, field, path + field.name, ignore_unknown=ignore_unknown)
+    for field in fields:
+        if field.mode == "REQUIRED" and field.name not in found:
+            raise OddError(f"Missing required field: {path}{field.name}.")
+    return found
+
+
+def _value(value: Any, field: Field, path: str, *, ignore_unknown: bool) -> Any:  # noqa: ANN401 (JSON)
+    if field.mode == "REPEATED":
+        if not isinstance(value, list):
+            raise OddError(f"Repeated field must be imported as a JSON array. Field: {path}.")
+        if None in value:
+            raise OddError(f"Only optional fields can be set to NULL. Field: {path}; Value: NULL")
+        return [_one(each, field, path, ignore_unknown=ignore_unknown) for each in value]
+    return _one(value, field, path, ignore_unknown=ignore_unknown)
+
+
+def _one(value: Any, field: Field, path: str, *, ignore_unknown: bool) -> Any:  # noqa: ANN401 (JSON)
+    name = kind(field)
+    if name == "JSON":
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=float)
+    if name == "STRUCT":
         if not isinstance(value, dict):
-            raise BadRow("Value encountered without start of object")
-        return json.dumps(self.record(value, self.fields, ""), ensure_ascii=False)
-
-    def record(self, value, fields, path):
-        known = self.names.get(path)
-        if known is None:
-            known = self.names[path] = {f.name.lower(): f for f in fields}
-        out = {}
-        for key, v in value.items():
-            f = known.get(key.lower())
-            if f is None:
-                if not self.ignore:
-                    raise BadRow(f"No such field: {path}{key}.")
-            elif v is not None:
-                out[f.name] = self.value(v, f, path + f.name)
-        for f in fields:
-            if f.mode == "REQUIRED" and f.name not in out:
-                raise BadRow(f"Missing required field: {path}{f.name}.")
-        return out
-
-    def value(self, v, f, path):
-        if f.mode != "REPEATED":
-            return self.one(v, f, path)
-        if not isinstance(v, list):
-            raise BadRow(f"Repeated field must be imported as a JSON array. Field: {path}.")
-        if any(e is None for e in v):
-            raise BadRow(f"Only optional fields can be set to NULL. Field: {path}; Value: NULL")
-        return [self.one(e, f, path) for e in v]
-
-    def one(self, v, f, path):
-        t = kind(f)
-        if t == "JSON":
-            return v
-        if t == "STRUCT":
-            if not isinstance(v, dict):
-                raise BadRow(f"This field: {path} is not a record.")
-            return self.record(v, f.fields, path + ".")
-        if isinstance(v, list):
-            raise BadRow(f"Array specified for non-repeated field: {path}.")
-        if isinstance(v, dict) and t != "RANGE":
-            raise BadRow(f"JSON object specified for non-record field: {path}")
-        try:
-            if not self.fits(v, f, t):
-                raise ValueError
-        except (ValueError, ArithmeticError):
-            shown = v if isinstance(v, str) else json.dumps(v)
-            raise BadRow(
-                f"Could not convert value to {f.type.lower()}. Field: {path}; Value: {shown[:200]}"
-            ) from None
-        return v
-
-    def fits(self, v, f, t):
-        words = v.strip() if isinstance(v, str) else json.dumps(v)
-        if t == "STRING":
-            return not (f.max_length and isinstance(v, str) and len(v) > f.max_length)
-        if t == "BOOL":
-            return isinstance(v, bool) or isinstance(v, str) and words.lower() in TRUE + FALSE
-        if isinstance(v, bool):
-            return False
-        if t == "TIMESTAMP" and not isinstance(v, str):
-            return -62135596800 <= v <= 253402300800
-        if t in ("DATE", "TIME", "DATETIME", "TIMESTAMP", "BYTES", "GEOGRAPHY") and not isinstance(v, str):
-            return False
-        if t == "BYTES":
-            base64.b64decode(words, validate=True)
-        if t not in FORM:
-            return True
-        if not COMPILED[t].fullmatch(words):
-            return False
-        if t == "INT64":
-            return -(2**63) <= int(words.split(".")[0]) < 2**63
-        if t == "NUMERIC":
-            return abs(Decimal(words)) < Decimal(10) ** 29
-        if t in ("DATE", "DATETIME", "TIMESTAMP"):
-            head, _, rest = words.replace("/", "-", 2).replace("t", "T").replace("T", " ").partition(" ")
-            date(*map(int, head.split("-")))
-            if m := re.match(TIME_, rest):
-                clock(m.group())
-        if t == "TIME":
-            clock(words)
-        return True
+            raise OddError(f"This field: {path} is not a record.")
+        return _record(value, field.fields, path + ".", ignore_unknown=ignore_unknown)
+    if isinstance(value, list):
+        raise OddError(f"Array specified for non-repeated field: {path}.")
+    if isinstance(value, dict):
+        raise OddError(f"JSON object specified for non-record field: {path}")
+    try:
+        convert: Callable[[Any], Any] = CONVERSIONS.get(name, _text)
+        found = convert(value)
+        if field.max_length and len(found) > field.max_length:
+            raise ValueError  # noqa: TRY301
+        if name in FORMS and not re.fullmatch(FORMS[name], found):
+            raise ValueError  # noqa: TRY301
+    except (ValueError, ArithmeticError):
+        shown = str(value)[:200]
+        raise OddError(
+            f"Could not convert value to {field.type.lower()}. Field: {path}; Value: {shown}"
+        ) from None
+    return found
 
 
-def clock(words):
-    h, m, s = words.split(":")
-    time(int(h), int(m), int(float(s)))
+def _text(value: Any) -> str:  # noqa: ANN401 (a scalar of JSON)
+    return value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _number(value: Any) -> str:  # noqa: ANN401 (a scalar of JSON)
+    if isinstance(value, bool):
+        raise ValueError  # noqa: TRY004 (all that cannot be converted is a ValueError)
+    return str(value).strip()
+
+
+def _float(value: Any) -> float:  # noqa: ANN401 (a scalar of JSON)
+    if not re.fullmatch(rf"{NUMBER}|[+-]?(?i:nan|inf|infinity)", _number(value)):
+        raise ValueError
+    return float(_number(value))
+
+
+def _integer(value: Any) -> int:  # noqa: ANN401 (a scalar of JSON)
+    found = re.fullmatch(r"([+-]?\d+)(\.0+)?", _number(value))
+    if not found or not -(2**63) <= int(found[1]) < 2**63:
+        raise ValueError
+    return int(found[1])
+
+
+def _numeric(value: Any) -> str:  # noqa: ANN401 (a scalar of JSON)
+    if abs(Decimal(_number(value))) >= Decimal(10) ** 29:
+        raise ValueError
+    return _number(value)
+
+
+def _bool(value: Any) -> bool:  # noqa: ANN401 (a scalar of JSON)
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, str) or value.strip().lower() not in WORDS:
+        raise ValueError
+    return WORDS[value.strip().lower()]
+
+
+def _moment(value: Any) -> str:  # noqa: ANN401 (a scalar of JSON)
+    """A date, a time, or both, that is in the calendar."""
+    if not isinstance(value, str):
+        raise ValueError  # noqa: TRY004 (the same)
+    found = value.strip()
+    if day := re.match(DATE, found):
+        date(*map(int, re.split("[-/]", day[0])))
+    if clock := re.search(TIME, found):
+        hour, minute, second = clock[0].split(":")
+        time(int(hour), int(minute), int(float(second)))
+    return found
+
+
+def _timestamp(value: Any) -> str:  # noqa: ANN401 (a scalar of JSON)
+    """A moment, or the seconds since 1970."""
+    if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
+        return datetime.fromtimestamp(float(value), UTC).isoformat(sep=" ")
+    return _moment(value)
+
+
+CONVERSIONS: dict[str, Callable[[Any], Any]] = {
+    "INT64": _integer,
+    "FLOAT64": _float,
+    "NUMERIC": _numeric,
+    "BIGNUMERIC": _number,
+    "BOOL": _bool,
+    "DATE": _moment,
+    "TIME": _moment,
+    "DATETIME": _moment,
+    "TIMESTAMP": _timestamp,
+    "BYTES": lambda value: base64.b64decode(value, validate=True),
+}

@@ -71,7 +71,8 @@ SPECIFIER = re.compile(r"%(?:%|[-+ #0']*(?:\d+|\*)?(?:\.(?:\d+|\*))?[a-zA-Z])")
 TEXTS = {"t": "bqv_text", "T": "bqv_literal"}
 GROUP = re.compile(r"\\.|\[(?:\\.|[^\]])*\]|\((?!\?)|\(\?P?<(?![=!])", re.DOTALL)
 
-_start = patching.get("storage.engine", "DuckDBEngine").__dict__["_register_builtin_udfs"]
+_engine = patching.get("storage.engine", "DuckDBEngine")
+_start = _engine._register_builtin_udfs  # noqa: SLF001 (replaced below)
 _ctas = patching.get("sql.translator", "rewrite_create_table_schema_ctas")
 
 
@@ -194,15 +195,9 @@ def with_values(sql: str) -> str:
     return str(_ctas(sql))
 
 
-def _with_macros(self: Any) -> None:  # noqa: ANN401 (the emulator's engine)
+@patching.replaces_method(_engine, "_register_builtin_udfs", why="the macros of values.py")
+def with_macros(self: Any) -> None:  # noqa: ANN401 (the emulator's engine)
+    """Register the emulator's functions, and ours."""
     _start(self)
     for head, body in MACROS.items():
         self.connection.execute(f"CREATE OR REPLACE MACRO main.{head} AS {body}")
-
-
-patching.replace_method(
-    patching.get("storage.engine", "DuckDBEngine"),
-    "_register_builtin_udfs",
-    _with_macros,
-    "the macros of values.py",
-)

@@ -1,0 +1,132 @@
+"""What DDL says of tables and views, in the catalog: labels, descriptions, clustering, NOT NULL, changed columns."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import sqlglot
+from bqemulator.catalog.models import Clustering, TableFieldSchema, TableSchema
+from bqemulator.storage.sql_identifiers import quoted_table_ref
+from sqlglot import exp
+
+from . import patching
+from .columns import quoted
+
+if TYPE_CHECKING:
+    from bqemulator.api.dependencies import AppContext
+    from bqemulator.catalog.models import JobMeta, TableMeta
+
+SYNC = "catalog.ddl_sync"
+USERS = ("jobs.executor", "scripting.interpreter")
+WIDENED = re.compile(r"(SET\s+DATA\s+TYPE)\s+(NUMERIC|BIGNUMERIC)\b(?!\s*\()", re.IGNORECASE)
+PRECISE = {"NUMERIC": "NUMERIC(38, 9)", "BIGNUMERIC": "BIGNUMERIC(38, 18)"}
+_table = patching.get(SYNC, "sync_created_table")
+_view = patching.get(SYNC, "sync_created_view")
+_detect_table = patching.get(SYNC, "_detect_plain_create_table")
+_detect_view = patching.get(SYNC, "_detect_plain_create_view")
+_split = patching.get(SYNC, "_split_target")
+_introspect = patching.get(SYNC, "_introspect_schema")
+_run = patching.get("jobs.executor", "execute_query_job")
+
+
+def _parsed(sql: str, kind: type[exp.Expr]) -> Any:  # noqa: ANN401 (a statement of that kind)
+    tree = sqlglot.parse_one(sql, read="bigquery")
+    return tree if isinstance(tree, kind) else None
+
+
+def _options(create: exp.Create) -> dict[str, Any]:
+    """Return description and labels of CREATE … OPTIONS(…), as the catalog has them."""
+    properties = create.args.get("properties")
+    given = {
+        one.name.lower(): one.args["value"]
+        for one in (properties.expressions if properties else ())
+        if type(one) is exp.Property
+    }
+    found: dict[str, Any] = {}
+    if "description" in given:
+        found["description"] = given["description"].name
+    if isinstance(given.get("labels"), exp.Array):
+        pairs = (pair.expressions for pair in given["labels"].expressions)
+        found["labels"] = {key.name: value.name for key, value in pairs}
+    if (cluster := create.find(exp.ClusterProperty)) is not None:
+        found["clustering"] = Clustering(fields=tuple(one.name for one in cluster.expressions))
+    return found
+
+
+def _required(field: TableFieldSchema, names: set[str]) -> TableFieldSchema:
+    return field.model_copy(update={"mode": "REQUIRED"}) if field.name in names else field
+
+
+@patching.replaces(
+    SYNC, "sync_created_table", why="labels, clustering, NOT NULL; the columns of ALTER TABLE", also=USERS
+)
+def sync_table(sql: str, project_id: str, ctx: AppContext) -> None:
+    """Write a table that was made or altered into the catalog."""
+    _table(sql, project_id, ctx)
+    if sql.lstrip()[:5].upper() == "ALTER":
+        _sync_altered(sql, project_id, ctx)
+    if (target := _detect_table(sql)) is None:
+        return
+    create, table = _parsed(sql, exp.Create), _split(target, project_id)
+    meta = ctx.catalog.get_table(*table)
+    if meta is None or create is None:
+        return
+    change = _options(create)
+    names = {
+        column.name for column in create.find_all(exp.ColumnDef) if column.find(exp.NotNullColumnConstraint)
+    }
+    if names and create.expression is not None:
+        # In DuckDB a query's columns come without constraints; statements.py has checked the values.
+        alter = f"ALTER TABLE {quoted_table_ref(*table)} ALTER COLUMN"
+        ctx.engine.execute("; ".join(f"{alter} {quoted(name)} SET NOT NULL" for name in sorted(names)))
+        change["schema_"] = TableSchema(
+            fields=tuple(_required(field, names) for field in meta.schema_.fields)
+        )
+    if change:
+        ctx.catalog.update_table(meta.model_copy(update=change))
+
+
+@patching.replaces(SYNC, "sync_created_view", why="labels and description of a view", also=USERS)
+def sync_view(sql: str, project_id: str, ctx: AppContext) -> None:
+    """Write a view that was made into the catalog."""
+    _view(sql, project_id, ctx)
+    target, _ = _detect_view(sql)
+    meta = ctx.catalog.get_table(*_split(target, project_id)) if target is not None else None
+    if meta is not None and (change := _options(_parsed(sql, exp.Create))):
+        ctx.catalog.update_table(meta.model_copy(update=change))
+
+
+def _sync_altered(sql: str, project_id: str, ctx: AppContext) -> None:
+    """Keep what the catalog knows of the columns, and take types and modes from DuckDB where they changed."""
+    alter = _parsed(sql, exp.Alter)
+    meta: TableMeta | None = ctx.catalog.get_table(*_split(alter.this, project_id)) if alter else None
+    if meta is None or meta.table_type != "TABLE":
+        return
+    retyped = {
+        one.name.lower() for one in alter.find_all(exp.AlterColumn) if one.args.get("dtype") is not None
+    }
+    known = {field.name: field for field in meta.schema_.fields}
+    fields = []
+    for made in _introspect(meta.project_id, meta.dataset_id, meta.table_id, ctx).fields:
+        field = known.get(made.name, made)
+        change = {"type": made.type} if made.name.lower() in retyped else {}
+        if field.mode != "REPEATED":
+            change["mode"] = made.mode
+        fields.append(field.model_copy(update=change))
+    change = {"schema_": TableSchema(fields=tuple(fields)), "last_modified_time": ctx.clock.now()}
+    ctx.catalog.update_table(meta.model_copy(update=change))
+
+
+@patching.replaces(
+    "jobs.executor",
+    "execute_query_job",
+    also=("api.routes.jobs",),
+    why="a column widened to NUMERIC has BigQuery's digits, not DuckDB's 18 with 3",
+)
+async def run_query_job(project_id: str, job_id: str, sql: str, *given: Any, **named: Any) -> JobMeta:  # noqa: ANN401
+    """Run a query job."""
+    if sql.lstrip()[:5].upper() == "ALTER":
+        sql = WIDENED.sub(lambda found: f"{found[1]} {PRECISE[found[2].upper()]}", sql)
+    job: JobMeta = await _run(project_id, job_id, sql, *given, **named)
+    return job

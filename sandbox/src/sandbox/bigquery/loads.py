@@ -1,0 +1,329 @@
+"""Load jobs of newline-delimited JSON as BigQuery runs them: each row checked, all or nothing.
+
+Files are staged in a table of the job's own connection. Then the table is changed in one DuckDB transaction, together with the
+catalog's rows of table and job: after a crash a job is either there with its rows, or neither is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import re
+import uuid
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow as pa  # type: ignore[import-untyped]
+from bqemulator.catalog.etag import generate_etag
+from bqemulator.catalog.models import Clustering, TableMeta, TableSchema
+from bqemulator.domain.errors import DomainError, NotFoundError, ValidationError
+from bqemulator.storage.sql_identifiers import quoted_table_ref
+
+from . import patching, rows, schemas
+from .columns import quoted
+from .errors import refusal
+
+if TYPE_CHECKING:
+    from bqemulator.api.dependencies import AppContext
+    from bqemulator.catalog.models import JobMeta
+    from bqemulator.catalog.models import TableFieldSchema as Field
+
+FORMATS = ("NEWLINE_DELIMITED_JSON", "JSON")
+GZIP = b"\x1f\x8b"
+READING = "Error while reading data, error message: "
+_path_of = patching.get("jobs.executor", "_resolve_uri")
+_partitioning = patching.get("api.routes.tables", "_rest_to_time_partitioning")
+_repository = patching.get("catalog.duckdb_repository", "DuckDBCatalogRepository")
+
+
+class JobFailedError(Exception):
+    """The job has ended with this errorResult; `others` follow it in errors[]."""
+
+    def __init__(self, reason: str, message: str, location: str = "", *others: dict[str, str]) -> None:
+        super().__init__(message)
+        self.result = {"reason": reason, "message": message} | ({"location": location} if location else {})
+        self.errors = [self.result, *others]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a job's configuration asks for."""
+
+    project: str
+    dataset: str
+    table: str
+    uris: tuple[str, ...]
+    write: str
+    create: str
+    allowed: frozenset[str]
+    ignore_unknown: bool
+    given: tuple[Field, ...]
+    config: dict[str, Any]
+    upload: Path | None
+
+    @property
+    def name(self) -> str:
+        """The table as BigQuery's messages have it."""
+        return f"{self.project}:{self.dataset}.{self.table}"
+
+    @property
+    def ref(self) -> str:
+        """The table in DuckDB."""
+        return quoted_table_ref(self.project, self.dataset, self.table)
+
+
+def _asked(project: str, config: dict[str, Any], ctx: AppContext, upload: Path | None) -> Load:
+    """Return what is asked for; what BigQuery refuses before there is a job, and the sandbox at all, is an HTTP error."""
+    to = config.get("destinationTable") or {}
+    load = Load(
+        project=to.get("projectId") or project,
+        dataset=to.get("datasetId", ""),
+        table=to.get("tableId", ""),
+        uris=tuple(config.get("sourceUris") or ()),
+        write=config.get("writeDisposition") or "WRITE_APPEND",
+        create=config.get("createDisposition") or "CREATE_IF_NEEDED",
+        allowed=frozenset(option.upper() for option in config.get("schemaUpdateOptions") or ()),
+        ignore_unknown=bool(config.get("ignoreUnknownValues")),
+        given=schemas.parsed((config.get("schema") or {}).get("fields") or []),
+        config=config,
+        upload=upload,
+    )
+    if ctx.catalog.get_dataset(load.project, load.dataset) is None:
+        raise NotFoundError(f"Not found: Dataset {load.project}:{load.dataset}")
+    if load.allowed and load.write != "WRITE_APPEND":
+        raise ValidationError("Schema update options should only be specified with WRITE_APPEND disposition")
+    for cannot in ("partition decorator" if "$" in load.table else "", int(config.get("maxBadRecords") or 0)):
+        if cannot:
+            raise ValidationError(
+                f"The sandbox's BigQuery loads no {cannot if isinstance(cannot, str) else 'maxBadRecords'}"
+            )
+    return load
+
+
+def _target(load: Load, ctx: AppContext) -> tuple[TableMeta | None, tuple[Field, ...], tuple[Field, ...]]:
+    """Return the table as it is now, the fields that the job fills, and those that the table has afterwards."""
+    meta = ctx.catalog.get_table(load.project, load.dataset, load.table)
+    if meta is None:
+        if load.create == "CREATE_NEVER":
+            raise JobFailedError("notFound", f"Not found: Table {load.name}")
+        if not load.given:
+            raise JobFailedError("invalid", "No schema specified on job or table.")
+        return None, load.given, load.given
+    if meta.table_type != "TABLE":
+        raise JobFailedError("invalid", f"Cannot load into {load.name}: it is a {meta.table_type.lower()}")
+    if load.write == "WRITE_EMPTY" and _count(ctx.engine.connection.cursor(), load.ref):
+        raise JobFailedError("duplicate", f"Already Exists: Table {load.name}")
+    old = meta.schema_.fields
+    if load.write == "WRITE_TRUNCATE" or not load.given:
+        return meta, load.given or old, load.given or old
+    try:
+        new = schemas.grown(old, load.given, load.allowed)
+    except schemas.Mismatch as error:
+        raise JobFailedError(
+            "invalid", f"Provided Schema does not match Table {load.name}. {error}"
+        ) from None
+    names = {field.name.lower() for field in load.given}
+    return meta, tuple(field for field in new if field.name.lower() in names), new
+
+
+def _sources(load: Load, ctx: AppContext) -> list[tuple[str, Path]]:
+    """Return address and file of each source, patterns expanded."""
+    if load.upload:
+        return [("", load.upload)]
+    found: list[tuple[str, Path]] = []
+    for uri in load.uris:
+        bucket, _, pattern = uri.removeprefix("gs://").partition("/")
+        before, star, after = pattern.partition("*")
+        top = Path(_path_of(f"gs://{bucket}/{'' if star else pattern}".rstrip("/"), ctx))
+        fits = re.compile(f"{re.escape(before)}.*{re.escape(after)}", re.DOTALL).fullmatch
+        paths = (
+            [path for path in sorted(top.rglob("*")) if fits(path.relative_to(top).as_posix())]
+            if star
+            else [top]
+        )
+        files = [path for path in paths if path.is_file()]
+        if not files:
+            raise JobFailedError("notFound", f"Not found: URI {uri}")
+        found += [
+            (f"gs://{bucket}/{path.relative_to(top).as_posix()}" if star else uri, path) for path in files
+        ]
+    if not found:
+        raise JobFailedError("invalid", "Load configuration must specify at least one source URI")
+    return found
+
+
+def _count(cursor: duckdb.DuckDBPyConnection, table: str) -> int:
+    (count,) = cursor.execute(f"SELECT COUNT(*) FROM {table}").fetchone() or (0,)  # noqa: S608 (quoted)
+    return int(count)
+
+
+def _packed(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(GZIP)) == GZIP
+
+
+class _Stage:
+    """A job's rows, in a temporary table of a connection of its own."""
+
+    def __init__(self, load: Load, fields: tuple[Field, ...], ctx: AppContext) -> None:
+        self.load, self.fields = load, fields
+        self.cursor = ctx.engine.connection.cursor()
+        self.cursor.execute("SET TimeZone = 'UTC'")
+        self.table = f"temp.main.stage_{uuid.uuid4().hex}"
+        columns = ", ".join(f"{quoted(field.name)} {schemas.duck(field)}" for field in fields)
+        self.cursor.execute(f"CREATE TEMP TABLE {self.table} ({columns})")
+        self.files = self.bytes = 0
+
+    def read(self, uri: str, path: Path) -> None:
+        self.files += 1
+        self.bytes += path.stat().st_size
+        where = f" File: {uri}" if uri else ""
+        try:
+            with gzip.open(path) if _packed(path) else path.open("rb") as file:
+                for position, block in rows.blocks(file):
+                    self._block(position, block)
+        except rows.BadRowError as error:
+            row = {"reason": "invalid", "message": f"{READING}{error}{where}", "location": uri}
+            message = f"{READING}JSON table encountered too many errors, giving up. Rows: 1; errors: 1. {error}{where}"
+            raise JobFailedError("invalid", message, uri, row) from None
+        except (OSError, EOFError, zlib.error, duckdb.Error) as error:
+            words = str(error).splitlines()[0]
+            raise JobFailedError("invalid", f"{READING}{words}.{where}", uri) from None
+
+    def _block(self, position: int, block: bytes) -> None:
+        ignore = self.load.ignore_unknown
+        try:
+            self._insert(rows.read_plain(block, self.fields, ignore_unknown=ignore))
+        except (ValueError, pa.ArrowException, duckdb.Error):
+            self._insert(rows.read_each(block, position, self.fields, ignore_unknown=ignore))
+
+    def _insert(self, table: pa.Table) -> None:
+        self.cursor.register("block", table)
+        try:
+            self.cursor.execute(f"INSERT INTO {self.table} SELECT * FROM block")  # noqa: S608 (our own names)
+        finally:
+            self.cursor.unregister("block")
+
+    def move(self, meta: TableMeta | None, fields: tuple[Field, ...]) -> None:
+        """Put the rows in the table; inside the transaction."""
+        ref = self.load.ref
+        if meta is None or self.load.write == "WRITE_TRUNCATE":
+            columns = ", ".join(schemas.definition(field) for field in fields)
+            self.cursor.execute(f"CREATE OR REPLACE TABLE {ref} ({columns})")
+        else:
+            for statement in schemas.alterations(ref, meta.schema_.fields, fields):
+                self.cursor.execute(statement)
+            if self.load.write == "WRITE_TRUNCATE_DATA":
+                self.cursor.execute(f"DELETE FROM {ref}")  # noqa: S608 (quoted)
+        filled = {field.name for field in self.fields}
+        values = [
+            quoted(field.name) if field.name in filled else "[]" if field.mode == "REPEATED" else "NULL"
+            for field in fields
+        ]
+        names = ", ".join(quoted(field.name) for field in fields)
+        self.cursor.execute(f"INSERT INTO {ref} ({names}) SELECT {', '.join(values)} FROM {self.table}")  # noqa: S608
+
+
+def _described(
+    load: Load, meta: TableMeta | None, fields: tuple[Field, ...], count: int, ctx: AppContext
+) -> TableMeta:
+    """Return the table's entry in the catalog after the load."""
+    now = ctx.clock.now()
+    etag = generate_etag(load.project, load.dataset, load.table, str(now), str(count))
+    if meta is None:
+        clustering = (load.config.get("clustering") or {}).get("fields")
+        meta = TableMeta(
+            project_id=load.project,
+            dataset_id=load.dataset,
+            table_id=load.table,
+            creation_time=now,
+            last_modified_time=now,
+            etag=etag,
+            time_partitioning=_partitioning(load.config.get("timePartitioning"), None),
+            clustering=Clustering(fields=tuple(clustering)) if clustering else None,
+        )
+    change = {
+        "schema_": TableSchema(fields=fields),
+        "num_rows": count,
+        "last_modified_time": now,
+        "etag": etag,
+    }
+    return meta.model_copy(update=change)
+
+
+def _commit(load: Load, stage: _Stage, job: JobMeta, ctx: AppContext) -> JobMeta:
+    """Change the table and the catalog together; under the write lock. Returns the finished job."""
+    # Again: another job may have changed the table meanwhile.
+    meta, _, fields = _target(load, ctx)
+    loaded, cursor = _count(stage.cursor, stage.table), stage.cursor
+    cursor.execute("BEGIN")
+    try:
+        stage.move(meta, fields)
+        table = _described(load, meta, fields, _count(cursor, load.ref), ctx)
+        statistics = {
+            "inputFiles": str(stage.files),
+            "inputFileBytes": str(stage.bytes),
+            "outputRows": str(loaded),
+            "outputBytes": str(stage.bytes),
+            "badRecords": "0",
+        }
+        done = finished(job, ctx, statistics={"load": statistics})
+        within = SimpleNamespace(_engine=cursor)
+        _repository._write_table(within, table)  # noqa: SLF001 (in this transaction)
+        _repository._write_job(within, done)  # noqa: SLF001
+        cursor.execute("COMMIT")
+    except BaseException:
+        cursor.execute("ROLLBACK")
+        raise
+    cache: Any = ctx.catalog._cache  # type: ignore[attr-defined]  # noqa: SLF001 (it is written already)
+    (cache.create_table if meta is None else cache.update_table)(table)
+    cache.upsert_job(done)
+    if meta is not None and load.write == "WRITE_TRUNCATE":
+        for policy in ctx.catalog.list_row_access_policies(load.project, load.dataset, load.table):
+            ctx.catalog.delete_row_access_policy(load.project, load.dataset, load.table, policy.policy_id)
+    return done
+
+
+def finished(job: JobMeta, ctx: AppContext, **change: Any) -> JobMeta:  # noqa: ANN401 (fields of JobMeta)
+    """Return the job as one that is done."""
+    statistics = {**job.statistics, **change.pop("statistics", {})}
+    return job.model_copy(
+        update={"state": "DONE", "end_time": ctx.clock.now(), "statistics": statistics, **change}
+    )
+
+
+async def run(job: JobMeta, ctx: AppContext, upload: Path | None = None) -> JobMeta:
+    """Run a load job to its end and store it; what fails in it is in the JobMeta that comes back.
+
+    Raises:
+        DomainError: The request is refused, and there is no job.
+    """
+    load = _asked(job.project_id, job.configuration["load"], ctx, upload)
+    stage = None
+    try:
+        _, fields, _ = _target(load, ctx)
+        stage = _Stage(load, fields, ctx)
+        for uri, path in _sources(load, ctx):
+            await asyncio.to_thread(stage.read, uri, path)
+        async with ctx.engine.write_lock():
+            done = await asyncio.to_thread(_commit, load, stage, job, ctx)
+            ctx.snapshots.record_change(load.project, load.dataset, load.table)
+    except JobFailedError as failure:
+        problem = {"statistics": {"_errors": failure.errors}, "error_result": failure.result}
+        return ctx.catalog.upsert_job(finished(job, ctx, **problem))
+    except DomainError as error:
+        return ctx.catalog.upsert_job(finished(job, ctx, error_result=_result(error)))
+    except Exception as error:  # noqa: BLE001 (never a 5xx: the clients would retry for minutes)
+        return ctx.catalog.upsert_job(finished(job, ctx, error_result=_result(refusal(error))))
+    finally:
+        if stage is not None:
+            stage.cursor.close()
+    return done
+
+
+def _result(error: DomainError) -> dict[str, str]:
+    return {"reason": error.bq_reason, "message": error.message}

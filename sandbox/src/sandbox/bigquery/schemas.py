@@ -1,0 +1,143 @@
+"""What an append or a patch may change of a table's schema, and the statements that change the table in DuckDB."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import patching
+from .columns import columns, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from bqemulator.catalog.models import TableFieldSchema as Field
+
+ADDITION, RELAXATION = "ALLOW_FIELD_ADDITION", "ALLOW_FIELD_RELAXATION"
+STANDARD = {
+    "INTEGER": "INT64",
+    "FLOAT": "FLOAT64",
+    "BOOLEAN": "BOOL",
+    "RECORD": "STRUCT",
+    "DECIMAL": "NUMERIC",
+    "BIGDECIMAL": "BIGNUMERIC",
+}
+# TableFieldSchema in REST, and in the emulator's catalog.
+NUMBERS = {"maxLength": "max_length", "precision": "precision", "scale": "scale"}
+TEXTS = {
+    "defaultValueExpression": "default_value_expression",
+    "collation": "collation",
+    "roundingMode": "rounding_mode",
+}
+_parse = patching.get("api.routes.tables", "_parse_schema_fields")
+_render = patching.get("api.routes.tables", "_field_to_rest")
+
+
+class Mismatch(Exception):  # noqa: N818 (a schema, not an error of the program)
+    """A schema that the table cannot take."""
+
+
+@patching.replaces(
+    "api.routes.tables", "_parse_schema_fields", why="maxLength, precision, scale, defaults are kept"
+)
+def parsed(raw: list[dict[str, Any]]) -> tuple[Field, ...]:
+    """Return the fields of a TableSchema as REST has it."""
+    return tuple(_field(field, one) for field, one in zip(_parse(raw), raw, strict=True))
+
+
+def _field(field: Field, raw: dict[str, Any]) -> Field:
+    given: dict[str, Any] = {
+        **{name: int(raw[key]) for key, name in NUMBERS.items() if raw.get(key) is not None},
+        **{name: raw[key] for key, name in TEXTS.items() if raw.get(key) is not None},
+        "mode": (raw.get("mode") or "NULLABLE").upper(),
+        "type": field.type.upper(),
+        "fields": parsed(raw.get("fields") or []),
+    }
+    return field.model_copy(update=given)
+
+
+@patching.replaces("api.routes.tables", "_field_to_rest", why="the same, given back")
+def rendered(field: Field) -> dict[str, Any]:
+    """Return a field as REST has it."""
+    found: dict[str, Any] = _render(field)
+    for key, name in {**NUMBERS, **TEXTS}.items():
+        if (value := getattr(field, name)) is not None:
+            found[key] = str(value) if key in NUMBERS else value
+    if field.fields:
+        found["fields"] = [rendered(inner) for inner in field.fields]
+    return found
+
+
+def kind(field: Field) -> str:
+    """Return the field's type by its name in GoogleSQL."""
+    return STANDARD.get(field.type.upper(), field.type.upper())
+
+
+def duck(field: Field) -> str:
+    """Return the field's type in DuckDB."""
+    return columns([rendered(field)])[0][1]
+
+
+def definition(field: Field) -> str:
+    """Return the column as CREATE TABLE has it.
+
+    An array has no DEFAULT []: after a crash DuckDB 1.5.5 cannot replay an ALTER of a table that has one.
+    """
+    return f"{quoted(field.name)} {duck(field)}" + (" NOT NULL" if field.mode == "REQUIRED" else "")
+
+
+def grown(
+    old: Iterable[Field], new: Iterable[Field], allowed: Iterable[str] = (), path: str = ""
+) -> tuple[Field, ...]:
+    """Return a table's fields after `new` has been appended or patched in.
+
+    Args:
+        old: The table's.
+        new: Those given.
+        allowed: `schemaUpdateOptions`.
+        path: Where these fields are, ending in a dot.
+
+    Raises:
+        Mismatch: A field is missing, has another type, or a change is not allowed.
+    """
+    given = {field.name.lower(): field for field in new}
+    kept = tuple(_kept(field, given.pop(field.name.lower(), None), allowed, path) for field in old)
+    for field in given.values():
+        if ADDITION not in allowed:
+            raise Mismatch(f"Cannot add fields (field: {path}{field.name})")
+        if field.mode == "REQUIRED":
+            raise Mismatch(f"Cannot add required fields to an existing schema. (field: {path}{field.name})")
+    return (*kept, *given.values())
+
+
+def _kept(field: Field, given: Field | None, allowed: Iterable[str], path: str) -> Field:
+    name = path + field.name
+    if given is None:
+        if field.mode == "REQUIRED":
+            raise Mismatch(f"Field {name} is missing in new schema")
+        return field
+    if kind(field) != kind(given):
+        raise Mismatch(f"Field {name} has changed type from {field.type} to {given.type}")
+    change: dict[str, Any] = {}
+    if field.mode != given.mode:
+        if (field.mode, given.mode) != ("REQUIRED", "NULLABLE") or RELAXATION not in allowed:
+            raise Mismatch(f"Field {name} has changed mode from {field.mode} to {given.mode}")
+        change["mode"] = given.mode
+    if field.fields:
+        change["fields"] = grown(field.fields, given.fields, allowed, name + ".")
+    return field.model_copy(update=change)
+
+
+def alterations(table: str, old: Iterable[Field], new: Iterable[Field]) -> Iterator[str]:
+    """Yield DuckDB's statements that make of a table with the fields `old` one with the fields `new`."""
+    before = {field.name: field for field in old}
+    for field in new:
+        column, was = quoted(field.name), before.get(field.name)
+        if was is None:
+            yield f"ALTER TABLE {table} ADD COLUMN {column} {duck(field)}"
+            if field.mode == "REPEATED":
+                yield f"UPDATE {table} SET {column} = []"  # noqa: S608 (quoted)
+            continue
+        if duck(was) != duck(field):
+            yield f"ALTER TABLE {table} ALTER COLUMN {column} TYPE {duck(field)}"
+        if (was.mode, field.mode) == ("REQUIRED", "NULLABLE"):
+            yield f"ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL"
