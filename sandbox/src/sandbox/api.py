@@ -49,6 +49,7 @@ class Api:
         app = web.Application()
         self._faults.add_routes(app)
         app.router.add_route("*", "/{path:.*}", self._handle)
+        app.on_response_prepare.append(_without_server)
         return app
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
@@ -168,6 +169,11 @@ class Api:
         if wanted is not None:
             return 200, found
         return (200, found[0]) if found else (404, {"error": f"{model} not found"})
+
+
+async def _without_server(_: web.Request, response: web.StreamResponse) -> None:
+    # Express names itself in X-Powered-By alone.
+    response.headers.pop("Server", None)
 
 
 def _preflight(request: web.Request) -> web.Response:
