@@ -1,0 +1,216 @@
+"""Ways to the API: a TLS server that only a CA of one's own vouches for, and a SOCKS server in between."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+from tap_api import Api, Outcome, serve, status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+TRUST = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's own proxies and certificates are not this test's."""
+    for name in os.environ:
+        if name.lower().endswith("_proxy") or name in TRUST:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with cert.pem, which vouches for itself, and key.pem; in `trusted` as OpenSSL looks it up."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("certificates")
+    made = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=api -keyout key.pem -out cert.pem"
+    extensions = (
+        "subjectAltName=IP:127.0.0.1",
+        "basicConstraints=critical,CA:TRUE",
+        "keyUsage=critical,digitalSignature,keyCertSign",
+    )
+    command = [
+        "openssl",
+        *made.split(),
+        *(word for extension in extensions for word in ("-addext", extension)),
+    ]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    name = subprocess.run(
+        ["openssl", "x509", "-hash", "-noout", "-in", "cert.pem"],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    (folder / "trusted").mkdir()
+    shutil.copy(folder / "cert.pem", folder / "trusted" / f"{name}.0")
+    (folder / "nothing").mkdir()
+    return folder
+
+
+@pytest.fixture
+def tls_api(certificates: Path) -> Iterator[Api]:
+    """The API, by HTTPS."""
+    server = serve()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / "cert.pem", certificates / "key.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.api.url = server.api.url.replace("http:", "https:")
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield server.api
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REQUESTS_CA_BUNDLE", "{0}/cert.pem"),
+        ("REQUESTS_CA_BUNDLE", "{0}/trusted"),
+        ("CURL_CA_BUNDLE", "{0}/cert.pem"),
+        ("SSL_CERT_FILE", "{0}/cert.pem"),
+        ("SSL_CERT_DIR", "{0}/trusted"),
+        ("SSL_CERT_DIR", "{0}/nothing:{0}/trusted"),
+    ],
+)
+def test_a_ca_of_ones_own_is_trusted(  # noqa: PLR0913, PLR0917
+    tls_api: Api,
+    run_tap: Callable[..., Outcome],
+    monkeypatch: pytest.MonkeyPatch,
+    certificates: Path,
+    name: str,
+    value: str,
+) -> None:
+    """A file, a folder, or several folders, by each variable that is usual."""
+    monkeypatch.setenv(name, value.format(certificates))
+    run = run_tap(api_url=tls_api.url)
+    assert run.status == 0, run.log
+    assert len(tls_api.requests) == 6
+
+
+@pytest.mark.parametrize("value", [None, "{0}/nothing", "{0}/not-there"])
+def test_a_server_that_nobody_vouches_for_is_one_line(
+    tls_api: Api,
+    run_tap: Callable[..., Outcome],
+    monkeypatch: pytest.MonkeyPatch,
+    certificates: Path,
+    value: str | None,
+) -> None:
+    """Without the CA, and with a path that has none, nothing is asked and the variables are named."""
+    if value:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", value.format(certificates))
+    run = run_tap(api_url=tls_api.url)
+    assert run.status == 1
+    assert "after 1 attempt in" in run.last_line()
+    assert "certificate" in run.last_line()
+    assert "Traceback" not in run.log
+    assert tls_api.requests == []
+
+
+def test_a_redirect_from_https_to_http_is_refused(
+    tls_api: Api, run_tap: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, certificates: Path
+) -> None:
+    """What was asked for in secret is not asked for in the open, not even of the same host."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "cert.pem"))
+    open_url = tls_api.url.replace("https:", "http:") + "/character?page=1"
+    tls_api.fault(r"character$", status(301, b"", Location=open_url))
+    run = run_tap(api_url=tls_api.url)
+    assert run.status == 1
+    assert "leads to another host, http://127.0.0.1" in run.last_line()
+
+
+class Socks(threading.Thread):
+    """A SOCKS5 server on a free port, with or without a password; `asked` holds the places it led to."""
+
+    def __init__(self, login: bytes | None = None) -> None:
+        super().__init__(daemon=True)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._login = login
+        self.port = self._listener.getsockname()[1]
+        self.asked: list[tuple[str, int]] = []
+        self.start()
+
+    def run(self) -> None:
+        """Serve each client in a thread until the listener closes."""
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def close(self) -> None:
+        """Take no more clients."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _serve(self, client: socket.socket) -> None:
+        client.recv(2 + 255)
+        client.sendall(b"\x05\x02" if self._login else b"\x05\x00")
+        if self._login:
+            good = client.recv(513) == self._login
+            client.sendall(b"\x01\x00" if good else b"\x01\x01")
+            if not good:
+                client.close()
+                return
+        request = client.recv(512)
+        size = {1: 4, 3: 1 + request[4]}[request[3]]
+        host = socket.inet_ntoa(request[4:8]) if request[3] == 1 else request[5 : 4 + size].decode()
+        place = host, int.from_bytes(request[4 + size : 6 + size], "big")
+        self.asked.append(place)
+        upstream = socket.create_connection(("127.0.0.1", place[1]))
+        client.sendall(b"\x05\x00\x00\x01" + bytes(6))
+        threading.Thread(target=_pass_on, args=(upstream, client), daemon=True).start()
+        _pass_on(client, upstream)
+
+
+def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "all_proxy", "HTTP_PROXY"])
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+def test_a_socks_server_takes_the_requests(
+    api: Api, run_tap: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, name: str, scheme: str
+) -> None:
+    """socks5 resolves names here, socks5h there."""
+    proxy = Socks()
+    port = int(api.url.rpartition(":")[2].removesuffix("/api"))
+    host = "api.example" if scheme == "socks5h" else "localhost"
+    monkeypatch.setenv(name, f"{scheme}://127.0.0.1:{proxy.port}")
+    run = run_tap(api_url=f"http://{host}:{port}/api")
+    proxy.close()
+    assert run.status == 0, run.log
+    assert len(api.requests) == 6
+    assert {place[0] for place in proxy.asked} <= {"api.example", "127.0.0.1"}
+    assert len(proxy.asked) <= 3
+
+
+@pytest.mark.parametrize(("password", "status_"), [("hunter2", 0), ("wr0ng", 1)])
+def test_a_socks_server_with_a_password(
+    api: Api, run_tap: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, password: str, status_: int
+) -> None:
+    """The right one is taken, the wrong one is one line; neither is shown."""
+    proxy = Socks(login=b"\x01\x02me\x07hunter2")
+    monkeypatch.setenv("http_proxy", f"socks5h://me:{password}@127.0.0.1:{proxy.port}")
+    run = run_tap(max_attempts=2)
+    proxy.close()
+    assert run.status == status_, run.log
+    assert (len(api.requests) == 6) is (status_ == 0)
+    assert password not in run.log
+    assert "Traceback" not in run.log
