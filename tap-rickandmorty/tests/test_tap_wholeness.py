@@ -49,6 +49,7 @@ ONCE = {
     "count-far-too-low": (r"character$", page_one(count=1, pages=1)),
     "count-too-high": (r"character$", page_one(count=46)),
     "count-far-too-high": (r"character$", page_one(count=10**9, pages=5 * 10**7)),
+    "count-beyond-all-ids": (r"character$", page_one(count=10**30)),
     "a-record-missing": (r"character/1,", by_ids(lambda records: records[:-1])),
     "none": (r"character/1,", by_ids(lambda _: [])),
     "a-record-twice": (r"character/1,", by_ids(lambda records: [*records, records[3]])),

@@ -143,6 +143,8 @@ class Reading(BaseAPIPaginator[Ask]):
             page = yield Ask(page=last, fresh=True)
             if not page.ids:
                 raise MisfitError(f"page 1 tells of {last} pages, and page {last} has no records")
+            if page.count > page.ids[-1] - low + 1:
+                raise MisfitError(f"the API counts {page.count} records, and its last id is {page.ids[-1]}")
             top = max(top, page.ids[-1] + 100)
             if top > SPARSEST * page.count + 1_000:
                 raise RefusedError(f"ids up to {page.ids[-1]} for {page.count} records")
@@ -212,6 +214,8 @@ def page_of(said: Any) -> Page:  # noqa: ANN401 (JSON)
     if said.get("error") == NOTHING_HERE:
         return Page([])
     info, records = said["info"], said["results"]
+    if not isinstance(records, list):
+        raise TypeError(records)
     for record in records:
         _whole(record["id"])
     if info["count"] is None and not records:
