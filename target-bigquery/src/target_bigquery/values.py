@@ -24,8 +24,8 @@ INT64 = range(-(2**63), 2**63)
 # A JSON column keeps unsigned 64 bits too.
 JSON_INTEGERS = range(-(2**63), 2**64)
 EXACT_IN_DOUBLE = range(-(2**53), 2**53 + 1)
-# A double keeps every number of so many digits, and is told by so many.
-DOUBLE_DIGITS, DOUBLE_WRITTEN = 15, (16, 17)
+# A double keeps every number of so many digits.
+DOUBLE_DIGITS = 15
 MOST_DIGITS = 400
 
 DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -137,7 +137,9 @@ def _is_kept(value: float | Decimal, double: float) -> bool:
         return value in EXACT_IN_DOUBLE or int(double) == value
     if not isinstance(value, Decimal) or len(value.as_tuple().digits) <= DOUBLE_DIGITS:
         return True
-    return value == double or any(value == Decimal(f"{double:.{digits}g}") for digits in DOUBLE_WRITTEN)
+    return value == double or any(
+        value == Decimal(text) for text in (repr(double), f"{double:.16g}", f"{double:.17g}")
+    )
 
 
 def _decimal(value: Any, kind: str, *, lossy: bool) -> str:  # noqa: ANN401
