@@ -1,4 +1,7 @@
-"""Cloud Storage and BigQuery for the target's tests: those the environment names, else the sandbox's."""
+"""Cloud Storage and BigQuery for the target's tests: those the environment names, else the sandbox's, strict.
+
+The target's account has the roles of its README: datasets are the owner's to make.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from testkit.target_bench import Bench
 from testkit.whole_pipeline import running_sandbox
 
 if TYPE_CHECKING:
@@ -18,7 +22,9 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
     if os.environ.get("STORAGE_EMULATOR_HOST") and os.environ.get("BIGQUERY_EMULATOR_HOST"):
         yield dict(os.environ)
         return
-    with running_sandbox(tmp_path_factory.mktemp("cloud"), "--parts", "storage,bigquery") as running:
+    with running_sandbox(
+        tmp_path_factory.mktemp("cloud"), "--parts", "storage,bigquery", "--strict"
+    ) as running:
         yield running.env
 
 
@@ -29,3 +35,11 @@ def cloud(services: dict[str, str]) -> Iterator[dict[str, str]]:
         for name, value in services.items():
             patch.setenv(name, value)
         yield services
+
+
+@pytest.fixture
+def bench(cloud: dict[str, str]) -> Bench:
+    """A fresh dataset, and the target on it."""
+    fresh = Bench(cloud)
+    fresh.owner().create_dataset(fresh.dataset)
+    return fresh

@@ -2,60 +2,83 @@
 
 from __future__ import annotations
 
-import subprocess
+import socket
+from typing import Any
 
 import pytest
-from google.cloud import bigquery
-from testkit.target_bench import Bench
-
-from testkit import warm
+from testkit.target_bench import SCHEMA, STATED, Bench, record, refused, whole
 
 
-@pytest.fixture
-def bench(cloud: dict[str, str]) -> Bench:
-    """A fresh dataset."""
-    return Bench(cloud)
-
-
-def check(bench: Bench, **settings: str) -> tuple[int, list[str]]:
-    """Runs the check; gives its exit status and its lines."""
-    run = subprocess.run(
-        warm.command("target_bigquery", "--config=ENV", "--check"),
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=bench.environment(**settings),
-    )
+def check(bench: Bench, **settings: str) -> tuple[int, dict[str, str]]:
+    """Run the check; return its exit status and its lines by what they are about."""
+    run = bench.check(**settings)
     assert "Traceback" not in run.stderr
-    return run.returncode, run.stdout.splitlines()
+    return run.returncode, {line.split()[1]: line for line in run.stdout.splitlines()}
 
 
 def test_all_is_well(bench: Bench) -> None:
-    """Five lines, exit status 0, nothing made."""
+    """With the stated roles: five lines, exit status 0, nothing left."""
     status, lines = check(bench)
-    assert status == 0
-    assert [line.split()[:2] for line in lines] == [
-        ["ok", name] for name in ("credentials", "jobs", "dataset", "tables", "bucket")
-    ]
-    assert bench.dataset not in {d.dataset_id for d in bigquery.Client().list_datasets()}
+    assert status == 0, lines
+    assert list(lines) == ["credentials", "jobs", "dataset", "tables", "bucket"]
+    assert all(line.startswith("ok ") for line in lines.values())
+    assert list(bench.owner().list_tables(bench.dataset)) == []
+
+
+CREATOR, VIEWER = (f"roles/storage.object{name}" for name in ("Creator", "Viewer"))
+MISSING: dict[str, tuple[dict[str, Any], str, str]] = {
+    "no-job-user": ({"project": []}, "jobs", "roles/bigquery.jobUser"),
+    "no-dataset-role": ({"datasets": {}}, "dataset", "roles/bigquery.dataEditor"),
+    "reads-tables-only": (
+        {"datasets": {"*": ["roles/bigquery.dataViewer"]}},
+        "tables",
+        "roles/bigquery.dataEditor",
+    ),
+    "no-object-creator": ({"buckets": {"*": [VIEWER]}}, "bucket", CREATOR),
+    "no-object-viewer": ({"buckets": {"*": [CREATOR]}}, "bucket", VIEWER),
+}
+
+
+@pytest.mark.parametrize(("roles", "name", "role"), MISSING.values(), ids=MISSING)
+def test_a_missing_role_is_named(bench: Bench, roles: dict[str, Any], name: str, role: str) -> None:
+    """The check names the role; the run that goes ahead all the same fails in one line that names it too."""
+    with bench.as_account(**{**STATED, **roles}):
+        status, lines = check(bench)
+        assert status == 1
+        assert lines[name].startswith("FAIL")
+        assert role in lines[name]
+        refused(bench.load(SCHEMA, record(1), whole()), role)
+
+
+def test_a_dataset_that_is_not_there(cloud: dict[str, str]) -> None:
+    """Who may not make it is told to create it; who may makes it in the first run, and the check says so."""
+    bench = Bench(cloud)
+    status, lines = check(bench)
+    assert status == 1
+    assert "create it (Terraform does)" in lines["dataset"]
+    with bench.as_account(**{**STATED, "project": ["roles/bigquery.user"]}):
+        status, lines = check(bench)
+        assert status == 0, lines
+        assert "is not there yet; the first run makes it" in lines["dataset"]
+        run = bench.load(SCHEMA, record(1), whole())
+        assert run.returncode == 0, run.stderr
+    assert len(bench.rows()) == 1
 
 
 def test_what_is_missing_is_said_with_what_to_do(bench: Bench) -> None:
-    """Without the right to make tables a missing dataset fails, and so does a missing bucket; the others are still tried."""
+    """Tables that are not the target's to make and a missing bucket fail; the others are still tried."""
     status, lines = check(bench, create_tables="false", bucket="no-such-bucket")
     assert status == 1
-    failed = {line.split()[1]: line for line in lines if line.startswith("FAIL")}
-    assert "is not there; create it (Terraform does)" in failed["dataset"]
-    assert "bucket no-such-bucket is not there; create it, or change the bucket setting" in failed["bucket"]
+    assert lines["jobs"].startswith("ok")
+    assert "_loads is not there; create the tables (Terraform does)" in lines["tables"]
+    assert "no-such-bucket" in lines["bucket"]
 
 
 def test_another_location_is_said(bench: Bench) -> None:
     """Dataset in one place, setting in another: both are named."""
-    bigquery.Client().create_dataset(bench.dataset)
     status, lines = check(bench, location="europe-west1")
     assert status == 1
-    assert any("is in US, the location setting says europe-west1" in line for line in lines)
+    assert "is in US, the location setting says europe-west1" in lines["dataset"]
 
 
 def test_no_credentials_ends_the_check(bench: Bench) -> None:
@@ -63,5 +86,17 @@ def test_no_credentials_ends_the_check(bench: Bench) -> None:
     bench.env = {**bench.env, "GOOGLE_APPLICATION_CREDENTIALS": "/no/such/file.json"}
     status, lines = check(bench)
     assert status == 1
-    assert len(lines) == 1
-    assert "gcloud auth application-default login" in lines[0]
+    assert list(lines) == ["credentials"]
+    assert "gcloud auth application-default login" in lines["credentials"]
+
+
+def test_without_a_network_the_check_ends_within_the_time_outs(bench: Bench) -> None:
+    """Nobody answers: every check fails in its own line, all at the same time."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        bench.env = {**bench.env, "BIGQUERY_EMULATOR_HOST": address, "STORAGE_EMULATOR_HOST": address}
+        status, lines = check(bench, timeout_seconds="5")
+    assert status == 1
+    failed = [name for name, line in lines.items() if line.startswith("FAIL")]
+    assert failed == ["jobs", "dataset", "tables", "bucket"]

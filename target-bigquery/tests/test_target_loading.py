@@ -16,12 +16,6 @@ if TYPE_CHECKING:
     import subprocess
 
 
-@pytest.fixture
-def bench(cloud: dict[str, str]) -> Bench:
-    """A fresh dataset."""
-    return Bench(cloud)
-
-
 def test_a_whole_version_is_loaded_as_it_was_sent(bench: Bench) -> None:
     """Nested values, arrays and times are in the table; metadata and the run id are beside them; STATE goes out."""
     run = bench.load(SCHEMA, record(1), record(2, name=None), whole(), STATE)
@@ -33,7 +27,7 @@ def test_a_whole_version_is_loaded_as_it_was_sent(bench: Bench) -> None:
     assert second["name"] is None
     assert (first["_sdc_run_id"], first["_sdc_table_version"]) == (bench.run_id, 1)
     assert first["_sdc_batched_at"] == second["_sdc_batched_at"]
-    table = bigquery.Client().get_table(f"{bench.dataset}.things")
+    table = bench.owner().get_table(f"{bench.dataset}.things")
     assert table.time_partitioning.field == "_sdc_batched_at"
     assert table.clustering_fields == ["id"]
     assert table.schema[0].description == "Number of the thing."
@@ -232,8 +226,7 @@ def test_the_ledger_says_what_the_version_rests_on(bench: Bench) -> None:
 
 def test_an_older_ledger_gets_the_columns_it_lacks(bench: Bench) -> None:
     """Its rows stay, and have no value there."""
-    client = bigquery.Client()
-    client.create_dataset(bench.dataset)
+    client = bench.owner()
     older = [field for field in ledger.FIELDS if field.name not in {"proof", "source", "retracted_at"}]
     client.create_table(bigquery.Table(f"{client.project}.{bench.dataset}._loads", schema=older))
     assert bench.load(SCHEMA, record(1), whole(), STATE).returncode == 0

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-import pytest
-from google.cloud import bigquery
 from testkit.target_bench import SCHEMA, STATE, Bench, record, refused, schema, whole
-
-
-@pytest.fixture
-def bench(cloud: dict[str, str]) -> Bench:
-    """A fresh dataset."""
-    return Bench(cloud)
 
 
 def next_run(bench: Bench) -> None:
@@ -32,7 +24,7 @@ def test_overwrite_replaces_every_row(bench: Bench) -> None:
     assert run.returncode == 0, run.stderr
     (row,) = bench.rows()
     assert (row["id"], row["links"]) == (3, [])
-    table = bigquery.Client().get_table(f"{bench.dataset}.things")
+    table = bench.owner().get_table(f"{bench.dataset}.things")
     assert table.time_partitioning.field == "_sdc_batched_at"
     assert table.clustering_fields == ["id"]
 
@@ -69,7 +61,7 @@ def test_upsert_replaces_by_key(bench: Bench) -> None:
         2: ("last", [], origin),
         3: ("Ünna", ["a", "b"], origin),
     }
-    assert {t.table_id for t in bigquery.Client().list_tables(bench.dataset)} == {"things", "_loads"}
+    assert {t.table_id for t in bench.owner().list_tables(bench.dataset)} == {"things", "_loads"}
 
 
 def test_upsert_without_a_key_is_refused(bench: Bench) -> None:

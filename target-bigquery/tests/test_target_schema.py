@@ -140,6 +140,7 @@ def test_records_come_back_from_bigquery_as_they_were_sent(
 ) -> None:
     """Whatever the values, record → JSON lines → BigQuery → record gives the same record."""
     bench = Bench(cloud)
+    bench.owner().create_dataset(bench.dataset)
     messages = [
         {"type": "RECORD", "stream": "kinds", "record": {"id": number, **values}}
         for number, values in enumerate(sent)

@@ -26,12 +26,6 @@ FOLDER = Path(__file__).parent / "singer"
 FILES = sorted(FOLDER.glob("*.singer"))
 
 
-@pytest.fixture
-def bench(cloud: dict[str, str]) -> Bench:
-    """A fresh dataset."""
-    return Bench(cloud)
-
-
 def text(value: Any) -> Any:
     """Dates, times and decimals as text, the others as they are."""
     if isinstance(value, Decimal):

@@ -5,13 +5,20 @@ from __future__ import annotations
 import pytest
 from singer_sdk.testing import get_target_test_class
 from target_bigquery.target import TargetBigQuery
+from testkit.target_bench import Bench
 
 Standard = get_target_test_class(
     TargetBigQuery, config={"dataset": "standard", "bucket": "local-landing", "project": "local-project"}
 )
 
 
-@pytest.mark.usefixtures("cloud")
+@pytest.fixture(scope="module")
+def dataset(cloud: dict[str, str]) -> None:
+    """The dataset of the SDK's tests."""
+    Bench(cloud).owner().create_dataset("standard", exists_ok=True)
+
+
+@pytest.mark.usefixtures("dataset")
 class TestTargetBigQuery(Standard):  # type: ignore[misc,valid-type]
     """The SDK's tests; what cannot apply is excluded by name."""
 

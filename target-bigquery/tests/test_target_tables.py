@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from google.cloud import bigquery
 from testkit.target_bench import SCHEMA, STATE, Bench, record, refused, schema, whole
 
 F = bigquery.SchemaField
 
 
-@pytest.fixture
-def bench(cloud: dict[str, str]) -> Bench:
-    """A fresh dataset."""
-    return Bench(cloud)
-
-
 def make(bench: Bench, *fields: bigquery.SchemaField, **layout: Any) -> None:
-    """Makes the dataset and the table `things`."""
-    client = bigquery.Client()
-    client.create_dataset(bench.dataset)
+    """Make the table `things`."""
+    client = bench.owner()
     table = bigquery.Table(f"{client.project}.{bench.dataset}.things", schema=fields)
     for name, value in layout.items():
         setattr(table, name, value)
@@ -29,7 +21,7 @@ def make(bench: Bench, *fields: bigquery.SchemaField, **layout: Any) -> None:
 
 def columns(bench: Bench) -> dict[str, str]:
     """The table's columns: mode and type."""
-    table = bigquery.Client().get_table(f"{bench.dataset}.things")
+    table = bench.owner().get_table(f"{bench.dataset}.things")
     return {field.name: f"{field.mode} {field.field_type}" for field in table.schema}
 
 

@@ -8,6 +8,7 @@ import uuid
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NoAnswerError
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -33,20 +34,23 @@ CALLS = 3
 def run(settings: Settings) -> bool:
     """Try everything that a run does, print a line for each, and say whether all is well; nothing is loaded.
 
-    A check that has no answer within the time-outs fails, and the others are still tried.
+    The checks run side by side; one that has no answer within the time-outs fails.
     """
-    well, cloud = _told("credentials", settings, lambda: _credentials(settings))
-    if cloud is None:
+    cloud: Cloud | None = None
+
+    def credentials() -> str:
+        nonlocal cloud
+        cloud = Cloud(settings)
+        used = cloud.bigquery._credentials  # noqa: SLF001 (the client has no other way to say whose it uses)
+        return str(getattr(used, "service_account_email", None) or "Application Default Credentials")
+
+    limit = settings.timeout * CALLS
+    if not _told("credentials", _started(credentials), limit) or cloud is None:
         return False
-    for name, check in (
-        ("jobs", _jobs),
-        ("dataset", _dataset),
-        ("tables", _tables),
-        ("bucket", _bucket),
-    ):
-        passed, _ = _told(name, settings, lambda check=check: (check(cloud), cloud))  # type: ignore[misc]
-        well = well and passed
-    return well
+    checks = {"jobs": _jobs, "dataset": _dataset, "tables": _tables, "bucket": _bucket}
+    started = {name: _started(partial(check, cloud)) for name, check in checks.items()}
+    passed = [_told(name, done, limit) for name, done in started.items()]
+    return all(passed)
 
 
 def end(*, well: bool) -> None:
@@ -55,36 +59,30 @@ def end(*, well: bool) -> None:
     os._exit(0 if well else 1)
 
 
-def _told(name: str, settings: Settings, check: Callable[[], tuple[str, Cloud]]) -> tuple[bool, Cloud | None]:
-    """Run a check within the time-outs, and print its line."""
-    done: Future[tuple[str, Cloud]] = Future()
+def _started(check: Callable[[], str]) -> Future[str]:
+    """Start a check in a thread that nobody has to wait for."""
+    done: Future[str] = Future()
 
     def work() -> None:
         try:
             done.set_result(check())
-        except BaseException as error:  # noqa: BLE001 (told below)
+        except BaseException as error:  # noqa: BLE001 (told with its line)
             done.set_exception(error)
 
     Thread(target=work, daemon=True).start()
-    limit = settings.timeout * CALLS
-    cloud = None
+    return done
+
+
+def _told(name: str, done: Future[str], limit: float) -> bool:
+    """Print a check's line, and say whether it passed."""
     try:
-        text, cloud = done.result(timeout=limit)
-        mark = "ok"
+        mark, text = "ok", done.result(timeout=limit)
     except NoAnswerError:
         mark, text = "FAIL", f"no answer within {limit:.0f} s; look at the network, a proxy, timeout_seconds"
     except (TargetError, *FAILURES) as error:
         mark, text = "FAIL", said(error)
     print(f"{mark:5} {name:12} {text}")  # noqa: T201 (what was asked for)
-    return mark == "ok", cloud
-
-
-def _credentials(settings: Settings) -> tuple[str, Cloud]:
-    cloud = Cloud(settings)
-    credentials = cloud.bigquery._credentials  # noqa: SLF001 (the client has no other way to say whose it uses)
-    return str(
-        getattr(credentials, "service_account_email", None) or "Application Default Credentials"
-    ), cloud
+    return mark == "ok"
 
 
 def _jobs(cloud: Cloud) -> str:
@@ -105,10 +103,15 @@ def _dataset(cloud: Cloud) -> str:
         dataset = cloud.bigquery.get_dataset(cloud.dataset, **cloud.call)
     except NotFound as error:
         if settings.create_tables:
-            return f"{name} is not there yet; the first run makes it in {settings.location}"
+            return (
+                f"{name} is not there yet; the first run makes it in {settings.location}, which takes roles/bigquery.user on "
+                f"project {settings.project}"
+            )
         raise TargetError(f"{name} is not there; create it (Terraform does)") from error
     except Forbidden as error:
-        raise TargetError(f"{name} may not be read; grant roles/bigquery.dataEditor on it") from error
+        raise TargetError(
+            f"{name} may not be read, or is not there; create it (Terraform does), or grant roles/bigquery.dataEditor on it"
+        ) from error
     if str(dataset.location).lower() != settings.location.lower():
         raise TargetError(
             f"{name} is in {dataset.location}, the location setting says {settings.location}; change the setting"

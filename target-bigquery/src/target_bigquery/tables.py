@@ -89,20 +89,27 @@ def _made(cloud: Cloud, wanted: bigquery.Table) -> bigquery.Table:
             raise TargetError(
                 f"table {reference} is not there; {MAKES_IT}; the run can then be repeated"
             ) from error
-    _ensure_dataset(cloud, bigquery.DatasetReference(reference.project, reference.dataset_id))
+        _ensure_dataset(cloud, bigquery.DatasetReference(reference.project, reference.dataset_id))
+    except Forbidden:
+        # What is in a dataset that is not there may be refused instead of not found.
+        dataset = bigquery.DatasetReference(reference.project, reference.dataset_id)
+        if not cloud.settings.create_tables or not _ensure_dataset(cloud, dataset):
+            raise
     cloud.bigquery.create_table(wanted, exists_ok=True, **cloud.call)
     return cloud.bigquery.get_table(reference, **cloud.call)
 
 
-def _ensure_dataset(cloud: Cloud, reference: bigquery.DatasetReference) -> None:
-    """Make a dataset where it is missing, and only there: BigQuery asks for the permission before it looks.
+def _ensure_dataset(cloud: Cloud, reference: bigquery.DatasetReference) -> bool:
+    """Make a dataset where it is missing, and only there; return whether it was.
+
+    BigQuery asks for the permission to make one before it looks.
 
     Raises:
         TargetError: It is missing, and may not be made.
     """
     with suppress(NotFound):
         cloud.bigquery.get_dataset(reference, **cloud.call)
-        return
+        return False
     dataset = bigquery.Dataset(reference)
     dataset.location = cloud.settings.location
     try:
@@ -112,6 +119,7 @@ def _ensure_dataset(cloud: Cloud, reference: bigquery.DatasetReference) -> None:
             f"dataset {reference} is not there, and may not be made; create it (Terraform does), or grant "
             f"roles/bigquery.user on project {reference.project}"
         ) from error
+    return True
 
 
 def _fitted(

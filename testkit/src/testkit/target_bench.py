@@ -6,12 +6,15 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import requests
 from google.api_core.exceptions import NotFound
 
 from testkit import warm
@@ -36,6 +39,13 @@ SCHEMA = {
             "created": {"type": "string", "format": "date-time"},
         },
     },
+}
+EMULATORS = ("BIGQUERY_EMULATOR_HOST", "STORAGE_EMULATOR_HOST")
+# The roles that the target's README states.
+STATED: dict[str, Any] = {
+    "project": ["roles/bigquery.jobUser"],
+    "datasets": {"*": ["roles/bigquery.dataEditor"]},
+    "buckets": {"*": ["roles/storage.objectCreator", "roles/storage.objectViewer"]},
 }
 STATE = {"type": "STATE", "value": {"bookmarks": {"things": {}}}}
 
@@ -159,8 +169,15 @@ class Bench:
 
     def load_text(self, text: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run the target on this input."""
+        return self._run(text, **settings)
+
+    def check(self, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run the target's `--check`."""
+        return self._run("", "--check", **settings)
+
+    def _run(self, text: str, *options: str, **settings: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            warm.command("target_bigquery", "--config=ENV"),
+            warm.command("target_bigquery", "--config=ENV", *options),
             input=text,
             check=False,
             capture_output=True,
@@ -169,9 +186,37 @@ class Bench:
             env=self.environment(**settings),
         )
 
+    @contextmanager
+    def as_account(self, token: str = "", **roles: Any) -> Iterator[None]:
+        """Run the target as an account with these roles, where the sandbox is strict.
+
+        Google's client of Cloud Storage carries no token to a local one: there the sandbox's own account has them meanwhile.
+        """
+        file = Path(self.env["GOOGLE_APPLICATION_CREDENTIALS"])
+        given = json.loads(file.read_text(encoding="utf-8"))
+        accounts = {name: f"{self.env[name]}/__sandbox__/accounts" for name in EMULATORS}
+        token = token or f"a{uuid.uuid4().hex[:8]}"
+        requests.put(accounts[EMULATORS[0]], json={token: roles}, timeout=10).raise_for_status()
+        requests.put(accounts[EMULATORS[1]], json={"sandbox": roles}, timeout=10).raise_for_status()
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as theirs:
+            theirs.write(
+                json.dumps({**given, "token": token, "client_secret": token, "refresh_token": token})
+            )
+            theirs.flush()
+            self.env = {**self.env, "GOOGLE_APPLICATION_CREDENTIALS": theirs.name}
+            try:
+                yield
+            finally:
+                self.env = {**self.env, "GOOGLE_APPLICATION_CREDENTIALS": str(file)}
+                requests.put(accounts[EMULATORS[1]], json={"sandbox": STATED}, timeout=10).raise_for_status()
+
     def client(self) -> bigquery.Client:
         """Google's client on the local BigQuery."""
         return local_bigquery(self.env)
+
+    def owner(self) -> bigquery.Client:
+        """Google's client of an account that may do everything, where the sandbox is strict."""
+        return local_bigquery(self.env, "owner")
 
     def rows(self, table: str = "things") -> list[dict[str, Any]]:
         """The table's rows; none when it is not there."""

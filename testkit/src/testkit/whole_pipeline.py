@@ -21,6 +21,7 @@ import requests
 import yaml
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
+from google.oauth2.credentials import Credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -51,11 +52,11 @@ def python_program(path: Path, code: str) -> Path:
     return path
 
 
-def local_bigquery(env: Mapping[str, str]) -> bigquery.Client:
-    """Return Google's client on the local BigQuery that a sandbox's environment names."""
+def local_bigquery(env: Mapping[str, str], account: str = "") -> bigquery.Client:
+    """Return Google's client on the local BigQuery that a sandbox's environment names; a strict one knows accounts."""
     return bigquery.Client(
         project=env["GOOGLE_CLOUD_PROJECT"],
-        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
+        credentials=Credentials(account) if account else AnonymousCredentials(),  # type: ignore[no-untyped-call]
         client_options={"api_endpoint": env["BIGQUERY_EMULATOR_HOST"]},
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from aiohttp import web
 from yarl import URL
@@ -58,8 +59,8 @@ class StrictProxy(Proxy):
         raise NotImplementedError
 
     async def upstream(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:  # noqa: ANN401 (JSON)
-        """Ask the service itself, past the rules; returns status and JSON."""
-        url = URL(self.address + path, encoded=True)
+        """Ask the service itself, past the rules; returns status and JSON. Names in the path may be of any script."""
+        url = URL(self.address + quote(path, safe="/?&=%:,"), encoded=True)
         async with self.client.request(method, url, json=body) as answer:
             text = await answer.read()
             return answer.status, json.loads(text) if text else None
