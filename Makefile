@@ -65,9 +65,10 @@ doctor: ## Check this machine; each problem has its remedy
 tables: $(VENVS)/sandbox/.done ## List the local BigQuery's tables and their rows
 	@"$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(SANDBOX_COMMAND)" query --tables
 
-# Other projects' targets, for the tap's tests.
-TARGETS := $(patsubst tap-rickandmorty/tests/targets/%.txt,$(VENVS)/target-%/.done,$(wildcard tap-rickandmorty/tests/targets/*.txt))
-test: install $(VENVS)/checkov/.done $(TARGETS) check ## Run lint, types and every test, offline
+# Other projects' targets and taps, for the tests of ours.
+FOREIGN := $(patsubst tap-rickandmorty/tests/targets/%.txt,$(VENVS)/target-%/.done,$(wildcard tap-rickandmorty/tests/targets/*.txt)) \
+	$(patsubst target-bigquery/tests/taps/%.txt,$(VENVS)/tap-%/.done,$(wildcard target-bigquery/tests/taps/*.txt))
+test: install $(VENVS)/checkov/.done $(FOREIGN) check ## Run lint, types and every test, offline
 	@$(MAKE) pytest ARGS="-n 2 --dist loadgroup -m 'not slow'"
 
 test-faults: ## Run the fault matrix alone (docs/reliability.md)
@@ -233,6 +234,9 @@ $(VENVS)/bench-%/.done: benchmarks/requirements/%.txt | $(VENVS)/.python
 
 $(VENVS)/target-%/.done: tap-rickandmorty/tests/targets/%.txt | $(VENVS)/.python
 	$(call environment,-r tap-rickandmorty/tests/targets/$*.txt)
+
+$(VENVS)/tap-%/.done: target-bigquery/tests/taps/%.txt | $(VENVS)/.python
+	$(call environment,-r target-bigquery/tests/taps/$*.txt)
 
 $(VENVS)/sql/.done: requirements/sql.txt | $(VENVS)/.python
 	$(call environment,-r requirements/sql.txt)
