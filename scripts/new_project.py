@@ -101,6 +101,8 @@ def copy(name: str, folder: Path, parts: list[str]) -> None:
     if "report" not in parts:
         # The last of the utilities: up to what begins at the margin.
         rewrite(folder / "meltano.yml", r"(?ms)^    - name: report\n.*?(?=^\S)", "\n")
+    if "kestra" not in parts:
+        rewrite(folder / "Dockerfile", r"(?m)^# The program of Kestra's flows\.\n(.+\n)+", "")
     # Another name is sorted and fits into lines elsewhere.
     subprocess.run(
         [RUFF, "check", "--quiet", "--fix-only", "--select", "I,RUF022", "."], cwd=folder, check=True

@@ -180,12 +180,13 @@ def test_a_second_attempt_does_not_count_a_load_twice(meltano: Meltano) -> None:
 def test_the_result_lies_in_the_landing_bucket(meltano: Meltano, bucket: GoogleBatch) -> None:
     """Run, job, state, attempts, figures, dbt's nodes: as JSON, under the run's id."""
     run_id = str(uuid.uuid4())
-    given = {
-        "TARGET_BIGQUERY_BUCKET": "a-landing",
-        "STORAGE_EMULATOR_HOST": bucket.address,
-        "MELTANO_RUN_ID": run_id,
-    }
-    meltano.says(target=results(("model.p.dim_episodes", "success"), ("test.p.t.1", "warn")))
+    environment = {"TARGET_BIGQUERY_BUCKET": "a-landing", "STORAGE_EMULATOR_HOST": bucket.address}
+    given = {"ENVIRONMENT": json.dumps(environment), "MELTANO_RUN_ID": run_id}
+    meltano.says(
+        target=results(
+            ("model.p.dim_episodes", "success"), ("test.p.t.1", "warn"), ("exposure.p.page", "no-op")
+        )
+    )
     told = meltano.run("dbt", **given)
     assert told.status == 0
     assert told.outputs["result"] == f"gs://a-landing/_results/run_id={run_id}/dbt.json"
@@ -199,6 +200,11 @@ def test_the_result_lies_in_the_landing_bucket(meltano: Meltano, bucket: GoogleB
     assert result["dbt"] == {"passed": 1, "warned": 1, "failed": 0, "skipped": 0}
     assert result["nodes"][0]["name"] == "dim_episodes"
     assert len(result["attempts"]) == 1
+    # As after a Restart.
+    meltano.says(status=1)
+    assert meltano.run("dbt", **given).status == 1
+    result = json.loads(bucket.objects[f"a-landing/_results/run_id={run_id}/dbt.json"])
+    assert result["state"] == "failed"
 
 
 def test_a_bucket_that_cannot_be_written_to_is_a_warning(meltano: Meltano, bucket: GoogleBatch) -> None:
@@ -235,7 +241,7 @@ def test_a_selection_that_selects_nothing_fails_with_what_is_near(meltano: Melta
 
 def test_a_build_that_built_nothing_is_no_success(meltano: Meltano) -> None:
     """Exit status 0 without a result, or with an empty one, fails."""
-    for target in ({"manifest.json": MANIFEST}, results()):
+    for target in ({"manifest.json": MANIFEST}, results(), results(("exposure.p.page", "no-op"))):
         meltano.says(target=target)
         told = meltano.run("dbt")
         assert told.status == 1
@@ -267,6 +273,36 @@ def test_a_signal_ends_meltano_and_no_attempt_follows(meltano: Meltano, number: 
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     assert len(calls.read_text().splitlines()) == 1
+
+
+def test_a_job_that_takes_too_long_ends_with_its_processes(meltano: Meltano) -> None:
+    """After `job_timeout` Meltano is stopped, no attempt follows, and the line says which setting it was."""
+    (meltano.folder / "behaviour.json").write_text('{"episode": {"sleep": 300}}')
+    told = meltano.run(ATTEMPTS="5", JOB_TIMEOUT="PT3S")
+    assert told.status == 124
+    assert told.at("ERROR") == [
+        "job episode: the time limit is over (job_timeout, 3 s) and Meltano was stopped"
+    ]
+    (call,) = (meltano.folder / "calls.jsonl").read_text().splitlines()
+    with pytest.raises(ProcessLookupError):
+        os.kill(json.loads(call)["pid"], 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("sqlite:////scratch/meltano.db", "sqlite:////scratch/meltano-episode.db"),
+        ("postgresql://host/db", "postgresql://host/db"),
+        ("", "sqlite:///{project}/.meltano/meltano-episode.db"),
+    ],
+)
+def test_jobs_side_by_side_share_no_sqlite_file(meltano: Meltano, given: str, used: str) -> None:
+    """The job's state stays in a file of its own beside the one that is named; a server is left as it is."""
+    (meltano.folder / "meltano.yml").touch()
+    told = meltano.run(MELTANO_DATABASE_URI=given, MELTANO_PROJECT=str(meltano.folder))
+    assert told.status == 0
+    call = json.loads((meltano.folder / "calls.jsonl").read_text().splitlines()[0])
+    assert call["environment"]["MELTANO_DATABASE_URI"] == used.format(project=meltano.folder)
 
 
 def test_the_variables_reach_meltano_as_they_are_and_kestras_own_do_not(meltano: Meltano) -> None:

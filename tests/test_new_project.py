@@ -98,6 +98,10 @@ def test_a_new_project_has_its_name_everywhere(tmp_path: Path, parts: list[str])
     said(folder, python, "-m", "ruff", "format", "--quiet", "--check", ".")
     said(folder, python, "-m", "yamllint", "--strict", ".")
     said(folder, "make", "--dry-run", "install", "check", "run", "docs", "pytest")
+    # The stages of the image and of the sandbox beside it; the report's is built where it is asked for.
+    dockerfile = (folder / "Dockerfile").read_text(encoding="utf-8")
+    copied = re.findall(r"(?m)^COPY ((?!--from)(?!.*report).*) \S+$", dockerfile)
+    assert not [name for names in copied for name in names.split() if not (folder / name).exists()]
 
 
 @pytest.mark.parametrize(

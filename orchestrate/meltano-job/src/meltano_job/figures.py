@@ -134,6 +134,8 @@ class Figures:
                     "message": " ".join(str(result.get("message") or "").split())[:400],
                 }
                 for result in results
+                # An exposure: dbt has nothing to do for it.
+                if result["status"] != "no-op"
             ]
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: {error!r}; expected dbt's run results, schema version 6") from None

@@ -108,18 +108,20 @@ class Job:
         self._stopped = 0
         self._over = False
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE)}
-        # Jobs that run side by side share no system database, and dbt's results are this job's.
-        own = {
-            "MELTANO_DATABASE_URI": f"sqlite:///{scratch}/meltano.db",
-            "DBT_TARGET_PATH": str(scratch / "dbt-target"),
-        }
         self._environment = {
-            **own,
             **inherited,
+            # dbt's results are this job's.
+            "DBT_TARGET_PATH": str(scratch / "dbt-target"),
             **settings.environment,
             **GIVEN,
             "MELTANO_RUN_ID": settings.run_id,
         }
+        home = settings.project / ".meltano" if settings.project else scratch
+        database = self._environment.get("MELTANO_DATABASE_URI") or f"sqlite:///{home}/meltano.db"
+        if database.startswith("sqlite:"):
+            # Jobs run side by side, and SQLite has one writer: each has a file of its own, and its state there.
+            database = f"{database.removesuffix('.db')}-{settings.job}.db"
+        self._environment["MELTANO_DATABASE_URI"] = database
         self._target = Path(self._environment["DBT_TARGET_PATH"])
 
     def stop(self, number: int, _: FrameType | None) -> None:
@@ -290,7 +292,8 @@ class Job:
             # Google's client starts in half a second; a job that cannot start does without.
             from meltano_job import result as results  # noqa: PLC0415
 
-            os.environ.update({k: v for k, v in self.settings.environment.items() if k.startswith("GOOGLE_")})
+            own = ("GOOGLE_", "STORAGE_")
+            os.environ.update({k: v for k, v in self.settings.environment.items() if k.startswith(own)})
             try:
                 outputs["result"] = results.put(bucket, self.settings.run_id, self.settings.job, result)
             except OSError as error:
