@@ -267,6 +267,17 @@ def test_the_runbook_takes_the_digest_from_the_build() -> None:
     assert told["env"]["IMAGE"] == "${{ vars.GCP_IMAGE }}@${{ steps.build.outputs.digest }}"
 
 
+def test_each_step_of_the_first_deployment_says_what_one_sees() -> None:
+    """Whoever follows the guide sees at each step, and after each block of commands, whether it worked."""
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    guide = page[page.index("## First deployment") :].partition("\n## ")[0]
+    steps = re.split(r"(?m)^\*\*(\d+)\. ", guide)
+    assert [int(number) for number in steps[1::2]] == list(range(1, 10))
+    assert all("You see: " in step for step in steps[2::2])
+    _, _, *after_commands = re.split(r"(?ms)^```bash\n.*?^```\n", guide)
+    assert all(text.startswith("\nYou see: ") for text in after_commands)
+
+
 def test_no_check_of_a_change_depends_on_what_became_known_today() -> None:
     """Scans for weaknesses are the audit's, which no branch rule asks for; it looks at changes of what it scans."""
     for path, step in steps():
@@ -415,7 +426,13 @@ def test_the_development_container_has_every_tool_that_a_test_asks_for() -> None
         for path in (ROOT / "tests").glob("*.py")
         for name in re.findall(r'\bmissing\(\s*"([\w.-]+)"', path.read_text(encoding="utf-8"))
     } | {"chromium"}
-    not_programs = {"hashicorp/google", "terraform-google-offline", "kestra-engine", "validate-pyproject"}
+    not_programs = {
+        "hashicorp/google",
+        "terraform-google-offline",
+        "kestra-engine",
+        "validate-pyproject",
+        "package-registry",
+    }
     privileged = {"buildah", "debootstrap"}
     by_make = {"actionlint": "go", "checkov": "python", "jdk-25": "java"}
     check = (DEVCONTAINER / "check.sh").read_text()
