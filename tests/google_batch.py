@@ -237,8 +237,6 @@ class GoogleBatch(ThreadingHTTPServer):
     def advance(self, job: Job) -> None:
         """Go one state further."""
         if job.state == "QUEUED":
-            job.state = "SCHEDULED"
-        elif job.state == "SCHEDULED":
             job.state = "RUNNING"
             self.start_container(job)
         elif job.state == "RUNNING" and job.process is not None and (code := job.process.poll()) is not None:
@@ -341,7 +339,7 @@ class GoogleBatch(ThreadingHTTPServer):
         for job in self.jobs.values():
             if uid is None or job.uid != uid[1]:
                 continue
-            job.ended_looks += job.state not in {"QUEUED", "SCHEDULED", "RUNNING"}
+            job.ended_looks += job.state not in {"QUEUED", "RUNNING"}
             times, count = self.late
             lines = list(enumerate(job.lines))
             lines = lines[: max(0, len(lines) - count)] if job.ended_looks <= times else lines
@@ -373,7 +371,8 @@ class GoogleBatch(ThreadingHTTPServer):
             key = f"{bucket}/{json.loads(metadata)['name']}"
             self.objects[key] = content
         if not name and method == "GET":
-            return {"kind": "storage#objects", "items": []}
+            # Neither Kestra's identity nor the container's has buckets.get, nor may list beyond a folder.
+            raise Refused(403, "PERMISSION_DENIED", "does not have storage.buckets.get access to the bucket.")
         if key not in self.objects:
             raise Refused(404, "NOT_FOUND", f"No such object: {key}")
         if query.get("alt") == "media":

@@ -197,7 +197,7 @@ class Engine:
         # An iteration of a Loop is an execution that began when its root did.
         return tree["terminated"], Run(sorted(tree["executions"], key=lambda e: e["id"] != execution))
 
-    def restart(self, execution: str, seconds: float = 180) -> Run:
+    def restart(self, execution: str, seconds: float = 600) -> Run:
         """Restarts an execution that has ended, and waits for it."""
         before = len(self.look(execution)[1].root["states"])
         self.ask("restart", id=execution)
@@ -206,7 +206,7 @@ class Engine:
             time.sleep(0.05)
         return self.wait(execution, seconds)
 
-    def wait(self, execution: str, seconds: float = 180) -> Run:
+    def wait(self, execution: str, seconds: float = 600) -> Run:
         """Waits for an execution and all below it, their logs included."""
         deadline = time.monotonic() + seconds
         known = -1
@@ -221,7 +221,7 @@ class Engine:
             f"execution {execution} has not ended in {seconds} s: {json.dumps(run.executions)[-3000:]}"
         )
 
-    def run(self, namespace: str, name: str = PIPELINE, /, seconds: float = 180, **inputs: Any) -> Run:
+    def run(self, namespace: str, name: str = PIPELINE, /, seconds: float = 600, **inputs: Any) -> Run:
         """Starts an execution and waits for it."""
         return self.wait(self.start(namespace, name, **inputs), seconds)
 

@@ -9,10 +9,10 @@ import base64
 import json
 import os
 import re
-import shlex
 import shutil
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -71,12 +71,12 @@ class Fakes:
         """The calls of Meltano."""
         return [c for c in self.told() if c["what"] == "begin" and job in {None, c["job"]}]
 
-    def until(self, job: str, times: int = 1, seconds: float = 180) -> dict[str, Any]:
+    def until(self, job: str, times: int = 1, seconds: float = 600) -> dict[str, Any]:
         """Waits for a job's beginning, the first or a later one."""
         return eventually(lambda: self.begun(job)[times - 1 :], f"{job} has not begun", seconds)[0]
 
 
-def eventually(found: Callable[[], Any], otherwise: str, seconds: float = 180) -> Any:
+def eventually(found: Callable[[], Any], otherwise: str, seconds: float = 600) -> Any:
     """Waits until something is there, and gives it."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -238,18 +238,22 @@ def test_the_schedule_arrives_switched_off_and_its_inputs_are_taken(kestra: Engi
     """The trigger is disabled in the file; switched on, it starts a run of all three jobs and dbt by itself."""
     (trigger,) = yaml.safe_load((FLOWS / f"{PIPELINE}.yml").read_text())["triggers"]
     assert trigger["disabled"] is True
-    namespace = "rickandmorty.scheduled"
-    soon = datetime.now(UTC) + timedelta(seconds=12)
-    cron = f'cron: "{soon.second} {soon.minute} {soon.hour} {soon.day} {soon.month} *"\n    withSeconds: true'
-    kestra.settings(
-        namespace, meltano=str(SOURCES / "fake_meltano.py"), environment={"FAKES": str(fakes.folder)}
-    )
-    kestra.deploy(namespace, "local", **{"disabled: true": "disabled: false", 'cron: "0 6 * * *"': cron})
-    deadline = time.monotonic() + 60
-    while (
-        not (found := kestra.ask("roots", namespace=namespace, flow=PIPELINE)) and time.monotonic() < deadline
-    ):
-        time.sleep(0.5)
+    # On a busy machine the moment may be over before the scheduler knows of it: then a later one.
+    for seconds in (12, 60, 180):
+        namespace = f"rickandmorty.scheduled{seconds}"
+        kestra.settings(
+            namespace, meltano=str(SOURCES / "fake_meltano.py"), environment={"FAKES": str(fakes.folder)}
+        )
+        soon = datetime.now(UTC) + timedelta(seconds=seconds)
+        cron = f'cron: "{soon.second} {soon.minute} {soon.hour} {soon.day} {soon.month} *"\n    withSeconds: true'
+        kestra.deploy(namespace, "local", **{"disabled: true": "disabled: false", 'cron: "0 6 * * *"': cron})
+        with suppress(pytest.fail.Exception):
+            found = eventually(
+                lambda name=namespace: kestra.ask("roots", namespace=name, flow=PIPELINE),
+                "no run",
+                2 * seconds,
+            )
+            break
     run = kestra.wait(found[0])
     assert run.state == "SUCCESS"
     assert set(run.jobs) == {*ALL, "dbt"}
@@ -259,7 +263,7 @@ def test_the_schedule_arrives_switched_off_and_its_inputs_are_taken(kestra: Engi
 
 
 @pytest.mark.parametrize(
-    "jobs", [list(jobs) for size in (1, 2, 3) for jobs in combinations(ALL, size)], ids=" ".join
+    "jobs", [list(jobs) for size in (1, 2) for jobs in combinations(ALL, size)], ids=" ".join
 )
 def test_exactly_the_chosen_jobs_run(kestra: Engine, fakes: Fakes, jobs: list[str]) -> None:
     """Each chosen job is one `meltano run <job>`, all with the run's one UUID; outputs and labels tell it."""
@@ -281,7 +285,7 @@ def test_exactly_the_chosen_jobs_run(kestra: Engine, fakes: Fakes, jobs: list[st
 
 
 def test_the_usual_run_fetches_all_side_by_side_then_builds(kestra: Engine, fakes: Fakes) -> None:
-    """With nothing given all three jobs overlap in time, and dbt begins after the last has ended."""
+    """With nothing given all three jobs overlap in time, then dbt; figures are outputs and metrics, lines keep their levels, Kestra's secrets stay."""
     fakes.order(**{job: {"together": 3} for job in ALL})
     run = kestra.run(LOCAL)
     assert run.state == "SUCCESS"
@@ -297,23 +301,6 @@ def test_the_usual_run_fetches_all_side_by_side_then_builds(kestra: Engine, fake
         {"name": "dim_episodes", "state": "success", "seconds": 1.25},
         {"name": "snap_episodes", "state": "success", "seconds": 1.25},
     ]
-
-
-def test_only_dbt_with_a_selection(kestra: Engine, fakes: Fakes) -> None:
-    """With fetch off dbt alone runs, and its selection arrives word by word."""
-    run = kestra.run(
-        LOCAL, execute_fetch=False, dbt_select_pattern="tag:staging+ +dim_characters,tag:marts @fct*"
-    )
-    assert run.state == "SUCCESS"
-    (only,) = fakes.begun()
-    words = ["--select", "tag:staging+", "+dim_characters,tag:marts", "@fct*"]
-    assert only["arguments"] == ["invoke", "dbt-bigquery:build", *words]
-    assert set(run.outputs["jobs"]) == {"dbt"}
-
-
-def test_a_job_tells_kestra_what_it_did(kestra: Engine, fakes: Fakes) -> None:
-    """Rows, bytes and seconds are outputs and metrics; lines keep their levels; Kestra's secrets do not reach Meltano."""
-    run = kestra.run(LOCAL, jobs=["episode"])
     job = run.jobs["episode"]
     assert job["outputs"]["rows"] == 51
     assert job["outputs"]["bytes"] == 48123
@@ -332,6 +319,18 @@ def test_a_job_tells_kestra_what_it_did(kestra: Engine, fakes: Fakes) -> None:
     assert levels["dbt: 1 of 2 OK created sql table model"] == "INFO"
     assert "ERROR" not in levels.values()
     assert not [name for c in fakes.begun() for name in c["environment"] if name.startswith("SECRET_")]
+
+
+def test_only_dbt_with_a_selection(kestra: Engine, fakes: Fakes) -> None:
+    """With fetch off dbt alone runs, and its selection arrives word by word."""
+    run = kestra.run(
+        LOCAL, execute_fetch=False, dbt_select_pattern="tag:staging+ +dim_characters,tag:marts @fct*"
+    )
+    assert run.state == "SUCCESS"
+    (only,) = fakes.begun()
+    words = ["--select", "tag:staging+", "+dim_characters,tag:marts", "@fct*"]
+    assert only["arguments"] == ["invoke", "dbt-bigquery:build", *words]
+    assert set(run.outputs["jobs"]) == {"dbt"}
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------
@@ -406,56 +405,10 @@ def test_one_job_fails_the_others_end_dbt_does_not_begin(
     assert "episode" in post["text"]
 
 
-def test_all_fail_and_no_webhook_is_silence(kestra: Engine, fakes: Fakes, webhook: Webhook) -> None:
-    """With no webhook named nothing is posted and no line tells of it."""
-    fakes.order(**{job: {"fail": 9} for job in ALL})
-    webhook.posts.clear()
-    run = kestra.run(LOCAL)
-    assert run.state == "FAILED"
-    assert "Failed: character, episode, location." in run.log("ERROR")
-    assert "failed: job character, episode, location; nothing of it has landed" in run.log("ERROR")
-    assert not fakes.begun("dbt")
-    assert run.tasks["alert"] == "SKIPPED"
-    assert not webhook.posts
-
-
-def test_dbt_after_a_failure_when_asked_for_is_a_warning(kestra: Engine, fakes: Fakes) -> None:
-    """With the input that allows it dbt runs after a failed job, and the run ends as WARNING."""
-    fakes.order(character={"fail": 9})
-    run = kestra.run(LOCAL, execute_dbt_after_failure=True)
-    assert run.state == "WARNING"
-    assert len(fakes.begun("dbt")) == 1
-    assert run.outputs["jobs"]["dbt"]["state"] == "SUCCESS"
-    assert run.outputs["jobs"]["character"]["state"] == "FAILED"
-
-
 def test_leave_to_build_after_a_failure_means_nothing_without_dbt(kestra: Engine, fakes: Fakes) -> None:
     """With dbt off a failed job fails the run, whatever that input says."""
     fakes.order(character={"fail": 9})
     assert kestra.run(LOCAL, execute_dbt=False, execute_dbt_after_failure=True).state == "FAILED"
-
-
-def test_a_failed_build_fails_the_run_and_is_not_run_twice(kestra: Engine, fakes: Fakes) -> None:
-    """When dbt fails, the run fails at once and names what failed; what was fetched stays told."""
-    fakes.order(dbt={"fail": 9, "status": 1})
-    run = kestra.run(LOCAL, jobs=["episode"])
-    assert run.state == "FAILED"
-    assert run.outputs["jobs"]["episode"]["rows"] == 51
-    assert run.jobs["dbt"]["state"] == "FAILED"
-    assert len(fakes.begun("dbt")) == 1
-    assert "job dbt: 1 of 2 nodes failed: dim_episodes" in run.log("ERROR")
-    assert "failed: job dbt. The job's own execution says why" in run.log("ERROR")
-
-
-def test_a_second_attempt_that_succeeds_is_a_success_with_the_same_run_id(
-    kestra: Engine, fakes: Fakes
-) -> None:
-    """A job that fails once is run again with the same run id, and the run succeeds."""
-    fakes.order(episode={"fail": 1})
-    run = kestra.run(LOCAL, jobs=["episode"], execute_dbt=False)
-    assert run.state == "SUCCESS"
-    assert len(fakes.begun("episode")) == 2
-    assert len({c["environment"]["MELTANO_RUN_ID"] for c in fakes.begun("episode")}) == 1
 
 
 def alive(pid: int) -> bool:
@@ -465,20 +418,6 @@ def alive(pid: int) -> bool:
         return stat.read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def test_a_job_that_takes_too_long_fails_and_leaves_no_process(kestra: Engine, fakes: Fakes) -> None:
-    """After `job_timeout` the job fails, and its processes are gone."""
-    fakes.order(location={"sleep": 300})
-    kestra.settings(LOCAL, job_timeout="PT3S")
-    try:
-        run = kestra.run(LOCAL, jobs=["location"], execute_dbt=False)
-    finally:
-        kestra.settings(LOCAL, job_timeout=None)
-    assert run.state == "FAILED"
-    assert "job location: the time limit is over (job_timeout, 3 s)" in run.log("ERROR")
-    assert fakes.begun("location")
-    assert not [c for c in fakes.begun("location") if alive(c["pid"])]
 
 
 def test_a_kill_ends_everything_below(kestra: Engine, fakes: Fakes) -> None:
@@ -497,34 +436,26 @@ def test_a_kill_ends_everything_below(kestra: Engine, fakes: Fakes) -> None:
     assert not fakes.begun("dbt")
 
 
-def test_two_runs_at_once_go_one_after_the_other(kestra: Engine, fakes: Fakes) -> None:
-    """The second of two runs is queued, and its jobs begin after the first one's have ended."""
-    fakes.order(episode={"sleep": 2})
-    started = [kestra.start(LOCAL, jobs=["episode"], execute_dbt=False) for _ in range(2)]
-    runs = [kestra.wait(execution) for execution in started]
-    assert [r.state for r in runs] == ["SUCCESS", "SUCCESS"]
-    assert sorted("QUEUED" in r.root["states"] for r in runs) == [False, True]
-    spans = sorted((c["time"], c["what"]) for c in fakes.told())
-    assert [what for _, what in spans] == ["begin", "end", "begin", "end"]
-    assert len({r.outputs["run_id"] for r in runs}) == 2
-
-
 # --- Kestra's own buttons: Restart and Kill ---------------------------------------------------------------------------
 
 
 def test_restart_runs_the_failed_jobs_again_with_the_same_run_id(kestra: Engine, fakes: Fakes) -> None:
-    """After two jobs have failed, Restart runs those two and dbt, not the third; once more after one of them has failed again."""
-    # Two attempts a time: both jobs fail at first, location at the first Restart too.
-    fakes.order(character={"fail": 2}, location={"fail": 4})
+    """A job whose second attempt succeeds is left alone; after two have failed Restart runs those two, then dbt; once more after one has failed again."""
+    # Two attempts a time: character and location fail at first, location at the first Restart too.
+    fakes.order(character={"fail": 2}, episode={"fail": 1}, location={"fail": 4})
     execution = kestra.start(LOCAL)
-    assert kestra.wait(execution).state == "FAILED"
-    assert [len(fakes.begun(job)) for job in (*ALL, "dbt")] == [2, 1, 2, 0]
+    run = kestra.wait(execution)
+    assert run.state == "FAILED"
+    assert [len(fakes.begun(job)) for job in (*ALL, "dbt")] == [2, 2, 2, 0]
+    assert "failed: job character, location; nothing of it has landed" in run.log("ERROR")
+    # No webhook is named.
+    assert run.tasks["alert"] == "SKIPPED"
     run = kestra.restart(execution)
     assert run.state == "FAILED", run.log()
-    assert [len(fakes.begun(job)) for job in (*ALL, "dbt")] == [3, 1, 4, 0]
+    assert [len(fakes.begun(job)) for job in (*ALL, "dbt")] == [3, 2, 4, 0]
     run = kestra.restart(execution)
     assert run.state == "SUCCESS", run.log()
-    assert [len(fakes.begun(job)) for job in (*ALL, "dbt")] == [3, 1, 5, 1]
+    assert [len(fakes.begun(job)) for job in (*ALL, "dbt")] == [3, 2, 5, 1]
     assert {c["environment"]["MELTANO_RUN_ID"] for c in fakes.begun()} == {run.outputs["run_id"]}
     assert {job: told["state"] for job, told in run.outputs["jobs"].items()} == dict.fromkeys(
         [*ALL, "dbt"], "SUCCESS"
@@ -533,10 +464,15 @@ def test_restart_runs_the_failed_jobs_again_with_the_same_run_id(kestra: Engine,
 
 
 def test_restart_after_a_failed_build_builds_again_and_fetches_nothing(kestra: Engine, fakes: Fakes) -> None:
-    """When dbt alone has failed, Restart runs dbt alone."""
-    fakes.order(dbt={"fail": 1})
+    """A build that fails is not run twice by itself, and the line names what failed; Restart runs dbt alone."""
+    fakes.order(dbt={"fail": 1, "status": 1})
     execution = kestra.start(LOCAL, jobs=["episode"], dbt_select_pattern="tag:marts")
-    assert kestra.wait(execution).state == "FAILED"
+    run = kestra.wait(execution)
+    assert run.state == "FAILED"
+    assert run.outputs["jobs"]["episode"]["rows"] == 51
+    assert len(fakes.begun("dbt")) == 1
+    assert "job dbt: 1 of 2 nodes failed: dim_episodes" in run.log("ERROR")
+    assert "failed: job dbt. The job's own execution says why" in run.log("ERROR")
     run = kestra.restart(execution)
     assert run.state == "SUCCESS", run.log()
     assert [len(fakes.begun(job)) for job in ("episode", "dbt")] == [1, 2]
@@ -554,6 +490,8 @@ def test_restart_of_a_run_whose_failure_was_allowed_builds_alone(kestra: Engine,
     run = kestra.restart(execution)
     assert run.state == "WARNING", run.log()
     assert [len(fakes.begun(job)) for job in ("character", "dbt")] == [2, 2]
+    assert run.outputs["jobs"]["dbt"]["state"] == "SUCCESS"
+    assert run.outputs["jobs"]["character"]["state"] == "FAILED"
 
 
 def test_a_kill_while_a_job_waits_for_its_next_attempt_ends_it_and_frees_the_next_run(
@@ -576,7 +514,7 @@ def test_a_kill_while_a_job_waits_for_its_next_attempt_ends_it_and_frees_the_nex
 
 
 def test_a_kill_of_a_queued_run_leaves_the_queue_as_it_was(kestra: Engine, fakes: Fakes) -> None:
-    """Of three runs the second is killed while it waits: it never begins, the third does."""
+    """Of three runs the second is killed while it waits: it never begins, the third does, once the first has ended."""
     fakes.order(episode={"together": 2})
     first = kestra.start(LOCAL, jobs=["episode"], execute_dbt=False)
     fakes.until("episode")
@@ -586,8 +524,12 @@ def test_a_kill_of_a_queued_run_leaves_the_queue_as_it_was(kestra: Engine, fakes
     # The first goes on as soon as another call has begun: here, by hand.
     (fakes.folder / "calls.jsonl").open("a").write('{"job": "nobody", "what": "begin", "time": 0}\n')
     assert kestra.wait(first).state == "SUCCESS"
-    assert kestra.wait(third).state == "SUCCESS"
+    last = kestra.wait(third)
+    assert last.state == "SUCCESS"
+    assert "QUEUED" in last.root["states"]
     assert not fakes.begun("character")
+    ended = [c["time"] for c in fakes.told() if (c["job"], c["what"]) == ("episode", "end")]
+    assert fakes.begun("location")[0]["time"] > ended[0]
 
 
 def test_twenty_queued_runs_with_kills_all_end(kestra: Engine, fakes: Fakes) -> None:
@@ -701,41 +643,46 @@ def gcloud_is_there() -> None:
         )
 
 
-def test_batch_submits_follows_and_deletes(kestra: Engine, fakes: Fakes, batch: GoogleBatch) -> None:
-    """A run of the open-source variant by Google's own gcloud: submitted with the settings, followed, its figures brought back, deleted."""
+def test_batch_submits_follows_deletes_and_restarts(kestra: Engine, fakes: Fakes, batch: GoogleBatch) -> None:
+    """By Google's own gcloud: submitted with the settings, a failure and its exit code brought back; Restart takes the next job, same run id; deleted."""
     gcloud_is_there()
     batch.forget()
+    fakes.order(character={"fail": 2, "status": 3})
     kestra.settings(
         BATCH, network="projects/p/global/networks/n", subnetwork="projects/p/regions/r/subnetworks/s"
     )
     try:
-        run = kestra.run(BATCH, jobs=["character"], dbt_select_pattern="staging+", seconds=180)
+        execution = kestra.start(BATCH, jobs=["character"], execute_dbt=False)
+        run = kestra.wait(execution, 600)
+        assert run.state == "FAILED"
+        assert "ended as FAILED, exit code 3" in run.log("ERROR")
+        assert "stream not complete, nothing loaded" in run.log("ERROR")
+        run = kestra.restart(execution, 600)
     finally:
         kestra.settings(BATCH, network=None, subnetwork=None)
     assert run.state == "SUCCESS", run.log()
+    run_id = run.outputs["run_id"]
     assert run.outputs["jobs"]["character"]["rows"] == 826
     assert run.jobs["character"]["outputs"]["bytes"] == 48123
-    where = f"gs://a-landing/_results/run_id={run.outputs['run_id']}/character.json"
+    where = f"gs://a-landing/_results/run_id={run_id}/character.json"
     assert run.jobs["character"]["outputs"]["result"] == where
-    character, dbt = batch.submitted()
-    assert character == f"rickandmorty-character-{run.jobs['character']['id']}-1".lower()
-    assert dbt.startswith("rickandmorty-dbt-")
+    name = f"rickandmorty-character-{run.jobs['character']['id']}".lower()
+    assert batch.submitted()[-1].startswith(name)
+    assert len(batch.submitted()) == len(set(batch.submitted()))
+    assert {c["environment"]["MELTANO_RUN_ID"] for c in fakes.begun()} == {run_id}
     bodies = [json.loads(body) for call, body in batch.seen if "jobId=" in call]
     (group,) = bodies[0]["taskGroups"]
     (runnable,) = group["taskSpec"]["runnables"]
     assert runnable["container"]["imageUri"] == NEEDED["image"]
-    assert runnable["environment"]["variables"]["MELTANO_RUN_ID"] == run.outputs["run_id"]
+    assert runnable["environment"]["variables"]["MELTANO_RUN_ID"] == run_id
     assert runnable["environment"]["variables"]["TARGET_BIGQUERY_BUCKET"] == "a-landing"
     assert group["taskSpec"]["maxRunDuration"] == "4200s"
     assert 50001 in group["taskSpec"]["lifecyclePolicies"][0]["actionCondition"]["exitCodes"]
     allocation = bodies[0]["allocationPolicy"]
     assert allocation["serviceAccount"]["email"] == NEEDED["service_account"]
     assert allocation["network"]["networkInterfaces"][0]["noExternalIpAddress"] is True
-    assert bodies[0]["labels"]["run_id"] == run.outputs["run_id"]
+    assert bodies[0]["labels"]["run_id"] == run_id
     assert all(job.state == "DELETION_IN_PROGRESS" for job in batch.jobs.values())
-    (built,) = fakes.begun("dbt")
-    assert built["arguments"] == ["invoke", "dbt-bigquery:build", "--select", "staging+"]
-    assert "dbt: Warning in test not_null" in run.log("WARN")
     assert run.log().count("whatever the target says of characters") == 1
 
 
@@ -745,31 +692,12 @@ def test_a_kill_in_kestra_ends_the_batch_job(kestra: Engine, fakes: Fakes, batch
     batch.forget()
     fakes.order(episode={"sleep": 300})
     execution = kestra.start(BATCH, jobs=["episode"], execute_dbt=False)
-    pid = fakes.until("episode", seconds=120)["pid"]
+    pid = fakes.until("episode", seconds=600)["pid"]
     kestra.ask("kill", id=execution)
-    run = kestra.wait(execution, 120)
+    run = kestra.wait(execution, 600)
     assert run.state == "KILLED"
     assert len(batch.calls("^DELETE ")) == 1
     assert not alive(pid)
-
-
-def test_restart_takes_the_next_batch_job_with_the_same_run_id(
-    kestra: Engine, fakes: Fakes, batch: GoogleBatch
-) -> None:
-    """A container that fails is told with its exit code; Restart submits a job with the next free number."""
-    gcloud_is_there()
-    batch.forget()
-    fakes.order(location={"fail": 2, "status": 3})
-    execution = kestra.start(BATCH, jobs=["location"], execute_dbt=False)
-    run = kestra.wait(execution, 120)
-    assert run.state == "FAILED"
-    assert "ended as FAILED, exit code 3" in run.log("ERROR")
-    assert "stream not complete, nothing loaded" in run.log("ERROR")
-    run = kestra.restart(execution, 120)
-    assert run.state == "SUCCESS", run.log()
-    assert len(batch.submitted()) == 2
-    assert len(fakes.begun("location")) == 3
-    assert {c["environment"]["MELTANO_RUN_ID"] for c in fakes.begun()} == {run.outputs["run_id"]}
 
 
 def test_a_setting_that_is_missing_is_named(kestra: Engine, fakes: Fakes, batch: GoogleBatch) -> None:
@@ -789,49 +717,45 @@ def test_a_setting_that_is_missing_is_named(kestra: Engine, fakes: Fakes, batch:
 # --- the real Meltano project ---------------------------------------------------------------------------------------
 
 
-def real(kestra: Engine, project: Project, folder: Path, namespace: str) -> None:
+def real(kestra: Engine, project: Project, namespace: str) -> None:
     """Deploys the local variant with the real Meltano on the sandbox."""
-    program = folder / "real-meltano"
-    # The flow and the program of its task give these themselves.
-    given = {*os.environ, "MELTANO_RUN_ID", "MELTANO_DATABASE_URI", "DBT_TARGET_PATH", "DBT_LOG_PATH"}
-    exports = "".join(
-        f"export {k}={shlex.quote(v)}\n" for k, v in project.environment().items() if k not in given
-    )
-    path = f"export PATH={shlex.quote(os.environ['PATH'])}"
-    program.write_text(f'#!/bin/sh\n{exports}{path}\nexec {shlex.quote(project.command)} "$@"\n')
-    program.chmod(0o755)
+    # The program of the task gives these itself.
+    own = {*os.environ, "MELTANO_RUN_ID", "DBT_TARGET_PATH"} - {"MELTANO_DATABASE_URI"}
+    environment = {k: v for k, v in project.environment().items() if k not in own}
     kestra.deploy(namespace, "local")
-    kestra.settings(namespace, meltano=str(program), meltano_project=str(ROOT))
+    kestra.settings(namespace, meltano=project.command, meltano_project=str(ROOT), environment=environment)
 
 
-def test_the_real_pipeline_lands_and_builds(kestra: Engine, own_project: Project, folder: Path) -> None:
-    """Kestra runs the real Meltano project on the sandbox: first everything, then a selection; BigQuery holds what Kestra says."""
+def test_the_real_pipeline_lands_and_builds(kestra: Engine, own_project: Project) -> None:
+    """Kestra runs the real Meltano project on the sandbox: every job and a part of dbt, a job once more; BigQuery holds what Kestra says."""
     namespace = "rickandmorty.real"
-    real(kestra, own_project, folder, namespace)
+    real(kestra, own_project, namespace)
     sandbox = own_project.sandbox
-    run = kestra.run(namespace, seconds=600)
+    run = kestra.run(namespace, dbt_select_pattern="stg_rickandmorty__episodes", seconds=1200)
     assert run.state == "SUCCESS", run.log()[-4000:]
     landing = "local_rickandmorty_landing"
     run_id = run.outputs["run_id"]
     for job in ALL:
         held = sandbox.value(f"SELECT COUNT(*) FROM `{landing}.{job}s` WHERE _sdc_run_id = '{run_id}'")
         assert held == run.outputs["jobs"][job]["rows"] == len(sandbox.served(job))
-    assert run.outputs["jobs"]["dbt"]["results"]["failed"] == 0
-    assert run.outputs["jobs"]["dbt"]["results"]["passed"] > 0
-    second = kestra.run(
-        namespace, jobs=["episode"], dbt_select_pattern="stg_rickandmorty__episodes", seconds=300
-    )
-    assert second.state == "SUCCESS", second.log()[-4000:]
-    new = second.outputs["run_id"]
-    counts = [
-        sandbox.value(f"SELECT COUNT(*) FROM `{landing}.{s}s` WHERE _sdc_run_id = '{new}'") for s in ALL
-    ]
-    assert counts == [0, len(sandbox.served("episode")), 0]
+    built = run.outputs["jobs"]["dbt"]
+    assert built["results"]["failed"] == 0
+    assert [model["name"] for model in built["models"]] == ["stg_rickandmorty__episodes"]
     # A job that is started twice loads once.
-    again = kestra.run(namespace, "meltano_run", job="episode", run_id=new, seconds=300)
+    again = kestra.run(namespace, "meltano_run", job="episode", run_id=run_id, seconds=600)
     assert again.state == "SUCCESS", again.log()[-4000:]
     assert again.outputs["streams"]["episodes"]["loaded_before"] is True
-    held = sandbox.value(f"SELECT COUNT(*) FROM `{landing}.episodes` WHERE _sdc_run_id = '{new}'")
+    held = sandbox.value(f"SELECT COUNT(*) FROM `{landing}.episodes` WHERE _sdc_run_id = '{run_id}'")
     assert held == len(sandbox.served("episode"))
-    results = second.outputs["jobs"]["dbt"]["results"]
-    assert 0 < results["passed"] < run.outputs["jobs"]["dbt"]["results"]["passed"]
+    # dbt itself refuses what selects nothing, in part too: the article's own pattern, and a typo beside a model.
+    wrong = kestra.run(
+        namespace,
+        "meltano_run",
+        job="dbt",
+        run_id=run_id,
+        dbt_select="staging.landing_dataset.* dim_episodes",
+        seconds=600,
+    )
+    assert wrong.state == "FAILED"
+    assert "dbt_select_pattern: 'staging.landing_dataset.*' matches nothing; near it: " in wrong.log("ERROR")
+    assert not wrong.outputs["models"]

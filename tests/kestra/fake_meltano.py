@@ -106,9 +106,9 @@ def main() -> int:
         # No wording of a sentence matters.
         log("info", f"whatever the target says of {stream}", string_id="target-bigquery", stdio="stderr")
         for metric, kind, value in (
-            ("source_record_count", "counter", ROWS[job]),
-            ("record_count", "counter", ROWS[job]),
-            ("rows_loaded", "counter", ROWS[job]),
+            ("source_record_count", "counter", ROWS.get(job, 1)),
+            ("record_count", "counter", ROWS.get(job, 1)),
+            ("rows_loaded", "counter", ROWS.get(job, 1)),
             ("bytes_staged", "counter", 48123),
             ("load_duration", "timer", 1.5),
         ):

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # https://cloud.google.com/batch/docs/reference/rest/v1/projects.locations.jobs#State_1
-GOING = {"STATE_UNSPECIFIED", "QUEUED", "SCHEDULED", "RUNNING"}
+WAITING = {"STATE_UNSPECIFIED", "QUEUED", "SCHEDULED"}
+GOING = {*WAITING, "RUNNING"}
 ENDING = {"CANCELLATION_IN_PROGRESS", "DELETION_IN_PROGRESS"}
 BY_SOMEBODY = {"CANCELLED", "DELETED", *ENDING}
 # Spot machine taken away, machine silent, machine rebooted, machine made anew:
@@ -53,7 +54,7 @@ REFUSALS = 3
 FAILURES = 20
 # A new job may be unknown for a moment; this often in a row it is gone.
 UNKNOWN = 3
-MOST_JOBS = 20
+MOST_JOBS = 10
 QUEUEING = 3600.0
 LATE = timedelta(seconds=60)
 # The forms in which gcloud tells Google's answer, by command: a status, a code, a whole response. One form for each was seen with gcloud 528.
@@ -143,6 +144,11 @@ def answer(text: str, kind: type) -> Any:  # noqa: ANN401 - JSON of Google's
     return found
 
 
+def as_name(text: str) -> str:
+    """Return a text in the letters of Batch's names: lower-case ones, digits and hyphens."""
+    return re.sub(r"[^a-z0-9-]", "-", text.lower())
+
+
 @dataclass(frozen=True)
 class Place:
     """Where this execution's Batch jobs are, checked; times in seconds."""
@@ -161,8 +167,8 @@ class Place:
         job = reader.text("MELTANO_JOB", like=r"[A-Za-z0-9_.-]+", example="a job of meltano.yml, or dbt")
         execution = reader.text("EXECUTION_ID")
         return cls(
-            # Batch wants lower-case names that begin with a letter, of at most 63 characters.
-            base=re.sub(r"[^a-z0-9-]", "-", f"rickandmorty-{job}-{execution}".lower())[:58],
+            # Of at most 63 characters, and the execution whole: it tells the jobs apart.
+            base=as_name(f"rickandmorty-{job[:20]}-{execution}")[:58],
             job=job,
             execution=execution,
             project=reader.text("GCP_PROJECT", like=r"[a-z0-9.:-]+", example="a project id"),
@@ -271,7 +277,7 @@ class Settings:
             "allocationPolicy": allocation,
             "labels": {
                 "pipeline": "rickandmorty",
-                "job": self.place.job.lower(),
+                "job": as_name(self.place.job)[:63],
                 "run_id": self.run_id.lower(),
                 "execution": self.place.execution.lower(),
             },
@@ -443,6 +449,7 @@ class Log:
         self._since = ""
         self._seen: set[str] = set()
         self._lost = self._told = False
+        self.errors = ""
         self.has_result = False
 
     def follow(self) -> None:
@@ -481,6 +488,7 @@ class Log:
         text = entry.get("textPayload")
         for line in (json.dumps(entry.get("jsonPayload", {})) if text is None else str(text)).splitlines():
             self.has_result |= line.startswith('::{"outputs":')
+            self.errors += line if '"ERROR"' in line else ""
             kestra.write(line)
 
 
@@ -518,7 +526,8 @@ def wait(settings: Settings, name: str) -> tuple[dict[str, Any], Log | None]:
                 if state(job) != last:
                     last = state(job)
                     kestra.log("INFO", f"Batch job {name}: {last}")
-                log.follow()
+                if last not in WAITING:
+                    log.follow()
                 if last not in GOING | ENDING:
                     return job, log
         time.sleep(settings.place.poll)
@@ -550,8 +559,9 @@ def bring(settings: Settings, log: Log | None) -> None:
             "WARN", f"the figures of the job have not come with its log, and {where} cannot be read: {error}"
         )
         return
-    for line in result.get("errors", []):
-        kestra.log("ERROR", str(line))
+    for line in map(str, result.get("errors", [])):
+        if log is None or json.dumps(line)[1:-1] not in log.errors:
+            kestra.log("ERROR", line)
     kept = ("seconds", "state", "rows", "bytes", "streams", "drift", "dbt", "models")
     kestra.write(
         kestra.frame(outputs={key: result[key] for key in kept if key in result} | {"result": where})

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 # https://en.wikipedia.org/wiki/ISO_8601#Durations, weeks to seconds; months and years have no length.
 ISO_DURATION = re.compile(
-    r"P(?=.)(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?(?:T(?=.)(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?"
+    r"P(?=.)(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?(?:T(?=.)(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?",
+    re.ASCII,
 )
 SECONDS = {"weeks": 604_800, "days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1}
 RUN_ID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
@@ -54,7 +55,7 @@ class Reader:
         value = self._variables.get(name, "").strip()
         if not value:
             return default
-        if re.fullmatch(r"\d+(\.\d+)?", value):
+        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
             found = float(value)
         elif parts := ISO_DURATION.fullmatch(value):
             found = sum(float(number) * SECONDS[unit] for unit, number in parts.groupdict().items() if number)
@@ -72,7 +73,7 @@ class Reader:
         value = self._variables.get(name, "").strip()
         if not value:
             return default
-        if not re.fullmatch(r"\d{1,9}", value) or not least <= int(value) <= most:
+        if not re.fullmatch(r"[0-9]{1,9}", value) or not least <= int(value) <= most:
             self._complain(name, f"is {value[:80]!r}", f"a whole number from {least} to {most}")
             return default
         return int(value)
