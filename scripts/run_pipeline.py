@@ -323,9 +323,10 @@ def build_page() -> tuple[subprocess.CompletedProcess[str] | None, float]:
 def summary(progress: Progress) -> None:
     """Repeat the warnings and errors, dbt's from its run_results.json."""
     try:
-        progress.results(json.loads(RUN_RESULTS.read_text(encoding="utf-8")))
+        results = json.loads(RUN_RESULTS.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        progress.errors += progress.dbt_errors
+        results = {}
+    progress.results(results)
     if progress.warnings:
         say(f"Warnings ({len(progress.warnings)}):")
         for text in progress.warnings:

@@ -128,8 +128,12 @@ class Progress:
         return [f"error: dbt: {counted}"] if status in BAD else []
 
     def results(self, run_results: dict[str, Any]) -> None:
-        """Take dbt's run_results.json, when it is of this run: every warning and failure, with its rows and message."""
+        """Take every warning and failure of dbt's run_results.json, with its rows and message.
+
+        Where it is not of this run, dbt ended before it ran a node: what its events said is all there is.
+        """
         if (run_results.get("metadata") or {}).get("invocation_id") != self.invocation:
+            self.errors += self.dbt_errors
             return
         for result in run_results.get("results", []):
             status, rows = result.get("status"), result.get("failures")

@@ -87,7 +87,7 @@ def test_dbts_nodes_are_counted_and_its_warnings_have_test_and_rows() -> None:
 
 
 def test_the_end_repeats_what_run_results_say_of_this_run_only() -> None:
-    """Warnings and failures with rows or dbt's message in one line; another run's file says nothing."""
+    """Warnings and failures with rows or dbt's message in one line; beside another run's file, what dbt's events said."""
     results = {
         "metadata": {"invocation_id": "i-1"},
         "results": [
@@ -106,10 +106,11 @@ def test_the_end_repeats_what_run_results_say_of_this_run_only() -> None:
             {"unique_id": "model.rickandmorty.dim_y", "status": "success", "failures": None, "message": "ok"},
         ],
     }
-    other, progress = Progress(invocation="i-0"), Progress(invocation="i-1")
+    other = Progress(invocation="i-0", dbt_errors=["Compilation Error: no policy"])
+    progress = Progress(invocation="i-1")
     other.results(results)
     progress.results(results)
-    assert (other.warnings, other.errors) == ([], [])
+    assert (other.warnings, other.errors) == ([], ["Compilation Error: no policy"])
     assert progress.warnings == ["dbt: is_unique: 3 rows"]
     assert progress.errors == ["dbt: dim_x: No table"]
 
