@@ -8,12 +8,14 @@ them, and a rewriter that has changed its text has changed the tree too, which i
 from __future__ import annotations
 
 import functools
+import threading
 from collections import OrderedDict
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, cast
 
 import sqlglot
 from sqlglot import exp
+from sqlglot.dialects.dialect import Dialect
 from sqlglot.parsers.bigquery import BigQueryParser
 
 from . import patching
@@ -66,6 +68,8 @@ _capture = patching.get("jobs.executor", "_capture_dml_snapshots")
 _is_dml = patching.get("jobs.executor", "_is_dml")
 _parse = sqlglot.parse_one
 _transpile = sqlglot.transpile
+_new_generator = Dialect.generator
+_generators: dict[tuple[Any, ...], Any] = {}
 _trees: OrderedDict[Key, exp.Expr] = OrderedDict()
 # Whose trees the running function is lent: of every text, of its own text, of none.
 EVERY = ""
@@ -124,6 +128,14 @@ def transpile(sql: str, read: Any = None, write: Any = None, **options: Any) -> 
     if ";" in sql:
         return _transpile(sql, read=read, write=write, **options)
     return [reading(parse_one)(sql, read=read).sql(dialect=write, **options)]
+
+
+def generator(self: Dialect, **options: Any) -> Any:  # noqa: ANN401 (sqlglot's)
+    """Return the generator of this dialect and options: the compiled sqlglot parses eleven templates for each new one."""
+    key = (threading.get_ident(), type(self), tuple(sorted(options.items())))
+    if key not in _generators:
+        _generators[key] = _new_generator(self, **options)
+    return _generators[key]
 
 
 def reading(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -205,4 +217,5 @@ for _functions, _how in ((READERS, reading), (REWRITERS, rewriting)):
             patching.replace(_module, _name, _how(patching.get(_module, _name)), WHY)
 patching.replace("jobs.executor", "_capture_dml_snapshots", _snapshots, WHY)
 sqlglot.parse_one = parse_one  # type: ignore[assignment]
+Dialect.generator = generator  # type: ignore[method-assign]
 sqlglot.transpile = transpile  # type: ignore[assignment]
