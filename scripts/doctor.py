@@ -138,7 +138,7 @@ def settings() -> Iterator[Finding]:
 
 
 def leftovers() -> Iterator[Finding]:
-    """Parts of the sandbox that run though their home is gone, and a free port."""
+    """Parts of this folder's sandbox that run though their home is gone, and a free port."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             environ = (process / "environ").read_bytes().split(b"\0")
@@ -148,7 +148,7 @@ def leftovers() -> Iterator[Finding]:
             home = (
                 os.fsdecode(entry).partition("SANDBOX_PART=")[2] if entry.startswith(b"SANDBOX_PART=") else ""
             )
-            if home and not (Path(home) / "state.json").exists():
+            if home and Path(home).is_relative_to(ROOT) and not (Path(home) / "state.json").exists():
                 yield (
                     False,
                     f"leftovers: process {process.name} serves {home}, which is gone; kill {process.name}",
