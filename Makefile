@@ -33,7 +33,7 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 # What a person types goes to the program by the environment, as it is: neither make nor a shell reads it.
-TYPED := SQL DATA NAME FOLDER PARTS REASON RUN STREAM UNDO AS_OF SAMPLE SINGULAR RESOURCE KEY SINCE
+TYPED := SQL DATA NAME FOLDER PARTS API REASON RUN STREAM UNDO AS_OF SAMPLE SINGULAR RESOURCE KEY SINCE
 $(foreach name,$(TYPED),$(eval override $(name) := $$(value $(name))))
 export $(TYPED)
 
@@ -109,8 +109,8 @@ entity: $(VENVS)/dev/.done ## Write what an entity needs, from a sample of its r
 	  $${RESOURCE:+--resource "$$RESOURCE"} $${KEY:+--key "$$KEY"} $${SINCE:+--since "$$SINCE"}
 	$(if $(wildcard terraform),@$(DEV)/python scripts/landing_schemas.py)
 
-new: $(VENVS)/dev/.done ## Make a project of your own: make new NAME=library FOLDER=../library PARTS="report kestra terraform benchmarks"
-	@exec $(DEV)/python scripts/new_project.py "$$NAME" "$$FOLDER" $$PARTS
+new: $(VENVS)/dev/.done ## Make a project of your own: make new NAME=library FOLDER=../library PARTS="report kestra terraform benchmarks" [EMPTY=1 API=https://…]
+	@exec $(DEV)/python scripts/new_project.py $(if $(EMPTY),--empty) $${API:+--api "$$API"} "$$NAME" "$$FOLDER" $$PARTS
 
 install: $(VENVS)/dev/.done $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Install every environment
 
@@ -129,7 +129,7 @@ lint: $(VENVS)/dev/.done .meltano/.done
 # Each group of files with the packages of the environment that runs it.
 types: $(VENVS)/dev/.done $(VENVS)/sandbox/.done
 	MYPYPATH=terraform/tests/real_provider $(DEV)/mypy $(PACKAGES:%=%/src) testkit/src $(wildcard $(patsubst %,scripts/%.py,plugin_locks reference_docs \
-	  landing_schemas entities new_project plan_guard) terraform/tests/real_provider/apply.py)
+	  landing_schemas entities new_project without_example plan_guard) terraform/tests/real_provider/apply.py)
 	$(DEV)/mypy --python-executable $(VENVS)/sandbox/bin/python sandbox/src scripts/run_pipeline.py scripts/run_progress.py scripts/doctor.py
 	$(if $(JOB),$(DEV)/mypy --python-executable $(VENVS)/meltano/bin/python $(JOB)/src)
 
@@ -144,7 +144,7 @@ pytest: $(VENVS)/dev/.done $(VENVS)/sandbox/.done .meltano/.done
 lint-sql: $(VENVS)/sql/.done $(VENVS)/sandbox/.done ## Check the SQL of transform/ as BigQuery reads it, and the rules of dbt-bouncer.yml
 	@mkdir -p .cache/dbt-lint
 	@DBT_SEND_ANONYMOUS_USAGE_STATS=false DBT_TARGET_PATH="$(CURDIR)/.cache/dbt-lint" DBT_LOG_PATH="$(CURDIR)/.cache/dbt-lint" \
-	  "$(SANDBOX_COMMAND)" --home .cache/sandbox-lint exec --parts bigquery -- $(SQL_TOOLS)/sqlfluff lint transform/models transform/tests
+	  "$(SANDBOX_COMMAND)" --home .cache/sandbox-lint exec --parts bigquery -- $(SQL_TOOLS)/sqlfluff lint transform/models $(wildcard transform/tests)
 	@$(SQL_TOOLS)/dbt --quiet parse --project-dir transform --profiles-dir transform --target-path "$(CURDIR)/.cache/dbt-lint" --log-path "$(CURDIR)/.cache/dbt-lint"
 	$(SQL_TOOLS)/dbt-bouncer run --config-file dbt-bouncer.yml
 

@@ -14,21 +14,28 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from target_bigquery.names import clean_all
+from target_bigquery.errors import TargetError
+from target_bigquery.schema import root, translate
+
+if TYPE_CHECKING:
+    from google.cloud.bigquery import SchemaField
 
 ROOT = Path(__file__).resolve().parent.parent
 APP = next(ROOT.glob("tap-*/pyproject.toml")).parent.name.removeprefix("tap-")
 TAP = ROOT / f"tap-{APP}" / "src" / f"tap_{APP}"
 STAGING = ROOT / "transform" / "models" / "staging"
+MARTS = ROOT / "transform" / "models" / "marts" / "core"
 LIST = ROOT / "entities.yml"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?")
+DAY = re.compile(r"\d{4}-\d\d-\d\d")
 KINDS: dict[type, str] = {
     dict: "object",
     list: "array",
@@ -38,6 +45,37 @@ KINDS: dict[type, str] = {
     float: "number",
     type(None): "null",
 }
+SINGULARS = {
+    r"((^|_)(news|series|species)|ss|us|is)$": r"\1",
+    r"(^|_)people$": r"\1person",
+    r"ies$": "y",
+    r"(s|x|z|ch|sh)es$": r"\1",
+    r"s$": "",
+}
+# Of BigQuery's API and of its SQL; the others are called the same in both.
+SQL_TYPES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
+LOAD_COLUMNS = {
+    "loaded_at": "TIMESTAMP",
+    "run_id": "STRING",
+    "table_version": "INT64",
+    "new_fields": "STRING",
+}
+# What a column's name promises of its type (dbt-bouncer.yml).
+PROMISES = {
+    "_at(_before|_after)?$": "TIMESTAMP",
+    "_date$": "DATE",
+    "_(count|number)$": "INT64",
+    "^is_": "BOOL",
+}
+# https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical#reserved_keywords
+KEYWORDS = """
+all and any array as asc assert_rows_modified at between by case cast collate contains create cross cube current
+default define desc distinct else end enum escape except exclude exists extract false fetch following for from full
+group grouping groups hash having if ignore in inner intersect interval into is join lateral left like limit lookup
+merge natural new no not null nulls of on or order outer over partition preceding proto qualify range recursive
+respect right rollup rows select set some struct tablesample then to treat true unbounded union unnest using when
+where window with within
+"""
 NEW_FIELDS = {
     "type": ["object", "null"],
     "description": "Fields that the API serves and this schema does not know yet, by their path; none as a rule.",
@@ -69,7 +107,7 @@ def entities(path: Path = LIST) -> list[Entity]:
         ValueError: A line lacks something, a name is there twice, or replication is something else.
     """
     found = []
-    for said in yaml.safe_load(path.read_text(encoding="utf-8"))["entities"]:
+    for said in yaml.safe_load(path.read_text(encoding="utf-8"))["entities"] or []:
         if set(said) != set(Entity.__dataclass_fields__) or said["replication"] not in {
             "full",
             "incremental",
@@ -82,6 +120,14 @@ def entities(path: Path = LIST) -> list[Entity]:
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"{path.name}: {', '.join(sorted(twice))} is there twice")
     return found
+
+
+def one_of(name: str) -> str:
+    """Return the singular of a name, as English mostly has it; a name that ends otherwise is its own."""
+    for plural, singular in SINGULARS.items():
+        if re.search(plural, name):
+            return re.sub(plural, singular, name)
+    return name
 
 
 def between(text: str, mark: str, made: str, where: str) -> str:
@@ -119,16 +165,19 @@ def carried(listed: list[Entity]) -> dict[Path, str]:
     )
     files[meltano] = between(text, "jobs of one entity each", jobs, meltano.name)
     project = ROOT / "transform" / "dbt_project.yml"
-    variable = "entities:\n" + "".join(
+    variable = ("entities:\n" if listed else "entities: {}\n") + "".join(
         f"  {e.name}: {{singular: {e.singular}, key: [{', '.join(e.key)}], replication: {e.replication}}}\n"
         for e in listed
     )
     files[project] = between(project.read_text(encoding="utf-8"), "entities", variable, project.name)
-    names = ", ".join(e.singular for e in listed)
+    names = [e.singular for e in listed]
     for flow in sorted((ROOT / "orchestrate").glob("kestra/*.yml")):
         # What the form offers, what a job may be, what a schedule runs.
-        pattern = r"(?m)^( +(?:values|defaults|jobs): )\[[a-z0-9_, ]*?(, dbt)?\]$"
-        files[flow] = re.sub(pattern, rf"\1[{names}\2]", flow.read_text(encoding="utf-8"))
+        files[flow] = re.sub(
+            r"(?m)^( +(?:values|defaults|jobs): )\[[a-z0-9_, ]*?(\bdbt)?\]$",
+            lambda found: f"{found[1]}[{', '.join(filter(None, [*names, found[2]]))}]",
+            flow.read_text(encoding="utf-8"),
+        )
     return files
 
 
@@ -149,13 +198,17 @@ def schema_of(values: list[Any], field: str) -> dict[str, Any]:
     types = [kind for kind in kinds if kind != "null"]
     if {"integer", "number"} <= set(types):
         types.remove("integer")
-    types = types or ["string"]
+    known, types = bool(types), types or ["string"]
     said: dict[str, Any] = {
         "type": [*types, "null"] if "null" in kinds else types[0] if len(types) == 1 else types
     }
     said["description"] = f"{field}, as the API gives it."
-    if types == ["string"] and "string" in kinds and all(TIME.fullmatch(v) for v in values if v is not None):
-        said["format"] = "date-time"
+    texts = [value for value in values if value is not None]
+    if types == ["string"]:
+        # A field without a value is what its name promises.
+        for pattern, form, ending in ((TIME, "date-time", "_at"), (DAY, "date", "_date")):
+            if all(map(pattern.fullmatch, texts)) and (known or field.endswith(ending)):
+                said["format"] = form
     if "object" in types:
         said |= object_of([v for v in values if isinstance(v, dict)], f"{field}.")
     if "array" in types:
@@ -177,61 +230,180 @@ def object_of(records: list[dict[str, Any]], path: str = "") -> dict[str, Any]:
     }
 
 
-def staging(entity: Entity, fields: list[str]) -> dict[Path, str]:
-    """Return the staging model of an entity and its description: its key named after it, everything else as landed."""
-    columns = clean_all(f for f in fields if f != "new_fields")
-    named = {
-        c: (f"{entity.singular}_id" if f == "id" and entity.key == ("id",) else c) for f, c in columns.items()
+@dataclass(frozen=True)
+class Column:
+    """A column of a landing table, and what staging and mart call it."""
+
+    landed: str
+    name: str
+    kind: str
+
+    @classmethod
+    def of(cls, entity: Entity, field: SchemaField) -> Column:
+        """Return it named as dbt-bouncer.yml has it: lower case, no word of SQL, and the type that the name promises."""
+        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", field.name).lower().strip("_")
+        name = re.sub(r"[^a-z0-9_]", "x", name)
+        kind = SQL_TYPES.get(field.field_type, field.field_type)
+        if entity.key == ("id",) and field.name == "id":
+            name = f"{entity.singular}_id"
+        elif name in {*KEYWORDS.split(), *LOAD_COLUMNS} or not name[0].isalpha():
+            name = f"{entity.singular}_{name}"
+        for ending, promised in PROMISES.items():
+            if re.search(ending, name) and kind != promised:
+                name += "_value"
+        return cls(field.name, name, f"ARRAY<{kind}>" if field.mode == "REPEATED" else kind)
+
+
+def columns_of(entity: Entity, schema: dict[str, Any]) -> list[Column]:
+    """Return the columns of an entity's landing table, the target's own and `new_fields` left out.
+
+    Raises:
+        ValueError: The target cannot hold such records, or two columns would have one name.
+    """
+    try:
+        fields = translate(entity.name, root(entity.name, schema), list(entity.key)).fields()
+    except TargetError as error:
+        raise ValueError(f"the sample: {error}") from None
+    columns = [Column.of(entity, field) for field in fields if field.name != "new_fields"]
+    names = [column.name for column in columns]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(
+            f"the sample: two fields would be {', '.join(sorted(twice))} in dbt; rename one in the tap"
+        )
+    return columns
+
+
+def unit_test(entity: Entity, key: list[Column], records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return dbt's unit test of an entity's staging model: which versions it reads, on keys of the sample."""
+    fields = dict(zip(entity.key, key, strict=True))
+    keys = list({tuple(record[f] for f in fields): record for record in records}.values())[:2]
+
+    def began(version: int) -> str:
+        return f"2026-01-01 00:00:{version // 100:02}+00"
+
+    def row(record: dict[str, Any], version: int) -> dict[str, Any]:
+        landed = {column.landed: record[f] for f, column in fields.items()}
+        return {**landed, "_sdc_table_version": version, "_sdc_batched_at": began(version)}
+
+    def expected(record: dict[str, Any], version: int) -> dict[str, Any]:
+        return {**{column.name: record[f] for f, column in fields.items()}, "table_version": version}
+
+    old, whole, new = 100, 200, 300
+    full = entity.replication == "full"
+    read = {
+        "landed_since": "1970-01-01",
+        "replication": "full",
+        "is_of_newest_run": True,
+        "started_at": began(whole),
     }
-    lines = [
-        f"    landing.{column}{'' if column == name else f' AS {name}'}," for column, name in named.items()
-    ]
-    key = [named[columns[field]] for field in entity.key]
+    landing = [row(keys[-1], old), *[row(r, whole) for r in keys], *([] if full else [row(keys[0], new)])]
+    given = [{"input": f"source('{APP}', '{entity.name}')", "rows": landing}]
+    if not full:
+        versions = [{"entity": entity.name, "table_version": version} for version in (old, whole, new)]
+        given.append({"input": "ref('int_build_versions')", "rows": versions})
+    newest = expected(keys[0], whole if full else new)
+    return {
+        "name": f"{entity.name}_of_the_right_versions",
+        "description": "Only the newest version is read."
+        if full
+        else "The newest record of each key since the newest whole version: a delta replaces what it holds only.",
+        "model": f"stg_{APP}__{entity.name}",
+        "overrides": {"macros": {"build_versions": [{"table_version": whole, **read}]}},
+        "given": given,
+        "expect": {"rows": [newest, *[expected(r, whole) for r in keys[1:]]]},
+    }
+
+
+def described(column: Column, *, typed: bool) -> dict[str, Any]:
+    """Return a column's entry in a model's description."""
+    said = {"name": column.name, "description": f"{column.landed}, as the API gives it."}
+    return {**said, "data_type": column.kind} if typed else said
+
+
+def models(entity: Entity, schema: dict[str, Any], records: list[dict[str, Any]]) -> dict[Path, str]:
+    """Return an entity's staging model and its mart, each with description and tests.
+
+    The mart has every column that is not nested; what else is to be made of those, a person says.
+    """
+    columns = columns_of(entity, schema)
+    by_field = dict(zip([f for f in schema["properties"] if f != "new_fields"], columns, strict=True))
+    key = [by_field[field] for field in entity.key]
+    landed = ", ".join(repr(column.landed) for column in key)
+    full = entity.replication == "full"
     source = (
         f"newest_version('{entity.name}')"
-        if entity.replication == "full"
-        else f"newest_record_of_each_key('{entity.name}', [{', '.join(repr(columns[f]) for f in entity.key)}])"
+        if full
+        else f"newest_record_of_each_key('{entity.name}', [{landed}])"
     )
-    model = f"stg_{APP}__{entity.name}"
-    what = "the newest whole version" if entity.replication == "full" else "the newest record of each key"
-    described: dict[str, Any] = {
-        "version": 2,
-        "sources": [
-            {
-                "name": APP,
-                "tables": [
-                    {"name": entity.name, "description": f"One row per {entity.singular} and version."}
-                ],
-            }
-        ],
-        "models": [
-            {
-                "name": model,
-                "description": f"{entity.name.capitalize()}: {what}. Grain: one row per {entity.singular}.",
-                "data_tests": [
-                    {"unique_combination_of_columns": {"arguments": {"combination_of_columns": key}}},
-                ],
-                "columns": [
-                    {"name": name, "description": f"{column}, as the API gives it."}
-                    for column, name in named.items()
-                ]
-                + [
-                    {"name": name, "description": f"{{{{ doc('{name}') }}}}"}
-                    for name in ("loaded_at", "run_id", "table_version", "new_fields")
-                ],
-            }
-        ],
+    what = "the newest whole version" if full else "the newest record of each key"
+    staging, mart = f"stg_{APP}__{entity.name}", f"dim_{entity.name}"
+    unique = {
+        "unique_combination_of_columns": {"arguments": {"combination_of_columns": [c.name for c in key]}}
+    }
+    complete = {
+        "every_key_is_there": {"arguments": {"stream": entity.name, "key": {c.landed: c.name for c in key}}}
     }
     base = yaml.safe_load((STAGING / "_sources.yml").read_text(encoding="utf-8"))["sources"][0]
-    described["sources"] = [{**{k: v for k, v in base.items() if k != "tables"}, **described["sources"][0]}]
+    tables = [{"name": entity.name, "description": f"One row per {entity.singular} and version."}]
+    loads = [
+        {"name": name, "description": f"{{{{ doc('{name}') }}}}", "data_type": kind}
+        for name, kind in LOAD_COLUMNS.items()
+    ]
+    flat = [column for column in columns if "RECORD" not in column.kind]
+
+    def model(name: str, what: str, tests: list[Any], found: list[dict[str, Any]]) -> dict[str, Any]:
+        grain = f"{entity.name.capitalize()}: {what}. Grain: one row per {entity.singular}."
+        return {"name": name, "description": grain, "data_tests": tests, "columns": found}
+
+    staged = [described(column, typed=False) for column in columns]
+    marted = [described(column, typed=True) for column in flat]
+    lines = [f"landing.{c.landed}{'' if c.landed == c.name else f' AS {c.name}'}" for c in columns]
     return {
-        STAGING / f"{model}.sql": "SELECT\n"
-        + "\n".join(lines)
-        + f"\n    {{{{ load_columns() }}}}\nFROM {{{{ {source} }}}}\n",
-        STAGING / f"_{entity.name}.yml": yaml.safe_dump(
-            described, sort_keys=False, width=130, allow_unicode=True
+        STAGING / f"{staging}.sql": _select([*lines, "{{ load_columns() }}"], f"{{{{ {source} }}}}"),
+        STAGING / f"_{entity.name}.yml": _yaml(
+            sources=[{**base, "tables": tables}],
+            models=[
+                model(
+                    staging,
+                    what,
+                    [unique, *([] if full else [complete])],
+                    staged + [{k: load[k] for k in ("name", "description")} for load in loads],
+                )
+            ],
+            unit_tests=[unit_test(entity, key, records)],
+        ),
+        MARTS / f"{mart}.sql": "{{ after_the_verdict() }}\n"
+        + _select([*(c.name for c in flat), "loaded_at", "run_id"], f"{{{{ ref('{staging}') }}}}"),
+        MARTS / f"_{entity.name}.yml": _yaml(
+            models=[
+                model(
+                    mart,
+                    "as the API has them now",
+                    [unique],
+                    marted + [load for load in loads if load["name"] in {"loaded_at", "run_id"}],
+                )
+            ]
         ),
     }
+
+
+def _select(columns: list[str], source: str) -> str:
+    return "SELECT\n    " + ",\n    ".join(columns) + f"\nFROM {source}\n"
+
+
+class _Indented(yaml.SafeDumper):
+    """Lists are indented, as yamllint wants them, and nothing is written as a reference to what is above."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 (PyYAML's)
+        super().increase_indent(flow, False)  # noqa: FBT003 (PyYAML's)
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ANN401, ARG002 (PyYAML's)
+        return True
+
+
+def _yaml(**content: Any) -> str:  # noqa: ANN401 (what dbt's files hold)
+    said = {"version": 2, **content}
+    return yaml.dump(said, Dumper=_Indented, sort_keys=False, width=130, allow_unicode=True)
 
 
 def add(entity: Entity, records: list[dict[str, Any]], since: str | None) -> dict[Path, str]:
@@ -246,34 +418,39 @@ def add(entity: Entity, records: list[dict[str, Any]], since: str | None) -> dic
                 f"record {number} of the sample: no {', '.join(missing)}; name another --key or --since"
             )
     schema = {"type": "object", **object_of(records)}
-    if since:
-        schema["properties"][since]["format"] = "date-time"
     schema["properties"]["new_fields"] = NEW_FIELDS
     made = {
         TAP / "schemas" / f"{entity.name}.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
-        **staging(entity, list(schema["properties"])),
+        **models(entity, schema, records),
     }
     if there := [path for path in made if path.exists()]:
         raise ValueError(f"{there[0].relative_to(ROOT)}: is there already")
     streams = TAP / "streams.py"
     text = streams.read_text(encoding="utf-8")
     kind = f"{''.join(word.capitalize() for word in entity.name.split('_'))}Stream"
-    base = re.search(r"STREAMS: list\[type\[(\w+)\]\] = \[([^\]]*)\]", text)
-    if not base:
+    known = re.search(r"STREAMS: list\[type\[(\w+)\]\] = \[([^\]]*)\]", text)
+    if not known:
         raise ValueError(f"{streams.relative_to(ROOT)}: no STREAMS: list[type[…]] = […]")
+    # A listing is read whole, by the ids or pages of the example's API; what has changed is asked for as each API wants it.
+    base, module = ("ApiStream", "client") if since else ("ListingStream", "listing")
     fields = [f'    name = "{entity.name}"', f'    path = "/{entity.resource}"']
-    if entity.key != ("id",):
+    imports = f"from tap_{APP}.{module} import {base}\n"
+    if since or entity.key != ("id",):
         fields.append(f"    primary_keys: ClassVar[tuple[str, ...]] = {entity.key!r}")
-        if "ClassVar" not in text:
-            text = re.sub(r"(?m)^(from tap_)", r"from typing import ClassVar\n\n\1", text, count=1)
+        imports += "from typing import ClassVar\n"
     if since:
-        fields += [f'    replication_key = "{since}"', "    is_sorted = False"]
-    stream = f'class {kind}({base[1]}):\n    """The {entity.name}: one record each."""\n\n' + "\n".join(
-        fields
-    )
-    listed = ", ".join(filter(None, [base[2].strip().rstrip(","), kind]))
-    text = text.replace(base[0], f"{stream}\n\n\nSTREAMS: list[type[{base[1]}]] = [{listed}]")
-    return {**made, streams: text, LIST: LIST.read_text(encoding="utf-8") + entity.line()}
+        fields.append(f'    replication_key = "{since}"')
+        text = re.sub(r"\nif TYPE_CHECKING:\n    from tap_\w+\.client import ApiStream\n", "\n", text)
+    body = "\n".join(fields)
+    stream = f'class {kind}({base}):\n    """The {entity.name}: one record each."""\n\n{body}'
+    listed = ", ".join(filter(None, [known[2].strip().rstrip(","), kind]))
+    text = text.replace(known[0], f"{stream}\n\n\nSTREAMS: list[type[{known[1]}]] = [{listed}]")
+    text = re.sub(r"(?m)^(from __future__ .*\n)", rf"\1\n{imports}", text)
+    return {
+        **made,
+        streams: text,
+        LIST: LIST.read_text(encoding="utf-8").replace("entities: []", "entities:") + entity.line(),
+    }
 
 
 def main() -> int:
@@ -282,7 +459,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 on a difference")
     parser.add_argument("--add", metavar="NAME", help="stream and landing table, such as vehicles")
     parser.add_argument("--sample", type=Path, help="some of its records, JSON lines")
-    parser.add_argument("--singular", help="one of them (default: NAME without its last s)")
+    parser.add_argument("--singular", help="one of them (default: as English mostly has it)")
     parser.add_argument("--resource", help="its address in the API after the API's own (default: SINGULAR)")
     parser.add_argument("--key", default="id", help="fields that tell one record from another (default: id)")
     parser.add_argument("--since", help="the field with the date of a record's last change: incremental")
@@ -290,7 +467,10 @@ def main() -> int:
     if options.add is None:
         return carry(check=options.check)
     if not NAME.fullmatch(options.add):
-        parser.error(f"NAME={options.add!r}: expected lower-case letters, digits and _, such as vehicles")
+        parser.error(
+            f"NAME={options.add!r}: expected lower-case letters, digits and _, such as order_items; "
+            "RESOURCE= takes the API's own spelling"
+        )
     if options.sample is None or not options.sample.is_file():
         parser.error(f"SAMPLE={options.sample or ''}: expected a file with some records of it, JSON lines")
     try:
@@ -303,7 +483,7 @@ def main() -> int:
         parser.error(f"SAMPLE={options.sample}: not JSON lines ({error})")
     if not records or not all(isinstance(record, dict) for record in records):
         parser.error(f"SAMPLE={options.sample}: expected at least one record, a JSON object a line")
-    singular = options.singular or options.add.removesuffix("s")
+    singular = options.singular or one_of(options.add)
     entity = Entity(
         options.add,
         singular,
@@ -314,7 +494,11 @@ def main() -> int:
     try:
         made = add(entity, records, options.since)
         for path, text in made.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
+        ruff = [sys.executable, "-m", "ruff"]
+        for command in (["check", "--fix-only", "--select", "I,F401"], ["format"]):
+            subprocess.run([*ruff, *command, "--quiet", str(TAP / "streams.py")], check=True)
         status = carry(check=False)
     except ValueError as error:
         parser.error(str(error))

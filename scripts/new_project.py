@@ -1,10 +1,11 @@
 """Makes a project of one's own out of this one: a copy under another name, with the parts that are wanted.
 
-    python scripts/new_project.py NAME FOLDER [PART ...]
+    python scripts/new_project.py [--empty] [--api URL] NAME FOLDER [PART ...]
 
 PART is report, kestra, terraform or benchmarks; tap, target, Meltano project, dbt project, sandbox and tests always come
-along. The copy's `make run` and `make test` work at once, on the example's own entities; docs/onboarding.md says how
-yours take their place. Exit status 2 for bad arguments; nothing is written then.
+along. The copy's `make run` and `make test` work at once, on the example's own entities. With --empty these stay away, and
+what is about them alone (without_example.py): `make entity` adds yours. With --api it reads another address than the
+example's. Exit status 2 for bad arguments; nothing is written then.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ import sys
 import uuid
 from pathlib import Path
 
+from without_example import own
+
 ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES_API = "https://rickandmortyapi.com/api"
 RUFF = ROOT / ".venvs" / "dev" / "bin" / "ruff"
 # What belongs to a part alone. Everything else does without it: rules and tests of what is not there are left out.
 PARTS = {
@@ -37,7 +41,12 @@ PARTS = {
     "benchmarks": ("benchmarks/", "docs/performance.md"),
 }
 # What makes copies; a copy makes none.
-OURS_ALONE = {"scripts/new_project.py", "tests/test_new_project.py"}
+OURS_ALONE = {
+    *("scripts/new_project.py", "scripts/without_example.py", "scripts/empty/"),
+    *("tests/test_new_project.py", "tests/test_own_project.py"),
+}
+# What shows or measures the example.
+OF_THE_EXAMPLE = {"report", "benchmarks"}
 # Account ids of Google Cloud have 30 characters at most, and the longest of Terraform's adds 18 to the name.
 NAME = re.compile(r"[a-z][a-z0-9]{1,11}")
 # The example's API keeps its address: its recorded answers name it.
@@ -80,22 +89,29 @@ def rewrite(file: Path, pattern: str, text: str) -> None:
     file.write_text(changed, encoding="utf-8")
 
 
-def copy(name: str, folder: Path, parts: list[str]) -> None:
+def copy(name: str, folder: Path, parts: list[str], api: str, *, empty: bool) -> None:
     """Write the copy into `folder`, which is not there yet."""
     left_out = {path for part, paths in PARTS.items() if part not in parts for path in paths} | OURS_ALONE
-    for file in files():
+    overlay = [file.removeprefix("scripts/empty/") for file in files() if file.startswith("scripts/empty/")]
+    for file in sorted({*files(), *(overlay if empty else [])}):
         if file.startswith(tuple(left_out)):
             continue
-        content = (ROOT / file).read_bytes()
+        content = (ROOT / file).read_bytes() if (ROOT / file).is_file() else b""
         target = folder / renamed(file, name)
-        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             text = content.decode()
         except UnicodeDecodeError:
+            target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
         else:
-            target.write_text(renamed(text, name), encoding="utf-8", newline="")
-        shutil.copymode(ROOT / file, target)
+            kept = own(file, text) if empty else text
+            if kept is None:
+                continue
+            kept = renamed(kept.replace(EXAMPLES_API, api), name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(kept, encoding="utf-8", newline="")
+        if (ROOT / file).is_file():
+            shutil.copymode(ROOT / file, target)
     rewrite(folder / "meltano.yml", r"(?m)^project_id: .*$", f"project_id: {uuid.uuid4()}")
     rewrite(folder / "Makefile", r"(?m)^new: .*\n(\t.*\n)+\n", "")
     if "report" not in parts:
@@ -103,6 +119,8 @@ def copy(name: str, folder: Path, parts: list[str]) -> None:
         rewrite(folder / "meltano.yml", r"(?ms)^    - name: report\n.*?(?=^\S)", "\n")
     if "kestra" not in parts:
         rewrite(folder / "Dockerfile", r"(?m)^# The program of Kestra's flows\.\n(.+\n)+", "")
+    if empty:
+        subprocess.run([sys.executable, "scripts/entities.py"], cwd=folder, check=True)
     # Another name is sorted and fits into lines elsewhere.
     subprocess.run(
         [RUFF, "check", "--quiet", "--fix-only", "--select", "I,RUF022", "."], cwd=folder, check=True
@@ -118,6 +136,8 @@ def main() -> int:
     parser.add_argument("name", help="2 to 12 lower-case letters and digits, a letter first")
     parser.add_argument("folder", type=Path, help="where to; it must not be there yet")
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; none is an answer")
+    parser.add_argument("--empty", action="store_true", help="without the example's entities")
+    parser.add_argument("--api", default=EXAMPLES_API, help="address of the API that it reads")
     options = parser.parse_args()
     folder: Path = options.folder.resolve()
     if not NAME.fullmatch(options.name):
@@ -133,11 +153,19 @@ def main() -> int:
         parser.error(f"FOLDER={options.folder}: is there already; name a folder that is not")
     if folder.is_relative_to(ROOT):
         parser.error(f"FOLDER={options.folder}: lies in this project; name one beside it, such as ../library")
-    copy(options.name, folder, options.parts)
+    if options.empty and (shown := sorted(OF_THE_EXAMPLE & set(options.parts))):
+        parser.error(
+            f"PARTS: {', '.join(shown)} cannot be without the example that it is about; leave it out, or EMPTY"
+        )
+    copy(options.name, folder, options.parts, options.api.rstrip("/"), empty=options.empty)
     print(
         f"{folder}: {options.name}, with {', '.join(options.parts) or 'no optional part'}.\n"
-        f"  cd {folder} && make run     the example's data, under the new name\n"
-        "  docs/onboarding.md          how your source takes the example's place",
+        + (
+            f"  cd {folder} && make entity NAME=… SAMPLE=…   the first entity, from a sample of its records\n"
+            if options.empty
+            else f"  cd {folder} && make run     the example's data, under the new name\n"
+        )
+        + "  docs/onboarding.md          how your source takes the example's place",
         file=sys.stderr,
     )
     return 0

@@ -37,9 +37,10 @@ BLOCKS = ["tap-rickandmorty", "target-bigquery", "dbt-bigquery:build"]
 REPORT = ROOT / ".meltano" / "utilities" / "report" / "venv" / "bin" / "report"
 PAGE = ROOT / "output" / "report.html"
 RUN_RESULTS = ROOT / "transform" / "target" / "run_results.json"
-RESOURCES = ("character", "location", "episode")
 # A shell or a .env for the cloud may say otherwise; what runs on the sandbox is Meltano's environment `local`.
 LOCAL = {"MELTANO_ENVIRONMENT": "local", "DATASET_PREFIX": "local_"}
+# Answers of the real API that a project keeps: its data unless told otherwise.
+ANSWERS = ROOT / "answers"
 # Seconds between two lines of progress where there is no terminal.
 PROGRESS_SECONDS = 10.0
 STOP_SECONDS = 10.0
@@ -73,6 +74,14 @@ def answers(url: str) -> bool:
         return False
 
 
+def resource_files() -> list[str]:
+    """Return the names of the files of a data folder, one for each resource."""
+    import yaml  # noqa: PLC0415 (only a data folder needs it)
+
+    listed = yaml.safe_load((ROOT / "entities.yml").read_text(encoding="utf-8"))["entities"]
+    return [f"{entity['resource']}.jsonl" for entity in listed]
+
+
 def hold_run_lock() -> None:
     """Hold the lock of this folder's `make run` for as long as this process lives, whatever it becomes."""
     (ROOT / ".sandbox").mkdir(exist_ok=True)
@@ -90,12 +99,14 @@ def hold_run_lock() -> None:
     os.set_inheritable(lock, True)  # noqa: FBT003 (positional only)
 
 
-def under_sandbox(data: Path | None, *, live: bool, version: int) -> NoReturn:
+def under_sandbox(data: Path | None, *, live: bool, version: int | None) -> NoReturn:
     """Become this program again with the sandbox around it; each source has a warehouse of its own."""
+    if version is None and not data and ANSWERS.is_dir():
+        data = ANSWERS
     if data:
         if not data.is_dir():
             fail(f"DATA={data}: not a folder; make one with '.venvs/sandbox/bin/sandbox capture FOLDER'", 2)
-        if missing := [f"{n}.jsonl" for n in RESOURCES if not (data / f"{n}.jsonl").is_file()]:
+        if missing := [name for name in resource_files() if not (data / name).is_file()]:
             fail(
                 f"DATA={data}: {', '.join(missing)} not found; make such a folder with "
                 "'.venvs/sandbox/bin/sandbox capture FOLDER'",
@@ -108,7 +119,7 @@ def under_sandbox(data: Path | None, *, live: bool, version: int) -> NoReturn:
         if live
         else ["--data", str(data.resolve())]
         if data
-        else ["--universe", f"version={version}"]
+        else ["--universe", f"version={version or 1}"]
     )
     program = os.environ.get("SANDBOX_COMMAND") or str(ROOT / ".venvs/sandbox/bin/sandbox")
     inside = [sys.executable, __file__, "--inside", str(time.time())]
@@ -416,10 +427,12 @@ def main() -> int:
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
-        "--data", type=Path, help="a folder with character.jsonl, location.jsonl, episode.jsonl"
+        "--data",
+        type=Path,
+        help="a folder with a file of JSON lines for each resource, such as character.jsonl",
     )
     source.add_argument("--live", action="store_true", help=f"the live API, {LIVE_API}")
-    source.add_argument("--version", type=int, default=1, help="a later version of the made-up universe (1)")
+    source.add_argument("--version", type=int, help="a later version of the made-up universe (1)")
     parser.add_argument("--inside", type=float, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.inside is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from testkit.project_copy import ProjectCopy, bare, copy_project
 from testkit.whole_pipeline import (
+    ROOT,
     RUN_ALL,
     SHARED_DATA,
     BuiltPipeline,
@@ -67,12 +68,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def data_options() -> list[str]:
-    """The real data set where ../shared is beside the project, else a made-up universe."""
-    return (
-        ["--data", str(SHARED_DATA)]
-        if SHARED_DATA.is_dir()
-        else ["--universe", "characters=826,locations=126,episodes=51"]
-    )
+    """The project's own answers, or the real data set where ../shared is beside the project, else a made-up universe."""
+    for folder in (ROOT / "answers", SHARED_DATA):
+        if folder.is_dir():
+            return ["--data", str(folder)]
+    return ["--universe", "characters=826,locations=126,episodes=51"]
 
 
 def _project(sandbox: Sandbox, folder: Path) -> Project:

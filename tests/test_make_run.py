@@ -32,7 +32,7 @@ def test_a_bad_data_folder_is_one_line_that_says_what_is_missing(tmp_path: Path)
     )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "location.jsonl, episode.jsonl not found" in done.stderr
+    assert "episode.jsonl, location.jsonl not found" in done.stderr
     assert "sandbox capture" in done.stderr
 
 

@@ -144,10 +144,18 @@ def schema(table: str) -> list[bigquery.SchemaField]:
 @contextmanager
 def open_warehouse(sandbox: Sandbox, folder: Path) -> Iterator[Warehouse]:
     """Keep a dbt process on a copy of transform/ and on this sandbox."""
-    if not DBT_PYTHON.is_file():
-        pytest.skip(f"{DBT_PYTHON} is not there; `make install` makes it")
     transform = folder / "transform"
     shutil.copytree(ROOT / "transform", transform, ignore=shutil.ignore_patterns("target", "logs"))
+    with kept_dbt(sandbox, folder, transform) as warehouse:
+        warehouse.empty()
+        yield warehouse
+
+
+@contextmanager
+def kept_dbt(sandbox: Sandbox, folder: Path, transform: Path) -> Iterator[Warehouse]:
+    """Keep a dbt process on a dbt project and on this sandbox; its log and target lie in `folder`."""
+    if not DBT_PYTHON.is_file():
+        pytest.skip(f"{DBT_PYTHON} is not there; `make install` makes it")
     environment = {
         **sandbox.env,
         "PATH": "/usr/bin:/bin",
@@ -172,9 +180,7 @@ def open_warehouse(sandbox: Sandbox, folder: Path) -> Iterator[Warehouse]:
             stderr=log,
         ) as process,
     ):
-        warehouse = Warehouse(sandbox, folder, process)
-        warehouse.empty()
-        yield warehouse
+        yield Warehouse(sandbox, folder, process)
         assert process.stdin is not None
         process.stdin.close()
 

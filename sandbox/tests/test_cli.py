@@ -106,14 +106,14 @@ def test_a_bad_data_folder_is_one_line(command: str, tmp_path: Path) -> None:
     done = run(command, tmp_path / "home", "start", "--data", str(tmp_path))
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "character.jsonl, location.jsonl, episode.jsonl not found" in done.stderr
+    assert "character.jsonl, episode.jsonl, location.jsonl not found" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("{", "character.jsonl, line 1: expected a JSON object with an id"),
-        ('{"id": 1}\n{"id": 1}', "character.jsonl, line 2: id 1 is no whole number, or there twice"),
+        ("{", "character.jsonl, line 1: expected a JSON object with id"),
+        ('{"id": 1}\n{"id": 1}', "character.jsonl, line 2: id 1 is no whole number or text, or there twice"),
     ],
     ids=["no-json", "id-twice"],
 )
@@ -370,3 +370,33 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(command: str, 
     proxy = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy"), "http://127.0.0.1:1")
     done = run(command, tmp_path, *API, "--", "sh", "-c", "echo $NO_PROXY", **proxy, NO_PROXY="example.org")
     assert (done.returncode, done.stdout) == (0, "example.org,127.0.0.1,localhost\n")
+
+
+def test_a_project_with_answers_of_its_own_is_on_them_unless_told_otherwise(
+    command: str, tmp_path: Path
+) -> None:
+    """A folder answers/ in the project is the source where none is named; without it, it is the made-up universe."""
+
+    def home() -> str:
+        subprocess.run([command, "env"], check=False, cwd=tmp_path, capture_output=True, timeout=60)
+        return (tmp_path / ".sandbox" / "current").read_text()
+
+    assert home().startswith("made-up-universe")
+    (tmp_path / ".sandbox" / "current").unlink()
+    (tmp_path / "answers").mkdir()
+    for name in ("character", "episode", "location"):
+        (tmp_path / "answers" / f"{name}.jsonl").write_text('{"id": 1}')
+    assert home().startswith("captured-folder-answers")
+
+
+def test_keys_are_whole_numbers_or_texts_of_any_number_of_fields(command: str, tmp_path: Path) -> None:
+    """Records are sorted by their key, which need not be one whole number."""
+    made = [{"order": "b", "line": 2}, {"order": "a", "line": 10}, {"order": "a", "line": 9}]
+    (tmp_path / "line.jsonl").write_text("\n".join(map(json.dumps, made)))
+    code = (
+        "import json, sys, pathlib; from sandbox import records; records.KEYS = {'line': ['order', 'line']}; "
+        "print(json.dumps(records.read_folder(pathlib.Path(sys.argv[1]))))"
+    )
+    python = Path(command).with_name("python")
+    done = subprocess.run([python, "-c", code, tmp_path], check=True, capture_output=True, timeout=60)
+    assert json.loads(done.stdout) == {"line": [made[2], made[1], made[0]]}

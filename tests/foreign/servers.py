@@ -104,23 +104,23 @@ class IssueTracker(Source):
                 records = sorted(self.issues.values(), key=lambda issue: issue["updated_at"])
                 return self.page(path, query, [r for r in records if r["updated_at"] >= since])
             case ["repos", "acme", "shop", "issues", number, "comments"]:
-                issue = self.issues[int(number)]
-                return self.page(
-                    path,
-                    query,
-                    [
-                        {
-                            "id": issue["id"] * 10 + k,
-                            "body": f"Comment {k}",
-                            "user": issue["user"],
-                            "updated_at": issue["updated_at"],
-                        }
-                        for k in range(issue["comments"])
-                    ],
-                )
+                return self.page(path, query, self.comments(int(number)))
             case ["repos", "acme", "shop", "labels"]:
                 return self.page(path, query, self.labels)
         return 404, {}, {"message": "Not Found"}
+
+    def comments(self, number: int) -> list[dict[str, Any]]:
+        """Return the comments of an issue."""
+        issue = self.issues[number]
+        return [
+            {
+                "id": issue["id"] * 10 + k,
+                "body": f"Comment {k}",
+                "user": issue["user"],
+                "updated_at": issue["updated_at"],
+            }
+            for k in range(issue["comments"])
+        ]
 
     def page(self, path: str, query: dict[str, str], records: list[dict[str, Any]]) -> Answer:
         """Return a page with the links to the others and what is left of the rate limit."""

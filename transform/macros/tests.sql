@@ -16,6 +16,31 @@ HAVING COUNT(*) > 1{% for column in combination_of_columns %} OR key_{{ loop.ind
 
 {% endtest %}
 
+{% test every_key_is_there(model, stream, key) %}
+WITH whole AS (
+    SELECT MAX(started_at) AS started_at
+    FROM {{ ref('int_build_versions') }}
+    WHERE entity = '{{ stream }}' AND replication = 'full'
+)
+
+SELECT
+    {% for column in key %}
+        landing.{{ column }} AS key_{{ loop.index }},
+    {% endfor %}
+    MAX(landing._sdc_table_version) AS table_version
+FROM {{ source('rickandmorty', stream) }} AS landing
+INNER JOIN {{ ref('int_build_versions') }} AS versions
+    ON versions.entity = '{{ stream }}' AND landing._sdc_table_version = versions.table_version
+CROSS JOIN whole
+LEFT JOIN {{ model }} AS staged
+    ON {% for column, name in key.items() %}landing.{{ column }} = staged.{{ name }}{{ '' if loop.last else ' AND ' }}{% endfor %}
+
+WHERE versions.started_at >= IFNULL(whole.started_at, TIMESTAMP '1970-01-01 00:00:00+00') AND staged.table_version IS NULL
+GROUP BY {% for column in key %}landing.{{ column }}{{ '' if loop.last else ', ' }}{% endfor %}
+
+HAVING COUNTIF(landing._sdc_deleted_at IS NOT NULL) = 0
+{% endtest %}
+
 {% test expressions_are_true(model, expressions) %}
 WITH checked AS (
     SELECT

@@ -39,18 +39,19 @@
     {%- set since = wholes | map(attribute='started_at') | max if wholes else '1970-01-01 00:00:00+00' -%}
     (
         SELECT *
-        FROM {{ source('rickandmorty', stream) }}
+        FROM {{ source('rickandmorty', stream) }} AS landed
         WHERE
-            _sdc_batched_at >= TIMESTAMP '{{ since }}'
-            AND _sdc_table_version IN (
+            landed._sdc_batched_at >= TIMESTAMP '{{ since }}'
+            AND landed._sdc_table_version IN (
                 SELECT versions.table_version FROM {{ ref('int_build_versions') }} AS versions
                 WHERE versions.entity = '{{ stream }}'
             )
         QUALIFY
             ROW_NUMBER() OVER (
-                PARTITION BY {{ key | join(', ') }} ORDER BY _sdc_batched_at DESC, _sdc_sequence DESC, _sdc_extracted_at DESC
+                PARTITION BY landed.{{ key | join(', landed.') }}
+                ORDER BY landed._sdc_batched_at DESC, landed._sdc_sequence DESC, landed._sdc_extracted_at DESC
             ) = 1
-            AND _sdc_deleted_at IS NULL
+            AND landed._sdc_deleted_at IS NULL
     ) AS landing
 {%- endmacro %}
 

@@ -19,6 +19,7 @@ from aiohttp import web
 from sandbox import javascript as js
 from sandbox import serving
 from sandbox.faults import Faults, Rule
+from sandbox.records import KEYS
 
 if TYPE_CHECKING:
     from sandbox.records import Records
@@ -38,9 +39,11 @@ class Api:
 
     def __init__(self, records: Records, latency: float) -> None:
         self._records = records
-        self._by_id = {name: {record["id"]: record for record in found} for name, found in records.items()}
+        self._by_id = {
+            name: {record[KEYS[name][0]]: record for record in found} for name, found in records.items()
+        }
         # Lacks type and dimension, so no listing has it, as each is filtered by those.
-        self._by_id["location"].setdefault(0, NO_PLACE)
+        self._by_id.get("location", {}).setdefault(0, NO_PLACE)
         self._latency = latency
         self._faults = Faults()
 
@@ -96,7 +99,9 @@ class Api:
         if request.method not in {"GET", "HEAD"} or parts[0].lower() != "api" or len(parts) > 3:  # noqa: PLR2004 (/api/x/y)
             return nothing
         if len(parts) == 1:
-            return 200, {f"{name}s": f"{SITE}/{name}" for name in ("character", "location", "episode")}
+            return 200, {
+                f"{name}s": f"{SITE}/{name}" for name in (*FILTERS, *self._records) if name in self._records
+            }
         name = parts[1].lower()
         if name not in self._records or "" in parts:
             return nothing
@@ -112,7 +117,7 @@ class Api:
 
     def _listing(self, resource: str, raw: str, query: str) -> tuple[int, Any]:
         given = _parsed(query)
-        wanted = {key: _trimmed(given[key]) for key in FILTERS[resource] if key in given}
+        wanted = {key: _trimmed(given[key]) for key in FILTERS.get(resource, ()) if key in given}
         given.update(wanted)
         page: Any = given.get("page", "")
         number = js.number(js.text(page))
@@ -126,7 +131,7 @@ class Api:
         pages = math.ceil(len(records) / PAGE)
         if number > pages:
             return 404, {"error": "There is nothing here"}
-        tail = "".join(f"&{k}={js.text(v)}" for k, v in given.items() if v and k in FILTERS[resource])
+        tail = "".join(f"&{k}={js.text(v)}" for k, v in given.items() if v and k in FILTERS.get(resource, ()))
         asked, path = js.whole(js.text(page)), raw[len("/api") :]
 
         def link(to: int) -> str:

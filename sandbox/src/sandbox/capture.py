@@ -14,7 +14,7 @@ from typing import Any
 import requests
 
 from sandbox.errors import SandboxError
-from sandbox.records import RESOURCES
+from sandbox.records import KEYS
 from sandbox.source import CAPTURED
 
 ATTEMPTS = 5
@@ -22,7 +22,7 @@ PAUSE = 0.2
 
 
 def capture(folder: Path, api_url: str) -> None:
-    """Capture all three resources; the folder appears whole or not at all.
+    """Capture every resource of entities.yml; the folder appears whole or not at all.
 
     Raises:
         SandboxError: The API does not answer, its pages do not add up, or the folder is there already.
@@ -33,7 +33,7 @@ def capture(folder: Path, api_url: str) -> None:
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         with requests.Session() as session:
-            for resource in RESOURCES:
+            for resource in KEYS:
                 with (work / f"{resource}.jsonl").open("w", encoding="utf-8") as file:
                     count = _resource(session, f"{api_url.rstrip('/')}/{resource}", file)
                 print(f"{resource}: {count} records", file=sys.stderr)  # noqa: T201 (progress)

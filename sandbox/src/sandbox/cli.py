@@ -26,7 +26,9 @@ LIVE_API = "https://rickandmortyapi.com/api"
 def _serving(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
-        "--data", type=Path, help="folder with character.jsonl, location.jsonl, episode.jsonl"
+        "--data",
+        type=Path,
+        help="folder with a file of JSON lines for each resource, such as character.jsonl",
     )
     source.add_argument("--universe", help="a made-up one: characters=826,locations=126,episodes=51,seed=1")
     parser.add_argument(
@@ -118,7 +120,7 @@ def _sandbox(arguments: argparse.Namespace, source: Source | None = None) -> San
 
     A source named here is the one chosen last from now on.
     """
-    from sandbox.source import made_up  # noqa: PLC0415
+    from sandbox.source import usual  # noqa: PLC0415
     from sandbox.supervisor import Sandbox  # noqa: PLC0415
 
     if arguments.home:
@@ -126,7 +128,7 @@ def _sandbox(arguments: argparse.Namespace, source: Source | None = None) -> San
     current = ROOT / "current"
     if source is None and current.exists():
         return Sandbox(ROOT / current.read_text("utf-8").strip())
-    folder = (source or made_up()).folder
+    folder = (source or usual()).folder
     try:
         ROOT.mkdir(exist_ok=True)
         work = ROOT / f".current-{os.getpid()}"

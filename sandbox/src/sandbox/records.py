@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 from sandbox.errors import SandboxError, sandbox
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-RESOURCES = ("character", "location", "episode")
+LIST = Path(__file__).resolve().parents[3] / "entities.yml"
+# The fields of each resource's key.
+KEYS: dict[str, list[str]] = {
+    entity["resource"]: entity["key"]
+    for entity in yaml.safe_load(LIST.read_text(encoding="utf-8"))["entities"]
+}
 Records = dict[str, list[dict[str, Any]]]
 
 
@@ -20,7 +25,7 @@ def check_folder(folder: Path) -> None:
     Raises:
         SandboxError: The folder or one of its files is not there.
     """
-    missing = [f"{name}.jsonl" for name in RESOURCES if not (folder / f"{name}.jsonl").is_file()]
+    missing = [f"{name}.jsonl" for name in KEYS if not (folder / f"{name}.jsonl").is_file()]
     if missing:
         raise SandboxError(
             f"{folder}: {', '.join(missing)} not found; {sandbox('capture FOLDER')} makes such a folder"
@@ -28,27 +33,32 @@ def check_folder(folder: Path) -> None:
 
 
 def read_folder(folder: Path) -> Records:
-    """Read the three files of a data folder, sorted by id.
+    """Read a file for each resource of entities.yml, sorted by key.
 
     Raises:
-        SandboxError: A file is missing, a line is no JSON object with a whole-number id, or an id is there twice.
+        SandboxError: A file is missing, a line is no JSON object with a key of whole numbers or texts, or a key is there twice.
     """
     check_folder(folder)
     found: Records = {}
-    for resource in RESOURCES:
+    for resource, fields in KEYS.items():
         path = folder / f"{resource}.jsonl"
-        records: dict[int, dict[str, Any]] = {}
+        records: dict[tuple[int | str, ...], dict[str, Any]] = {}
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
                 try:
                     record = json.loads(line)
-                    key = record["id"]
+                    key = tuple(record[field] for field in fields)
                 except (ValueError, KeyError, TypeError):
-                    raise SandboxError(f"{path}, line {number}: expected a JSON object with an id") from None
-                if not isinstance(key, int) or key in records:
                     raise SandboxError(
-                        f"{path}, line {number}: id {key!r} is no whole number, or there twice"
+                        f"{path}, line {number}: expected a JSON object with {', '.join(fields)}"
+                    ) from None
+                if key in records or not all(type(part) in {int, str} for part in key):
+                    raise SandboxError(
+                        f"{path}, line {number}: {', '.join(fields)} {', '.join(map(repr, key))} is no whole number or text, "
+                        "or there twice"
                     )
                 records[key] = record
-        found[resource] = [records[key] for key in sorted(records)]
+        found[resource] = [
+            records[key] for key in sorted(records, key=lambda key: [(type(p).__name__, p) for p in key])
+        ]
     return found

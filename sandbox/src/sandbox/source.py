@@ -20,6 +20,8 @@ from sandbox.universe import Size
 LIVE_API = "https://rickandmortyapi.com/api"
 # Written by `sandbox capture` beside the records.
 CAPTURED = "captured.json"
+# Answers of the real API that a project keeps: it is on them where nothing else is said.
+ANSWERS = Path("answers")
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,11 @@ def captured(folder: Path) -> Source:
         date = datetime.fromtimestamp(max(file.stat().st_mtime for file in folder.glob("*.jsonl")), UTC)
     path = folder.resolve()
     return Source(f"captured folder {path.name} of {date:%Y-%m-%d}", ["--data", str(path)])
+
+
+def usual() -> Source:
+    """Return the source where none is named: the project's own answers, or else the made-up universe."""
+    return captured(ANSWERS) if ANSWERS.is_dir() else made_up()
 
 
 def live(url: str = LIVE_API) -> Source:

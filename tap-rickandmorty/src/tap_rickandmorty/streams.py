@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tap_rickandmorty.listing import ListingStream
+
+if TYPE_CHECKING:
+    from tap_rickandmorty.client import ApiStream
 
 
 class CharactersStream(ListingStream):
@@ -26,4 +31,4 @@ class LocationsStream(ListingStream):
     path = "/location"
 
 
-STREAMS: list[type[ListingStream]] = [CharactersStream, EpisodesStream, LocationsStream]
+STREAMS: list[type[ApiStream]] = [CharactersStream, EpisodesStream, LocationsStream]

@@ -8,7 +8,6 @@ import re
 import signal
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.resources import files
@@ -78,8 +77,7 @@ class TapRickAndMorty(Tap):
         session = Session(
             address, config["concurrency"], config["retry_seconds"], other_hosts=config["allow_other_hosts"]
         )
-        pool = ThreadPoolExecutor(config["concurrency"], thread_name_prefix="reading")
-        return [stream(self, address, session, pool) for stream in STREAMS]
+        return [stream(self, address, session) for stream in STREAMS]
 
     @classmethod
     @override

@@ -1,6 +1,6 @@
 {{ after_the_verdict() }}
 WITH marts AS (
-    {% for entity in tracked_fields() %}
+    {% for entity in var('entities') %}
         SELECT
             '{{ entity }}' AS entity,
             COUNT(*) AS mart_row_count

@@ -1,0 +1,37 @@
+"""The SDK's standard tap tests, against the sandbox on the project's own answers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from singer_sdk.testing import SuiteConfig, get_tap_test_class
+from tap_rickandmorty.tap import TapRickAndMorty
+from testkit.whole_pipeline import ROOT, program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# The suite wants its configuration when the module is read: the sandbox's API is up by then, and ends with the tests.
+API = subprocess.Popen(
+    [program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox"), "api", "--data", ROOT / "answers"],
+    stdout=subprocess.PIPE,
+    text=True,
+)
+assert API.stdout is not None
+URL = json.loads(API.stdout.readline())["url"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def api() -> Iterator[None]:
+    """The API answers while the suite runs."""
+    yield
+    API.terminate()
+    API.wait()
+
+
+TestTapRickAndMorty = get_tap_test_class(
+    TapRickAndMorty, config={"api_url": URL}, suite_config=SuiteConfig(max_records_limit=None)
+)

@@ -1,0 +1,24 @@
+"""One whole run on the project's own answers: landed, decided, in the marts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import yaml
+from testkit.whole_pipeline import RESOURCES, ROOT
+
+if TYPE_CHECKING:
+    from testkit.whole_pipeline import BuiltPipeline
+
+ENTITIES = {e["name"]: e for e in yaml.safe_load((ROOT / "entities.yml").read_text())["entities"]}
+
+
+def test_every_record_of_the_answers_is_in_its_mart(built_pipeline: BuiltPipeline) -> None:
+    """Each entity's mart has one row per record that was kept, and nothing failed."""
+    assert ENTITIES
+    ask = built_pipeline.sandbox.ask
+    for name, resource in RESOURCES.items():
+        lines = (ROOT / "answers" / f"{resource}.jsonl").read_text(encoding="utf-8").splitlines()
+        assert ask(f"SELECT COUNT(*) FROM local_rickandmorty_marts.dim_{name}") == [(len(lines),)], name
+    failed = ask("SELECT message FROM local_rickandmorty_marts.rpt_verdict WHERE status = 'fail'")
+    assert failed == []

@@ -1,0 +1,90 @@
+"""What a project of one's own has of a file of this one: the machine, without the example's entities.
+
+Files in scripts/empty/ take the place of those that are about the example; `make entity` then adds the entities.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+EMPTY = Path(__file__).resolve().parent / "empty"
+# About the example alone.
+DROPPED = re.compile(
+    r"""
+    tap-\w+/(src/\w+/schemas/ | tests/(?!conftest|tap_api))
+    | sandbox/tests/(test_api | test_cli | test_universe)
+    | tests/(?!conftest | logging_filter | googlesql
+        | test_(google_apis | meltano_project | repository | run_progress | schemas | secrets | target_sql)\.py)
+    | terraform/schemas/(?!_loads)
+    | transform/(models/(history | marts/core)/ | tests/ | .*(_semantic_models | marts/reports/_unit_tests)\.yml)
+    | transform/models/.*\.sql
+    | docs/(questions | performance)\.md
+    """,
+    re.VERBOSE,
+)
+# Of dbt's models, tests and macros, what every source needs.
+KEPT_SQL = re.compile(r"(stg_\w+__loads|int_build_versions|int_landed|rpt_verdict|rpt_loads)\.sql$")
+KEPT = {
+    *(
+        "stg_rickandmorty__loads",
+        "int_build_versions",
+        "int_landed",
+        "int_findings",
+        "rpt_verdict",
+        "rpt_loads",
+        "_loads",
+    ),
+    *("loads_as_the_ledger_has_them", "versions_of_a_build", "data_platform"),
+}
+EXAMPLES_MACROS = {
+    *(
+        "id_from_url",
+        "ids_from_urls",
+        "cleaned_characters",
+        "cleaned_episodes",
+        "cleaned_locations",
+        "measure",
+    ),
+    *("tracked_fields", "last_parts", "history", "known_history"),
+}
+ITEM = r"(?m)^ {%d}- name: (\w+)\n(?:(?! {%d}- | {0,%d}\S).*\n)*"
+ITEMS, TABLES = (ITEM.replace("%d", indent) for indent in "26")
+MACRO = r"\{%-? macro (\w+)\((?:.|\n)*?endmacro -?%\}\n*"
+# What leaves a file besides.
+EDITS = {
+    "transform/models/_project.yml": [(r"(?s)\nexposures:.*", "")],
+    "transform/dbt_project.yml": [
+        (r"(?s)  # Most characters of an episode.*?(?=  # What a check of rpt_verdict)", ""),
+        (r"(?s)    history:\n.*?(?=    marts:)", ""),
+        (r"    status_values: .*\n|      int_links: .*\n", ""),
+    ],
+    "dbt-bouncer.yml": [
+        (r"\^models/\(staging/stg_\|.*\)", "^models/staging/stg_"),
+        (r"(?m)^  - name: check_model_names\n    include: \^models/history\n.*\n", ""),
+    ],
+    "entities.yml": [(r"(?ms)^entities:.*", "entities: []\n")],
+}
+
+
+def own(name: str, text: str) -> str | None:
+    """Return what is left of a text file, None where nothing is.
+
+    Raises:
+        ValueError: A file no longer has what is to leave it.
+    """
+    if (EMPTY / name).is_file():
+        return (EMPTY / name).read_text(encoding="utf-8")
+    if DROPPED.match(name) and not KEPT_SQL.search(name):
+        return None
+    for pattern, put in EDITS.get(name, []):
+        text, times = re.subn(pattern, put, text)
+        if not times:
+            raise ValueError(f"{name}: expected {pattern!r}, which is not there; mend {Path(__file__).name}")
+    if name.startswith("transform/macros/"):
+        text = re.sub(MACRO, lambda found: "" if found[1] in EXAMPLES_MACROS else found[0], text)
+        text = re.sub(ITEMS, lambda found: "" if found[1] in EXAMPLES_MACROS else found[0], text)
+    elif re.match(r"transform/models/.*\.yml", name):
+        pattern = TABLES if name.endswith("_sources.yml") else ITEMS
+        text = re.sub(pattern, lambda found: found[0] if found[1] in KEPT else "", text)
+    return f"{text.rstrip()}\n" if text.strip() else None
