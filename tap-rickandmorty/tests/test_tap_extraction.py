@@ -79,6 +79,17 @@ def test_a_large_listing_is_cut_into_addresses_and_its_edge_is_read_again(
     ]
 
 
+def test_addresses_are_cut_to_answers_of_about_a_megabyte(api: Api, run_tap: Callable[..., Outcome]) -> None:
+    """A large listing that begins with large records: few ids at first, and as many as an address holds afterwards."""
+    api.records["character"] = [character(i, name="x" * 20_000 if i <= 60 else "x") for i in range(1, 6_001)]
+    run = run_tap()
+    assert run.status == 0, run.log
+    assert [r["id"] for r in run.records("characters")] == list(range(1, 6_001))
+    named = [path.count(",") + 1 for path in api.asked("character") if "," in path]
+    assert named[0] < 60
+    assert max(named) > 1_000
+
+
 def test_records_are_asked_for_at_the_given_address_only(api: Api, run_tap: Callable[..., Outcome]) -> None:
     """The API's own next links, which name the live site, are not followed."""
     assert run_tap().status == 0
