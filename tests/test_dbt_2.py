@@ -1,0 +1,36 @@
+"""The dbt project under dbt 2's engine, whose parser is another program: `make test-dbt-2` installs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+from testkit.whole_pipeline import ROOT, program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# dbt 1.11 knows no other form of semantic models.
+KNOWN = "SemanticModelDeprecated"
+
+
+def test_the_project_parses_with_no_warning_but_the_known_one(tmp_path: Path) -> None:
+    """Models, macros, their descriptions, tests, and unit tests: all that `dbt parse` reads."""
+    dbt = program("DBT_2_COMMAND", ".venvs/dbt-2/bin/dbt")
+    folders = ["--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path / "logs")]
+    project = ["--project-dir", str(ROOT / "transform"), "--profiles-dir", str(ROOT / "transform")]
+    done = subprocess.run(
+        [dbt, "parse", *project, *folders],
+        cwd=tmp_path,
+        env={**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "NO_COLOR": "1"},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    warnings = [line for line in said.splitlines() if line.startswith(("[warning]", "[error]"))]
+    assert [line for line in warnings if KNOWN not in line] == [], said
+    assert "Finished 'parse'" in said
