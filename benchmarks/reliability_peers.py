@@ -219,7 +219,7 @@ def _is_state(out: str) -> bool:
 
 def widened(fault: Fault) -> Fault:
     """Gives the fault for a loader whose job ids have no stream in them."""
-    rules = tuple({**rule, "path": rule.get("path", "").replace("_things_", "")} for rule in fault.rules)
+    rules = tuple({**rule, "path": rule.get("path", "").replace("-things-", "")} for rule in fault.rules)
     return replace(fault, rules=rules)
 
 

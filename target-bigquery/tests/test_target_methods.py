@@ -24,6 +24,9 @@ def test_overwrite_replaces_every_row(bench: Bench) -> None:
     assert run.returncode == 0, run.stderr
     (row,) = bench.rows()
     assert (row["id"], row["links"]) == (3, [])
+    job_id = next(row["job_id"] for row in bench.rows("_loads") if row["method"] == "overwrite")
+    job = bench.owner().get_job(job_id)
+    assert job.write_disposition == "WRITE_TRUNCATE_DATA", "WRITE_TRUNCATE would drop row access policies"
     table = bench.owner().get_table(f"{bench.dataset}.things")
     assert table.time_partitioning.field == "_sdc_batched_at"
     assert table.clustering_fields == ["id"]

@@ -1,0 +1,52 @@
+"""What BigQuery documents as limits, on the strict sandbox: many streams, many columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from testkit.target_bench import Bench
+
+STREAMS, COLUMNS = 200, 2000
+
+
+def stream(name: str, /, **properties: Any) -> dict[str, Any]:
+    """A SCHEMA message."""
+    schema = {"properties": {"id": {"type": "integer"}, **properties}}
+    return {"type": "SCHEMA", "stream": name, "schema": schema, "key_properties": ["id"]}
+
+
+def ledger_jobs(bench: Bench) -> list[Any]:
+    """The jobs that wrote the ledger."""
+    jobs = bench.owner().list_jobs(all_users=True, max_results=10_000)
+    return [job for job in jobs if job.job_id.startswith(f"{bench.dataset}-_loads-")]
+
+
+@pytest.mark.slow
+def test_200_streams_in_one_run(bench: Bench) -> None:
+    """All are loaded, by one ledger job, although a table takes five updates in ten seconds."""
+    names = [f"stream_{number}" for number in range(STREAMS)]
+    messages = [
+        message
+        for name in names
+        for message in (stream(name), {"type": "RECORD", "stream": name, "record": {"id": 1}})
+    ]
+    state = {"bookmarks": {name: {} for name in names}}
+    run = bench.load(*messages, {"type": "STATE", "value": state})
+    assert run.returncode == 0, run.stderr
+    assert run.stdout
+    assert {row["stream"]: row["rows"] for row in bench.rows("_loads")} == dict.fromkeys(names, 1)
+    assert len(ledger_jobs(bench)) == 1
+
+
+def test_2000_columns(bench: Bench) -> None:
+    """A record that fills them all comes back whole."""
+    fields = {f"field_{number}": {"type": ["integer", "null"]} for number in range(COLUMNS)}
+    values = {name: number for number, name in enumerate(fields)}
+    record = {"type": "RECORD", "stream": "wide", "record": {"id": 1, **values}}
+    run = bench.load(stream("wide", **fields), record)
+    assert run.returncode == 0, run.stderr
+    (row,) = bench.rows("wide")
+    assert {name: row[name] for name in fields} == values
