@@ -17,6 +17,7 @@ from testkit.whole_pipeline import (
     program,
     running_sandbox,
 )
+from warehouse import Warehouse, open_warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +61,12 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of one fixture together where tests run concurrently."""
     for item in items:
-        groups = {"sandbox": "whole-pipeline", "fresh_clone": "fresh-clone", "own_project": item.path.name}
+        groups = {
+            "sandbox": "whole-pipeline",
+            "fresh_clone": "fresh-clone",
+            "dbt_warehouse": "dbt-warehouse",
+            "own_project": item.path.name,
+        }
         for fixture, group in groups.items():
             if fixture in getattr(item, "fixturenames", ()) and not item.get_closest_marker("xdist_group"):
                 item.add_marker(pytest.mark.xdist_group(group))
@@ -90,6 +96,16 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory, data_options: list[str]) -
 def project(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The Meltano project on that sandbox."""
     return _project(sandbox, tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="session")
+def dbt_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    """Landing tables filled row by row, and one dbt process beside them; tests begin with `empty`."""
+    with (
+        running_sandbox(tmp_path_factory.mktemp("sandbox"), "--parts", "storage,bigquery") as sandbox,
+        open_warehouse(sandbox, tmp_path_factory.mktemp("warehouse")) as found,
+    ):
+        yield found
 
 
 @pytest.fixture(scope="module")

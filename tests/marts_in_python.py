@@ -139,6 +139,7 @@ class Marts:
 
     def dim_characters(self) -> list[Row]:
         """One row a character."""
+        appearances = Counter(c for cast in self.cast.values() for c in cast)
         return [
             {
                 "character_id": c["id"],
@@ -151,7 +152,7 @@ class Marts:
                 "origin_name": c["origin"]["name"] or None,
                 "last_location_id": number(c["location"]["url"]),
                 "last_location_name": c["location"]["name"] or None,
-                "episode_count": len(numbers(c["episode"])),
+                "episode_count": appearances[c["id"]],
                 "image_url": c["image"] or None,
                 **self.origin("characters", c),
             }

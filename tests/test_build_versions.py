@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from testkit.whole_pipeline import running_sandbox
-from warehouse import Warehouse, character, episode, location, open_warehouse
+from google.api_core.exceptions import NotFound
+from warehouse import character, episode, location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from warehouse import Warehouse
 
 MARTS = "local_rickandmorty_marts"
 LEDGER = "`local_rickandmorty_landing._loads`"
 
 
-@pytest.fixture(scope="module")
-def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
-    """A warehouse of this module's own."""
-    with (
-        running_sandbox(tmp_path_factory.mktemp("sandbox"), "--parts", "storage,bigquery") as sandbox,
-        open_warehouse(sandbox, tmp_path_factory.mktemp("warehouse")) as found,
-    ):
-        yield found
+# All that readers of `state` see, with the tests that stop a build; keys are tested elsewhere.
+WHAT_READERS_SEE = ("--select", "+rpt_data_quality", "+rpt_loads", "+rpt_changes",
+                    "--exclude", "test_name:unique_combination_of_columns", "test_name:relationships")  # fmt: skip
+VERSIONS_ALONE = ("run", "--select", "stg_rickandmorty__loads", "int_build_versions")
+
+
+@pytest.fixture
+def warehouse(dbt_warehouse: Warehouse) -> Warehouse:
+    """The warehouse, empty."""
+    dbt_warehouse.empty()
+    return dbt_warehouse
 
 
 def land(warehouse: Warehouse, run_id: str, characters: int = 20, **ledger: Any) -> None:
@@ -56,17 +63,22 @@ def verdict(warehouse: Warehouse, status: str) -> list[tuple[Any, ...]]:
     return sorted(warehouse.ask(sql), key=repr)
 
 
+def retract(warehouse: Warehouse, **arguments: Any) -> None:
+    """Run the operation."""
+    done = warehouse.dbt("run-operation", "retract", "--args", json.dumps(arguments))
+    assert done.ok, done.messages()
+
+
 def test_a_bad_version_stops_before_the_marts_and_leaves_no_trace_once_retracted(
     warehouse: Warehouse,
 ) -> None:
     """11 % fewer characters fail the verdict with the marts as they were; retracted, it is as if it had never been."""
-    warehouse.empty()
     land(warehouse, "good", 100)
-    done = warehouse.build()
+    done = warehouse.build(*WHAT_READERS_SEE)
     assert done.ok, done.messages()
     before = state(warehouse)
     land(warehouse, "bad", 89)
-    done = warehouse.build()
+    done = warehouse.build(*WHAT_READERS_SEE)
     assert not done.ok
     assert "verdict_passes" in done.messages()
     assert verdict(warehouse, "fail") == [("drop", "characters")]
@@ -75,7 +87,7 @@ def test_a_bad_version_stops_before_the_marts_and_leaves_no_trace_once_retracted
         **before,
         "staging.stg_rickandmorty__characters": None,
     }
-    done = warehouse.build(DBT_VERDICT_DROP="warn")
+    done = warehouse.build(*WHAT_READERS_SEE, DBT_VERDICT_DROP="warn")
     assert done.ok, done.messages()
     assert verdict(warehouse, "warn") == [("drop", "characters")]
     accepted = state(warehouse)
@@ -83,31 +95,106 @@ def test_a_bad_version_stops_before_the_marts_and_leaves_no_trace_once_retracted
     assert sum(until is not None for *_, until in accepted["snapshots.snap_characters"]) == 11
 
     # What was built when the first run had ended.
-    done = warehouse.build(DBT_AS_OF="good")
+    done = warehouse.build(*WHAT_READERS_SEE, DBT_AS_OF="good")
     assert done.ok, done.messages()
     assert state(warehouse) == before
 
-    done = warehouse.dbt("run-operation", "retract", "--args", '{run_id: bad, reason: it\'s half a "world"}')
-    assert done.ok, done.messages()
-    done = warehouse.build()
+    reason = 'it\'s "half" a world:\nC:\\ \N{SNOWMAN}'
+    retract(warehouse, run_id="bad", reason=reason)
+    done = warehouse.build(*WHAT_READERS_SEE)
     assert done.ok, done.messages()
     assert state(warehouse) == before
     marked = f"SELECT COUNT(*), MIN(retraction_reason) FROM {LEDGER} WHERE retracted_at IS NOT NULL"
-    assert warehouse.ask(marked) == [(3, 'it\'s half a "world"')]
+    assert warehouse.ask(marked) == [(3, reason)]
     landed = "SELECT COUNT(*) FROM `local_rickandmorty_landing.characters` WHERE _sdc_run_id = 'bad'"
     assert warehouse.ask(landed) == [(89,)]
 
-    done = warehouse.build(DBT_AS_OF="nobody")
+
+def test_whatever_is_retracted_a_build_reads_the_rest(warehouse: Warehouse) -> None:
+    """The newest, the first, one in the middle, a version of two runs, one stream of a run, all; and each undone."""
+
+    def read() -> dict[str, str]:
+        done = warehouse.dbt(*VERSIONS_ALONE)
+        assert done.ok, done.messages()
+        sql = (
+            "SELECT entity, STRING_AGG(run_id, ' ' ORDER BY version_number) "
+            "FROM `local_rickandmorty_staging.int_build_versions` GROUP BY entity"
+        )
+        return dict(warehouse.ask(sql))
+
+    for run_id in ("a", "b", "c", "d"):
+        land(warehouse, run_id)
+    warehouse.land("characters", [], "again", table_version=int(warehouse.clock.timestamp() * 1000) + 1)
+    warehouse.land("characters", [], "twin", table_version=int(warehouse.clock.timestamp() * 1000) - 3599999)
+    assert read() == {"characters": "a b c d twin", "episodes": "a b c d", "locations": "a b c d"}
+    retract(warehouse, run_id="d", reason="the newest")
+    retract(warehouse, run_id="b", reason="one in the middle")
+    assert read() == {"characters": "a c twin", "episodes": "a c", "locations": "a c"}
+    retract(warehouse, run_id="d", undo=True)
+    retract(warehouse, run_id="b", stream="episodes", undo=True)
+    retract(warehouse, run_id="a", reason="the first")
+    retract(warehouse, run_id="again", reason="a version of two runs, whichever is named")
+    assert read() == {"characters": "c d", "episodes": "b c d", "locations": "c d"}
+    for run_id in ("b", "c", "d"):
+        retract(warehouse, run_id=run_id, reason="all that is left")
+    assert read() == {}
+    done = warehouse.build("--select", "+rpt_verdict")
     assert not done.ok
-    assert "run nobody: expected a run of the ledger" in done.messages()
+    assert verdict(warehouse, "fail") == [("missing", e) for e in ("characters", "episodes", "locations")]
+
+    for arguments, said in (
+        ({"run_id": "no'body", "reason": "x"}, "run no'body: expected a run of the ledger"),
+        ({"run_id": "a", "stream": "ships", "reason": "x"}, "run a loaded no stream ships"),
+        ({"run_id": "a"}, "a reason is needed"),
+    ):
+        done = warehouse.dbt("run-operation", "retract", "--args", json.dumps(arguments))
+        assert not done.ok
+        assert said in (warehouse.folder / "dbt.log").read_text()
+    done = warehouse.dbt(*VERSIONS_ALONE, DBT_AS_OF="no'body")
+    assert not done.ok
+    assert "run no'body: expected a run of the ledger" in done.messages()
+
+
+def test_a_version_loaded_during_a_build_waits_for_the_next(warehouse: Warehouse) -> None:
+    """It is landed as soon as the build has written its versions: staging, marts and history are of the version before."""
+    land(warehouse, "first")
+    client = warehouse.sandbox.client()
+
+    def land_meanwhile() -> None:
+        while not any(table.table_id == "int_build_versions" for table in tables()):
+            time.sleep(0.2)
+        land(warehouse, "second", 30)
+
+    def tables() -> list[Any]:
+        try:
+            return list(client.list_tables("local_rickandmorty_staging"))
+        except NotFound:
+            return []
+
+    with ThreadPoolExecutor() as pool:
+        landing = pool.submit(land_meanwhile)
+        done = warehouse.build(*WHAT_READERS_SEE)
+        landing.result()
+    assert done.ok, done.messages()
+    assert warehouse.ask("SELECT COUNT(*) FROM `local_rickandmorty_landing.characters`") == [(50,)]
+    seen = state(warehouse)
+    for table in ("staging.stg_rickandmorty__characters", "marts.dim_characters", "marts.rpt_loads"):
+        assert {"first", 20} & set(seen[table][0])
+        assert "second" not in repr(seen[table])
+    assert len(seen["snapshots.snap_characters"]) == 20
 
 
 def test_a_ledger_row_deleted_by_hand_closes_no_history(warehouse: Warehouse) -> None:
-    """The obvious wrong way: a build of the marts alone keeps to its versions, a whole one takes the version before."""
-    warehouse.empty()
+    """The obvious wrong way: a build of the marts alone keeps to its versions, a whole one takes the version before.
+
+    That one is days older: no floor of partitions hides it.
+    """
+    now = warehouse.clock
+    warehouse.clock -= timedelta(days=5)
     land(warehouse, "old")
+    warehouse.clock = max(now, warehouse.clock)
     land(warehouse, "new", 21)
-    done = warehouse.build()
+    done = warehouse.build(*WHAT_READERS_SEE)
     assert done.ok, done.messages()
     before = state(warehouse)
     warehouse.sandbox.client().query(
@@ -115,45 +202,51 @@ def test_a_ledger_row_deleted_by_hand_closes_no_history(warehouse: Warehouse) ->
     ).result()
     staged = "SELECT COUNT(*) FROM `local_rickandmorty_staging.stg_rickandmorty__characters`"
     assert warehouse.ask(staged) == [(21,)]
-    done = warehouse.build("--select", "dim_characters", "snap_characters")
+    done = warehouse.dbt("run", "--select", "dim_characters", "snap_characters")
     assert done.ok, done.messages()
     assert state(warehouse)["snapshots.snap_characters"] == before["snapshots.snap_characters"]
-    done = warehouse.build()
+    done = warehouse.build(*WHAT_READERS_SEE)
     assert done.ok, done.messages()
     opened = "SELECT COUNT(*) FROM `local_rickandmorty_snapshots.snap_characters` WHERE dbt_valid_to IS NULL"
     assert warehouse.ask(opened) == warehouse.ask(staged) == [(20,)]
 
 
-VERDICTS: dict[str, tuple[dict[str, Any], dict[str, str], list[tuple[str, str | None]]]] = {
-    "another source": ({"source": "made-up"}, {}, [("source", e) for e in ("characters", "episodes", "locations")]),
-    "no proof": ({"proof": "end_of_input"}, {"DBT_VERDICT_PROOF": "fail"},
-                 [("proof", e) for e in ("characters", "episodes", "locations")]),
-    "stale": ({"started_at": "2026-01-01T00:00:00Z", "finished_at": "2026-01-01T00:00:30Z"}, {"DBT_VERDICT_FRESHNESS": "fail"},
-              [("freshness", e) for e in ("characters", "episodes", "locations")]),
-    "fewer rows landed than loaded": ({"rows": 25}, {"DBT_VERDICT_DROP": "ignore"},
-                                      [("counts", e) for e in ("characters", "episodes", "locations")]),
-}  # fmt: skip
+def test_an_id_that_a_version_has_twice_stops_the_build_and_later_hides_nothing(warehouse: Warehouse) -> None:
+    """The marts stay as they were; once a newer version is right, the changes compare it with the last of the two."""
+    land(warehouse, "first", 3)
+    twice = [character(i, (1,), 1) for i in (1, 2, 3)]
+    twice += [character(3, (1,), 1, name="The last", _sdc_sequence=2)]
+    warehouse.land("characters", twice, "twice")
+    done = warehouse.build("--select", "+dim_characters")
+    assert done.of("fail") == ["unique_combination_of_columns_stg_rickandmorty__characters_character_id"]
+    assert "dim_characters" in done.of("skipped")
+    warehouse.land("characters", [character(i, (1,), 1) for i in (1, 2, 3)], "right")
+    done = warehouse.build("--select", "+rpt_changes", DBT_VERDICT_DROP="warn")
+    assert done.ok, done.messages()
+    changed = f"SELECT record_id, field_name, value_before, value_after FROM `{MARTS}.rpt_changes`"
+    assert warehouse.ask(changed) == [(3, "name", "The last", "Who 3")]
 
 
-@pytest.mark.parametrize("case", VERDICTS)
-def test_the_verdict_fails(warehouse: Warehouse, case: str) -> None:
-    """Each check that does not hold stops the build where its policy is fail."""
-    ledger, environment, failing = VERDICTS[case]
-    warehouse.empty()
+def test_the_verdict_fails(warehouse: Warehouse) -> None:
+    """Each check that does not hold stops the build where its policy is fail: another source, no proof, stale, rows missing."""
+    fail = {f"DBT_VERDICT_{check}": "fail" for check in ("PROOF", "FRESHNESS")}
     land(warehouse, "first")
-    assert warehouse.build("--select", "+rpt_verdict", **environment).ok
-    land(warehouse, "second", **ledger)
-    done = warehouse.build("--select", "+rpt_verdict", **environment)
+    done = warehouse.build("--select", "+rpt_verdict", **fail)
+    assert done.ok, done.messages()
+    old = {"started_at": "2026-01-01T00:00:00Z", "finished_at": "2026-01-01T00:00:30Z"}
+    land(warehouse, "second", source="made-up", proof="end_of_input", rows=25, **old)
+    done = warehouse.build("--select", "+rpt_verdict", **fail)
     assert not done.ok
-    assert verdict(warehouse, "fail") == failing
-    assert warehouse.ask(f"SELECT DISTINCT run_id FROM `{MARTS}.rpt_verdict`") == [
-        ("first" if case == "stale" else "second",)
+    assert verdict(warehouse, "fail") == [
+        (check, entity)
+        for check in ("counts", "freshness", "proof", "source")
+        for entity in ("characters", "episodes", "locations")
     ]
+    assert warehouse.ask(f"SELECT DISTINCT run_id FROM `{MARTS}.rpt_verdict`") == [("first",)]
 
 
 def test_no_record_and_an_odd_status_and_an_entity_that_is_missing(warehouse: Warehouse) -> None:
     """A first load of 0 records, a status that nobody knows, and a landing table without a version."""
-    warehouse.empty()
     warehouse.land("characters", [character(1, status="Frozen")], "first")
     warehouse.land("episodes", [], "first")
     done = warehouse.build("--select", "+rpt_verdict", DBT_VERDICT_STATUS_VALUES="fail")
@@ -170,7 +263,6 @@ def test_no_record_and_an_odd_status_and_an_entity_that_is_missing(warehouse: Wa
 
 def test_a_delta_is_not_read_as_a_version(warehouse: Warehouse) -> None:
     """A stream of replication incremental ends the build of a model that reads its newest version, with what to use instead."""
-    warehouse.empty()
     land(warehouse, "whole")
     warehouse.land("locations", [location(1)], "delta", replication="incremental")
     done = warehouse.build(
@@ -200,7 +292,6 @@ def test_a_delta_is_read_by_the_newest_record_of_each_key(warehouse: Warehouse) 
         return warehouse.ask(sql)
 
     try:
-        warehouse.empty()
         land("a", location(1), location(2), location(3))
         land("b", location(2, name="Two"), location(3, **gone))
         land("c", location(1, name="taken back"), retracted_at="2026-01-01T00:00:00Z")

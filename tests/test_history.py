@@ -1,24 +1,22 @@
-"""Several versions of a small world, one after the other: marts, changes and snapshots show exactly what happened.
-
-The tests of this module share one sandbox and run in the order they stand in.
-"""
+"""Several versions of a small world, one after the other: marts, changes and snapshots show exactly what happened."""
 
 from __future__ import annotations
 
 import copy
 import json
-from datetime import UTC, datetime
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from marts_in_python import ENTITIES, MARTS, Load, Marts, code, day, number, numbers
 from test_marts import differences, newest_loads, served
-from testkit.whole_pipeline import RUN_ALL, Project, Sandbox
+from testkit.whole_pipeline import RUN_ALL
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-pytestmark = pytest.mark.xdist_group("history")
+    from testkit.whole_pipeline import Project, Sandbox
+    from warehouse import Warehouse
 
 Records = dict[str, list[dict[str, Any]]]
 SITE = "https://rickandmortyapi.com/api"
@@ -90,13 +88,15 @@ def world() -> Records:
             # Where nobody lists the character, and an episode that is not there.
             character(4, (9,), 2, status="unknown", name='Œil d\'"O\\hara"'),
             character(5, (2, 1), 7),
+            character(7, (5,), None, name="", status="", species="", gender=""),
         ],
         "episodes": [
             episode(1, (1, 2, 5)),
             episode(2, (5, 3, 1, 8)),
-            episode(3, (2,), air_date="soon", episode="Special 1"),
+            episode(3, (2, 4), air_date="soon", episode="Special 1"),
             # The first of all by its code.
             episode(4, (), episode="S00E10"),
+            episode(5, (), name="", episode="S1E1"),
         ],
         "locations": [location(1, (1, 2)), location(2, (3,), type=""), location(3, (), dimension="")],
     }
@@ -131,22 +131,6 @@ POLICIES = {"empty": "ignore", "drop": "ignore"}
 VERSIONS = {"nothing": nothing(), "world": world(), "edited": edited(), "single": single()}
 
 
-@pytest.fixture(autouse=True)
-def policies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tap and verdict let these worlds pass."""
-    monkeypatch.setenv("TAP_RICKANDMORTY_MAX_SHRINK_PERCENT", "100")
-    for check, policy in POLICIES.items():
-        monkeypatch.setenv(f"DBT_VERDICT_{check.upper()}", policy)
-
-
-def serve(sandbox: Sandbox, records: Records, folder: Path) -> None:
-    """Lets the sandbox's API serve these records."""
-    for entity, resource in ENTITIES.items():
-        lines = (json.dumps(r, ensure_ascii=False) + "\n" for r in records[entity])
-        (folder / f"{resource}.jsonl").write_text("".join(lines), encoding="utf-8")
-    sandbox.start("--data", str(folder))
-
-
 def states(entity: str, records: Records) -> dict[int, tuple[Any, ...]]:
     """What a snapshot keeps of each record: its columns between the key and the times."""
 
@@ -159,7 +143,7 @@ def states(entity: str, records: Records) -> dict[int, tuple[Any, ...]]:
         if entity == "episodes":
             text = r["episode"]
             return (
-                r["name"],
+                r["name"] or None,
                 text,
                 code(text, 1),
                 code(text, 2),
@@ -191,21 +175,69 @@ def history(sandbox: Sandbox, entity: str) -> list[tuple[Any, ...]]:
     )
 
 
-# What has been loaded so far: the records and what the ledger says of them.
-loaded: list[tuple[Records, dict[str, Load]]] = []
+@dataclass
+class Life:
+    """What the versions were, and what the warehouse showed after each: differences by mart; the history after all."""
+
+    loaded: list[tuple[Records, dict[str, Load]]]
+    differences: dict[str, dict[str, Any]]
+    history: dict[str, list[tuple[Any, ...]]]
+
+
+@pytest.fixture(scope="module")
+def life(dbt_warehouse: Warehouse) -> Life:
+    """No record, a world, its edited form and single records, each landed and built; data tests run on the edited form."""
+    dbt_warehouse.empty()
+    sandbox = dbt_warehouse.sandbox
+    lived = Life([], {}, {})
+    for version, records in VERSIONS.items():
+        for entity in ENTITIES:
+            # It lands now.
+            dbt_warehouse.clock = datetime.now(UTC) - timedelta(hours=1)
+            proof = "tap" if records[entity] else "state"
+            dbt_warehouse.land(entity, records[entity], version, proof=proof)
+        build = ["build", "--exclude-resource-type", "unit_test"] if version == "edited" else ["run"]
+        done = dbt_warehouse.dbt(*build, **{f"DBT_VERDICT_{c.upper()}": p for c, p in POLICIES.items()})
+        assert done.ok, done.messages()
+        lived.loaded.append((records, newest_loads(sandbox)))
+        marts = Marts(*lived.loaded[-1], lived.loaded[:-1], POLICIES)
+        lived.differences[version] = {
+            mart: differences(sandbox, mart, getattr(marts, mart)()) for mart in MARTS
+        }
+    lived.history = {entity: history(sandbox, entity) for entity in ENTITIES}
+    return lived
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_marts_and_changes_follow_each_version(own_project: Project, tmp_path: Path, version: str) -> None:
-    """After a run on no record, on a world, on its edited form and on single records, each row of each mart is right."""
-    sandbox = own_project.sandbox
-    serve(sandbox, VERSIONS[version], tmp_path)
-    status, log = own_project.run(*RUN_ALL)
-    assert status == 0, log[-6000:]
-    loaded.append((served(sandbox) if version != "nothing" else nothing(), newest_loads(sandbox)))
-    marts = Marts(*loaded[-1], loaded[:-1], POLICIES)
-    found = {mart: differences(sandbox, mart, getattr(marts, mart)()) for mart in MARTS}
-    assert found == dict.fromkeys(MARTS, ([], []))
+def test_marts_and_changes_follow_each_version(life: Life, version: str) -> None:
+    """After no record, a world, its edited form and single records, each row of each mart is right."""
+    assert life.differences[version] == dict.fromkeys(MARTS, ([], []))
+
+
+@pytest.mark.parametrize("records", [world(), edited()], ids=["world", "edited"])
+def test_one_name_is_one_figure(records: Records) -> None:
+    """A count has the same value in every mart of one key that has it, and a count of links is that of the fact's rows."""
+    loads = dict.fromkeys(ENTITIES, Load("run", datetime.now(UTC)))
+    marts = {name: getattr(Marts(records, loads), name)() for name in MARTS}
+    said: dict[tuple[str, int, str], set[int]] = {}
+    for rows in marts.values():
+        for key in ("character_id", "episode_id", "location_id"):
+            ids = Counter(row[key] for row in rows if key in row)
+            if ids and max(ids.values()) == 1:
+                for row in rows:
+                    for column in (name for name in row if name.endswith("_count")):
+                        said.setdefault((key, row[key], column), set()).add(row[column])
+    links = [
+        ("fct_appearances", "character_id", "episode_count"),
+        ("fct_appearances", "episode_id", "character_count"),
+        ("fct_residencies", "location_id", "resident_count"),
+    ]
+    for fact, key, column in links:
+        for i, count in Counter(row[key] for row in marts[fact]).items():
+            if (key, i, column) in said:
+                said[key, i, column].add(count)
+    assert {name: figures for name, figures in said.items() if len(figures) > 1} == {}
+    assert len(said) > 30
 
 
 def test_changes_name_exactly_the_edits_the_deletion_and_the_addition() -> None:
@@ -229,12 +261,11 @@ def test_changes_name_exactly_the_edits_the_deletion_and_the_addition() -> None:
 
 
 @pytest.mark.parametrize("entity", ENTITIES)
-def test_snapshots_hold_every_state_and_when_it_held(own_project: Project, entity: str) -> None:
+def test_snapshots_hold_every_state_and_when_it_held(life: Life, entity: str) -> None:
     """A changed record has a row for each state, one row meeting the next; a deleted one has its last row closed."""
-    assert len(loaded) == len(VERSIONS), "needs the runs of the first test"
     expected: list[tuple[int, tuple[Any, ...], datetime, datetime | None]] = []
     open_rows: dict[int, tuple[tuple[Any, ...], datetime]] = {}
-    for records, loads in loaded:
+    for records, loads in life.loaded:
         now, moment = states(entity, records), loads[entity].loaded_at
         for i, (state, since) in list(open_rows.items()):
             if now.get(i) != state:
@@ -243,8 +274,7 @@ def test_snapshots_hold_every_state_and_when_it_held(own_project: Project, entit
         for i, state in now.items():
             open_rows.setdefault(i, (state, moment))
     expected += [(i, state, since, None) for i, (state, since) in open_rows.items()]
-    found = history(own_project.sandbox, entity)
-    assert found == sorted(expected, key=lambda row: (row[0], row[2]))
+    assert life.history[entity] == sorted(expected, key=lambda row: (row[0], row[2]))
 
 
 @pytest.mark.slow
@@ -254,8 +284,7 @@ def test_marts_are_right_and_pairs_bounded_on_100_000_characters(own_project: Pr
     sandbox.start("--universe", "characters=100000,locations=1000,episodes=51")
     status, log = own_project.run(*RUN_ALL)
     assert status == 0, log[-6000:]
-    now = served(sandbox)
-    marts = Marts(now, newest_loads(sandbox), loaded, POLICIES)
+    marts = Marts(served(sandbox), newest_loads(sandbox))
     for mart in MARTS:
         assert differences(sandbox, mart, getattr(marts, mart)()) == ([], []), mart
     assert sandbox.value("SELECT COUNT(*) FROM `local_rickandmorty_marts.rpt_character_pairs`") == 0

@@ -9,15 +9,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from testkit.whole_pipeline import running_sandbox
-from warehouse import Warehouse, location, open_warehouse
+from warehouse import location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import datetime
+
+    from warehouse import Warehouse
 
 LIVES = 60
 ONLY_HISTORY = ("run", "--select", "stg_rickandmorty__loads", "int_build_versions", "snap_locations")
@@ -45,16 +44,6 @@ steps = st.lists(
     min_size=4,
     max_size=5,
 )
-
-
-@pytest.fixture(scope="module")
-def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
-    """A warehouse of this module's own."""
-    with (
-        running_sandbox(tmp_path_factory.mktemp("sandbox"), "--parts", "storage,bigquery") as sandbox,
-        open_warehouse(sandbox, tmp_path_factory.mktemp("warehouse")) as found,
-    ):
-        yield found
 
 
 class Model:
@@ -152,16 +141,20 @@ def follow(warehouse: Warehouse, model: Model, number: int, step: tuple[str, Any
 )
 @given(first=versions, second=versions, then=steps)
 def test_history_is_what_the_versions_that_count_say(
-    warehouse: Warehouse, first: list[str], second: list[str], then: list[tuple[str, Any]]
+    dbt_warehouse: Warehouse, first: list[str], second: list[str], then: list[tuple[str, Any]]
 ) -> None:
     """After every step each record of each version has one row: no overlap, no gap, times of the versions."""
-    warehouse.empty()
+    dbt_warehouse.empty()
     model = Model()
-    model.upper = "UPPER" in (warehouse.folder / "transform" / "macros" / "records.sql").read_text()
-    for number, step in enumerate([("load", first), ("load", second), *then]):
-        follow(warehouse, model, number, step)
-        found = warehouse.ask(
-            "SELECT location_id, location_name, location_type, resident_ids, EXTRACT(YEAR FROM created_at), "
-            "dbt_valid_from, dbt_valid_to FROM `local_rickandmorty_snapshots.snap_locations`"
-        )
-        assert sorted(found, key=repr) == model.rows(), step
+    cleaning = dbt_warehouse.folder / "transform" / "macros" / "records.sql"
+    before = cleaning.read_text()
+    try:
+        for number, step in enumerate([("load", first), ("load", second), *then]):
+            follow(dbt_warehouse, model, number, step)
+            found = dbt_warehouse.ask(
+                "SELECT location_id, location_name, location_type, resident_ids, EXTRACT(YEAR FROM created_at), "
+                "dbt_valid_from, dbt_valid_to FROM `local_rickandmorty_snapshots.snap_locations`"
+            )
+            assert sorted(found, key=repr) == model.rows(), step
+    finally:
+        cleaning.write_text(before)

@@ -103,17 +103,18 @@ class Warehouse:
             for r in records
         ]
         if landed:
-            self._append(stream, landed)
+            self.append(stream, landed)
         row = {
             "run_id": run_id, "stream": stream, "table_version": version, "method": "append-only",
             "replication": "full", "proof": "tap", "source": "the tests", "rows": len(records),
             "started_at": self.clock.isoformat(),
             "finished_at": (self.clock + timedelta(seconds=30)).isoformat(),
         }  # fmt: skip
-        self._append("_loads", [{**row, **ledger}])
+        self.append("_loads", [{**row, **ledger}])
         return version
 
-    def _append(self, table: str, rows: list[dict[str, Any]]) -> None:
+    def append(self, table: str, rows: list[dict[str, Any]]) -> None:
+        """Load rows into a landing table, by one job."""
         config = bigquery.LoadJobConfig(schema=schema(table), write_disposition="WRITE_APPEND")
         client = self.sandbox.client()
         client.load_table_from_json(rows, f"local_rickandmorty_landing.{table}", job_config=config).result()

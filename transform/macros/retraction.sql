@@ -1,34 +1,35 @@
+{% macro literal(text) -%}
+    '{{ text | string | replace("\\", "\\\\") | replace("'", "\\'") | replace("\n", "\\n") | replace("\r", "\\r") }}'
+{%- endmacro %}
+
 {% macro refuse_an_unknown_run(run_id) -%}
     {%- set ledger = source('rickandmorty', '_loads') -%}
-    {%- set found = run_query(
-        "SELECT COUNT(*), COUNTIF(retracted_at IS NULL) FROM " ~ ledger ~ " WHERE run_id = '" ~ run_id ~ "'"
-    ).rows[0] -%}
-    {%- if found[0] == 0 -%}
+    {%- if not run_query("SELECT 1 FROM " ~ ledger ~ " WHERE run_id = " ~ literal(run_id) ~ " LIMIT 1").rows -%}
         {{ exceptions.raise_compiler_error("run " ~ run_id ~ ": expected a run of the ledger " ~ ledger ~ ", found none; "
             ~ "rpt_loads lists the runs that there are") }}
     {%- endif -%}
 {%- endmacro %}
 
-{% macro retract(run_id, reason, stream=none, undo=false) -%}
+{% macro retract(run_id, reason=none, stream=none, undo=false) -%}
     {%- set ledger = source('rickandmorty', '_loads') -%}
     {%- if not reason and not undo -%}
         {{ exceptions.raise_compiler_error("retract: a reason is needed, such as reason: 'the API answered with half its records'") }}
     {%- endif -%}
     {%- do refuse_an_unknown_run(run_id) -%}
+    {%- set of_the_run = "run_id = " ~ literal(run_id) ~ (" AND stream = " ~ literal(stream) if stream else "") -%}
     {%- set versions = run_query(
-        "SELECT stream, table_version, rows FROM " ~ ledger ~ " WHERE run_id = '" ~ run_id ~ "'"
-        ~ (" AND stream = '" ~ stream ~ "'" if stream else "") ~ " ORDER BY stream, table_version"
+        "SELECT stream, table_version, `rows` FROM " ~ ledger ~ " WHERE " ~ of_the_run ~ " ORDER BY stream, table_version"
     ).rows -%}
     {%- if not versions -%}
         {{ exceptions.raise_compiler_error("run " ~ run_id ~ " loaded no stream " ~ stream ~ "; rpt_loads lists what it loaded") }}
     {%- endif -%}
-    {%- set marked = [] -%}
-    {%- for version in versions -%}
-        {%- do marked.append("stream = '" ~ version[0] ~ "' AND table_version = " ~ version[1]) -%}
-    {%- endfor -%}
     {%- set marks = "retracted_at = NULL, retraction_reason = NULL" if undo
-        else "retracted_at = CURRENT_TIMESTAMP(), retraction_reason = '" ~ escape_single_quotes(reason) ~ "'" -%}
-    {%- do run_query("UPDATE " ~ ledger ~ " SET " ~ marks ~ " WHERE (" ~ marked | join(') OR (') ~ ")") -%}
+        else "retracted_at = CURRENT_TIMESTAMP(), retraction_reason = " ~ literal(reason) -%}
+    {#- Every row of the versions: another run may list them too. -#}
+    {%- do run_query(
+        "UPDATE " ~ ledger ~ " SET " ~ marks ~ " WHERE STRUCT(stream, table_version) IN "
+        ~ "(SELECT STRUCT(stream, table_version) FROM " ~ ledger ~ " WHERE " ~ of_the_run ~ ")"
+    ) -%}
     {%- for version in versions -%}
         {%- do log(
             version[0] ~ ": version " ~ version[1] ~ " (" ~ version[2] ~ " rows) is "

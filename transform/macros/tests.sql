@@ -41,12 +41,12 @@ GROUP BY {% for column in key %}landing.{{ column }}{{ '' if loop.last else ', '
 HAVING COUNTIF(landing._sdc_deleted_at IS NOT NULL) = 0
 {% endtest %}
 
-{% test expressions_are_true(model, expressions) %}
+{% test expression_is_true(model, expression) %}
 WITH checked AS (
     SELECT
         CASE
-            {% for expression in expressions %}
-                WHEN NOT IFNULL({{ expression }}, FALSE) THEN {{ tojson(expression) }}
+            {% for condition in ([expression] if expression is string else expression) %}
+                WHEN NOT IFNULL({{ condition }}, FALSE) THEN {{ tojson(condition) }}
             {% endfor %}
         END AS broken,
         model.*

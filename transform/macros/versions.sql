@@ -1,11 +1,12 @@
-{% macro build_versions(stream) -%}
+{% macro build_versions(stream, newest=none) -%}
     {%- set build = ref('int_build_versions') -%}
     {%- if not execute or flags.WHICH == 'compile' -%}
         {{ return([]) }}
     {%- endif -%}
     {%- set found = run_query(
         "SELECT table_version, landed_since, replication, is_of_newest_run, CAST(started_at AS STRING) FROM " ~ build
-        ~ " WHERE entity = '" ~ stream ~ "' ORDER BY version_number DESC"
+        ~ " WHERE entity = '" ~ stream ~ "'" ~ (" AND recency <= " ~ newest if newest else "")
+        ~ " ORDER BY version_number DESC"
     ) -%}
     {%- set versions = [] -%}
     {%- for row in found.rows -%}
@@ -27,7 +28,7 @@
 {%- endmacro %}
 
 {% macro newest_version(stream) -%}
-    {%- set newest = build_versions(stream)[:1] -%}
+    {%- set newest = build_versions(stream, 1) -%}
     {%- do refuse_a_delta(stream, newest) -%}
     {{ source('rickandmorty', stream) }} AS landing
     WHERE {{ of_versions(newest) }}

@@ -12,7 +12,7 @@ WITH told AS (
             AND finished_at <= (
                 SELECT MAX(loads.finished_at)
                 FROM {{ ref('stg_rickandmorty__loads') }} AS loads
-                WHERE loads.run_id = '{{ as_of }}'
+                WHERE loads.run_id = {{ literal(as_of) }}
             )
         {% endif %}
     -- A version that two runs tell is one; a mark on either takes it back.

@@ -12,7 +12,7 @@
     ('empty_dimension', 'info', 'locations', 'dimension IS NULL', "'no dimension'"),
     ('empty_name', 'warning', 'locations', 'location_name IS NULL', "'no name'"),
     ('location_without_residents', 'info', 'locations', 'ARRAY_LENGTH(resident_ids) = 0', "'lists no residents'"),
-    ('malformed_code', 'error', 'episodes', 'season_number IS NULL', "IFNULL(episode_code, 'no code')"),
+    ('malformed_code', 'error', 'episodes', 'season_number IS NULL OR episode_number IS NULL', "IFNULL(episode_code, 'no code')"),
     ('malformed_air_date', 'error', 'episodes', 'air_date IS NULL', "'no date such as December 2, 2013'"),
     ('empty_name', 'warning', 'episodes', 'episode_name IS NULL', "'no name'"),
 ] %}

@@ -1,17 +1,16 @@
 WITH
 {% for entity, fields in tracked_fields().items() %}
-    {% set versions = build_versions(entity)[:2] %}
+    {% set versions = build_versions(entity, 2) %}
     {# One version alone changes nothing, and what another run than the newest changed is history. #}
     {% set versions = versions if versions | length == 2 and versions[0].is_of_newest_run else [] %}
-    {{ entity }}_before AS (
-        SELECT * FROM {{ source('rickandmorty', entity) }}
-        WHERE {{ of_versions(versions[1:]) }}
-    ),
-
-    {{ entity }}_after AS (
-        SELECT * FROM {{ source('rickandmorty', entity) }}
-        WHERE {{ of_versions(versions[:1]) }}
-    ),
+    {% for side, version in {'before': versions[1:], 'after': versions[:1]}.items() %}
+        {{ entity }}_{{ side }} AS (
+            SELECT * FROM {{ source('rickandmorty', entity) }}
+            WHERE {{ of_versions(version) }}
+            -- An id that a version has twice: the last of its records.
+            QUALIFY ROW_NUMBER() OVER (PARTITION BY id ORDER BY _sdc_sequence DESC) = 1
+        ),
+    {% endfor %}
 
     {{ entity }} AS (
         SELECT

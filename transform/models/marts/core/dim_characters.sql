@@ -1,18 +1,29 @@
 {{ after_the_verdict() }}
+WITH appearances AS (
+    SELECT
+        character_id,
+        COUNT(*) AS episode_count
+    FROM {{ ref('int_links') }}
+    WHERE link = 'appearance'
+    GROUP BY character_id
+)
+
 SELECT
-    character_id,
-    character_name,
-    status,
-    species,
-    character_type,
-    gender,
-    origin_location_id,
-    origin_name,
-    last_location_id,
-    last_location_name,
-    ARRAY_LENGTH(episode_ids) AS episode_count,
-    image_url,
-    created_at,
-    loaded_at,
-    run_id
-FROM {{ ref('stg_rickandmorty__characters') }}
+    characters.character_id,
+    characters.character_name,
+    characters.status,
+    characters.species,
+    characters.character_type,
+    characters.gender,
+    characters.origin_location_id,
+    characters.origin_name,
+    characters.last_location_id,
+    characters.last_location_name,
+    IFNULL(appearances.episode_count, 0) AS episode_count,
+    characters.image_url,
+    characters.created_at,
+    characters.loaded_at,
+    characters.run_id
+FROM {{ ref('stg_rickandmorty__characters') }} AS characters
+LEFT JOIN appearances
+    ON characters.character_id = appearances.character_id

@@ -1,0 +1,122 @@
+"""What a build reads of the landing tables: partitions and bytes, by the constants in the statements that dbt has sent.
+
+BigQuery prunes partitions by constants only, and reads of a table what is left. A view is read as its own statement says.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from google.cloud import bigquery
+from warehouse import ENTITIES, character, episode, location, schema
+
+if TYPE_CHECKING:
+    from warehouse import Warehouse
+
+LANDING = "local_rickandmorty_landing"
+READERS = ("run", "--select", "stg_rickandmorty__loads", "int_build_versions", "staging", "int_landed",
+           "int_record_changes", "history", "--threads", "1")  # fmt: skip
+TABLE = re.compile(r"(?:FROM|JOIN)\s+`[^`]+`\.`([^`]+)`\.`([^`]+)`(.*?)(?=\bFROM\b|\bJOIN\b|\Z)", re.DOTALL)
+FLOOR = re.compile(r"_sdc_batched_at >= TIMESTAMP '(\d{4}-\d\d-\d\d)")
+
+
+@dataclass
+class Reader:
+    """Follows statements to the landing tables."""
+
+    client: bigquery.Client
+    sizes: dict[str, dict[date, int]]
+    read: dict[str, list[set[date]]] = field(default_factory=dict)
+
+    def follow(self, sql: str) -> None:
+        """Take note of every partition that a statement reads, through views."""
+        for dataset, table, rest in TABLE.findall(re.sub(r"--[^\n]*", "", sql)):
+            if dataset == LANDING and table in ENTITIES:
+                floor = FLOOR.search(rest)
+                nothing = re.search(r"WHERE\s+FALSE", rest)
+                since = date.fromisoformat(floor[1]) if floor else date.min
+                days = set() if nothing else {day for day in self.sizes[table] if day >= since}
+                self.read.setdefault(table, []).append(days)
+            elif dataset != LANDING and table.startswith(("stg_", "int_")):
+                found = self.client.get_table(f"{dataset}.{table}")
+                if found.view_query:
+                    self.follow(found.view_query)
+
+    def figures(self) -> dict[str, tuple[int, int, int]]:
+        """Return, for each landing table: how often it is read, partitions at most, and bytes in all."""
+        return {
+            table: (
+                len(reads),
+                max(map(len, reads)),
+                sum(self.sizes[table][day] for days in reads for day in days),
+            )
+            for table, reads in self.read.items()
+        }
+
+
+def land(warehouse: Warehouse, days: range) -> None:
+    """Load a version of every entity on each of these days before today, three records each, in one job per table."""
+    rows: dict[str, list[dict[str, Any]]] = {table: [] for table in (*ENTITIES, "_loads")}
+    made = {"characters": character, "episodes": episode, "locations": location}
+    for day in days:
+        at = datetime.now(UTC).replace(hour=1, minute=0, second=0, microsecond=0) - timedelta(days=day)
+        version = {"_sdc_batched_at": at.isoformat(), "_sdc_table_version": int(at.timestamp() * 1000)}
+        for stream, record in made.items():
+            rows[stream] += [{**record(i), **version, "_sdc_run_id": f"{day}"} for i in (1, 2, 3)]
+            rows["_loads"].append(
+                {
+                    "run_id": f"{day}", "stream": stream, "table_version": version["_sdc_table_version"], "rows": 3,
+                    "replication": "full", "proof": "tap", "started_at": at.isoformat(), "finished_at": at.isoformat(),
+                }
+            )  # fmt: skip
+    for table, landed in rows.items():
+        warehouse.append(table, landed)
+
+
+def what_a_build_reads(warehouse: Warehouse, versions: int) -> dict[str, tuple[int, int, int]]:
+    """Load so many versions and build; load one more, build again; return what the second build has read."""
+    warehouse.empty()
+    land(warehouse, range(versions, 0, -1))
+    done = warehouse.dbt(*READERS)
+    assert done.ok, done.messages()
+    land(warehouse, range(1))
+    client = warehouse.sandbox.client()
+    before = {job.job_id for job in client.list_jobs()}
+    done = warehouse.dbt(*READERS)
+    assert done.ok, done.messages()
+    sizes: dict[str, dict[date, int]] = {}
+    for table in ENTITIES:
+        days = client.query(
+            f"SELECT DATE(_sdc_batched_at), SUM(LENGTH(TO_JSON_STRING(t))) FROM `{LANDING}.{table}` AS t GROUP BY 1"
+        )
+        sizes[table] = {row[0]: row[1] for row in days.result()}
+        assert len(sizes[table]) == versions + 1
+    reader = Reader(client, sizes)
+    for job in client.list_jobs():
+        if isinstance(job, bigquery.QueryJob) and job.job_id not in before and job.query.startswith("/* {"):
+            made = json.loads(job.query[3 : job.query.index("*/")])
+            # A view that is made reads nothing; a reader of it does.
+            if "CREATE OR REPLACE VIEW" not in job.query.upper() and "node" in made:
+                reader.follow(job.query)
+    for view in ("stg_rickandmorty__characters", "int_landed", "int_record_changes"):
+        reader.follow(f"SELECT * FROM `p`.`local_rickandmorty_staging`.`{view}`")
+    return reader.figures()
+
+
+def test_a_build_reads_no_more_at_1000_versions_than_at_2(dbt_warehouse: Warehouse) -> None:
+    """Of each landing table the same number of partitions, at most the newest three days, and as many bytes."""
+    few, many = (what_a_build_reads(dbt_warehouse, versions) for versions in (2, 1000))
+    assert set(few) == set(ENTITIES)
+    for table in ENTITIES:
+        reads, partitions, read = many[table]
+        assert (reads, partitions) == few[table][:2]
+        assert partitions <= 3
+        # The texts of the versions' numbers and days differ in nothing but digits.
+        assert abs(read - few[table][2]) <= 0.05 * few[table][2]
+    whole = f"SELECT COUNT(*) FROM `{LANDING}.characters`"
+    assert dbt_warehouse.ask(whole) == [(3 * 1001,)]
+    assert schema("characters")
