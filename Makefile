@@ -9,6 +9,7 @@ VENVS := .venvs
 export UV_PYTHON_DOWNLOADS := never
 # Without bytecode each first start compiles; uv reads this for Meltano's plugins too.
 export UV_COMPILE_BYTECODE := 1
+export UV_COMPILE_BYTECODE_TIMEOUT := 600
 # Python 3.11 reads the environments' own paths in the locale's encoding, and cannot with C and a path beyond ASCII.
 ifeq ($(findstring utf8,$(subst -,,$(subst F,f,$(subst T,t,$(subst U,u,$(or $(LC_ALL),$(LC_CTYPE),$(LANG))))))),)
 export LC_ALL := C.UTF-8
