@@ -43,7 +43,7 @@ PARTS = {
 # What makes copies; a copy makes none.
 OURS_ALONE = {
     *("scripts/new_project.py", "scripts/without_example.py", "scripts/empty/"),
-    *("tests/test_new_project.py", "tests/test_own_project.py"),
+    *("tests/test_new_project.py", "tests/test_foreign_sources.py", "tests/foreign/"),
 }
 # What shows or measures the example.
 OF_THE_EXAMPLE = {"report", "benchmarks"}
