@@ -104,6 +104,8 @@ FROM ${KESTRA_IMAGE} AS kestra
 FROM build AS sandbox
 COPY requirements/sandbox.txt requirements/
 COPY sandbox/ /opt/sandbox/source/
+# The sandbox looks for it beside its own folder.
+COPY entities.yml /opt/sandbox/
 RUN uv venv --python "$(command -v python)" /opt/sandbox/venv \
     && uv pip install --python /opt/sandbox/venv/bin/python --require-hashes -r requirements/sandbox.txt \
     && uv pip install --python /opt/sandbox/venv/bin/python --no-deps -e /opt/sandbox/source
