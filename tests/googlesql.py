@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
+import zetasql.core.wasm_client
+from testkit.whole_pipeline import ROOT
+from wasmtime import Config
 from zetasql.api.analyzer import Analyzer as GoogleAnalyzer
 from zetasql.api.builders.catalog_builder import CatalogBuilder
 from zetasql.api.builders.table_builder import TableBuilder
@@ -35,6 +39,20 @@ KINDS = {
     "BIGNUMERIC": TypeKind.TYPE_BIGNUMERIC,
     "JSON": TypeKind.TYPE_JSON,
 }
+
+
+def _cached_config() -> Config:
+    """The analyzer's engine with wasmtime's cache: to compile it takes 20 s, and each Analyzer does."""
+    folder = ROOT / ".cache" / "wasmtime"
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = folder / "cache.toml"
+    settings.write_text(f"[cache]\ndirectory = {json.dumps(str(folder))}\n")
+    config = Config()
+    config.cache = str(settings)
+    return config
+
+
+zetasql.core.wasm_client.Config = _cached_config
 
 
 class SqlRefusedError(Exception):
