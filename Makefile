@@ -110,12 +110,12 @@ docs: $(VENVS)/dev/.done ## Rewrite the tables of the documentation that come fr
 	$(DEV)/python scripts/entities.py
 	$(DEV)/python scripts/plugin_locks.py
 	$(DEV)/python scripts/reference_docs.py
-	$(if $(wildcard terraform),$(DEV)/python scripts/landing_schemas.py)
+	$(DEV)/python scripts/landing_schemas.py
 
 entity: $(VENVS)/dev/.done ## Write what an entity needs, from a sample of its records: make entity NAME=vehicles SAMPLE=vehicles.jsonl [SINGULAR= RESOURCE= KEY= SINCE=]
 	@exec $(DEV)/python scripts/entities.py --add "$$NAME" --sample "$$SAMPLE" $${SINGULAR:+--singular "$$SINGULAR"} \
 	  $${RESOURCE:+--resource "$$RESOURCE"} $${KEY:+--key "$$KEY"} $${SINCE:+--since "$$SINCE"}
-	$(if $(wildcard terraform),@$(DEV)/python scripts/landing_schemas.py)
+	@$(DEV)/python scripts/landing_schemas.py
 
 new: $(VENVS)/dev/.done ## Make a project of your own: make new NAME=library FOLDER=../library PARTS="report kestra terraform benchmarks" [EMPTY=1 API=https://…]
 	@exec $(DEV)/python scripts/new_project.py $(if $(EMPTY),--empty) $${API:+--api "$$API"} "$$NAME" "$$FOLDER" $$PARTS
@@ -131,7 +131,7 @@ lint: $(VENVS)/dev/.done .meltano/.done
 	$(DEV)/yamllint --strict .
 	$(DEV)/shellcheck .ci/run .github/scripts/dbt_changed.sh .devcontainer/check.sh
 	$(DEV)/hadolint Dockerfile .devcontainer/Dockerfile
-	$(if $(wildcard terraform),$(DEV)/python scripts/landing_schemas.py --check)
+	$(DEV)/python scripts/landing_schemas.py --check
 	$(DEV)/python scripts/entities.py --check
 
 # Each group of files with the packages of the environment that runs it.

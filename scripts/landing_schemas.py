@@ -1,6 +1,6 @@
-"""Writes the landing tables' schemas for Terraform, from the tap's JSON schemas by the target's own translation.
+"""Writes the landing tables' columns for Terraform and dbt, from the tap's JSON schemas by the target's own translation.
 
-    python scripts/landing_schemas.py            write terraform/schemas/*.json
+    python scripts/landing_schemas.py            write terraform/schemas/*.json, and the columns of dbt's sources
     python scripts/landing_schemas.py --check    exit status 1 when one of them is not current
 
 A file is a table: its description, the column it is partitioned by (by day), those it is clustered by, and its
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "tap-rickandmorty" / "src" / "tap_rickandmorty" / "schemas"
 SCHEMAS = ROOT / "terraform" / "schemas"
+SOURCES = ROOT / "transform" / "models" / "staging" / "_sources.yml"
 ENTITIES = ROOT / "entities.yml"
 
 
@@ -72,6 +74,18 @@ def landing_tables(source: Path = SOURCE) -> dict[str, dict[str, Any]]:
     return found
 
 
+def sources(text: str, found: dict[str, dict[str, Any]]) -> str:
+    """Return the text of dbt's sources with the columns of each landing table in it."""
+    for name, content in found.items():
+        columns = "".join(
+            f"          - {{name: {field['name']}, description: {json.dumps(field['description'], ensure_ascii=False)}}}\n"
+            for field in content["fields"]
+        )
+        begin = rf"(?m)(^      - name: {re.escape(name)}\n(?:        (?! *columns:).*\n)*        columns:\n)(?:          .*\n)*"
+        text = re.sub(begin, lambda found, columns=columns: found[1] + columns, text)  # type: ignore[misc]
+    return text
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Write or check every file; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -79,10 +93,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--source", type=Path, default=SOURCE, help="folder of the tap's JSON schemas")
     parser.add_argument("--folder", type=Path, default=SCHEMAS, help="folder of the tables' files")
     options = parser.parse_args(arguments)
-    wanted = {
-        options.folder / f"{name}.json": json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        for name, content in landing_tables(options.source).items()
-    }
+    found = landing_tables(options.source)
+    wanted = {}
+    # The folder is Terraform's, which may have been removed.
+    if options.folder.parent.is_dir():
+        wanted = {
+            options.folder / f"{name}.json": json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+            for name, content in found.items()
+        }
+    if options.source == SOURCE:
+        wanted[SOURCES] = sources(SOURCES.read_text(encoding="utf-8"), found)
     left_over = sorted(set(options.folder.glob("*.json")) - set(wanted))
     stale = [
         path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text
