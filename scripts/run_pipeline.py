@@ -264,7 +264,7 @@ QUALIFY decided_at = MAX(decided_at) OVER ()
 ORDER BY CASE status WHEN 'fail' THEN 0 WHEN 'warn' THEN 1 ELSE 2 END, check_name, entity
 """
 LOADS = """
-SELECT entity, run_id, row_count, landed_row_count, mart_row_count, seconds, COUNT(*) OVER (PARTITION BY entity) AS loads
+SELECT entity, run_id, replication, row_count, landed_row_count, mart_row_count, seconds, COUNT(*) OVER (PARTITION BY entity) AS loads
 FROM rpt_loads
 WHERE TRUE
 QUALIFY ROW_NUMBER() OVER (PARTITION BY entity ORDER BY finished_at DESC) = 1
@@ -298,7 +298,9 @@ def table(rows: list[dict[str, Any]], progress: Progress) -> bool:
             row["landed_row_count"],
             row["mart_row_count"],
         ]
-        same = len({count for count in counts if count is not None}) == 1
+        # The mart holds every record, a delta only what has changed.
+        compared = counts[:-1] if row["replication"] == "incremental" else counts
+        same = len({count for count in compared if count is not None}) == 1
         equal = equal and same
         seconds = "-" if row["seconds"] is None else f"{row['seconds']:.1f}"
         shown = ["-" if count is None else f"{count:,}" for count in counts]

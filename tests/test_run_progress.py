@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 import pytest
-from run_pipeline import verdict
+from run_pipeline import table, verdict
 from run_progress import Progress, clean
 from testkit.whole_pipeline import ROOT
 
@@ -177,3 +177,23 @@ def test_the_verdict_is_said_in_words(
     assert said[0].startswith(f"Verdict: {word} ({len(checks)} checks: ")
     assert len(said) == lines
     assert all(line.endswith(": characters: drop: expected 826, got 0") for line in said[1:])
+
+
+@pytest.mark.parametrize(
+    ("replication", "loaded", "mart", "equal"),
+    [
+        ("incremental", 3, 1050, True),
+        ("incremental", 2, 1050, False),
+        ("full", 3, 3, True),
+        ("full", 3, 1050, False),
+    ],
+    ids=["delta", "delta-that-lost-one", "version", "version-unlike-its-mart"],
+)
+def test_a_delta_is_not_compared_with_its_mart(
+    capfdbinary: pytest.CaptureFixture[bytes], replication: str, loaded: int, mart: int, *, equal: bool
+) -> None:
+    """Three records came: the mart holds as many after a whole version, and any number after a delta."""
+    progress = Progress(extracted={"issues": 3})
+    row = {"entity": "issues", "replication": replication, "row_count": loaded, "landed_row_count": loaded}
+    assert table([{**row, "mart_row_count": mart, "seconds": 1.0}], progress) is equal
+    assert (b"<- differ" in capfdbinary.readouterr().out) is not equal
