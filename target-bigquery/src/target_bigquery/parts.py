@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
+
+from target_bigquery.errors import TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from io import BufferedWriter
     from pathlib import Path
 
 BUFFER = 1 << 18
 LEVEL = 4
+
+
+@contextlib.contextmanager
+def on_disk(path: Path) -> Iterator[None]:
+    """Tell in one line what the local disk refuses.
+
+    Raises:
+        TargetError: It is full, or cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise TargetError(
+            f"the local disk: {error.strerror or error} ({path}); nothing more was loaded, no STATE; parts are kept in TMPDIR until "
+            "they are uploaded: make room there or lower part_size_mb, then run again with the same run id"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -36,7 +56,7 @@ class PartWriter:
     def __init__(self, folder: Path, prefix: str, limit: int, closed: Callable[[int, Part], None]) -> None:
         self._folder, self._prefix, self._limit = folder, prefix, limit
         self._closed = closed
-        self._raw: BinaryIO | None = None
+        self._raw: BufferedWriter | None = None
         self._file: gzip.GzipFile | None = None
         self._buffer = bytearray()
         self._rows = 0
@@ -68,14 +88,29 @@ class PartWriter:
             self._file = self._raw = None
 
     def _flush(self) -> None:
-        if self._file is None:
-            self._raw = self._path().open("wb")
-            # No time in the header: the same rows give the same bytes, and so the same checksum.
-            self._file = gzip.GzipFile("", "wb", LEVEL, self._raw, mtime=0)
-        self._file.write(self._buffer)
+        with self._writing():
+            if self._file is None:
+                self._raw = self._path().open("wb")
+                # No time in the header: the same rows give the same bytes, and so the same checksum.
+                self._file = gzip.GzipFile("", "wb", LEVEL, self._raw, mtime=0)
+            self._file.write(self._buffer)
         self._buffer.clear()
         if self._raw is not None and self._raw.tell() >= self._limit:
             self._close_part()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            with on_disk(self._path()):
+                yield
+        except TargetError:
+            # Or else Python tries to write the rest when it ends, and tells of it in a traceback.
+            if self._file is not None:
+                with contextlib.suppress(OSError):
+                    self._file.close()
+            if self._raw is not None:
+                self._raw.raw.close()
+            raise
 
     def _path(self) -> Path:
         return self._folder / f"{self._prefix}-{len(self._parts):05}.jsonl.gz"
@@ -84,9 +119,10 @@ class PartWriter:
         if self._file is None or self._raw is None:
             return
         path = self._path()
-        self._file.close()
-        self._raw.close()
-        part = Part(path, self._rows, path.stat().st_size)
+        with self._writing():
+            self._file.close()
+            self._raw.close()
+            part = Part(path, self._rows, path.stat().st_size)
         self._parts.append(part)
         self._file, self._raw, self._rows = None, None, 0
         self._closed(len(self._parts) - 1, part)

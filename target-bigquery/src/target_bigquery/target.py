@@ -226,7 +226,18 @@ class TargetBigQuery(Target):
                 case Release(state):
                     self._raise_all(self._work.wait())
                     if state:
-                        self._write_state_message(state)
+                        self._let_out(state)
+
+    def _let_out(self, state: dict[str, Any]) -> None:
+        try:
+            self._write_state_message(state)
+        except OSError as error:
+            # Python would try once more at its end, and tell of it in a traceback.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise TargetError(
+                f"STATE: standard output does not take it: {error.strerror or error}; what it speaks of is loaded: run again with "
+                "the same run id"
+            ) from error
 
     @staticmethod
     def _raise_all(failures: list[str]) -> None:
@@ -328,12 +339,6 @@ def one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, FORESEEN):
         return text
-    if isinstance(error, OSError):
-        where = f" ({error.filename})" if error.filename else ""
-        return (
-            f"the local disk: {error.strerror or text}{where}; nothing more was loaded, no STATE; parts are kept in TMPDIR "
-            "until they are uploaded: make room there or lower part_size_mb, then run again with the same run id"
-        )
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return (
         f"unforeseen {type(error).__name__} at {os.path.basename(frame.filename)}:{frame.lineno}: {text[:300]}; nothing more "  # noqa: PTH119

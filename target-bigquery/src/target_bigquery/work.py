@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from target_bigquery.cloud import Cloud
 from target_bigquery.errors import TargetError
 from target_bigquery.load import Loader
+from target_bigquery.parts import on_disk
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import SchemaField
@@ -46,13 +47,14 @@ class Work:
         """The folder of the parts; removed at the end, and by the next process where this one is killed.
 
         Raises:
-            OSError: It cannot be made.
+            TargetError: It cannot be made.
         """
-        remove_left_behind()
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        # Held until this process ends, however it ends.
-        self._lock = (folder / LOCK).open("w")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        with on_disk(Path(os.environ.get("TMPDIR", "/tmp"))):  # noqa: S108 (only named)
+            remove_left_behind()
+            folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+            # Held until this process ends, however it ends.
+            self._lock = (folder / LOCK).open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
         return folder
 
     @cached_property

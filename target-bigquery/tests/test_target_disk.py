@@ -1,0 +1,124 @@
+"""The local disk: full, left behind by a killed process, and cleaned up after an error that nobody has foreseen."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from testkit.fault_matrix import INSERT
+from testkit.proxies import Proxy
+from testkit.target_bench import SCHEMA, STATE, Bench, record, refused, whole
+from testkit.whole_pipeline import program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DISK_KB = 400
+PARTS = "target-bigquery-*"
+THREE = [SCHEMA, record(1), record(2), record(3)]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own that is soon full."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    folder = tmp_path / "small disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_KB}k", "small", str(folder)]
+    done = subprocess.run(mount, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def at(bench: Bench, temporary: Path, **env: str) -> Bench:
+    """The same target, with its temporary files there."""
+    return Bench({**bench.env, "TMPDIR": str(temporary), **env}, bench.dataset)
+
+
+def await_folders(temporary: Path, count: int) -> set[Path]:
+    """Wait for so many folders of parts that are in use; return them."""
+    deadline = time.monotonic() + 60
+    while len(found := {lock.parent for lock in temporary.glob(f"{PARTS}/.lock")}) < count:
+        assert time.monotonic() < deadline, f"{len(found)} folders within 60 s"
+        time.sleep(0.05)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("records", "used_kb"), [(100, 0), (1, DISK_KB - 8)], ids=["a-part-grows", "a-part-is-closed"]
+)
+def test_full(records: int, used_kb: int, bench: Bench, small_disk: Path) -> None:
+    """One line says which file and what to do, and the folder is gone; with room the same input is loaded."""
+    noise = random.Random(0)  # noqa: S311 (text that gzip cannot make small)
+    (small_disk / "of somebody else").write_bytes(bytes(1024 * used_kb))
+    named = [record(number, name=noise.randbytes(20_000).hex()) for number in range(records)]
+    messages = [SCHEMA, *named, whole(), STATE]
+    run = at(bench, small_disk).load(*messages)
+    refused(run, "No space left on device", f"{small_disk}/target-bigquery-", "part_size_mb", "TMPDIR")
+    assert "Exception ignored" not in run.stderr
+    assert not list(small_disk.glob(PARTS))
+    assert bench.rows() == []
+    assert bench.load(*messages).returncode == 0
+    assert len(bench.rows()) == records
+
+
+def test_killed(bench: Bench, tmp_path: Path) -> None:
+    """The next run removes what a killed one left, and not the folder of one that still runs."""
+    target = at(bench, tmp_path)
+    with target.start(*THREE) as running:
+        (alive,) = await_folders(tmp_path, 1)
+        with target.start(*THREE) as killed:
+            await_folders(tmp_path, 2)
+            killed.kill()
+        assert len(list(tmp_path.glob(PARTS))) == 2
+        assert at(bench, tmp_path).load(*THREE, whole()).returncode == 0
+        assert list(tmp_path.glob(PARTS)) == [alive]
+        _, log = running.communicate()
+    assert "Traceback" not in log
+    assert not list(tmp_path.glob(PARTS))
+
+
+def test_an_unforeseen_error(bench: Bench, tmp_path: Path) -> None:
+    """An answer that Google's client cannot read ends the run in one line, and the folder is gone."""
+    nonsense = {"action": "status", "status": 200, "headers": {"Content-Type": "application/json"}}
+    with Proxy(
+        program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox"), bench.env["BIGQUERY_EMULATOR_HOST"]
+    ) as bigquery:
+        bigquery.order({**nonsense, **INSERT, "body": "[]", "times": None})
+        run = at(bench, tmp_path, BIGQUERY_EMULATOR_HOST=bigquery.url).load(*THREE, whole(), STATE)
+    refused(run, "unforeseen", "run again with the same run id", "no STATE")
+    assert not list(tmp_path.glob(PARTS))
+
+
+def test_standard_output_is_full(bench: Bench, tmp_path: Path) -> None:
+    """STATE that cannot be written is no fault of the parts' disk; what is loaded is said to be."""
+    lines = "".join(f"{json.dumps(message)}\n" for message in [*THREE, whole(), STATE])
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run(
+            [sys.executable, "-m", "target_bigquery", "--config=ENV"],
+            input=lines,
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            env=at(bench, tmp_path).environment(),
+        )
+    assert run.returncode == 1, run.stderr
+    assert "Traceback" not in run.stderr
+    last = run.stderr.strip().rpartition("\n")[2]
+    assert "standard output" in last
+    assert len(bench.rows()) == 3
+    assert not list(tmp_path.glob(PARTS))
