@@ -1,7 +1,12 @@
-"""What BigQuery documents as limits, on the strict sandbox: many streams, many columns."""
+"""What BigQuery documents as limits, on the strict sandbox: many streams, many columns, a large record."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import random
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +15,12 @@ if TYPE_CHECKING:
     from testkit.target_bench import Bench
 
 STREAMS, COLUMNS = 200, 2000
+LARGE, COPIES = 50_000_000, 10
+# Runs a program and prints the most memory it held, in KiB.
+PEAK = (
+    "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:]); "
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(done.returncode)"
+)
 
 
 def stream(name: str, /, **properties: Any) -> dict[str, Any]:
@@ -50,3 +61,27 @@ def test_2000_columns(bench: Bench) -> None:
     assert run.returncode == 0, run.stderr
     (row,) = bench.rows("wide")
     assert {name: row[name] for name in fields} == values
+
+
+@pytest.mark.slow
+def test_a_record_of_50_mb(bench: Bench) -> None:
+    """It comes back whole; the target holds a few copies of it and no more."""
+    text = random.Random(0).randbytes(LARGE // 2).hex()  # noqa: S311 (text that gzip cannot make small)
+    record = {"type": "RECORD", "stream": "large", "record": {"id": 1, "text": text}}
+    lines = "".join(
+        f"{json.dumps(message)}\n" for message in (stream("large", text={"type": "string"}), record)
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", PEAK, sys.executable, "-m", "target_bigquery", "--config=ENV"],
+        input=lines,
+        check=False,
+        capture_output=True,
+        text=True,
+        env=bench.environment(),
+    )
+    assert run.returncode == 0, run.stderr
+    peak = int(run.stdout.split()[-1]) * 1024
+    sql = f"SELECT LENGTH(text), TO_HEX(MD5(text)) FROM `{bench.dataset}.large`"
+    (found,) = bench.client().query(sql).result()
+    assert tuple(found.values()) == (LARGE, hashlib.md5(text.encode()).hexdigest())  # noqa: S324 (no secret)
+    assert peak < COPIES * LARGE
