@@ -43,6 +43,27 @@ def test_every_lock_names_no_registry_and_those_that_ship_pin_by_hash() -> None:
             assert ("--hash=sha256:" in pin) == (lock.stem not in UNHASHED), pin
 
 
+def test_every_environment_is_installed_with_bytecode() -> None:
+    """Each module of each environment has been compiled: where Python may not write it, every start would compile anew."""
+    folders = [
+        *ROOT.glob(".venvs/*/lib/python3.*/site-packages"),
+        *ROOT.glob(".meltano/*/*/venv/lib/python3.*/site-packages"),
+    ]
+    assert len(folders) > 4
+    for folder in folders:
+        compiled = {
+            (path.parent.parent, path.name.partition(".")[0]) for path in folder.rglob("__pycache__/*.pyc")
+        }
+        bare = [
+            path
+            for path in folder.rglob("*.py")
+            if (path.parent, path.name.partition(".")[0]) not in compiled
+        ]
+        assert bare == [], (
+            "installed without UV_COMPILE_BYTECODE; remove the environment and run make install"
+        )
+
+
 def test_plugin_locks_say_what_the_plugins_say() -> None:
     """plugins/*.lock are what `--about` of tap and target gives today."""
     done = subprocess.run(
