@@ -1,0 +1,118 @@
+"""Other projects' taps and targets, run by Meltano in this project: all it takes is their entry in meltano.yml.
+
+They are in environments of their own, which `make test` installs.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from testkit.project_copy import ProjectCopy, copy_project
+from testkit.whole_pipeline import RESOURCES, ROOT, Sandbox, program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# Not the dataset of the tests that share the sandbox.
+PREFIX = "others_"
+LANDING = f"{PREFIX}rickandmorty_landing"
+ROWS = [{"id": 1, "name": "Ünna"}, {"id": 2, "name": None}, {"id": 3, "name": 'O\'Neil, "x"\n'}]
+
+
+class DbtCloud(BaseHTTPRequestHandler):
+    """What tap-dbt asks of dbt Cloud: a page of accounts, and one with none."""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        body = json.dumps({"data": [] if "offset=" in self.path else ROWS}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Log nothing."""
+
+
+@pytest.fixture
+def dbt_cloud() -> Iterator[str]:
+    """The address of its API."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), DbtCloud) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v2"
+        server.shutdown()
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> ProjectCopy:
+    """The project, where a plugin can be added to meltano.yml."""
+    program("MELTANO_COMMAND", ".venvs/meltano/bin/meltano")
+    return copy_project(tmp_path / "a project", ("meltano",))
+
+
+def run(copy: ProjectCopy, sandbox: Sandbox, kind: str, plugin: dict[str, Any]) -> None:
+    """Add a plugin, and run it with ours on the other side."""
+    name = plugin["name"]
+    executable = ROOT / ".venvs" / name / "bin" / name
+    if not executable.exists():
+        pytest.skip(f"{name} is not installed; `make test` installs it")
+    file = copy.folder / "meltano.yml"
+    project = yaml.safe_load(file.read_text(encoding="utf-8"))
+    added = {"namespace": name.replace("-", "_"), "executable": str(executable), **plugin}
+    project["plugins"][kind].append(added)
+    project["environments"][0]["env"]["DATASET_PREFIX"] = PREFIX
+    file.write_text(yaml.safe_dump(project), encoding="utf-8")
+    blocks = f"{name} target-bigquery" if kind == "extractors" else f"tap-rickandmorty {name}"
+    copy.run(f".venvs/meltano/bin/meltano run {blocks}", **sandbox.env)
+
+
+@pytest.mark.parametrize("tap", ["jsonl", "dbt"])
+def test_another_tap_lands_every_row(copy: ProjectCopy, sandbox: Sandbox, dbt_cloud: str, tap: str) -> None:
+    """The landing table of its stream holds what its source does, and the ledger says so."""
+    lines = copy.folder / "lines.jsonl"
+    lines.write_text("".join(f"{json.dumps(row)}\n" for row in ROWS), encoding="utf-8")
+    stream, config = {
+        "jsonl": ("lines", {"path": str(lines), "stream_name": "lines", "primary_keys": ["id"]}),
+        "dbt": (
+            "accounts",
+            {"api_key": "key", "account_ids": ["1"], "base_url": dbt_cloud, "page_size": 5000},
+        ),
+    }[tap]
+    plugin = {
+        "name": f"tap-{tap}",
+        "capabilities": ["catalog", "discover", "state"],
+        "select": [f"{stream}.*"],
+        "config": config,
+    }
+    run(copy, sandbox, "extractors", plugin)
+    landed = sandbox.ask(f"SELECT id, name FROM `{LANDING}.{stream}` ORDER BY id")
+    assert landed == [(row["id"], row["name"]) for row in ROWS]
+    ledger = f"SELECT extractor, `rows` FROM `{LANDING}._loads` WHERE stream = '{stream}'"
+    assert sandbox.ask(ledger) == [(f"tap-{tap}", len(ROWS))]
+
+
+@pytest.mark.parametrize("target", ["jsonl", "csv"])
+def test_another_target_gets_every_record(copy: ProjectCopy, sandbox: Sandbox, target: str) -> None:
+    """The file of each stream holds the API's records, each once."""
+    folder = copy.folder / "written"
+    folder.mkdir()
+    config = {
+        "jsonl": {"destination_path": str(folder), "do_timestamp_file": False},
+        "csv": {"output_path": str(folder)},
+    }[target]
+    run(copy, sandbox, "loaders", {"name": f"target-{target}", "config": config})
+    for stream, resource in RESOURCES.items():
+        (path,) = folder.glob(f"{stream}*.{target}")
+        with path.open(encoding="utf-8", newline="") as file:
+            written = list(csv.DictReader(file)) if target == "csv" else [json.loads(line) for line in file]
+        served = sandbox.served(resource)
+        key = next(iter(served[0]))
+        assert sorted(str(record[key]) for record in written) == sorted(str(record[key]) for record in served)
