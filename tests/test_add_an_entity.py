@@ -132,6 +132,7 @@ def test_every_change_of_the_walk_through_fits_the_files(copy: ProjectCopy, titl
     assert edits <= MOST_EDITS
     copy.run(f"{PYTHON} scripts/landing_schemas.py")
     copy.run(f"{PYTHON} scripts/entities.py --check && {PYTHON} scripts/landing_schemas.py --check")
+    copy.run(f"{PYTHON} -m ruff check --quiet . && {PYTHON} -m ruff format --check --quiet .")
     if title == "Add an entity":
         table = json.loads((copy.folder / "terraform" / "schemas" / "vehicles.json").read_text())
         assert {"id", "name", "seats", "pilots", "created"} <= {field["name"] for field in table["fields"]}
