@@ -39,6 +39,7 @@ KEPT = {
 }
 EXAMPLES_MACROS = {
     *(
+        "empty_to_null",
         "id_from_url",
         "ids_from_urls",
         "cleaned_characters",
