@@ -4,7 +4,7 @@
 
 The faults are those of testkit/src/testkit/fault_matrix.py, done by the same proxies. Loaders get the same messages: a stream of three
 records without versions, and STATE. Faults of the API go through the template's tap and z3, and through ours. Writes
-benchmarks/results/reliability_peers.md.
+benchmarks/results/reliability_peers.md; a fault that never hit ends it, and nothing is written.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import requests
 from google.api_core.exceptions import NotFound
-from testkit.fault_matrix import API, BIGQUERY, INSERT, STORAGE, UPLOAD, Fault, Rule
+from testkit.fault_matrix import API, BIGQUERY, BY_IDS, FIRST_PAGE, INSERT, STORAGE, UPLOAD, Fault, Rule
 from testkit.proxies import Proxy
 from testkit.target_bench import SCHEMA, STATE, record
 
@@ -36,6 +35,7 @@ SECONDS = 240
 LOADERS = {"z3": "z3-target-bigquery 0.7.2", "ours": "ours"}
 # Cases whose rules speak of what only our loader does.
 OURS_ALONE = {"Ledger"}
+SECOND_PAGE, ANY_PAGE = "^/api/character[?].*page=2$", "^/api/character[?]"
 NEW_FIELD = "a field that the schema lacks"
 INPUTS: dict[str, list[dict[str, Any]]] = {
     "no fault": [SCHEMA, *(record(n, None) for n in (1, 2, 3)), STATE],
@@ -60,6 +60,10 @@ KILLED: list[tuple[str, str, Rule]] = [
     ("before the load job", "bigquery", INSERT),
     ("after the load job, before STATE", "bigquery", {**INSERT, "when": "after"}),
 ]
+
+
+class NeverHit(Exception):  # noqa: N818 (what has not happened)
+    """A fault that was to be done to a loader did not come about; no table is written."""
 
 
 @dataclass
@@ -101,16 +105,23 @@ class Trial:
 
     def __init__(self, services: Services, api_url: str, storage: Proxy, bigquery: Proxy, work: Path) -> None:
         self._services, self._api_url, self._work = services, api_url, work
-        self._proxies = {"storage": storage, "bigquery": bigquery}
+        # Of the API's own server only the control routes are used.
+        api = Proxy("", api_url, api_url.removesuffix("/api"))
+        self._proxies = {"storage": storage, "bigquery": bigquery, "api": api}
 
     def order(self, place: str, rules: tuple[Rule, ...] | list[Rule]) -> None:
         """Orders faults at one place and clears those at the others."""
         for name, proxy in self._proxies.items():
             proxy.order(*(rules if name == place else ()))
-        control = self._api_url.removesuffix("/api") + "/__sandbox__/faults"
-        requests.delete(control, timeout=10).raise_for_status()
-        if place == "api":
-            requests.put(control, json=list(rules), timeout=10).raise_for_status()
+
+    def require_hit(self, place: str, rules: tuple[Rule, ...]) -> None:
+        """Raises where one of the faults ordered there has hit nothing.
+
+        Raises:
+            NeverHit: With the rule.
+        """
+        for rule in self._proxies[place].missed(rules):
+            raise NeverHit(f"the fault never hit, so nothing is told of it: {place}, {rule}")
 
     def environment(self, loader: str, dataset: str, run_id: str) -> dict[str, str]:
         """Gives what programs get."""
@@ -169,15 +180,21 @@ class Trial:
             status, out = _end(process)
         return Outcome(status, *self.rows(dataset, "things"), _is_state(out))
 
-    def kill(self, loader: str, dataset: str, service: str, rule: Rule) -> Outcome | None:
-        """Kills a loader at a stage and runs it again; None when the stage was not met."""
+    def kill(self, loader: str, dataset: str, service: str, rule: Rule) -> Outcome:
+        """Kills a loader at a stage and runs it again.
+
+        Raises:
+            NeverHit: The stage was not met.
+        """
         run_id, proxy = str(uuid.uuid4()), self._proxies[service]
         self.order(service, [{"action": "hold", "times": None, **rule}])
         with self.start(loader, dataset, run_id, INPUTS["no fault"]) as process:
             met = proxy.await_held(process, SECONDS)
             process.kill()
+        if not met:
+            raise NeverHit(f"the stage was not met: {service}, {rule}")
         self.order("", ())
-        return self.load(loader, dataset, run_id, INPUTS["no fault"]) if met else None
+        return self.load(loader, dataset, run_id, INPUTS["no fault"])
 
     def pipe(self, loader: str, dataset: str) -> Outcome:
         """Runs tap and loader as a pipe, on the API."""
@@ -217,23 +234,28 @@ def _is_state(out: str) -> bool:
     return '"bookmarks"' in out
 
 
-def widened(fault: Fault) -> Fault:
-    """Gives the fault for a loader whose job ids have no stream in them."""
-    rules = tuple({**rule, "path": rule.get("path", "").replace("-things-", "")} for rule in fault.rules)
-    return replace(fault, rules=rules)
+def for_peers(fault: Fault) -> Fault:
+    """Gives the fault for a loader whose job ids have no stream in them, and a tap that reads page by page."""
+    paths = {BY_IDS["path"]: SECOND_PAGE, FIRST_PAGE["path"]: ANY_PAGE}
+    rules = [(rule, rule.get("path", "").replace("-things-", "")) for rule in fault.rules]
+    return replace(fault, rules=tuple({**rule, "path": paths.get(path, path)} for rule, path in rules))
 
 
 def cases(places: list[str], only: str) -> list[tuple[str, str, Any]]:
     """Gives place, fault and what it takes to do it."""
     found: list[tuple[str, str, Any]] = [("Input", name, messages) for name, messages in INPUTS.items()]
-    found += [(fault.place, fault.fault, widened(fault)) for fault in (*STORAGE, *BIGQUERY)]
+    found += [(fault.place, fault.fault, fault) for fault in (*STORAGE, *BIGQUERY)]
     found += [("Killed", f"SIGKILL {stage}; then again", (service, rule)) for stage, service, rule in KILLED]
     found += [("API", fault.fault, fault) for fault in API]
     return [c for c in found if c[0] in places and c[0] not in OURS_ALONE and only in c[1]]
 
 
-def attempt(trial: Trial, loader: str, place: str, what: Any) -> tuple[Outcome | None, int]:  # noqa: ANN401
-    """Does one case to one loader; gives what came of it, and the rows that a whole load has."""
+def attempt(trial: Trial, loader: str, place: str, what: Any) -> tuple[Outcome, int]:  # noqa: ANN401
+    """Does one case to one loader; gives what came of it, and the rows that a whole load has.
+
+    Raises:
+        NeverHit: The fault did not come about.
+    """
     dataset = f"p_{uuid.uuid4().hex[:8]}"
     if place == "Killed":
         return trial.kill(loader, dataset, *what), RECORDS
@@ -244,10 +266,14 @@ def attempt(trial: Trial, loader: str, place: str, what: Any) -> tuple[Outcome |
             outcome.wrong = "the field's values lost in silence"
         return outcome, RECORDS
     where = {"Cloud Storage": "storage", "BigQuery": "bigquery", "API": "api"}[place]
-    trial.order(where, what.rules)
+    rules = (what if loader == "ours" else for_peers(what)).rules
+    trial.order(where, rules)
     if place == "API":
-        return trial.pipe(loader, dataset), CHARACTERS
-    return trial.load(loader, dataset, str(uuid.uuid4()), INPUTS["no fault"]), RECORDS
+        outcome, whole = trial.pipe(loader, dataset), CHARACTERS
+    else:
+        outcome, whole = trial.load(loader, dataset, str(uuid.uuid4()), INPUTS["no fault"]), RECORDS
+    trial.require_hit(where, rules)
+    return outcome, whole
 
 
 def table(lines: list[dict[str, Any]]) -> str:
@@ -260,8 +286,8 @@ def table(lines: list[dict[str, Any]]) -> str:
         told = []
         for name in LOADERS:
             outcome = line[name]
-            wrong = f"**{outcome['verdict']}**: " if outcome and outcome["verdict"] else ""
-            told.append(wrong + outcome["text"] if outcome else "does not come by there")
+            wrong = f"**{outcome['verdict']}**: " if outcome["verdict"] else ""
+            told.append(wrong + outcome["text"])
         text.append(f"| {line['place']} | {line['fault']} | {' | '.join(told)} |")
     return "\n".join(text)
 
@@ -289,12 +315,12 @@ def main() -> int:
             line: dict[str, Any] = {"place": place, "fault": fault}
             for loader in LOADERS:
                 outcome, whole = attempt(trial, loader, place, what)
-                line[loader] = outcome and {
+                line[loader] = {
                     **asdict(outcome),
                     "text": outcome.text,
                     "verdict": outcome.verdict(whole),
                 }
-                print(f"{place}: {fault}: {loader}: {outcome.text if outcome else 'not met'}", flush=True)
+                print(f"{place}: {fault}: {loader}: {outcome.text}", flush=True)
             lines.append(line)
     arguments.results.mkdir(parents=True, exist_ok=True)
     (arguments.results / "reliability_peers.md").write_text(table(lines) + "\n")

@@ -31,6 +31,7 @@ NEEDED = {
     "test_image.py": {"orchestrate", "report"},
     "test_kestra_flows.py": {"orchestrate"},
     "test_meltano_job.py": {"orchestrate"},
+    "test_reliability_peers.py": {"benchmarks"},
     "test_report.py": {"report"},
     "test_terraform.py": {"terraform"},
 }

@@ -55,6 +55,7 @@ class Rule:
     skip: int = 0
     times: int | None = 1
     contains: str = ""
+    hits: int = 0
     options: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -91,6 +92,7 @@ class Rule:
             return False
         if self.times is not None:
             self.times -= 1
+        self.hits += 1
         return True
 
 
@@ -107,6 +109,7 @@ class Faults:
     def add_routes(self, app: web.Application) -> None:
         """Adds the control routes."""
         app.router.add_put(f"{PREFIX}/faults", self._order)
+        app.router.add_get(f"{PREFIX}/faults", self._hits)
         app.router.add_delete(f"{PREFIX}/faults", self._clear)
         app.router.add_get(f"{PREFIX}/requests", self._seen)
         app.router.add_get(f"{PREFIX}/held", self._holding)
@@ -120,6 +123,9 @@ class Faults:
             return web.json_response({"error": str(error)}, status=400)
         self.rules = rules
         return web.json_response({"rules": len(rules)})
+
+    async def _hits(self, _: web.Request) -> web.Response:
+        return web.json_response([rule.hits for rule in self.rules])
 
     async def _clear(self, _: web.Request) -> web.Response:
         self.rules = []

@@ -103,12 +103,15 @@ def _replaced(answer: web.Response, rule: Rule) -> web.Response:
     try:
         text = (gzip.decompress(body) if packed else body).decode()
     except (OSError, zlib.error, UnicodeDecodeError):
+        text = ""
+    text, found = re.subn(rule.options["find"], rule.options["with"], text)
+    if not found:
+        rule.hits -= 1
         return answer
-    changed = re.sub(rule.options["find"], rule.options["with"], text).encode()
     headers = {
         k: v for k, v in answer.headers.items() if k.lower() not in {"content-encoding", "content-length"}
     }
-    return web.Response(status=rule.options.get("status", answer.status), body=changed, headers=headers)
+    return web.Response(status=rule.options.get("status", answer.status), body=text.encode(), headers=headers)
 
 
 def serve(upstream: str, port: int) -> int:

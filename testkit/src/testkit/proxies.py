@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import requests
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
 
@@ -47,6 +48,12 @@ class Proxy:
         requests.delete(f"{self.url}/__sandbox__/faults", timeout=10).raise_for_status()
         requests.delete(f"{self.url}/__sandbox__/requests", timeout=10).raise_for_status()
         requests.put(f"{self.url}/__sandbox__/faults", json=list(rules), timeout=10).raise_for_status()
+
+    def missed(self, rules: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Those of the rules in force that have spoilt no answer yet."""
+        answer = requests.get(f"{self.url}/__sandbox__/faults", timeout=10)
+        answer.raise_for_status()
+        return [rule for rule, hits in zip(rules, answer.json(), strict=True) if not hits]
 
     def seen(self) -> list[dict[str, Any]]:
         """The requests since the last order."""

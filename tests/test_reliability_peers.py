@@ -1,0 +1,47 @@
+"""The generator of the peers' table: what it tells of a fault, it has seen done."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from testkit.fault_matrix import BIGQUERY, Fault, google
+from testkit.proxies import Proxy
+from testkit.whole_pipeline import ROOT, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+sys.path.append(str(ROOT / "benchmarks"))
+import reliability_peers as peers
+from services import Services
+
+
+@pytest.fixture
+def trial(sandbox: Sandbox, tmp_path: Path) -> Iterator[peers.Trial]:
+    """Loaders behind proxies, on the session's sandbox."""
+    services = Services(sandbox.command, tmp_path, sandbox.env)
+    with (
+        Proxy(sandbox.command, sandbox.env["STORAGE_EMULATOR_HOST"]) as storage,
+        Proxy(sandbox.command, sandbox.env["BIGQUERY_EMULATOR_HOST"]) as bigquery,
+    ):
+        yield peers.Trial(services, sandbox.api_url, storage, bigquery, tmp_path)
+
+
+def test_a_fault_that_never_hits_is_not_told(trial: peers.Trial) -> None:
+    """A rule for the polls of jobs whose ids look otherwise: the run is well, and there is no row of it."""
+    (polling,) = (fault for fault in BIGQUERY if fault.fault == "503 on polling")
+    outcome, whole = peers.attempt(trial, "ours", "BigQuery", polling)
+    assert outcome.verdict(whole) == ""
+    elsewhere = google(503, "backendError", method="GET", path="/jobs/[^/?]*_things_")
+    amiss = Fault("BigQuery", "503 on polling", (polling.rules[0], elsewhere))
+    with pytest.raises(peers.NeverHit, match="_things_"):
+        peers.attempt(trial, "ours", "BigQuery", amiss)
+
+
+def test_a_stage_that_is_not_met_is_not_told(trial: peers.Trial) -> None:
+    """Nothing was killed then."""
+    with pytest.raises(peers.NeverHit, match="/nowhere"):
+        peers.attempt(trial, "ours", "Killed", ("bigquery", {"path": "/nowhere"}))
