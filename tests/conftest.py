@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # The optional folders that a file's tests are about: without one they are skipped by its name.
 NEEDED = {
     "test_batch_job.py": {"orchestrate"},
+    "test_google_apis.py": {"terraform"},
     "test_image.py": {"orchestrate", "report"},
     "test_kestra_flows.py": {"orchestrate"},
     "test_meltano_job.py": {"orchestrate"},
