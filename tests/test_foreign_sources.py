@@ -265,6 +265,8 @@ def test_killed_between_load_and_state_nothing_is_lost_and_nothing_is_twice(
         while tracker.sandbox.value("SELECT COUNT(*) FROM `local_tracker_landing.issues`") < 1053:
             assert target.poll() is None
         target.send_signal(signal.SIGKILL)
+        # Once it is dead: reading makes room for what it would still write.
+        target.wait()
         assert out.read() == b"." * filled, "STATE was out before the kill"
     assert target.returncode == -signal.SIGKILL
     assert tracker.state == before

@@ -274,7 +274,7 @@ def test_each_step_of_the_first_deployment_says_what_one_sees() -> None:
     steps = re.split(r"(?m)^\*\*(\d+)\. ", guide)
     assert [int(number) for number in steps[1::2]] == list(range(1, 10))
     assert all("You see: " in step for step in steps[2::2])
-    _, _, *after_commands = re.split(r"(?ms)^```bash\n.*?^```\n", guide)
+    _, _, *after_commands = re.split(r"(?ms)^```bash cloud\n.*?^```\n", guide)
     assert all(text.startswith("\nYou see: ") for text in after_commands)
 
 

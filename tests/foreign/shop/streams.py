@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk.pagination import BaseOffsetPaginator
-from tap_shop.client import ApiStream, payload
+from tap_shop.client import ApiStream, decoded
 from typing_extensions import override
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class Paginator(BaseOffsetPaginator):
 
     @override
     def has_more(self, response: requests.Response) -> bool:
-        return bool(payload(response)["total"] > self.current_value + LIMIT)
+        return bool(decoded(response)["total"] > self.current_value + LIMIT)
 
 
 class ArticlesStream(ApiStream):
@@ -48,7 +48,7 @@ class ArticlesStream(ApiStream):
             request = self.build_prepared_request(
                 method="GET", url=f"{self.url_base}{self.path}/{listed['sku']}"
             )
-            yield payload(ask(request, None))
+            yield decoded(ask(request, None))
 
 
 STREAMS: list[type[ApiStream]] = [ArticlesStream]
