@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from jsonschema import validators
+from testkit.project_copy import project_files
 from testkit.required_tools import missing, tool
 from testkit.whole_pipeline import ROOT
 
@@ -204,15 +205,7 @@ ELSEWHERE = {
 
 def files() -> list[str]:
     """The names of the files that git tracks or would track."""
-    done = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    names = {name for name in done.stdout.split("\0") if Path(name).suffix in SUFFIXES}
-    return sorted(name for name in names if (ROOT / name).is_file())
+    return sorted(name for name in set(project_files()) if Path(name).suffix in SUFFIXES)
 
 
 def checker(name: str) -> Callable[[Path], None] | None:
