@@ -266,6 +266,7 @@ $(VENVS)/dev/.done: requirements/dev.txt $(PACKAGES:%=%/pyproject.toml) testkit/
 	@if "$(VENVS)/sandbox/bin/python" scripts/plugin_locks.py --check; then touch $@; fi
 
 # Hashes for what ships and for what a newcomer runs; versions for what only develops and checks.
+# One package per line with all its hashes: an upgrade is a line of the diff.
 PIN = "$(UV)" pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate
 LOCK = $(PIN) --generate-hashes
 locks: | $(VENVS)/.python ## Rewrite the locks with the newest versions allowed, and the plugin locks
@@ -279,6 +280,7 @@ locks: | $(VENVS)/.python ## Rewrite the locks with the newest versions allowed,
 	$(LOCK) --upgrade tap-rickandmorty/pyproject.toml -o requirements/tap-rickandmorty.txt
 	$(LOCK) --upgrade target-bigquery/pyproject.toml -o requirements/target-bigquery.txt
 	$(PIN) --upgrade requirements/dev.in tap-rickandmorty/pyproject.toml target-bigquery/pyproject.toml --all-extras -o requirements/dev.txt
+	sed -i -E ':next; /\\$$/ {N; s/ *\\\n */ /; b next}' $(LOCKS)
 	$(MAKE) $(VENVS)/dev/.done
 	$(DEV)/python scripts/plugin_locks.py
 
