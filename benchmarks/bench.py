@@ -10,6 +10,7 @@ rows or failed is told in the table and left out of its median. Results go to be
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
@@ -238,6 +239,21 @@ def versions() -> dict[str, str]:
     return found
 
 
+def without_bytecode() -> list[str]:
+    """Return the programs whose first start compiles: any of their environment's modules has no bytecode."""
+    interpreters = {name: Path(python(name)) for name in ENVIRONMENTS} | {
+        Path(program).name: Path(program) for program in (TAP, TARGET, str(DBT), MELTANO)
+    }
+    return [
+        name
+        for name, interpreter in interpreters.items()
+        if not all(
+            Path(importlib.util.cache_from_source(str(module))).exists()
+            for module in interpreter.parent.parent.glob("lib/python*/site-packages/*/__init__.py")
+        )
+    ]
+
+
 def conditions(arguments: argparse.Namespace) -> dict[str, Any]:
     """Gives where and how it was measured."""
     commit = subprocess.run(
@@ -255,6 +271,7 @@ def conditions(arguments: argparse.Namespace) -> dict[str, Any]:
         "processor": model[1] if model else platform.machine(),
         "load_before": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
+        "without_bytecode": without_bytecode(),
         "versions": versions(),
     }
 

@@ -118,7 +118,7 @@ def markdown(results: Results) -> str:
         f"{_size(told)}; API latency {told['latency_ms']} ms; "
         f"{told['rounds']} interleaved round{'s' if told['rounds'] != 1 else ''}; {told['cores']} cores "
         f"({told['processor']}), load {told['load_before']} before the start; Python {told['python']}; "
-        f"{told['date']}, commit {told['commit']}. {said}."
+        f"{told['date']}, commit {told['commit']}. {said}.{_bytecode(told.get('without_bytecode'))}"
     )
     text = [head]
     for part, title in PARTS.items():
@@ -133,6 +133,16 @@ def markdown(results: Results) -> str:
     if lines := bars(results):
         text += ["**What must hold**", _table(["", "bar", "measured", "holds"], lines)]
     return "\n\n".join(text)
+
+
+def _bytecode(missing: list[str] | None) -> str:
+    if missing is None:
+        return " Whether bytecode was installed was not looked at."
+    return (
+        f" Without bytecode: {', '.join(missing)}."
+        if missing
+        else " Every program's environment has its bytecode."
+    )
 
 
 def _split(cells: list[dict[str, Any]]) -> str:
