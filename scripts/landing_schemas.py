@@ -48,6 +48,13 @@ def table(
     }
 
 
+def as_json(content: dict[str, Any]) -> str:
+    """Return a table as JSON with one column per line."""
+    head = {name: value for name, value in content.items() if name != "fields"}
+    columns = ",\n".join(f"    {json.dumps(field, ensure_ascii=False)}" for field in content["fields"])
+    return f'{json.dumps(head, indent=2, ensure_ascii=False)[:-2]},\n  "fields": [\n{columns}\n  ]\n}}\n'
+
+
 def landing_tables(source: Path = SOURCE) -> dict[str, dict[str, Any]]:
     """Return every landing table and the ledger, by table name.
 
@@ -97,10 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
     wanted = {}
     # The folder is Terraform's, which may have been removed.
     if options.folder.parent.is_dir():
-        wanted = {
-            options.folder / f"{name}.json": json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-            for name, content in found.items()
-        }
+        wanted = {options.folder / f"{name}.json": as_json(content) for name, content in found.items()}
     if options.source == SOURCE:
         wanted[SOURCES] = sources(SOURCES.read_text(encoding="utf-8"), found)
     left_over = sorted(set(options.folder.glob("*.json")) - set(wanted))
