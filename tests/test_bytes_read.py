@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from google.cloud import bigquery
+from testkit.whole_pipeline import ROOT
 from warehouse import ENTITIES, character, episode, location, schema
 
 if TYPE_CHECKING:
+    from testkit.whole_pipeline import BuiltPipeline
     from warehouse import Warehouse
 
 LANDING = "local_rickandmorty_landing"
@@ -120,3 +124,78 @@ def test_a_build_reads_no_more_at_1000_versions_than_at_2(dbt_warehouse: Warehou
     whole = f"SELECT COUNT(*) FROM `{LANDING}.characters`"
     assert dbt_warehouse.ask(whole) == [(3 * 1001,)]
     assert schema("characters")
+
+
+# Grow with the runs, whatever the entities' size.
+LEDGER = {"_loads", "int_build_versions", "rpt_loads"}
+# A run a day: the floor of a landing table's partitions, and a comparison with the version before.
+PARTITIONS_READ = 3
+
+
+def readers(manifest: dict[str, Any]) -> Counter[str]:
+    """Return how many tables and tests of a build read each table, by their compiled SQL; a view is read by its readers."""
+    relations = {
+        node["relation_name"]: node
+        for node in (*manifest["nodes"].values(), *manifest["sources"].values())
+        if node["resource_type"] in {"model", "source"}
+    }
+
+    def tables(node: dict[str, Any]) -> set[str]:
+        sql = re.sub(r"--[^\n]*", "", node["compiled_code"])
+        read = [other for name, other in relations.items() if name in sql and other is not node]
+        views = [other for other in read if other.get("config", {}).get("materialized") == "view"]
+        return {t["name"] for t in read if t not in views}.union(*map(tables, views))
+
+    built = [
+        node for node in manifest["nodes"].values() if node["config"]["materialized"] in {"table", "test"}
+    ]
+    return Counter(table for node in built for table in tables(node))
+
+
+def logical_bytes(value: Any) -> int:
+    """Return a value's size as BigQuery bills it (cloud.google.com/bigquery/docs/reference/standard-sql/data-types)."""
+    if isinstance(value, dict | list):
+        return sum(map(logical_bytes, value.values() if isinstance(value, dict) else value))
+    if isinstance(value, str):
+        return 2 + len(value.encode())
+    return 0 if value is None else 1 if isinstance(value, bool) else 8
+
+
+def megabytes(built: BuiltPipeline) -> dict[str, list[float]]:
+    """Return, for each kind of table, the megabytes of a build: after 1 run, after 1,000, after 1,000 at 1,000 times the size."""
+    client, read = built.bigquery, readers(json.loads(built.manifest.read_text(encoding="utf-8")))
+    sizes = {
+        table.table_id: sum(logical_bytes(dict(row)) for row in client.list_rows(table))
+        for dataset in client.list_datasets()
+        for table in client.list_tables(dataset.reference)
+        if table.table_id in read
+    }
+    real = 826 / built.sandbox.value("SELECT COUNT(*) FROM `local_rickandmorty_marts.dim_characters`")
+    found = {"landing tables": [0.0] * 3, "ledger": [0.0] * 3, "history and marts": [0.0] * 3}
+    for table, times in read.items():
+        size = times * sizes[table] / 1e6
+        if table in LEDGER:
+            kind, figures = "ledger", (size, size * 1000, size * 1000)
+        elif table in ENTITIES:
+            kind, figures = (
+                "landing tables",
+                tuple(size * real * n for n in (1, PARTITIONS_READ, PARTITIONS_READ * 1000)),
+            )
+        else:
+            kind, figures = "history and marts", tuple(size * real * n for n in (1, 1, 1000))
+        found[kind] = [a + b for a, b in zip(found[kind], figures, strict=True)]
+    return found
+
+
+def test_the_documented_bytes_of_a_build(built_pipeline: BuiltPipeline) -> None:
+    """The table of docs/performance.md agrees with the manifest's statements and the tables' sizes, within a third."""
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    table = re.findall(
+        r"^\| (landing tables|ledger|history and marts) \| ([\d,.]+) \| ([\d,.]+) \| ([\d,.]+) \|$",
+        page,
+        re.MULTILINE,
+    )
+    documented = {kind: [float(figure.replace(",", "")) for figure in figures] for kind, *figures in table}
+    counted = megabytes(built_pipeline)
+    within = {kind: [pytest.approx(n, rel=1 / 3) for n in figures] for kind, figures in counted.items()}
+    assert documented == within, f"counted: {counted}"
