@@ -101,7 +101,6 @@ bench: install $(BENCHED) ## Measure ours and the peers: make bench ARGS="--size
 
 reliability-peers: install $(BENCHED) ## Inject the faults of the matrix into z3-target-bigquery and ours
 	$(DEV)/python benchmarks/reliability_peers.py $(ARGS)
-	@$(MAKE) docs
 
 plugin-locks: $(VENVS)/dev/.done ## Rewrite Meltano's plugin locks from the settings of tap and target; upgrades nothing
 	$(DEV)/python scripts/plugin_locks.py

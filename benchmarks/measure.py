@@ -1,4 +1,4 @@
-"""Runs one command, or several in a pipe, and measures them: seconds, CPU and peak memory of each.
+"""Run one command, or several in a pipe, and measure seconds, CPU and peak memory of each.
 
     python -I measure.py SPEC RESULT
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def main(spec_file: str, result_file: str) -> int:
-    """Runs what the file says; writes what was measured; gives 0 whatever the commands' exit statuses are."""
+    """Run what the file says and write what was measured; return 0 whatever the commands' exit statuses are."""
     spec = json.loads(Path(spec_file).read_text())
     commands = spec["commands"]
     folder = Path(spec["folder"])

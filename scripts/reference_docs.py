@@ -69,11 +69,6 @@ def singer() -> str:
     return table(["case", "what comes of it"], rows)
 
 
-def peers() -> str:
-    """Return the table that `make reliability-peers` measured last."""
-    return (ROOT / "benchmarks/results/reliability_peers.md").read_text(encoding="utf-8").strip()
-
-
 def current() -> dict[Path, str]:
     """Return each document's text with its tables as they must be.
 
@@ -85,8 +80,6 @@ def current() -> dict[Path, str]:
         "target-bigquery/README.md": {"settings": settings("target-bigquery")},
         "docs/reliability.md": {"faults": faults(), "kills": kills(), "singer": singer()},
     }
-    if (ROOT / "benchmarks").is_dir():
-        tables["docs/reliability.md"]["peers"] = peers()
     documents = {}
     for name, parts in tables.items():
         path = ROOT / name

@@ -1,4 +1,4 @@
-"""The generator of the peers' table: what it tells of a fault, it has seen done."""
+"""The generator of the peers' table: a fault that never hit gets no row."""
 
 from __future__ import annotations
 
@@ -16,32 +16,29 @@ if TYPE_CHECKING:
 
 sys.path.append(str(ROOT / "benchmarks"))
 import reliability_peers as peers
-from services import Services
 
 
 @pytest.fixture
 def trial(sandbox: Sandbox, tmp_path: Path) -> Iterator[peers.Trial]:
     """Loaders behind proxies, on the session's sandbox."""
-    services = Services(sandbox.command, tmp_path, sandbox.env)
     with (
         Proxy(sandbox.command, sandbox.env["STORAGE_EMULATOR_HOST"]) as storage,
         Proxy(sandbox.command, sandbox.env["BIGQUERY_EMULATOR_HOST"]) as bigquery,
     ):
-        yield peers.Trial(services, sandbox.api_url, storage, bigquery, tmp_path)
+        yield peers.Trial(sandbox, storage, bigquery, tmp_path)
 
 
-def test_a_fault_that_never_hits_is_not_told(trial: peers.Trial) -> None:
+def test_a_fault_that_never_hits_is_an_error(trial: peers.Trial) -> None:
     """A rule for the polls of jobs whose ids look otherwise: the run is well, and there is no row of it."""
     (polling,) = (fault for fault in BIGQUERY if fault.fault == "503 on polling")
-    outcome, whole = peers.attempt(trial, "ours", "BigQuery", polling)
-    assert outcome.verdict(whole) == ""
+    assert peers.attempt(trial, "ours", "BigQuery", polling).verdict == ""
     elsewhere = google(503, "backendError", method="GET", path="/jobs/[^/?]*_things_")
-    amiss = Fault("BigQuery", "503 on polling", (polling.rules[0], elsewhere))
-    with pytest.raises(peers.NeverHit, match="_things_"):
-        peers.attempt(trial, "ours", "BigQuery", amiss)
+    elsewhere_too = Fault("BigQuery", "503 on polling", (polling.rules[0], elsewhere))
+    with pytest.raises(peers.FaultNeverHitError, match="_things_"):
+        peers.attempt(trial, "ours", "BigQuery", elsewhere_too)
 
 
-def test_a_stage_that_is_not_met_is_not_told(trial: peers.Trial) -> None:
+def test_a_stage_that_is_not_reached_is_an_error(trial: peers.Trial) -> None:
     """Nothing was killed then."""
-    with pytest.raises(peers.NeverHit, match="/nowhere"):
+    with pytest.raises(peers.FaultNeverHitError, match="/nowhere"):
         peers.attempt(trial, "ours", "Killed", ("bigquery", {"path": "/nowhere"}))

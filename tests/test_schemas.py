@@ -199,7 +199,6 @@ ELSEWHERE = {
     "terraform/schemas/*.json": "written by scripts/landing_schemas.py, whose --check a test runs",
     "report/src/*/charts/*.json": "without their data, which Vega-Lite's schema asks for; the report's tests draw them",
     "target-bigquery/tests/*": "inputs of the target's tests, some of them wrong on purpose",
-    "benchmarks/*.json": "results and settings of the benchmarks' own",
 }
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ STREAMS = {"characters": "character", "episodes": "episode", "locations": "locat
 
 
 def from_api(api_url: str) -> Any:  # noqa: ANN401 (dlt's)
-    """Gives the source: three listings, pages by number."""
+    """Return the source: three listings, pages by number."""
     return rest_api_source(
         {
             "client": {
@@ -48,14 +49,14 @@ def from_api(api_url: str) -> Any:  # noqa: ANN401 (dlt's)
 
 
 def from_file(path: str) -> Any:  # noqa: ANN401 (dlt's)
-    """Gives resources that read JSON lines of stream and record."""
+    """Return resources that read the RECORD messages of a file."""
 
     def records(wanted: str) -> Iterator[list[dict[str, Any]]]:
         page: list[dict[str, Any]] = []
-        mark = f'{{"stream":"{wanted}"'
+        mark = re.compile(rf'\{{"type": ?"RECORD", ?"stream": ?"{wanted}"')
         with Path(path).open(encoding="utf-8") as lines:
             for line in lines:
-                if line.startswith(mark):
+                if mark.match(line):
                     page.append(json.loads(line)["record"])
                 if len(page) == 1000:  # noqa: PLR2004 (a page)
                     yield page
@@ -69,7 +70,7 @@ def from_file(path: str) -> Any:  # noqa: ANN401 (dlt's)
 
 
 def pipeline(folder: str, dataset: str) -> Any:  # noqa: ANN401 (dlt's)
-    """Gives the pipeline."""
+    """Return the pipeline."""
     return dlt.pipeline(
         "bench",
         pipelines_dir=folder,
@@ -80,7 +81,7 @@ def pipeline(folder: str, dataset: str) -> Any:  # noqa: ANN401 (dlt's)
 
 
 def main() -> None:
-    """Does what the command line says."""
+    """Do what the command line says."""
     match sys.argv[1:]:
         case [folder, "extract", api_url]:
             dlt.pipeline("bench", pipelines_dir=folder).extract(from_api(api_url), loader_file_format="jsonl")

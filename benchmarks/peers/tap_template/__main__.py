@@ -1,4 +1,4 @@
-"""Runs the tap."""
+"""Run the tap."""
 
 from tap_template.tap import TapTemplate
 
