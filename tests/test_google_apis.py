@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import threading
 import urllib.error
@@ -17,10 +16,12 @@ from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import BadRequest, Conflict, NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, storage
+from testkit.programs import run
 from testkit.required_tools import missing
 from testkit.whole_pipeline import ROOT
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -235,14 +236,7 @@ def test_gcloud_takes_its_answers(apis: Apis, tmp_path: Path) -> None:
     }
 
     def gcloud(words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["gcloud", *words.split()],
-            env=environment,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=180,
-        )
+        return run("gcloud", *words.split(), env=environment)
 
     for words in (
         "compute networks create one --subnet-mode=custom",

@@ -11,18 +11,19 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from testkit.programs import run, succeed
 from testkit.required_tools import missing
 from testkit.whole_pipeline import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from subprocess import CompletedProcess
 
 TERRAFORM = ROOT / "terraform"
 STAND_IN = ROOT.parent / "shared" / "tools" / "terraform-google-offline"
@@ -30,25 +31,15 @@ APPLY = TERRAFORM / "tests" / "real_provider" / "apply.py"
 LANDING_SCHEMAS = ROOT / "scripts" / "landing_schemas.py"
 
 
-def terraform(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """One terraform command in a folder, without the user's own configuration."""
-    # Terraform warns of a configuration file that is not there; an empty one is the absence of one.
-    environment.setdefault("TF_CLI_CONFIG_FILE", os.devnull)
-    return subprocess.run(
-        ["terraform", *arguments],
-        cwd=folder,
-        env={**os.environ, "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1", **environment},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+def terraform(folder: Path, *arguments: str, config: str = os.devnull) -> CompletedProcess[str]:
+    """Run terraform in a folder with a configuration file other than the user's; without one it would warn."""
+    own = {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1", "TF_CLI_CONFIG_FILE": config}
+    return run("terraform", *arguments, cwd=folder, env={**os.environ, **own}, seconds=900)
 
 
-def landing_schemas(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """One run of scripts/landing_schemas.py."""
-    return subprocess.run(
-        [sys.executable, LANDING_SCHEMAS, *arguments], check=False, capture_output=True, text=True
-    )
+def landing_schemas(*arguments: str | Path) -> CompletedProcess[str]:
+    """Run scripts/landing_schemas.py."""
+    return run(sys.executable, LANDING_SCHEMAS, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +67,7 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> str:
         schema[part] = {name: block for name, block in schema[part].items() if name in named}
     packed.write_bytes(gzip.compress(json.dumps(schema, separators=(",", ":")).encode()))
     folder = tmp_path_factory.mktemp("stand-in")
-    built = subprocess.run(
-        ["sh", source / "build.sh", folder], check=False, capture_output=True, text=True, cwd=folder
-    )
-    assert built.returncode == 0, built.stderr[-2000:]
+    succeed("sh", source / "build.sh", folder, cwd=folder)
     return str(folder / "offline.tfrc")
 
 
@@ -90,7 +78,7 @@ def initialized(_terraform_is_there: None, stand_in: str, tmp_path_factory: pyte
     shutil.copytree(
         TERRAFORM, folder, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*", "*.site.tfvars")
     )
-    done = terraform(folder, "init", "-backend=false", "-input=false", TF_CLI_CONFIG_FILE=stand_in)
+    done = terraform(folder, "init", "-backend=false", "-input=false", config=stand_in)
     if done.returncode and "registry" in done.stderr and stand_in == os.devnull:
         missing("hashicorp/google", "neither its registry nor ../shared/tools/terraform-google-offline")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -106,7 +94,7 @@ def test_files_are_formatted() -> None:
 
 def test_configuration_fits_the_providers_schema(initialized: Path, stand_in: str) -> None:
     """Every resource, argument and block is one that hashicorp/google 8 publishes."""
-    done = terraform(initialized, "validate", "-json", TF_CLI_CONFIG_FILE=stand_in)
+    done = terraform(initialized, "validate", "-json", config=stand_in)
     answer = json.loads(done.stdout)
     assert answer["valid"], json.dumps(answer["diagnostics"], indent=1)
     assert answer["warning_count"] == 0, answer["diagnostics"]
@@ -115,7 +103,7 @@ def test_configuration_fits_the_providers_schema(initialized: Path, stand_in: st
 @pytest.fixture(scope="module")
 def tested(initialized: Path, stand_in: str) -> list[dict[str, Any]]:
     """What `terraform test` says, a message an item, with the plan of each run."""
-    done = terraform(initialized, "test", "-json", "-verbose", TF_CLI_CONFIG_FILE=stand_in)
+    done = terraform(initialized, "test", "-json", "-verbose", config=stand_in)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
@@ -247,14 +235,9 @@ def test_environment_files_are_accepted(initialized: Path, stand_in: str, enviro
         f'  assert {{\n    condition = output.datasets.landing == "{prefix}rickandmorty_landing"\n'
         '    error_message = "The datasets are those of another environment."\n  }\n}\n'
     )
+    variables = (f"-var-file=environments/{environment}.tfvars", "-var=project_id=example-project")
     done = terraform(
-        initialized,
-        "test",
-        "-no-color",
-        "-test-directory=of_a_file",
-        f"-var-file=environments/{environment}.tfvars",
-        "-var=project_id=example-project",
-        TF_CLI_CONFIG_FILE=stand_in,
+        initialized, "test", "-no-color", "-test-directory=of_a_file", *variables, config=stand_in
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     assert "1 passed" in done.stdout
@@ -293,16 +276,11 @@ class Applied:
         """Keeps the folder, and Terraform's configuration that finds the provider."""
         self.folder, self.configuration = folder, configuration
 
-    def terraform(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def terraform(self, *arguments: str) -> CompletedProcess[str]:
         """One command there."""
-        return terraform(
-            self.folder,
-            *arguments[:1],
-            "-no-color",
-            "-input=false",
-            *arguments[1:],
-            TF_CLI_CONFIG_FILE=self.configuration,
-        )
+        command, *options = arguments
+        calm = ("-no-color", "-input=false")
+        return terraform(self.folder, command, *calm, *options, config=self.configuration)
 
     def variables(self, **values: object) -> None:
         """Writes the variables that the next command reads."""
@@ -320,24 +298,18 @@ class Applied:
 
     def guard(
         self, *arguments: str, allow: tuple[str, ...] = (), **variables: object
-    ) -> subprocess.CompletedProcess[str]:
+    ) -> CompletedProcess[str]:
         """A plan with these variables, as terraform tells it, read by the guard."""
         self.variables(**variables)
         planned = self.terraform("plan", "-out=the.tfplan", *arguments)
         assert planned.returncode == 0, planned.stderr
-        shown = terraform(self.folder, "show", "-json", "the.tfplan", TF_CLI_CONFIG_FILE=self.configuration)
+        shown = terraform(self.folder, "show", "-json", "the.tfplan", config=self.configuration)
         return guard(shown.stdout, *(f"--allow={address}" for address in allow))
 
 
-def guard(plan: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """One run of scripts/plan_guard.py."""
-    return subprocess.run(
-        [sys.executable, ROOT / "scripts" / "plan_guard.py", *arguments],
-        input=plan,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+def guard(plan: str, *arguments: str) -> CompletedProcess[str]:
+    """Run scripts/plan_guard.py."""
+    return run(sys.executable, ROOT / "scripts" / "plan_guard.py", *arguments, stdin=plan)
 
 
 def applied(source: Path, folder: Path, stand_in: str, **variables: object) -> Applied:
@@ -505,15 +477,9 @@ def test_the_script_of_the_real_provider_goes_its_way(stand_in: str) -> None:
     """With the offline provider, which calls nobody: each step is taken, in its order, and seen to be as it must."""
     if stand_in == os.devnull:
         missing("terraform-google-offline", "../shared/tools is not beside the repository")
-    done = subprocess.run(
-        [sys.executable, APPLY, "--calls-nobody"],
-        env={**os.environ, "TF_CLI_CONFIG_FILE": stand_in},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert [line.removeprefix("ok      ") for line in done.stdout.splitlines()][:-1] == [
+    environment = {**os.environ, "TF_CLI_CONFIG_FILE": stand_in}
+    output = succeed(sys.executable, APPLY, "--calls-nobody", env=environment, seconds=1800)
+    assert [line.removeprefix("ok      ") for line in output.splitlines()][:-1] == [
         "prod: init",
         "prod: validate",
         "prod: apply",
@@ -532,13 +498,7 @@ def test_the_script_of_the_real_provider_goes_its_way(stand_in: str) -> None:
         "dev: again, as the next generation",
         "dev: again, as the next generation: the second plan is empty",
     ]
-    refused = subprocess.run(
-        [sys.executable, APPLY],
-        env={**os.environ, "TF_CLI_CONFIG_FILE": stand_in},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    refused = run(sys.executable, APPLY, env=environment, seconds=1800)
     assert refused.returncode == 1
     assert "the provider talks to the stand-in" in refused.stderr
 
@@ -548,13 +508,8 @@ def test_checkov_finds_nothing() -> None:
     checkov = ROOT / ".venvs" / "checkov" / "bin" / "checkov"
     if not checkov.is_file():
         missing("checkov", "`make test-terraform` installs it")
-    done = subprocess.run(
-        [checkov, "--directory=.", "--framework=terraform", "--output=json", "--skip-download"],
-        cwd=TERRAFORM,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    options = ("--directory=.", "--framework=terraform", "--output=json", "--skip-download")
+    done = run(checkov, *options, cwd=TERRAFORM)
     found = json.loads(done.stdout)
     assert [f"{c['check_id']} {c['resource']}" for c in found["results"]["failed_checks"]] == []
     assert found["summary"]["passed"] > 50

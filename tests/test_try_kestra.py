@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,8 +11,10 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from testkit.programs import run
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
 SCRIPT = Path(__file__).resolve().parent.parent / ".github" / "scripts" / "try_kestra.py"
@@ -98,14 +99,7 @@ def tried(kestra: Kestra) -> subprocess.CompletedProcess[str]:
     """Runs the script."""
     address = f"http://127.0.0.1:{kestra.server_port}"
     variables = {"KESTRA_URL": address, "KESTRA_TOKEN": "me:secret", "KESTRA_NAMESPACE": "rickandmorty.local"}
-    return subprocess.run(
-        [sys.executable, SCRIPT],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**variables, "POLL_SECONDS": "0.01"},
-    )
+    return run(sys.executable, SCRIPT, env={**variables, "POLL_SECONDS": "0.01"})
 
 
 def test_it_runs_restarts_and_kills(kestra: Kestra) -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import threading
 import tomllib
@@ -17,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from testkit.programs import run, succeed
 from testkit.required_tools import missing, tool
 from testkit.whole_pipeline import ROOT
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -34,7 +35,7 @@ DIGEST = "sha256:" + "a" * 64
 
 
 def read(path: Path) -> dict[Any, Any]:
-    """Gives a workflow; PyYAML reads its key `on` as True."""
+    """Return a workflow; PyYAML reads its key `on` as True."""
     found: dict[Any, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return found
 
@@ -59,14 +60,8 @@ def actionlint() -> str:
     if not built.exists():
         if (go := shutil.which("go")) is None:
             missing("actionlint", "put it on the PATH, or install Go, which builds it")
-        done = subprocess.run(
-            [go, "install", ACTIONLINT],
-            env={**os.environ, "GOBIN": str(built.parent), "GOFLAGS": "-mod=mod"},
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        environment = {**os.environ, "GOBIN": str(built.parent), "GOFLAGS": "-mod=mod"}
+        done = run(go, "install", ACTIONLINT, env=environment)
         if done.returncode:
             missing("actionlint", f"Go could not build it: {done.stderr.strip()[-300:]}")
     return str(built)
@@ -74,39 +69,23 @@ def actionlint() -> str:
 
 def test_actionlint_finds_nothing(actionlint: str) -> None:
     """Workflows, their expressions and their shell lines are clean."""
-    done = subprocess.run(
-        [actionlint, "-no-color", "-shellcheck", tool("shellcheck"), "-pyflakes="],
-        cwd=ROOT,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    succeed(actionlint, "-no-color", "-shellcheck", tool("shellcheck"), "-pyflakes=", cwd=ROOT)
 
 
 def test_zizmor_finds_nothing() -> None:
     """No finding of any weight, in workflows, actions and Dependabot's file."""
-    done = subprocess.run(
-        [tool("zizmor"), "--offline", "--no-progress", "--persona=pedantic", str(GITHUB)],
-        cwd=ROOT,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = run(tool("zizmor"), "--offline", "--no-progress", "--persona=pedantic", GITHUB)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "anchors" not in done.stderr
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_nothing_is_permitted_at_the_top(path: Path) -> None:
-    """The rights of a workflow are empty; each job says its own, and who else runs at the same time is said too."""
-    workflow = read(path)
-    assert workflow["permissions"] == {}
-    assert all("permissions" in job for job in workflow["jobs"].values())
-    if "workflow_call" not in workflow[True]:
-        assert workflow["concurrency"]["group"]
+def test_nothing_is_permitted_at_the_top() -> None:
+    """A workflow has no permissions, each of its jobs states its own, and concurrency is stated too."""
+    for path in WORKFLOWS:
+        workflow = read(path)
+        assert workflow["permissions"] == {}, path
+        assert all("permissions" in job for job in workflow["jobs"].values()), path
+        assert "workflow_call" in workflow[True] or workflow["concurrency"]["group"], path
 
 
 def test_only_these_jobs_may_write_or_sign_in() -> None:
@@ -171,22 +150,14 @@ def test_every_job_has_a_time_limit_and_a_fixed_machine() -> None:
             assert job["runs-on"] == "ubuntu-24.04", (workflow, name)
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_every_step_runs_with_pipefail(path: Path) -> None:
-    """Every workflow names bash, which GitHub then starts with pipefail; no job or step names another shell."""
-    workflow = read(path)
-    assert workflow["defaults"] == {"run": {"shell": "bash"}}
-    for job in workflow["jobs"].values():
-        assert "defaults" not in job
-        assert all("shell" not in step for step in job.get("steps", []))
-
-
-@pytest.mark.parametrize("path", ACTIONS, ids=lambda path: path.parent.name)
-def test_every_step_of_an_action_runs_with_pipefail(path: Path) -> None:
-    """An action has no defaults: each of its steps names bash."""
-    found = [step for step in read(path)["runs"]["steps"] if "run" in step]
-    assert found
-    assert all(step["shell"] == "bash" for step in found)
+def test_every_step_runs_with_pipefail() -> None:
+    """Workflows name bash, which GitHub then starts with pipefail, and no job or step another; an action's steps each do."""
+    assert {path.name for path in WORKFLOWS if read(path)["defaults"] != {"run": {"shell": "bash"}}} == set()
+    assert not [(workflow, name) for workflow, name, job in jobs() if "defaults" in job]
+    actions = {path.parent.name for path in ACTIONS}
+    for place, step in steps():
+        expected = "bash" if place in actions and "run" in step else None
+        assert step.get("shell") == expected, (place, step)
 
 
 def in_github(script: str, folder: Path, fails: str) -> subprocess.CompletedProcess[str]:
@@ -200,20 +171,14 @@ def in_github(script: str, folder: Path, fails: str) -> subprocess.CompletedProc
         (programs / name).chmod(0o755)
     (folder / "terraform" / "environments").mkdir(parents=True)
     (folder / "step.sh").write_text(script, encoding="utf-8")
-    return subprocess.run(
-        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "step.sh"],
-        cwd=folder,
-        env={
-            "PATH": f"{programs}:{os.environ['PATH']}",
-            "GITHUB_STEP_SUMMARY": str(folder / "summary"),
-            "ENVIRONMENT": "prod",
-            "STATE_BUCKET": "state",
-        },
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    environment = {
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "GITHUB_STEP_SUMMARY": str(folder / "summary"),
+        "ENVIRONMENT": "prod",
+        "STATE_BUCKET": "state",
+    }
+    bash = ("bash", "--noprofile", "--norc", "-eo", "pipefail", "step.sh")
+    return run(*bash, cwd=folder, env=environment)
 
 
 def step_of(workflow: str, name: str) -> dict[str, Any]:
@@ -302,9 +267,7 @@ def test_a_scan_that_finds_what_has_no_fix_passes(tmp_path: Path, status: int, e
     shutil.copytree(SCRIPTS, tmp_path / ".github" / "scripts")
     (tmp_path / "requirements").mkdir()
     shutil.copy(ROOT / "Makefile", tmp_path)
-    done = subprocess.run(
-        ["make", "audit"], cwd=tmp_path, check=False, capture_output=True, text=True, timeout=60
-    )
+    done = run("make", "audit", cwd=tmp_path)
     assert done.returncode == expected, done.stdout + done.stderr
 
 
@@ -449,15 +412,7 @@ def test_the_containers_check_sees_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "bash").symlink_to(bash)
     for program in ("grep", "id"):
         (tmp_path / program).symlink_to(shutil.which(program) or program)
-    done = subprocess.run(
-        [bash, DEVCONTAINER / "check.sh"],
-        cwd=tmp_path,
-        env={"PATH": str(tmp_path)},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = run(bash, DEVCONTAINER / "check.sh", cwd=tmp_path, env={"PATH": str(tmp_path)})
     assert done.returncode == 1
     assert done.stdout.splitlines()[0].startswith("bash")
     for name in ("chromium", "gcloud", "java", "terraform", ".venvs", ".meltano"):
@@ -466,18 +421,13 @@ def test_the_containers_check_sees_what_is_missing(tmp_path: Path) -> None:
 
 def test_line_ends_are_lf_on_every_system(tmp_path: Path) -> None:
     """A clone as Git for Windows makes it has no carriage return in any text file."""
-    subprocess.run(
-        ["git", "clone", "--quiet", "--config", "core.autocrlf=true", ROOT, tmp_path / "clone"],
-        check=True,
-        capture_output=True,
-    )
+    clone = tmp_path / "clone"
+    succeed("git", "clone", "--quiet", "--config", "core.autocrlf=true", ROOT, clone)
     # What is not committed yet is part of the project too.
-    shutil.copy(ROOT / ".gitattributes", tmp_path / "clone")
-    for command in (["rm", "--cached", "-r", "-q", "."], ["reset", "--hard", "-q"]):
-        subprocess.run(["git", *command], cwd=tmp_path / "clone", check=True, capture_output=True)
-    listed = subprocess.run(
-        ["git", "ls-files", "--eol"], cwd=tmp_path / "clone", check=True, capture_output=True, text=True
-    ).stdout.splitlines()
+    shutil.copy(ROOT / ".gitattributes", clone)
+    succeed("git", "rm", "--cached", "-r", "-q", ".", cwd=clone)
+    succeed("git", "reset", "--hard", "-q", cwd=clone)
+    listed = succeed("git", "ls-files", "--eol", cwd=clone).splitlines()
     assert len(listed) > 300
     assert not [line for line in listed if "w/crlf" in line or "w/mixed" in line]
 
@@ -485,29 +435,21 @@ def test_line_ends_are_lf_on_every_system(tmp_path: Path) -> None:
 # --- the scripts that workflows call --------------------------------------------------------------------------------
 
 
-def run(script: str, *arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-    """Runs a script of .github/scripts."""
-    return subprocess.run(
-        [sys.executable, SCRIPTS / script, *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        input=stdin,
-        env={**os.environ, **variables},
-        timeout=60,
-    )
+def script(name: str, *arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of .github/scripts."""
+    return run(sys.executable, SCRIPTS / name, *arguments, stdin=stdin, env={**os.environ, **variables})
 
 
 def test_a_release_tag_must_be_the_packages_version() -> None:
     """The right tag gives name and version; another is one line that names both versions."""
-    done = run("release_tag.py", "tap-rickandmorty-v0.1.0")
+    done = script("release_tag.py", "tap-rickandmorty-v0.1.0")
     assert (done.returncode, done.stdout) == (0, "name=tap-rickandmorty\nversion=0.1.0\n")
     for tag, said in [
         ("tap-rickandmorty-v9.9.9", "says version 0.1.0"),
         ("report-v1.0.0", "expected"),
         ("", "expected"),
     ]:
-        done = run("release_tag.py", tag)
+        done = script("release_tag.py", tag)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
         assert said in done.stderr
 
@@ -522,8 +464,7 @@ def test_packages_have_names_of_our_own_and_commands_theirs(folder: str, package
     assert [point.name for point in installed.entry_points if point.group == "console_scripts"] == [folder]
     declared = tomllib.loads((ROOT / folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert declared["name"] == package
-    done = subprocess.run([tool(folder), "--version"], check=True, capture_output=True, text=True, timeout=60)
-    assert declared["version"] in done.stdout
+    assert declared["version"] in succeed(tool(folder), "--version")
     for page in (ROOT / "CONTRIBUTING.md", ROOT / folder / "README.md"):
         assert f"`{package}`" in page.read_text(encoding="utf-8")
 
@@ -538,37 +479,27 @@ def test_the_environment_of_releases_admits_the_tags_that_release() -> None:
 
 
 def scanned(**affected: Any) -> str:
-    """A scanner's report with one vulnerability."""
+    """Return a scanner's report with one vulnerability."""
     about = {"package": {"name": "Zlib", "ecosystem": "PyPI"}, **affected}
-    return json.dumps(
-        {
-            "results": [
-                {
-                    "source": {"path": "requirements/dev.txt"},
-                    "packages": [
-                        {
-                            "package": {"name": "zlib", "version": "1.0", "ecosystem": "PyPI"},
-                            "vulnerabilities": [{"id": "OSV-1", "affected": [about]}],
-                        }
-                    ],
-                }
-            ]
-        }
-    )
+    package = {"name": "zlib", "version": "1.0", "ecosystem": "PyPI"}
+    found = {"package": package, "vulnerabilities": [{"id": "OSV-1", "affected": [about]}]}
+    return json.dumps({"results": [{"source": {"path": "requirements/dev.txt"}, "packages": [found]}]})
 
 
-def test_a_weakness_fails_the_scan_once_it_can_be_mended() -> None:
+def test_a_vulnerability_fails_the_scan_once_it_has_a_fix() -> None:
     """With a fixed version the scan ends with 1 and names it; without one it is counted."""
-    done = run(
+    done = script(
         "fixable.py",
         stdin=scanned(ranges=[{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "1.1"}]}]),
     )
     assert done.returncode == 1
     assert "zlib 1.0: OSV-1, fixed in 1.1 (requirements/dev.txt)" in done.stdout
-    done = run("fixable.py", stdin=scanned(ranges=[{"type": "ECOSYSTEM", "events": [{"introduced": "0"}]}]))
-    assert (done.returncode, done.stdout) == (0, "0 to be mended, 1 without a fix yet\n")
-    assert run("fixable.py", stdin='{"results": []}').returncode == 0
-    assert run("fixable.py", stdin="").returncode == 2
+    done = script(
+        "fixable.py", stdin=scanned(ranges=[{"type": "ECOSYSTEM", "events": [{"introduced": "0"}]}])
+    )
+    assert (done.returncode, done.stdout) == (0, "0 with a fix, 1 without\n")
+    assert script("fixable.py", stdin='{"results": []}').returncode == 0
+    assert script("fixable.py", stdin="").returncode == 2
 
 
 class Kestra(BaseHTTPRequestHandler):
@@ -608,7 +539,7 @@ def test_flows_are_deployed_with_the_image_by_digest(kestra: tuple[str, type[Kes
     """The image goes first, then the flows, the called before the calling; nothing else is sent, and the token is in no message."""
     url, handler = kestra
     image = f"europe-docker.example/p/r/pipeline@{DIGEST}"
-    done = run("deploy_flows.py", KESTRA_URL=url, KESTRA_TOKEN="secret-token", IMAGE=image)  # noqa: S106 (made up)
+    done = script("deploy_flows.py", KESTRA_URL=url, KESTRA_TOKEN="secret-token", IMAGE=image)  # noqa: S106 (made up)
     assert done.returncode == 0, done.stderr
     assert [path for _, path, _, _ in handler.seen] == [
         "/api/v1/main/namespaces/rickandmorty/kv/image",
@@ -626,7 +557,7 @@ def test_flows_are_deployed_with_the_image_by_digest(kestra: tuple[str, type[Kes
 @pytest.mark.parametrize("runner", ["batch", "enterprise", "local"])
 def test_every_runner_has_the_one_interface(runner: str) -> None:
     """What is printed, to be read or pasted, is meltano_run's interface and the tasks of the runner, which adds no other key."""
-    done = run("deploy_flows.py", "--print", KESTRA_RUNNER=runner)
+    done = script("deploy_flows.py", "--print", KESTRA_RUNNER=runner)
     assert done.returncode == 0, done.stderr
     whole = next(yaml.safe_load_all(done.stdout))
     interface = yaml.safe_load((ROOT / "orchestrate/kestra/meltano_run.yml").read_text())
@@ -642,7 +573,7 @@ def test_terraforms_settings_go_to_kestra(kestra: tuple[str, type[Kestra]], tmp_
     file.write_text(
         json.dumps({"gcp_region": "europe-west1", "image": "pipeline", "environment": environment})
     )
-    done = run("deploy_flows.py", KESTRA_URL=url, KESTRA_TOKEN="t", IMAGE="", KESTRA_SETTINGS=str(file))  # noqa: S106 (made up)
+    done = script("deploy_flows.py", KESTRA_URL=url, KESTRA_TOKEN="t", IMAGE="", KESTRA_SETTINGS=str(file))  # noqa: S106 (made up)
     assert done.returncode == 0, done.stderr
     puts = {
         path.rpartition("/kv/")[2]: json.loads(body)
@@ -656,7 +587,7 @@ def test_an_environment_is_a_namespace(kestra: tuple[str, type[Kestra]]) -> None
     """With KESTRA_NAMESPACE settings and flows go there; the files of the flows stay as they are."""
     url, handler = kestra
     variables = {"KESTRA_NAMESPACE": "rickandmorty.dev", "KESTRA_RUNNER": "local", "IMAGE": ""}
-    done = run("deploy_flows.py", KESTRA_URL=url, KESTRA_TOKEN="t", **variables)  # noqa: S106 (made up)
+    done = script("deploy_flows.py", KESTRA_URL=url, KESTRA_TOKEN="t", **variables)  # noqa: S106 (made up)
     assert done.returncode == 0, done.stderr
     assert all("rickandmorty.dev" in path for _, path, _, _ in handler.seen)
     flows = list(yaml.safe_load_all(handler.seen[-1][3]))
@@ -686,15 +617,7 @@ def test_compose_deploys_the_flows_into_the_kestra_that_it_starts(kestra: tuple[
         for inside, outside in places.items()
         if script.startswith(inside)
     ]
-    done = subprocess.run(
-        [sys.executable, path],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=flows["environment"] | {"KESTRA_URL": url},
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
+    succeed(sys.executable, path, env=flows["environment"] | {"KESTRA_URL": url})
     account = configuration["kestra"]["server"]["basic-auth"]
     basic = base64.b64encode(f"{account['username']}:{account['password']}".encode()).decode()
     assert {authorization for _, _, authorization, _ in handler.seen} == {f"Basic {basic}"}
@@ -707,7 +630,7 @@ def test_what_kestra_refuses_is_one_line(kestra: tuple[str, type[Kestra]]) -> No
     """Address, status and Kestra's words, no token; so is each wrong variable."""
     url, handler = kestra
     handler.status = 422
-    done = run("deploy_flows.py", KESTRA_URL=url, KESTRA_TOKEN="me:secret", IMAGE="")  # noqa: S106 (made up)
+    done = script("deploy_flows.py", KESTRA_URL=url, KESTRA_TOKEN="me:secret", IMAGE="")  # noqa: S106 (made up)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "status 422" in done.stderr
     assert "no such task" in done.stderr
@@ -720,6 +643,6 @@ def test_what_kestra_refuses_is_one_line(kestra: tuple[str, type[Kestra]]) -> No
         ({"KESTRA_SETTINGS": "nowhere.json"}, "terraform output -json kestra"),
         ({"KESTRA_URL": "kestra"}, "expected https"),
     ]:
-        done = run("deploy_flows.py", **{"KESTRA_URL": url, "KESTRA_TOKEN": "t", **variables})
+        done = script("deploy_flows.py", **{"KESTRA_URL": url, "KESTRA_TOKEN": "t", **variables})
         assert (done.returncode, done.stderr.count("\n")) == (1, 1)
         assert said in done.stderr

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Reads osv-scanner's JSON from standard input; ends with status 1 when something found has a fixed version.
+"""Read osv-scanner's JSON from standard input; exit with status 1 when a vulnerability has a fixed version.
 
     osv-scanner scan image --format json IMAGE | fixable.py
 
-What has no fix yet is counted and does not fail: a system package's old weakness would keep every change waiting.
+What has no fix yet is counted and does not fail: a system package's old vulnerability would keep every change waiting.
 An exception with its reason and its last day goes into osv-scanner.toml.
 """
 # ruff: noqa: T201 (a program)
@@ -16,7 +16,7 @@ from typing import Any
 
 
 def fixed_in(package: dict[str, Any], vulnerability: dict[str, Any]) -> list[str]:
-    """Gives the versions that mend a vulnerability in a package."""
+    """Return the versions that fix a vulnerability in a package."""
     return sorted(
         {
             event["fixed"]
@@ -32,7 +32,7 @@ def fixed_in(package: dict[str, Any], vulnerability: dict[str, Any]) -> list[str
 
 
 def main() -> int:
-    """Returns the exit status."""
+    """Return the exit status."""
     text = sys.stdin.read()
     try:
         report = json.loads(text)
@@ -57,7 +57,7 @@ def main() -> int:
                     waiting += 1
     for line in sorted(set(fixable)):
         print(line)
-    print(f"{len(set(fixable))} to be mended, {waiting} without a fix yet")
+    print(f"{len(set(fixable))} with a fix, {waiting} without")
     return 1 if fixable else 0
 
 
