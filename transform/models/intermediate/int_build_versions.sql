@@ -3,7 +3,7 @@
     {% do refuse_an_unknown_run(as_of) %}
 {% endif %}
 
-WITH told AS (
+WITH versions AS (
     SELECT *
     FROM {{ ref('stg_rickandmorty__loads') }}
     WHERE
@@ -15,7 +15,7 @@ WITH told AS (
                 WHERE loads.run_id = {{ literal(as_of) }}
             )
         {% endif %}
-    -- A version that two runs tell is one; a mark on either takes it back.
+    -- A version that two runs list is one; a mark on either takes it back.
     QUALIFY
         MAX(retracted_at) OVER (PARTITION BY entity, table_version) IS NULL
         AND ROW_NUMBER() OVER (PARTITION BY entity, table_version ORDER BY finished_at DESC, run_id ASC) = 1
@@ -29,7 +29,7 @@ ordered AS (
         MAX(started_at) OVER (
             PARTITION BY entity ORDER BY table_version ASC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
         ) AS newest_start
-    FROM told
+    FROM versions
 )
 
 SELECT

@@ -63,17 +63,17 @@ links AS (
     WHERE origin_location_id IS NOT NULL
 ),
 
-said_names AS (
+mentions AS (
     SELECT
         origin_location_id AS location_id,
         character_id,
-        origin_name AS said_name
+        origin_name AS mentioned_name
     FROM {{ ref('stg_rickandmorty__characters') }}
     UNION DISTINCT
     SELECT
         last_location_id AS location_id,
         character_id,
-        last_location_name AS said_name
+        last_location_name AS mentioned_name
     FROM {{ ref('stg_rickandmorty__characters') }}
 ),
 
@@ -122,12 +122,12 @@ findings AS (
         'warning' AS severity,
         'locations' AS entity,
         locations.location_id AS record_id,
-        FORMAT('%d characters call it %s', COUNT(DISTINCT said_names.character_id), said_names.said_name) AS detail
+        FORMAT('%d characters call it %s', COUNT(DISTINCT mentions.character_id), mentions.mentioned_name) AS detail
     FROM {{ ref('stg_rickandmorty__locations') }} AS locations
-    INNER JOIN said_names
-        ON locations.location_id = said_names.location_id
-    WHERE said_names.said_name IS NOT NULL AND said_names.said_name IS DISTINCT FROM locations.location_name
-    GROUP BY locations.location_id, said_names.said_name
+    INNER JOIN mentions
+        ON locations.location_id = mentions.location_id
+    WHERE mentions.mentioned_name IS NOT NULL AND mentions.mentioned_name IS DISTINCT FROM locations.location_name
+    GROUP BY locations.location_id, mentions.mentioned_name
 
     UNION ALL
 

@@ -1,4 +1,4 @@
-WITH told AS (
+WITH listed AS (
     SELECT
         'appearance' AS link,
         characters.character_id,
@@ -48,5 +48,5 @@ SELECT
     linked_id,
     LOGICAL_OR(listed_by_character) AS listed_by_character,
     LOGICAL_OR(listed_by_linked) AS listed_by_linked
-FROM told
+FROM listed
 GROUP BY link, character_id, linked_id

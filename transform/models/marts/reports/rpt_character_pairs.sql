@@ -1,5 +1,5 @@
 WITH seen AS (
-    -- Pairs grow with the square of an episode's characters; a crowd tells nothing about who belongs together.
+    -- Pairs grow with the square of an episode's characters; a crowd says nothing about who belongs together.
     SELECT
         character_id,
         episode_id

@@ -1,4 +1,4 @@
-WITH told AS (
+WITH breakdowns AS (
     SELECT
         'species' AS breakdown,
         character_id,
@@ -22,7 +22,7 @@ counted AS (
         breakdown_value,
         status,
         {{ measure('character_count') }} AS character_count
-    FROM told
+    FROM breakdowns
     GROUP BY breakdown, breakdown_value, status
 )
 
