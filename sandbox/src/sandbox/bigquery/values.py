@@ -1,7 +1,7 @@
 """Functions and operators whose values differ between BigQuery and DuckDB: NULL, odd text, halves, bounds.
 
-They become macros of DuckDB before the emulator translates the statement. `sandbox/tests/value_referee.py` has the answers
-of Google's documentation.
+They become macros of DuckDB before the emulator translates the statement. `sandbox/tests/documented_values.txt` has the
+answers of Google's documentation.
 """
 
 from __future__ import annotations

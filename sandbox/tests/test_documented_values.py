@@ -1,0 +1,92 @@
+"""The values of the sandbox's BigQuery against Google's documentation, for everything that the models use."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from google.api_core import exceptions
+from testkit.whole_pipeline import local_bigquery
+
+if TYPE_CHECKING:
+    from google.cloud import bigquery
+
+TRANSFORM = Path(__file__).resolve().parents[2] / "transform"
+ERROR = object()
+
+
+def documented() -> tuple[set[str], list[Any]]:
+    """Return the functions and operators of documented_values.txt, and its cases."""
+    names, cases, name = set(), [], ""
+    text = Path(__file__).with_name("documented_values.txt").read_text("utf-8").partition("\n\n")[2]
+    for line in text.splitlines():
+        if line.startswith("#"):
+            mark, name, *more = line.split()
+            names |= {name, *more} if mark == "##" else {name}
+            continue
+        sql, _, rest = line.partition("  =>  ")
+        stated, _, limit = rest.partition("  -- ")
+        answer = ERROR if stated == "ERROR" else json.loads(stated, object_hook=_date)
+        marks = [pytest.mark.xfail(reason=limit)] if limit else []
+        sql = sql.replace("FROM NOTHING", "FROM UNNEST(CAST([] AS ARRAY<INT64>))")
+        cases.append(pytest.param(sql, answer, id=f"{name}: {sql}", marks=marks))
+    return names, cases
+
+
+def _date(given: dict[str, Any]) -> Any:
+    return date.fromisoformat(given["DATE"]) if given.keys() == {"DATE"} else given
+
+
+NAMES, CASES = documented()
+
+
+@pytest.fixture(scope="module")
+def client(services: dict[str, str]) -> bigquery.Client:
+    """Google's client on the local BigQuery."""
+    return local_bigquery(services)
+
+
+@pytest.mark.parametrize(("sql", "answer"), CASES)
+def test_a_value_is_that_of_the_documentation(client: bigquery.Client, sql: str, answer: Any) -> None:
+    """One edge of one function or operator."""
+    if answer is ERROR:
+        with pytest.raises(exceptions.GoogleAPICallError):
+            client.query_and_wait(f"SELECT {sql} AS v", retry=None, job_retry=None)
+        return
+    (row,) = client.query_and_wait(f"SELECT {sql} AS v", retry=None, job_retry=None)
+    assert (type(row["v"]), row["v"]) == (type(answer), answer)
+
+
+def test_a_json_text_of_null_differs_from_null(client: bigquery.Client) -> None:
+    """What made rpt_data_quality report a new field of every record: TO_JSON_STRING(NULL) is the text null."""
+    (row,) = client.query_and_wait(
+        "SELECT COUNT(*) FROM UNNEST([CAST(NULL AS JSON), JSON '{}']) AS fields WHERE TO_JSON_STRING(fields) IS NOT NULL"
+    )
+    assert row[0] == 2
+
+
+def sources() -> list[Path]:
+    """Return the SQL of transform/ as it is written."""
+    found = sorted(TRANSFORM.rglob("*.sql"))
+    return [p for p in found if not {"target", "dbt_packages"} & set(p.relative_to(TRANSFORM).parts)]
+
+
+def compiled() -> list[Path]:
+    """Return the SQL that the last build has compiled."""
+    return sorted((TRANSFORM / "target" / "compiled").rglob("*.sql"))
+
+
+@pytest.mark.parametrize("files", [sources, compiled], ids=["models", "compiled"])
+def test_every_function_of_the_models_is_documented_here(command: str, files: Any) -> None:
+    """A function or operator in a model, macro or test of transform/ has cases of its own."""
+    if not (paths := files()):
+        pytest.skip("transform/target holds no compiled models: build first")
+    # The sandbox's environment has sqlglot.
+    python = Path(command).resolve().parent / "python"
+    script = Path(__file__).with_name("functions_used.py")
+    done = subprocess.run([python, script, *paths], capture_output=True, text=True, check=True, timeout=120)
+    assert set(json.loads(done.stdout)) - NAMES == set()
