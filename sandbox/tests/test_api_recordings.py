@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
+from foreground import served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,13 +22,8 @@ RECORDINGS = sorted((SHARED / "api-responses").glob("*.json"))
 @pytest.fixture(scope="module")
 def port(command: str) -> Iterator[int]:
     """The API server over the recorded answers' data set."""
-    with subprocess.Popen(
-        [command, "api", "--data", str(SHARED / "rickandmorty")], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        yield int(json.loads(process.stdout.readline())["url"].split(":")[2].split("/")[0])
-        process.terminate()
-        assert process.wait(timeout=10) == 0
+    with served(command, "api", "--data", str(SHARED / "rickandmorty")) as url:
+        yield urlsplit(url).port or 0
 
 
 @pytest.mark.skipif(not RECORDINGS, reason="../shared/data/api-responses is not there")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
-import subprocess
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
+from foreground import served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,13 +103,9 @@ LISTS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def port(command: str) -> Iterator[int]:
-    """A universe of three pages of characters."""
-    with subprocess.Popen(
-        [command, "api", "--universe", "characters=45"], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        yield int(json.loads(process.stdout.readline())["url"].split(":")[2].split("/")[0])
-        process.terminate()
+    """A universe of three pages of characters: its port."""
+    with served(command, "api", "--universe", "characters=45") as url:
+        yield urlsplit(url).port or 0
 
 
 def ask(port: int, path: str, method: str = "GET", **headers: str) -> tuple[http.client.HTTPResponse, Any]:
@@ -125,7 +122,7 @@ def ask(port: int, path: str, method: str = "GET", **headers: str) -> tuple[http
 
 @pytest.mark.parametrize(("path", "expected"), BY_ID.items(), ids=str)
 def test_ids_in_every_form(port: int, path: str, expected: Any) -> None:
-    """One id gives a record, several a list of those that are there; what is no number is told as the program tells it."""
+    """One id gives a record, several a list of those that exist; what is not a number is refused in the program's words."""
     answer, said = ask(port, f"/api/character/{path}")
     if isinstance(expected, tuple):
         assert (answer.status, said) == (expected[0], {"error": expected[1]})

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from foreground import served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -166,15 +167,8 @@ def test_query_shows_rows_and_tells_errors_in_one_line(
 
 def test_capture_makes_a_folder_that_serves_the_same(command: str, tmp_path: Path) -> None:
     """What is captured from an API is what that API serves; a dead API is one line."""
-    with subprocess.Popen(
-        [command, "api", "--universe", "characters=41,locations=3,episodes=2"],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        url = json.loads(process.stdout.readline())["url"]
+    with served(command, "api", "--universe", "characters=41,locations=3,episodes=2") as url:
         done = run(command, tmp_path, "capture", str(tmp_path / "data"), "--api-url", url)
-        process.terminate()
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "data" / "character.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == list(range(1, 42))

@@ -6,12 +6,12 @@ import json
 import re
 import subprocess
 import uuid
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from foreground import served
 from google.api_core import exceptions
 from google.cloud import bigquery, storage
 from google.oauth2.credentials import Credentials
@@ -70,23 +70,12 @@ class Strict:
         return client.load_table_from_uri(uri, table.reference, job_id=job_id, job_config=config, retry=None)
 
 
-@contextmanager
-def serving(command: str, kind: str, upstream: str) -> Iterator[str]:
-    """A strict service before a service of the session's sandbox."""
-    with subprocess.Popen([command, "strict", kind, upstream], stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield json.loads(process.stdout.readline())["url"]
-        finally:
-            process.terminate()
-
-
 @pytest.fixture(scope="module")
 def strict(command: str, services: dict[str, str]) -> Iterator[Strict]:
     """The strict services."""
     with (
-        serving(command, "bigquery", services["BIGQUERY_EMULATOR_HOST"]) as bigquery_url,
-        serving(command, "storage", services["STORAGE_EMULATOR_HOST"]) as storage_url,
+        served(command, "strict", "bigquery", services["BIGQUERY_EMULATOR_HOST"]) as bigquery_url,
+        served(command, "strict", "storage", services["STORAGE_EMULATOR_HOST"]) as storage_url,
     ):
         yield Strict(bigquery_url, storage_url)
 
