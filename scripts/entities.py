@@ -11,7 +11,6 @@ tests; then all of the above. What only a person knows stays to be said: what th
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import subprocess
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from command_line import OneLine
 from target_bigquery.errors import TargetError
 from target_bigquery.schema import root, translate
 
@@ -455,7 +455,7 @@ def add(entity: Entity, records: list[dict[str, Any]], since: str | None) -> dic
 
 def main() -> int:
     """Do what the command line says; return the exit status."""
-    parser = argparse.ArgumentParser(prog="make entity", description=(__doc__ or "").partition("\n")[0])
+    parser = OneLine(prog="make entity", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 on a difference")
     parser.add_argument("--add", metavar="NAME", help="stream and landing table, such as vehicles")
     parser.add_argument("--sample", type=Path, help="some of its records, JSON lines")

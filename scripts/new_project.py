@@ -10,15 +10,20 @@ example's. Exit status 2 for bad arguments; nothing is written then.
 
 from __future__ import annotations
 
-import argparse
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from command_line import OneLine
 from without_example import own
+
+if TYPE_CHECKING:
+    import argparse
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES_API = "https://rickandmortyapi.com/api"
@@ -49,6 +54,9 @@ OURS_ALONE = {
 OF_THE_EXAMPLE = {"report", "benchmarks"}
 # Account ids of Google Cloud have 30 characters at most, and the longest of Terraform's adds 18 to the name.
 NAME = re.compile(r"[a-z][a-z0-9]{1,11}")
+# Where the name stands alone: what YAML reads as no text, and dbt's own project.
+TAKEN = {"true", "false", "yes", "no", "on", "off", "null", "dbt"}
+ADDRESS = re.compile(r"https?://[^\s/]+\S*")
 # The example's API keeps its address: its recorded answers name it.
 OURS = re.compile(r"rick(?:_and_|-and-|and)morty(?!api\.com)|Rick ?[aA]nd ?Morty|RICKANDMORTY")
 
@@ -90,7 +98,7 @@ def rewrite(file: Path, pattern: str, text: str) -> None:
 
 
 def copy(name: str, folder: Path, parts: list[str], api: str, *, empty: bool) -> None:
-    """Write the copy into `folder`, which is not there yet."""
+    """Write the copy into `folder`, which is empty."""
     left_out = {path for part, paths in PARTS.items() if part not in parts for path in paths} | OURS_ALONE
     overlay = [file.removeprefix("scripts/empty/") for file in files() if file.startswith("scripts/empty/")]
     for file in sorted({*files(), *(overlay if empty else [])}):
@@ -130,40 +138,58 @@ def copy(name: str, folder: Path, parts: list[str], api: str, *, empty: bool) ->
     subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
 
 
+def problem(options: argparse.Namespace, folder: Path, parts: list[str]) -> str:
+    """Return what is wrong with the arguments, empty where nothing is."""
+    name, unknown = options.name, sorted(set(parts) - set(PARTS))
+    absent = [part for part in parts if part in PARTS and not (ROOT / PARTS[part][0]).is_dir()]
+    shown = sorted(OF_THE_EXAMPLE & set(parts))
+    known = " ".join(PARTS)
+    found = {
+        f"NAME={name!r}: expected 2 to 12 lower-case letters and digits, a letter first, such as NAME=library: "
+        "datasets, packages and accounts are named after it": not NAME.fullmatch(name),
+        f"NAME={name}: is a word of YAML or dbt; name it otherwise, such as NAME=library": name in TAKEN,
+        "FOLDER is not given: name a folder that is not there yet, such as FOLDER=../library": not options.folder,
+        f"PARTS: {' '.join(unknown)} unknown; choose from {known}, with spaces between; PARTS= for none": unknown,
+        f"PARTS: {' '.join(absent)} was removed here; name what is there": absent,
+        f"API={options.api}: expected an address that begins with https:// or http://": not ADDRESS.fullmatch(
+            options.api
+        ),
+        f"FOLDER={options.folder}: is there already; name a folder that is not": folder.exists(),
+        f"FOLDER={options.folder}: lies in this project; name one beside it, such as ../library": (
+            folder.is_relative_to(ROOT)
+        ),
+        f"PARTS: {' '.join(shown)} cannot be without the example that it is about; leave it out, or EMPTY": (
+            options.empty and shown
+        ),
+    }
+    return next((message for message, holds in found.items() if holds), "")
+
+
 def main() -> int:
     """Make the copy; return the exit status."""
-    parser = argparse.ArgumentParser(prog="make new", description=(__doc__ or "").partition("\n")[0])
+    parser = OneLine(prog="make new", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("name", help="2 to 12 lower-case letters and digits, a letter first")
-    parser.add_argument("folder", type=Path, help="where to; it must not be there yet")
+    parser.add_argument("folder", help="where to; it must not be there yet")
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; none is an answer")
     parser.add_argument("--empty", action="store_true", help="without the example's entities")
     parser.add_argument("--api", default=EXAMPLES_API, help="address of the API that it reads")
     options = parser.parse_args()
-    folder: Path = options.folder.resolve()
-    if not NAME.fullmatch(options.name):
-        parser.error(
-            f"NAME={options.name!r}: expected 2 to 12 lower-case letters and digits, a letter first, "
-            "such as NAME=library: datasets, packages and accounts are named after it"
-        )
-    if unknown := sorted(set(options.parts) - set(PARTS)):
-        parser.error(f"PARTS: {', '.join(unknown)} unknown; choose from {', '.join(PARTS)}, or none")
-    if absent := [part for part in options.parts if not (ROOT / PARTS[part][0]).is_dir()]:
-        parser.error(f"PARTS: {', '.join(absent)} was removed here; name what is there")
-    if folder.exists():
-        parser.error(f"FOLDER={options.folder}: is there already; name a folder that is not")
-    if folder.is_relative_to(ROOT):
-        parser.error(f"FOLDER={options.folder}: lies in this project; name one beside it, such as ../library")
-    if options.empty and (shown := sorted(OF_THE_EXAMPLE & set(options.parts))):
-        parser.error(
-            f"PARTS: {', '.join(shown)} cannot be without the example that it is about; leave it out, or EMPTY"
-        )
-    copy(options.name, folder, options.parts, options.api.rstrip("/"), empty=options.empty)
+    folder = Path(options.folder).expanduser().resolve()
+    parts = list(dict.fromkeys(options.parts))
+    if wrong := problem(options, folder, parts):
+        parser.error(wrong)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        parser.error(f"FOLDER={options.folder}: cannot be made there: {error.strerror}")
+    copy(options.name, folder, parts, options.api.rstrip("/"), empty=options.empty)
+    there = shlex.quote(str(folder))
     print(
-        f"{folder}: {options.name}, with {', '.join(options.parts) or 'no optional part'}.\n"
+        f"{folder}: {options.name}, with {', '.join(parts) or 'no optional part'}.\n"
         + (
-            f"  cd {folder} && make entity NAME=… SAMPLE=…   the first entity, from a sample of its records\n"
+            f"  cd {there} && make entity NAME=… SAMPLE=…   the first entity, from a sample of its records\n"
             if options.empty
-            else f"  cd {folder} && make run     the example's data, under the new name\n"
+            else f"  cd {there} && make run     the example's data, under the new name\n"
         )
         + "  docs/onboarding.md          how your source takes the example's place",
         file=sys.stderr,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -115,23 +116,52 @@ def test_a_new_project_has_the_right_style(tmp_path: Path, parts: list[str]) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "parts", "expected"),
+    ("name", "folder", "more", "expected"),
     [
-        ("Library", [], "lower-case letters"),
-        ("l", [], "2 to 12"),
-        ("library", ["reports"], "reports unknown; choose from report"),
-        ("library", [], "is there already"),
+        ("Library", "x", [], "lower-case letters"),
+        ("l", "x", [], "2 to 12"),
+        ("my-lib", "x", [], "lower-case letters"),
+        ("my.lib", "x", [], "lower-case letters"),
+        ("my lib", "x", [], "lower-case letters"),
+        ("", "x", [], "NAME='': expected"),
+        ("yes", "x", [], "a word of YAML or dbt"),
+        ("library", "x", ["reports"], "reports unknown; choose from report kestra"),
+        ("library", "x", ["report,kestra"], "with spaces between"),
+        ("library", "x", ["none"], "PARTS= for none"),
+        ("library", "x", ["--api", "books.example"], "begins with https://"),
+        ("library", "x", ["report", "--empty"], "cannot be without the example"),
+        ("library", ".", [], "is there already"),
+        ("library", "", [], "FOLDER is not given"),
+        ("library", "a file/x", [], "cannot be made there: "),
+        ("library", str(ROOT / "inside"), [], "lies in this project"),
     ],
-    ids=["capital", "short", "unknown-part", "folder-is-there"],
 )
 def test_a_new_project_that_cannot_be_made_says_why(
-    tmp_path: Path, name: str, parts: list[str], expected: str
+    tmp_path: Path, name: str, folder: str, more: list[str], expected: str
 ) -> None:
     """One line says what was expected and got; nothing is written, and the exit status is 2."""
-    folder = tmp_path if expected == "is there already" else tmp_path / "library"
+    (tmp_path / "a file").touch()
     before = sorted(tmp_path.rglob("*"))
-    assert expected in new(folder, *parts, name=name, status=2)
+    script = str(ROOT / "scripts" / "new_project.py")
+    text = said(tmp_path, sys.executable, script, name, folder, *more, status=2)
+    assert text.startswith("make new: ")
+    assert text.count("\n") == 1
+    assert expected in text
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("folder", ["a shelf/bücherei", "~/library"])
+def test_a_new_project_may_lie_in_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    """A space, letters beyond ASCII, folders that are not there yet, a home; a part that is named twice comes once."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    script = str(ROOT / "scripts" / "new_project.py")
+    text = said(tmp_path, sys.executable, script, "library", folder, *HERE[:1] * 2)
+    made = tmp_path / folder.removeprefix("~/")
+    assert f"cd {shlex.quote(str(made))} && make run" in text
+    assert f"with {HERE[0] if HERE else 'no optional part'}." in text
+    said(made, "make", "--dry-run", "run")
 
 
 @pytest.mark.slow
