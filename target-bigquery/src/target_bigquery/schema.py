@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -18,7 +19,7 @@ from google.cloud.bigquery import SchemaField
 
 from target_bigquery.errors import TargetError, ValueRefusedError
 from target_bigquery.names import clean_all
-from target_bigquery.values import DECIMALS, converters
+from target_bigquery.values import DECIMALS, converters, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Sequence
@@ -33,6 +34,7 @@ LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 # Keywords under which an object may have fields that `properties` does not list.
 OPEN = ("patternProperties", "if", "then", "else", "dependentSchemas", "dependencies")
 EXTRA = "_additional_properties"
+METADATA_PREFIX = "_sdc_"
 METADATA = {
     "_sdc_extracted_at": ("TIMESTAMP", "When the tap read the record from the source."),
     "_sdc_received_at": ("TIMESTAMP", "When the target read the record from the tap."),
@@ -58,7 +60,7 @@ class Column:
     description: str = field(default="", compare=False)
     columns: tuple[Column, ...] = ()
     required: frozenset[str] = field(default=frozenset(), compare=False)
-    convert_one: Callable[[Any], Any] = field(default=lambda value: value, compare=False, repr=False)
+    convert_one: Callable[[Any], Any] | None = field(default=None, compare=False, repr=False)
 
     def field(self) -> SchemaField:
         """Return the column as Google's client has it."""
@@ -67,59 +69,75 @@ class Column:
             return SchemaField(self.name, self.type, mode=self.mode, fields=fields)
         return SchemaField(self.name, self.type, mode=self.mode, description=self.description, fields=fields)
 
-    def convert(self, value: Any) -> Any:  # noqa: ANN401 (JSON in, JSON out)
-        """Return the value as a JSON load job reads it.
-
-        Raises:
-            ValueRefusedError: The column cannot hold the value.
-        """
-        if self.mode != "REPEATED":
-            return self._one(value)
-        if not isinstance(value, list):
-            raise ValueRefusedError.of("an array", value)
-        done = []
-        for item in value:
-            try:
-                done.append(self._one(item))
-            except ValueRefusedError as error:
-                raise error.under(f"[{len(done)}]") from None
-        return done
-
-    def _one(self, value: Any) -> Any:  # noqa: ANN401
-        if self.type != "RECORD":
-            return self.convert_one(value)
-        if isinstance(value, dict):
-            return convert_record(self.columns, self.required, value)
-        raise ValueRefusedError.of("RECORD", value)
+    @cached_property
+    def convert(self) -> Callable[[Any], Any]:
+        """Return a value as a JSON load job reads it; raises ValueRefusedError where the column cannot hold it."""
+        one = self.convert_one or record_converter(self.columns, self.required)
+        return partial(_convert_items, one) if self.mode == "REPEATED" else one
 
 
-def convert_record(
-    columns: tuple[Column, ...], required: frozenset[str], record: dict[str, Any]
-) -> dict[str, Any]:
-    """Return the row for a record: column names, no nulls.
+def _convert_items(convert: Callable[[Any], Any], value: Any) -> list[Any]:  # noqa: ANN401 (JSON)
+    if not isinstance(value, list):
+        raise ValueRefusedError.of("an array", value)
+    done: list[Any] = []
+    for item in value:
+        try:
+            done.append(convert(item))
+        except ValueRefusedError as error:
+            raise error.under(f"[{len(done)}]") from None
+    return done
 
-    Raises:
-        ValueRefusedError: A field is not in the schema, a required one is missing, or a value does not fit.
+
+def record_converter(
+    columns: Iterable[Column],
+    required: frozenset[str],
+    extra: Column | None = None,
+    ignored: str | None = None,
+) -> Callable[[Any], dict[str, Any]]:
+    """Return the function that makes a row of a record: column names, no nulls.
+
+    It raises ValueRefusedError where a field is not in the schema, a required one is missing, or a value does not fit.
+
+    Args:
+        columns: The columns of the fields that the schema lists.
+        required: The fields that a record must have.
+        extra: The column of fields that the schema allows and does not list.
+        ignored: Beginning of the names of unlisted fields that are left out.
     """
-    row = {}
-    known = 0
-    for column in columns:
-        name = column.source
-        if name in record:
-            known += 1
-            value = record[name]
-            if value is not None:
+    known = {column.source: (column.name, column.convert, column.convert is text) for column in columns}
+    needed = required & known.keys()
+
+    def convert(record: Any) -> dict[str, Any]:  # noqa: ANN401 (JSON)
+        if not isinstance(record, dict):
+            raise ValueRefusedError.of("RECORD", record)
+        row, rest = {}, {}
+        for source, value in record.items():
+            if source not in known:
+                rest[source] = value
+                continue
+            name, convert_value, is_text = known[source]
+            # Most values are texts, and taken as they are: a call less for each.
+            if is_text and value.__class__ is str:
+                row[name] = value
+            elif value is not None:
                 try:
-                    row[column.name] = column.convert(value)
+                    row[name] = convert_value(value)
                 except ValueRefusedError as error:
-                    raise error.under(name) from None
-        elif name in required:
-            raise ValueRefusedError("the schema requires it, and it is missing").under(name)
-    if known != len(record):
-        names = {column.source for column in columns}
-        extra = next(name for name in record if name not in names)
-        raise ValueRefusedError("not in the stream's schema; add it there, or deselect it").under(extra)
-    return row
+                    raise error.under(source) from None
+        if not needed.issubset(record):
+            missing = next(name for name in known if name in needed and name not in record)
+            raise ValueRefusedError("the schema requires it, and it is missing").under(missing)
+        return row | _unlisted(rest, extra, ignored) if rest else row
+
+    return convert
+
+
+def _unlisted(fields: dict[str, Any], extra: Column | None, ignored: str | None) -> dict[str, Any]:
+    kept = {name: value for name, value in fields.items() if not ignored or not name.startswith(ignored)}
+    if kept and extra is None:
+        refused = ValueRefusedError("not in the stream's schema; add it there, or deselect it")
+        raise refused.under(next(iter(kept)))
+    return {extra.name: extra.convert(kept)} if kept and extra else {}
 
 
 @dataclass(frozen=True)
@@ -134,22 +152,10 @@ class Translated:
     moment: Callable[[Any], str]
     extra: Column | None = None
 
-    def row(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Return the row for a record.
-
-        Raises:
-            ValueRefusedError: A field is not in the schema, a required one is missing, or a value does not fit.
-        """
-        if self.extra is None:
-            return convert_record(self.columns, self.required, record)
-        names = {column.source for column in self.columns}
-        rest = {name: value for name, value in record.items() if name not in names}
-        row = convert_record(
-            self.columns, self.required, {name: value for name, value in record.items() if name in names}
-        )
-        if rest:
-            row[self.extra.name] = self.extra.convert(rest)
-        return row
+    @cached_property
+    def row(self) -> Callable[[Any], dict[str, Any]]:
+        """Return the row for a record; metadata that the schema does not list is left out (`record_converter`)."""
+        return record_converter(self.columns, self.required, self.extra, METADATA_PREFIX)
 
     def fields(self) -> list[SchemaField]:
         """Return the columns as Google's client has them, the one of further fields last."""

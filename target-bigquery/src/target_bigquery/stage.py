@@ -14,7 +14,7 @@ from target_bigquery.errors import TargetError, ValueRefusedError
 from target_bigquery.load import Prepared, Version, part_name
 from target_bigquery.names import LEDGER, clean
 from target_bigquery.parts import PartWriter
-from target_bigquery.schema import METADATA, metadata_fields, translate
+from target_bigquery.schema import metadata_fields, translate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 encoder = msgspec.json.Encoder(decimal_format="number")
 # https://cloud.google.com/bigquery/quotas#load_jobs
 LONGEST_ROW = 100_000_000
+# The metadata that is the tap's to say; the rest is the target's own.
+EXTRACTED_AT, DELETED_AT = TAPS_TIMES = ("_sdc_extracted_at", "_sdc_deleted_at")
 
 
 class Work(Protocol):
@@ -69,6 +71,8 @@ class Stage:
         self._started = datetime.now(UTC)
         self._batched_at = ""
         self._sequence = 0
+        # The last times seen and their texts: many records share one.
+        self._received: tuple[int, str] = (0, "")
         self._last_moment: tuple[Any, str] = ("", "")
 
     def reshape(self, schema: dict[str, Any], keys: Sequence[str] | None) -> None:
@@ -93,8 +97,7 @@ class Stage:
             fields, _ = tables.merge(self._fields, fields, where, lossy=exact)
         self._keys, self._fields, self._translated = keys, fields, translated
         self._key_columns = [column.name for column in translated.columns if column.source in keys]
-        self._own = [name for name in METADATA if name not in keys]
-        self._declared = {column.source for column in translated.columns}
+        self._times = [name for name in TAPS_TIMES if name not in keys]
         self._prepared = None
         if self._writer is not None:
             self._prepare()
@@ -134,10 +137,12 @@ class Stage:
         writer = self._writer
         assert writer is not None, "a record before its version began"  # noqa: S101 (the life of a version)
         row = self._row(record, time_extracted)
-        now = time.time_ns()
+        now = time.time_ns() // 1_000_000
+        if now != self._received[0]:
+            self._received = now, datetime.fromtimestamp(now / 1000, UTC).isoformat()
         # Strictly ascending, so that the last record of a key can be told.
-        self._sequence = max(self._sequence + 1, now // 1_000_000)
-        row["_sdc_received_at"] = datetime.fromtimestamp(now / 1e9, UTC).isoformat()
+        self._sequence = max(self._sequence + 1, now)
+        row["_sdc_received_at"] = self._received[1]
         row["_sdc_batched_at"] = self._batched_at
         row["_sdc_sequence"] = self._sequence
         row["_sdc_table_version"] = self._number
@@ -146,13 +151,11 @@ class Stage:
             line = encoder.encode(row)
         except UnicodeEncodeError:
             field = next(name for name, value in row.items() if not _is_text(value))
-            raise ValueRefusedError(
-                f"{self._stream}: record {self._which(record)}: field {field}: half of a surrogate pair, that is no character"
+            raise self._refused(
+                record, f"field {field}: half of a surrogate pair, that is no character"
             ) from None
         if len(line) > LONGEST_ROW:
-            raise ValueRefusedError(
-                f"{self._stream}: record {self._which(record)}: {len(line)} bytes, BigQuery takes {LONGEST_ROW} a row"
-            )
+            raise self._refused(record, f"{len(line)} bytes, BigQuery takes {LONGEST_ROW} per row")
         writer.write(line)
 
     def drop(self) -> None:
@@ -204,17 +207,13 @@ class Stage:
         end = part_name(self._settings.run_id, self._number, self._settings.process, f"{number:05}")
         self._uploads.append(self._work.upload(f"{self._table}/{end}", part, self._prepared))
 
-    def _which(self, record: dict[str, Any]) -> str:
-        return (
-            ", ".join(f"{k} {record.get(k)!r}" for k in self._keys)
-            or f"number {self.rows + 1} of its version"
+    def _refused(self, record: dict[str, Any], why: str) -> ValueRefusedError:
+        which = ", ".join(f"{key} {record.get(key)!r}" for key in self._keys)
+        return ValueRefusedError(
+            f"{self._stream}: record {which or f'number {self.rows + 1} of its version'}: {why}"
         )
 
     def _row(self, record: dict[str, Any], time_extracted: str | None) -> dict[str, Any]:
-        given = {name: record.pop(name) for name in self._own if name in record}
-        for name in [n for n in record if n.startswith("_sdc_") and n not in self._declared]:
-            # Metadata that the tap adds without telling its schema.
-            del record[name]
         for key in self._keys:
             if record.get(key) is None:
                 raise MissingKeyPropertiesError(
@@ -222,14 +221,12 @@ class Stage:
                 )
         try:
             row = self._translated.row(record)
-            for name in ("_sdc_extracted_at", "_sdc_deleted_at"):
-                value = given.get(name) if name == "_sdc_deleted_at" else time_extracted or given.get(name)
+            for name in self._times:
+                value = (time_extracted if name == EXTRACTED_AT else None) or record.get(name)
                 if value is not None:
                     row[name] = self._moment(name, value)
         except ValueRefusedError as error:
-            raise ValueRefusedError(
-                f"{self._stream}: record {self._which(record)}: {error}; nothing of it is loaded"
-            ) from None
+            raise self._refused(record, f"{error}; nothing of it is loaded") from None
         return row
 
     def _moment(self, name: str, value: Any) -> Any:  # noqa: ANN401 (a tap's own)

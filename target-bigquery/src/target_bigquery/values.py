@@ -13,6 +13,7 @@ import math
 import re
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from target_bigquery.errors import ValueRefusedError
@@ -60,30 +61,26 @@ def converters(*, lossy: bool, wide: Callable[[], None] = lambda: None) -> dict[
             wide()
         return whole
 
-    def timestamp(value: Any) -> str:  # noqa: ANN401 (JSON)
-        return _timestamp(value, lossy=lossy)
-
-    def time_of_day(value: Any) -> str:  # noqa: ANN401
-        return _time(value, lossy=lossy)
-
-    def number(value: Any) -> Any:  # noqa: ANN401
-        return _float(value, lossy=lossy)
-
     return {
-        "STRING": _string,
+        "STRING": text,
         "INTEGER": integer,
-        "FLOAT": number,
-        "NUMERIC": lambda value: _decimal(value, "NUMERIC", lossy=lossy),
-        "BIGNUMERIC": lambda value: _decimal(value, "BIGNUMERIC", lossy=lossy),
+        "FLOAT": partial(_float, lossy=lossy),
+        "NUMERIC": partial(_decimal, kind="NUMERIC", lossy=lossy),
+        "BIGNUMERIC": partial(_decimal, kind="BIGNUMERIC", lossy=lossy),
         "BOOLEAN": _boolean,
-        "TIMESTAMP": timestamp,
+        "TIMESTAMP": partial(_timestamp, lossy=lossy),
         "DATE": _date,
-        "TIME": time_of_day,
+        "TIME": partial(_time, lossy=lossy),
         "JSON": _json,
     }
 
 
-def _string(value: Any) -> str:  # noqa: ANN401
+def text(value: Any) -> str:  # noqa: ANN401 (JSON)
+    """Return a text as it is.
+
+    Raises:
+        ValueRefusedError: It is none.
+    """
     if isinstance(value, str):
         return value
     raise ValueRefusedError.of("STRING", value)
@@ -142,7 +139,7 @@ def _is_kept(value: float | Decimal, double: float) -> bool:
     )
 
 
-def _decimal(value: Any, kind: str, *, lossy: bool) -> str:  # noqa: ANN401
+def _decimal(value: Any, *, kind: str, lossy: bool) -> str:  # noqa: ANN401
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
         raise ValueRefusedError.of(kind, value)
     if isinstance(value, str) and not DECIMAL.fullmatch(value.strip()):
