@@ -296,11 +296,11 @@ class Loader:
         )
 
     def _mark(self) -> None:
-        """Leave a mark of this run, by day, for later runs to see whether the ledger has been told."""
+        """Leave a mark of this run, by time, for later runs to see whether the ledger has been told."""
         with self._lock:
             if self._marker is None:
-                day = datetime.now(UTC).date().isoformat()
-                self._marker = f"{RUNS}{day}/{self._settings.run_id}~{self._settings.process}"
+                now = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S.%f")
+                self._marker = f"{RUNS}{now}/{self._settings.run_id}~{self._settings.process}"
                 self._landing.create(self._marker, b"")
 
     def _finish(self, manifest: Manifest, table: bigquery.Table | None = None) -> Done | None:
