@@ -83,10 +83,6 @@ def data_options() -> list[str]:
     return ["--universe", "characters=826,locations=126,episodes=51"]
 
 
-def _project(sandbox: Sandbox, folder: Path) -> Project:
-    return Project(program("MELTANO_COMMAND", ".venvs/meltano/bin/meltano"), sandbox, folder)
-
-
 @pytest.fixture(scope="session")
 def sandbox(tmp_path_factory: pytest.TempPathFactory, data_options: list[str]) -> Iterator[Sandbox]:
     """A sandbox for the whole session of tests, stopped at its end."""
@@ -97,7 +93,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory, data_options: list[str]) -
 @pytest.fixture(scope="session")
 def project(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The Meltano project on that sandbox."""
-    return _project(sandbox, tmp_path_factory.mktemp("project"))
+    return Project(sandbox, tmp_path_factory.mktemp("project"))
 
 
 @pytest.fixture(scope="session")
@@ -114,7 +110,7 @@ def dbt_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehous
 def own_project(tmp_path_factory: pytest.TempPathFactory, data_options: list[str]) -> Iterator[Project]:
     """The Meltano project on a sandbox of the module's own, for tests that load what others must not see."""
     with running_sandbox(tmp_path_factory.mktemp("sandbox"), *data_options) as running:
-        yield _project(running, tmp_path_factory.mktemp("project"))
+        yield Project(running, tmp_path_factory.mktemp("project"))
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 def clone(tmp_path: Path, services: Sandbox) -> ProjectCopy:
     """The project in a folder of its own, where a `.env` can be written, on a sandbox that is the cloud."""
     copy = copy_project(tmp_path / "clone")
-    copy.env = Project("meltano", services, tmp_path).environment()
+    copy.env = Project(services, tmp_path).environment()
     return copy
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -115,29 +116,17 @@ def test_the_same_run_id_twice_lands_rows_once(own_project: Project) -> None:
         assert landed(own_project) == {**before, "episodes": before.get("episodes", 0) + served}
 
 
-def descendants(pid: int) -> list[int]:
-    """The processes below `pid`, from /proc."""
-    below: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        below.setdefault(parent, []).append(int(stat.parent.name))
-    found, todo = [], [pid]
-    while todo:
-        children = below.get(todo.pop(), [])
-        found += children
-        todo += children
-    return found
-
-
-def command_line(pid: int) -> str:
-    """The command of a process, or nothing when it has ended."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
+def tap_of(run_id: str) -> int:
+    """Return the process of the tap that reads for a run."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (process / "cmdline").read_bytes().decode()
+            runs = "/tap-rickandmorty\0" in command and "--discover" not in command
+            if runs and run_id.encode() in (process / "environ").read_bytes():
+                found.append(int(process.name))
+    (tap,) = found
+    return tap
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="/proc is not there")
@@ -148,19 +137,15 @@ def test_a_tap_killed_in_the_middle_lands_nothing(own_project: Project) -> None:
     sandbox.faults({"method": "GET", "path": r"/character/1,", "action": "hold"})
     try:
         requests.delete(sandbox.control("requests"), timeout=10).raise_for_status()
-        process = own_project.start("character")
+        run_id = str(uuid.uuid4())
+        process = own_project.start("character", run_id=run_id)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             seen = requests.get(sandbox.control("requests"), timeout=10).json()
             if any("/character/1," in r["path"] for r in seen):
                 break
             time.sleep(0.2)
-        (tap,) = [
-            pid
-            for pid in descendants(process.pid)
-            if "bin/tap-rickandmorty" in command_line(pid) and "--discover" not in command_line(pid)
-        ]
-        os.kill(tap, signal.SIGKILL)
+        os.kill(tap_of(run_id), signal.SIGKILL)
         log, _ = process.communicate(timeout=120)
     finally:
         sandbox.faults()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import requests
-from testkit.whole_pipeline import RUN_ALL, Project, Sandbox, local_bigquery, program, running_sandbox
+from testkit.whole_pipeline import RUN_ALL, Project, Sandbox, local_bigquery, running_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ def strict(tmp_path: Path) -> Iterator[Project]:
     with running_sandbox(tmp_path / "sandbox", "--strict", "--universe", UNIVERSE) as running:
         folder = tmp_path / "project"
         folder.mkdir()
-        yield Project(program("MELTANO_COMMAND", ".venvs/meltano/bin/meltano"), running, folder)
+        yield Project(running, folder)
 
 
 def as_account(project: Project, name: str, **env: str) -> Project:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
@@ -149,8 +148,7 @@ class Bench:
     def start(self, *messages: dict[str, Any], **settings: str) -> subprocess.Popen[str]:
         """Start the target and send it these messages."""
         process = subprocess.Popen(
-            # Not from the warm process: it is there to be killed, and dies at once.
-            [sys.executable, "-m", "target_bigquery", "--config=ENV"],
+            warm.command("target_bigquery", "--config=ENV"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

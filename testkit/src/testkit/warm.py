@@ -2,6 +2,7 @@
 
 `command("target_bigquery", "--config=ENV")` is a command line like `python -m target_bigquery --config=ENV`, for any use of
 `subprocess`: arguments, environment, folder, the three streams, signals and the exit status are the caller's.
+`stand_in(file, program, …)` writes a program that starts another Python program in the same way, for who starts it by its path.
 The process id is that of a small client (warm_client.py), whose death is the program's. What measures memory or start-up,
 or sets a variable that Python reads when it starts, runs the program itself.
 """
@@ -18,6 +19,7 @@ import os
 import pkgutil
 import runpy
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -30,26 +32,43 @@ MOST = 1 << 20
 
 def command(module: str, *arguments: str) -> list[str]:
     """Return the command line that starts `python -m module` from its warm process."""
+    return [*_client(sys.executable, module, f"{module}.*"), *arguments]
+
+
+def stand_in(file: Path, program: Path, *imports: str, python: Path | None = None) -> None:
+    """Write a program that starts a script of Python from its warm process.
+
+    Args:
+        file: What is written.
+        program: The script.
+        imports: What the warm process imports: modules, or `package.*` for all that is in one.
+        python: Its interpreter; without one it is beside the script.
+    """
+    client = _client(str(python or program.with_name("python")), str(program), *imports)
+    file.write_text(f'#!/bin/sh\nexec {shlex.join(client)} "$@"\n')
+    file.chmod(0o755)
+
+
+def _client(python: str, program: str, *imports: str) -> list[str]:
     return [
         sys.executable,
         "-I",
         "-S",
         str(Path(__file__).with_name("warm_client.py")),
-        _server(module),
-        *arguments,
+        _server(python, program, *imports),
     ]
 
 
 @functools.cache
-def _server(module: str) -> str:
-    """Start the warm process of a module, which ends with this process; return its address."""
+def _server(python: str, program: str, *imports: str) -> str:
+    """Start the warm process of a program, which ends with this process; return its address."""
     folder = tempfile.TemporaryDirectory(prefix="warm-")
-    address = str(Path(folder.name) / "socket")
+    address = str(Path(folder.name) / Path(program).name)
     process = subprocess.Popen(
-        [sys.executable, "-m", "testkit.warm", module, address], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [python, "-P", __file__, address, program, *imports], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert process.stdout is not None
-    assert process.stdout.readline(), f"the warm process of {module} did not start: python -m {module}"
+    assert process.stdout.readline(), f"the warm process of {program} did not start"
 
     def end() -> None:
         process.communicate()
@@ -59,12 +78,16 @@ def _server(module: str) -> str:
     return address
 
 
-def serve(module: str, address: str) -> None:
-    """Import a module's package and fork for each caller; returns in each program's own process alone."""
-    package = importlib.import_module(module)
-    for found in pkgutil.walk_packages(package.__path__, f"{module}."):
-        if not found.name.endswith(".__main__"):
-            importlib.import_module(found.name)
+def serve(address: str, program: str, *imports: str) -> None:
+    """Import and fork for each caller; returns in each program's own process alone."""
+    if Path(program).is_file():
+        sys.path.insert(0, str(Path(program).parent))
+    for name in imports:
+        package = importlib.import_module(name.removesuffix(".*"))
+        inside = package.__path__ if name.endswith(".*") else ()
+        for found in pkgutil.walk_packages(inside, f"{package.__name__}."):
+            if not found.name.endswith(".__main__"):
+                importlib.import_module(found.name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.freeze()
     with socket.socket(socket.AF_UNIX) as listener:
@@ -77,30 +100,36 @@ def serve(module: str, address: str) -> None:
             with caller:
                 if os.fork() == 0:
                     listener.close()
-                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                    _stand_in(caller, module)
+                    _become(caller, program)
                     return
     os._exit(0)
 
 
-def _stand_in(caller: socket.socket, module: str) -> None:
+def _become(caller: socket.socket, name: str) -> None:
     """Start the program, pass signals on to it, and tell how it ended; returns in the program's process alone."""
     text, files, _, _ = socket.recv_fds(caller, MOST, 3)
     while not text.endswith(b"\n"):
         text += caller.recv(MOST)
     call = json.loads(text)
+    # Not a descriptor of the process: the Python of gcloud lacks os.pidfd_open.
+    ended, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(write)
     if (program := os.fork()) == 0:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.close(ended)
+        os.close(write)
         for number, file in enumerate(files):
             os.dup2(file, number)
             os.close(file)
         os.chdir(call["folder"])
         os.environ.clear()
         os.environ.update(call["environment"])
-        sys.argv = [module, *call["arguments"]]
+        sys.argv = [name, *call["arguments"]]
         return
     for file in (*files, 0, 1, 2):
         os.close(file)
-    ended = os.pidfd_open(program)
     while ended not in (ready := select.select([caller.fileno(), ended], [], [])[0]):
         if ready:
             signals = caller.recv(MOST)
@@ -116,4 +145,7 @@ def _stand_in(caller: socket.socket, module: str) -> None:
 
 if __name__ == "__main__":
     serve(*sys.argv[1:])
-    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    if Path(sys.argv[0]).is_file():
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    else:
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -23,6 +23,8 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from google.oauth2.credentials import Credentials
 
+from testkit import warm
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -148,13 +150,36 @@ def running_sandbox(home: Path, *options: str) -> Iterator[Sandbox]:
         running.stop()
 
 
+# What Meltano and each program that it starts import at their start.
+IMPORTS = {
+    "meltano": (
+        "meltano.cli",
+        "meltano.core.plugin_invoker",
+        "meltano.core.block.block_parser",
+        "meltano.core.state_service",
+    ),
+    "tap-rickandmorty": ("tap_rickandmorty.*",),
+    "target-bigquery": ("target_bigquery.*",),
+    "dbt": ("dbt.cli.main", "dbt.adapters.bigquery", "dbt.task.build"),
+    "report": ("rickandmorty_report.*",),
+}
+
+
 @dataclass
 class Project:
-    """The real Meltano project with a system database and dbt folders of its own."""
+    """The real Meltano project with a system database and dbt folders of its own; its programs start warm (testkit.warm)."""
 
-    command: str
     sandbox: Sandbox
     folder: Path
+
+    @property
+    def command(self) -> str:
+        """Meltano."""
+        command = self.folder / "meltano-command"
+        if not command.exists():
+            meltano = Path(program("MELTANO_COMMAND", ".venvs/meltano/bin/meltano"))
+            warm.stand_in(command, meltano, *IMPORTS["meltano"])
+        return str(command)
 
     def environment(self, run_id: str | None = None) -> dict[str, str]:
         """What a run needs: the sandbox's variables, a database and folders of the test's own."""
@@ -179,11 +204,16 @@ class Project:
         Two runs of one plugin at the same time would delete each other's catalog.
         """
         folder = self.folder / "meltano"
-        folder.mkdir(exist_ok=True)
-        for kind in ("extractors", "loaders", "utilities"):
-            link = folder / kind
-            if not link.is_symlink():
-                link.symlink_to(ROOT / ".meltano" / kind)
+        if not folder.exists():
+            for venv in (ROOT / ".meltano").glob("*/*/venv"):
+                made = folder / venv.relative_to(ROOT / ".meltano")
+                (made / "bin").mkdir(parents=True)
+                for found in (*venv.iterdir(), *(venv / "bin").iterdir()):
+                    copy = made / found.relative_to(venv)
+                    if found.name in IMPORTS:
+                        warm.stand_in(copy, found, *IMPORTS[found.name])
+                    elif found.name != "bin":
+                        copy.symlink_to(found)
         return folder
 
     def start(self, *blocks: str, run_id: str | None = None) -> subprocess.Popen[str]:
