@@ -65,11 +65,19 @@ def test_empty_lines_of_dotenv_are_settings_that_are_not_given(clone: ProjectCop
     run(clone, f".venvs/meltano/bin/meltano --environment=dev run {blocks}", *IN_DOTENV)
 
 
-def test_the_local_environment_without_a_sandbox_asks_no_live_api(clone: ProjectCopy) -> None:
-    """The tap ends before a request, and both plugins name the variable and the next step."""
-    unset = ("TAP_RICKANDMORTY_API_URL", "TARGET_BIGQUERY_BUCKET")
-    said = run(clone, ".venvs/meltano/bin/meltano run location", *unset, status=1)
-    assert "sandbox exec" in said
-    assert "bucket is not set: TARGET_BIGQUERY_BUCKET" in said
-    assert "'make run'" in said
-    assert "rickandmortyapi.com" not in said
+# One at a time: Meltano ends the plugin that has not said its line yet when the other one has failed.
+@pytest.mark.parametrize(
+    ("unset", "message"),
+    [
+        ("TAP_RICKANDMORTY_API_URL", "sandbox exec"),
+        ("TARGET_BIGQUERY_BUCKET", "bucket is not set: TARGET_BIGQUERY_BUCKET"),
+    ],
+)
+def test_the_local_environment_without_a_sandbox_asks_no_live_api(
+    clone: ProjectCopy, unset: str, message: str
+) -> None:
+    """The run ends before a request to the live API, and names the variable and the next step."""
+    log = run(clone, ".venvs/meltano/bin/meltano run location", unset, status=1)
+    assert message in log
+    assert "'make run'" in log
+    assert "rickandmortyapi.com" not in log
