@@ -78,13 +78,10 @@ run "dev_has_a_prefix" {
   }
 
   assert {
-    condition     = output.datasets.landing == "dev_rickandmorty_landing" && output.datasets.marts == "dev_rickandmorty_marts"
-    error_message = "Outside production, datasets begin with the environment, as DATASET_PREFIX in meltano.yml does."
-  }
-
-  assert {
-    condition     = output.environment.TARGET_BIGQUERY_BUCKET == "example-project-dev-rickandmorty-landing"
-    error_message = "Outside production, the bucket's name has the environment in it."
+    condition = [output.datasets.landing, output.datasets.marts, output.environment.TARGET_BIGQUERY_BUCKET] == [
+      "dev_rickandmorty_landing", "dev_rickandmorty_marts", "example-project-dev-rickandmorty-landing",
+    ]
+    error_message = "Outside production the names have the environment in them, datasets as DATASET_PREFIX in meltano.yml."
   }
 
   assert {
@@ -105,13 +102,10 @@ run "dev_again_after_a_destroy" {
   }
 
   assert {
-    condition     = module.encryption[0].names == toset(["dev-rickandmorty-2"])
-    error_message = "Key rings and keys, whose names are never free again, get new ones."
-  }
-
-  assert {
-    condition     = module.github[0].pool_id == "dev-rickandmorty-2-github"
-    error_message = "The federation pool, whose name is taken for 30 days more, gets a new one."
+    condition = { keys = module.encryption[0].names, pool = module.github[0].pool_id } == {
+      keys = toset(["dev-rickandmorty-2"]), pool = "dev-rickandmorty-2-github"
+    }
+    error_message = "Names that stay taken get new ones: key rings and keys for ever, the federation pool for 30 days."
   }
 
   assert {
@@ -136,13 +130,8 @@ run "existing_network" {
   }
 
   assert {
-    condition     = length(module.network) == 0
-    error_message = "With a network of one's own none is made, and no NAT is paid for."
-  }
-
-  assert {
-    condition     = output.kestra.network == "projects/network-project/global/networks/shared" && output.kestra.subnetwork == "projects/network-project/regions/europe-west1/subnetworks/batch"
-    error_message = "Kestra is told the network that is there."
+    condition     = length(module.network) == 0 && { network = output.kestra.network, subnetwork = output.kestra.subnetwork } == var.network
+    error_message = "Kestra gets the network that is there; none is made, and no NAT is paid for."
   }
 }
 
@@ -163,8 +152,22 @@ run "bucket_is_private_and_clears_itself" {
   }
 
   assert {
-    condition     = google_storage_bucket.this.uniform_bucket_level_access && google_storage_bucket.this.public_access_prevention == "enforced"
-    error_message = "Access is uniform and never public."
+    condition = {
+      access     = google_storage_bucket.this.public_access_prevention
+      uniform    = google_storage_bucket.this.uniform_bucket_level_access
+      restorable = google_storage_bucket.this.soft_delete_policy[0].retention_duration_seconds
+      protection = google_storage_bucket.this.deletion_policy
+      destroyed  = google_storage_bucket.this.force_destroy
+      key        = google_storage_bucket.this.encryption[0].default_kms_key_name
+      } == {
+      access     = "enforced"
+      uniform    = true
+      restorable = 604800
+      protection = "PREVENT"
+      destroyed  = false
+      key        = var.kms_key
+    }
+    error_message = "Access is uniform and never public, a deleted part can be restored for a week, a protected bucket stays, and the key is the one given."
   }
 
   assert {
@@ -172,22 +175,7 @@ run "bucket_is_private_and_clears_itself" {
       for rule in google_storage_bucket.this.lifecycle_rule :
       "${one(rule.action).type} ${try(tostring(coalesce(one(rule.condition).age)), "-")} ${try(tostring(coalesce(one(rule.condition).days_since_noncurrent_time)), "-")}"
     ] == ["Delete 90 -", "AbortIncompleteMultipartUpload 1 -", "Delete - 30"]
-    error_message = "Old parts, torn uploads and old versions are deleted."
-  }
-
-  assert {
-    condition     = google_storage_bucket.this.soft_delete_policy[0].retention_duration_seconds == 604800
-    error_message = "A deleted part can be restored for a week."
-  }
-
-  assert {
-    condition     = !google_storage_bucket.this.force_destroy && google_storage_bucket.this.deletion_policy == "PREVENT"
-    error_message = "A protected bucket is not deleted, full or empty."
-  }
-
-  assert {
-    condition     = google_storage_bucket.this.encryption[0].default_kms_key_name == var.kms_key
-    error_message = "The key given is the bucket's."
+    error_message = "Old parts, incomplete uploads and old versions are deleted."
   }
 }
 
@@ -261,15 +249,10 @@ run "images_keep_their_tags_and_leave_when_old" {
   }
 
   assert {
-    condition = { for policy in google_artifact_registry_repository.this.cleanup_policies : policy.id => policy.action } == {
-      keep-newest = "KEEP", delete-untagged = "DELETE", delete-old = "DELETE"
-    }
-    error_message = "Old images are deleted, the newest are kept."
-  }
-
-  assert {
-    condition     = !google_artifact_registry_repository.this.cleanup_policy_dry_run
-    error_message = "The clean-up policies are in force."
+    condition = !google_artifact_registry_repository.this.cleanup_policy_dry_run && {
+      for policy in google_artifact_registry_repository.this.cleanup_policies : policy.id => policy.action
+    } == { keep-newest = "KEEP", delete-untagged = "DELETE", delete-old = "DELETE" }
+    error_message = "Old images are deleted, the newest are kept, and the clean-up policies are in force."
   }
 }
 
@@ -306,7 +289,7 @@ run "network_lets_nothing_in" {
   }
 }
 
-run "a_failed_run_is_told" {
+run "a_failed_run_raises_the_alert" {
   command = plan
 
   module {

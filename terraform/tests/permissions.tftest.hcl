@@ -188,18 +188,16 @@ run "github_is_told_by_numbers" {
   }
 
   assert {
-    condition     = google_iam_workload_identity_pool_provider.this.attribute_condition == "assertion.repository_id == '123456789' && assertion.repository_owner_id == '1234567'"
-    error_message = "Tokens of other repositories and owners are refused, by number."
-  }
-
-  assert {
-    condition     = google_iam_workload_identity_pool_provider.this.attribute_mapping["attribute.repository_at"] == "assertion.repository_id + '/' + assertion.ref"
-    error_message = "Repository and branch are mapped together, so that a permission can ask for both."
-  }
-
-  assert {
-    condition     = google_iam_workload_identity_pool_provider.this.oidc[0].issuer_uri == "https://token.actions.githubusercontent.com"
-    error_message = "The tokens are GitHub's."
+    condition = {
+      condition  = google_iam_workload_identity_pool_provider.this.attribute_condition
+      repository = google_iam_workload_identity_pool_provider.this.attribute_mapping["attribute.repository_at"]
+      issuer     = google_iam_workload_identity_pool_provider.this.oidc[0].issuer_uri
+      } == {
+      condition  = "assertion.repository_id == '123456789' && assertion.repository_owner_id == '1234567'"
+      repository = "assertion.repository_id + '/' + assertion.ref"
+      issuer     = "https://token.actions.githubusercontent.com"
+    }
+    error_message = "Only GitHub's tokens of one repository and owner are taken, by number; a permission can ask for repository and branch together."
   }
 }
 

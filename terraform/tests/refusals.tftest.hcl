@@ -58,7 +58,7 @@ run "project_wide_editor" {
 # One plan refuses many things at once: each variable breaks one rule, and each must be refused. A rule that reads
 # another variable is not asked while that one is refused, so that such pairs are in different plans.
 
-run "things_that_are_not_what_they_should_be" {
+run "malformed_values" {
   command = plan
 
   variables {

@@ -1,9 +1,3 @@
-terraform {
-  required_providers {
-    google = { source = "hashicorp/google" }
-  }
-}
-
 # The network of Batch machines: no address of their own, nothing comes in, only HTTPS goes out.
 
 resource "google_compute_network" "this" {

@@ -1,9 +1,3 @@
-terraform {
-  required_providers {
-    google = { source = "hashicorp/google" }
-  }
-}
-
 # A private bucket whose objects leave by themselves.
 
 resource "google_storage_bucket" "this" {

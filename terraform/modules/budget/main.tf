@@ -1,9 +1,3 @@
-terraform {
-  required_providers {
-    google = { source = "hashicorp/google" }
-  }
-}
-
 # Tells people when the project costs more than was meant. It stops nothing.
 
 resource "google_billing_budget" "this" {

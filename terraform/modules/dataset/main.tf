@@ -1,9 +1,3 @@
-terraform {
-  required_providers {
-    google = { source = "hashicorp/google" }
-  }
-}
-
 # A dataset and who may do what in it.
 
 resource "google_bigquery_dataset" "this" {

@@ -1,9 +1,3 @@
-terraform {
-  required_providers {
-    google = { source = "hashicorp/google" }
-  }
-}
-
 # Keys for what is stored: one where data lives, one where containers run (the same where these are one place).
 
 locals {

@@ -1,9 +1,3 @@
-terraform {
-  required_providers {
-    google = { source = "hashicorp/google" }
-  }
-}
-
 # Tells people when a job does not end well: by its own exit status, whoever started it, and where Batch's agent could not run it.
 # What ends without a word of either (no machine was to be had, the machine was lost for good) Kestra tells, which reads Batch's
 # state: set its alert up too (README.md).

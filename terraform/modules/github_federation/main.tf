@@ -1,9 +1,3 @@
-terraform {
-  required_providers {
-    google = { source = "hashicorp/google" }
-  }
-}
-
 # GitHub's workflows sign in without a key: Google trusts GitHub's tokens for one repository, told by its numbers.
 
 resource "google_iam_workload_identity_pool" "this" {

@@ -1,9 +1,3 @@
-terraform {
-  required_providers {
-    google = { source = "hashicorp/google" }
-  }
-}
-
 # Where the pipeline's images are, and who pushes and pulls them.
 
 resource "google_artifact_registry_repository" "this" {

@@ -1,9 +1,3 @@
-terraform {
-  required_providers {
-    google = { source = "hashicorp/google" }
-  }
-}
-
 # A small home for open-source Kestra: one machine without an address, Kestra and PostgreSQL in containers on it, their
 # data on a disk of its own, saved every night. People reach it through Identity-Aware Proxy, by name.
 

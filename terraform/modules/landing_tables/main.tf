@@ -1,9 +1,3 @@
-terraform {
-  required_providers {
-    google = { source = "hashicorp/google" }
-  }
-}
-
 # The landing tables and the ledger, from the files that scripts/landing_schemas.py writes: one table a file.
 
 locals {

@@ -1,9 +1,3 @@
-terraform {
-  required_providers {
-    google = { source = "hashicorp/google" }
-  }
-}
-
 # The project itself: the services that are on, and what is logged of who touches data.
 
 data "google_project" "this" {

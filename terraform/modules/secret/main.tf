@@ -1,9 +1,3 @@
-terraform {
-  required_providers {
-    google = { source = "hashicorp/google" }
-  }
-}
-
 # A secret's place and its readers. Its value never passes through Terraform: `gcloud secrets versions add` puts it there.
 
 resource "google_secret_manager_secret" "this" {

@@ -1,9 +1,3 @@
-terraform {
-  required_providers {
-    google = { source = "hashicorp/google" }
-  }
-}
-
 # A service account: what it may do in the project as a whole, and who may act as it. It never has a key.
 
 resource "google_service_account" "this" {
