@@ -1,5 +1,5 @@
 # What the pipeline needs in one project, for one environment. A module is one thing with its permissions; the
-# permissions themselves are all said here, beside each other, so that they can be read in one place.
+# permissions themselves all stand here, so that they can be read in one place.
 
 locals {
   app            = "rickandmorty"
@@ -183,7 +183,7 @@ module "landing_bucket" {
   }
 }
 
-# Of configurations applied when Kestra's task runner had a bucket of its own: it is left to whoever wants it.
+# Of configurations applied when Kestra's task runner had a bucket of its own: it is left alone.
 removed {
   from = module.work_bucket
 
@@ -326,7 +326,7 @@ module "kestra_home" {
   deletion_protection = var.deletion_protection
 }
 
-# --- who is told ----------------------------------------------------------------------------------------------------
+# --- who is notified -------------------------------------------------------------------------------------------------
 
 module "failure_alert" {
   source = "./modules/failure_alert"

@@ -16,7 +16,7 @@ output "datasets" {
 }
 
 output "dotenv" {
-  description = "The same for a person: terraform output -raw dotenv > ../.env"
+  description = "The same as lines of a .env file: terraform output -raw dotenv > ../.env"
   value       = join("", [for name, value in local.container_environment : "${name}=${value}\n"])
 }
 
@@ -35,7 +35,7 @@ output "github" {
 }
 
 output "github_variables" {
-  description = "The repository's variables, a line each: terraform output -raw github_variables > github.env && gh variable set --env-file github.env"
+  description = "The repository's variables, one per line: terraform output -raw github_variables > github.env && gh variable set --env-file github.env"
   value = var.github == null ? "" : join("", [for name, value in {
     GCP_IMAGE                      = "${module.images.address}/pipeline"
     GCP_PLAN_SERVICE_ACCOUNT       = one(module.plan[*].email)
@@ -49,7 +49,7 @@ output "github_variables" {
 }
 
 output "kestra" {
-  description = "The keys and values of Kestra's KV store that the flows read; image wants a digest after it."
+  description = "The keys and values of Kestra's KV store that the flows read; image needs a digest."
   value = {
     environment     = local.container_environment
     gcp_project     = module.project.project_id
@@ -77,7 +77,7 @@ output "landing_tables" {
 }
 
 output "permissions" {
-  description = "Every permission made here, as text, to be read and compared: terraform output -json permissions"
+  description = "Every permission granted here, as text: terraform output -json permissions"
   value = sort(concat(
     flatten([for dataset in module.dataset : dataset.permissions]),
     flatten([for account in concat([module.container, module.kestra], module.ci, module.plan) : account.permissions]),
@@ -92,7 +92,7 @@ output "permissions" {
 }
 
 output "secrets" {
-  description = "Names of the secrets that want a value."
+  description = "Names of the secrets that need a value."
   value = {
     alert_webhook    = module.alert_webhook.secret_id
     kestra_api_token = module.kestra_api_token.secret_id

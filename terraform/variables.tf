@@ -1,5 +1,5 @@
 variable "alert_emails" {
-  description = "Who is told by e-mail when a run fails or the budget is used up."
+  description = "E-mail addresses for alerts: a run failed, the budget is used up."
   type        = set(string)
   default     = []
   nullable    = false
@@ -51,7 +51,7 @@ variable "deletion_protection" {
 
   validation {
     condition     = var.deletion_protection || var.environment != "prod"
-    error_message = "deletion_protection cannot be false in prod: data there is deleted by hand, one thing at a time."
+    error_message = "deletion_protection cannot be false in prod: data there is deleted by hand, one resource at a time."
   }
 }
 
@@ -117,7 +117,7 @@ variable "kestra_home" {
 
   validation {
     condition     = alltrue([for member in try(var.kestra_home.users, []) : can(regex("^(group|user|serviceAccount|principal|principalSet):.+", member))])
-    error_message = "kestra_home.users must begin with group:, user:, serviceAccount:, principal: or principalSet:; Kestra is nobody else's."
+    error_message = "kestra_home.users must begin with group:, user:, serviceAccount:, principal: or principalSet:; allUsers and allAuthenticatedUsers are refused."
   }
 
   validation {
@@ -141,7 +141,7 @@ variable "kestra_principals" {
 
   validation {
     condition     = alltrue([for principal in var.kestra_principals : can(regex("^(serviceAccount|principal|principalSet):.+", principal))])
-    error_message = "kestra_principals must begin with serviceAccount:, principal: or principalSet:; people and everybody are not meant."
+    error_message = "kestra_principals must begin with serviceAccount:, principal: or principalSet:; people and everybody are refused."
   }
 }
 
@@ -153,7 +153,7 @@ variable "landing_parts_days" {
 
   validation {
     condition     = var.landing_parts_days >= 7 && floor(var.landing_parts_days) == var.landing_parts_days
-    error_message = "landing_parts_days must be a whole number of at least 7: a run is mended from its parts."
+    error_message = "landing_parts_days must be a whole number of at least 7: a run is repaired from its parts."
   }
 }
 
@@ -200,7 +200,7 @@ variable "marts_readers" {
 }
 
 variable "network" {
-  description = "An existing network and subnetwork for the machines, with a way to the internet and to Google; null makes one with NAT."
+  description = "An existing network and subnetwork for the machines, from which they reach the internet and Google; null makes one with NAT."
   type = object({
     network    = string
     subnetwork = string
@@ -224,7 +224,7 @@ variable "network" {
 }
 
 variable "project_id" {
-  description = "The Google Cloud project; one for each environment keeps them apart."
+  description = "The Google Cloud project; one per environment keeps them apart."
   type        = string
   nullable    = false
 

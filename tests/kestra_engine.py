@@ -15,14 +15,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from testkit.programs import run
 from testkit.required_tools import missing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,7 +39,7 @@ class RefusedError(Exception):
 
 
 def java_home() -> Path:
-    """Gives a JDK 25; skips where there is none."""
+    """Return a JDK 25; skips where there is none."""
     named = [os.environ.get("KESTRA_JAVA_HOME"), os.environ.get("JAVA_HOME")]
     candidates = [Path(n) for n in named if n] + sorted(Path("/usr/lib/jvm").glob("*25*"))
     if (java := shutil.which("java")) is not None:
@@ -53,7 +56,7 @@ def java_home() -> Path:
 
 
 def built(java: Path) -> Path:
-    """Gives the folder with the engine's jar and class path, built when its sources have changed."""
+    """Return the folder with the engine's jar and class path, built when its sources have changed."""
     if (maven := shutil.which("mvn")) is None:
         missing("maven", "install it; Kestra's engine is built with it")
     sources = [SOURCES / "pom.xml", *sorted((SOURCES / "src").rglob("*"))]
@@ -64,14 +67,8 @@ def built(java: Path) -> Path:
     goals = ["package", "dependency:build-classpath", f"-Dmdep.outputFile={folder}/classpath.txt"]
     command = [maven, "--batch-mode", "--quiet", f"-Dbuild.folder={folder}", *goals]
     for more in (["--offline"], []):
-        done = subprocess.run(
-            [*command, *more],
-            cwd=SOURCES,
-            env={**os.environ, "JAVA_HOME": str(java)},
-            check=False,
-            capture_output=True,
-            text=True,
-        )
+        environment = {**os.environ, "JAVA_HOME": str(java)}
+        done = run(*command, *more, cwd=SOURCES, env=environment, seconds=1200)
         if done.returncode == 0:
             return folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -125,13 +122,14 @@ class Engine:
     """The running engine."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        """Boots it; `folder` takes its files."""
+        """Boot it; `folder` takes its files."""
         java = java_home()
         home = built(java)
         (folder / "scratch").mkdir(parents=True, exist_ok=True)
         options = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "--sun-misc-unsafe-memory-access=allow"]
         archive = ["-Xlog:disable", "-Xlog:all=error:stderr", "-XX:+AutoCreateSharedArchive"]
         class_path = f"{home}/kestra-engine-1.jar:{(home / 'classpath.txt').read_text().strip()}"
+        self._settings: dict[str, dict[str, Any]] = {}
         self._errors = (folder / "engine.log").open("w+")
         self._process = subprocess.Popen(
             [
@@ -169,7 +167,7 @@ class Engine:
         return reply
 
     def close(self) -> None:
-        """Ends it."""
+        """End it."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
@@ -179,26 +177,37 @@ class Engine:
         self._errors.close()
 
     def deploy(self, namespace: str, variant: str, **replaced: str) -> None:
-        """Deploys the pipeline and meltano_run with the tasks of one variant, as `make deploy-flows` does."""
+        """Deploy the pipeline and meltano_run with the tasks of one variant, as `make deploy-flows` does."""
         for text in flows(namespace, variant, **replaced):
             self.ask("create", source=text)
 
     def settings(self, namespace: str, **values: Any) -> None:
-        """Sets the namespace's settings; None removes one."""
+        """Set the namespace's settings; None removes one."""
         self.ask("kv", namespace=namespace, values=values)
+        self._settings.setdefault(namespace, {}).update(values)
+
+    @contextmanager
+    def changed(self, namespace: str, **values: Any) -> Iterator[None]:
+        """Change the namespace's settings for as long as this lasts."""
+        before = {name: self._settings.get(namespace, {}).get(name) for name in values}
+        self.settings(namespace, **values)
+        try:
+            yield
+        finally:
+            self.settings(namespace, **before)
 
     def start(self, namespace: str, name: str = PIPELINE, **inputs: Any) -> str:
-        """Starts an execution; gives its id."""
+        """Start an execution; gives its id."""
         return str(self.ask("start", namespace=namespace, flow=name, inputs=inputs)["id"])
 
     def look(self, execution: str) -> tuple[bool, Run]:
-        """Says whether an execution has ended, and what is known of it."""
+        """Return whether an execution has ended, and what is known of it."""
         tree = self.ask("tree", id=execution)
         # An iteration of a Loop is an execution that began when its root did.
         return tree["terminated"], Run(sorted(tree["executions"], key=lambda e: e["id"] != execution))
 
     def restart(self, execution: str, seconds: float = 600) -> Run:
-        """Restarts an execution that has ended, and waits for it."""
+        """Restart an execution that has ended, and wait for it."""
         before = len(self.look(execution)[1].root["states"])
         self.ask("restart", id=execution)
         deadline = time.monotonic() + seconds
@@ -207,7 +216,7 @@ class Engine:
         return self.wait(execution, seconds)
 
     def wait(self, execution: str, seconds: float = 600) -> Run:
-        """Waits for an execution and all below it, their logs included."""
+        """Wait for an execution and all below it, their logs included."""
         deadline = time.monotonic() + seconds
         known = -1
         while time.monotonic() < deadline:
@@ -222,7 +231,7 @@ class Engine:
         )
 
     def run(self, namespace: str, name: str = PIPELINE, /, seconds: float = 600, **inputs: Any) -> Run:
-        """Starts an execution and waits for it."""
+        """Start an execution and wait for it."""
         return self.wait(self.start(namespace, name, **inputs), seconds)
 
 

@@ -26,7 +26,7 @@ PACKAGE = ROOT / "orchestrate" / "meltano-job" / "src"
 PROGRAMS = ROOT / ".venvs" / "meltano" / "bin"
 EXECUTION = "3AhPUHDTd3Vk57QrBJkB07"
 NAME = f"rickandmorty-episode-{EXECUTION.lower()}"
-# A 404 that is none of Batch's: the machine's identity cannot be had.
+# A 404 of somebody else: the machine's identity cannot be had.
 METADATA = "Failed to retrieve http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/: not found"
 
 # What gcloud imports at its start and for these commands; its module `gcloud` finds the others.
@@ -60,12 +60,12 @@ class Runs:
         if python.is_file():
             warm.stand_in(folder / "gcloud", sdk / "lib" / "gcloud.py", *GCLOUD, python=python)
 
-    def order(self, **behaviour: Any) -> None:
-        """Says how the Meltano of the container behaves."""
+    def behave(self, **behaviour: Any) -> None:
+        """Set how the Meltano of the container behaves."""
         (self.folder / "behaviour.json").write_text(json.dumps(behaviour))
 
     def start(self, command: str = "run", **more: str) -> subprocess.Popen[str]:
-        """Starts it as Kestra does: the files of the package, Python and gcloud."""
+        """Start it as Kestra does: the files of the package, Python and gcloud."""
         given = {"FAKES": str(self.folder), "MELTANO": str(SOURCES / "fake_meltano.py")}
         given |= {"TARGET_BIGQUERY_BUCKET": "a-landing", "STORAGE_EMULATOR_HOST": self.batch.address}
         environment = {
@@ -93,19 +93,19 @@ class Runs:
             text=True,
         )
 
-    def end(self, process: subprocess.Popen[str]) -> Told:
-        """Waits for its end."""
+    def end(self, process: subprocess.Popen[str]) -> Output:
+        """Wait for its end."""
         with process:
             output, _ = process.communicate(timeout=600)
-        return Told(process.returncode, output)
+        return Output(process.returncode, output)
 
-    def run(self, command: str = "run", **more: str) -> Told:
-        """Starts it and waits for its end."""
+    def run(self, command: str = "run", **more: str) -> Output:
+        """Start it and wait for its end."""
         return self.end(self.start(command, **more))
 
 
-class Told:
-    """What the program said in Kestra's protocol."""
+class Output:
+    """What the program printed in Kestra's protocol."""
 
     def __init__(self, status: int, output: str) -> None:
         self.status = status
@@ -121,7 +121,7 @@ class Told:
 
 
 def eventually(found: Callable[[], Any]) -> Any:
-    """Waits for something."""
+    """Wait for something."""
     deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         if value := found():
@@ -150,7 +150,7 @@ def runs(batch: GoogleBatch, tmp_path: Path) -> Runs:
     """The program, with a stand-in as new and a Meltano that behaves."""
     batch.forget()
     found = Runs(batch, tmp_path)
-    found.order()
+    found.behave()
     return found
 
 
@@ -160,21 +160,21 @@ def test_a_log_that_may_not_be_read_is_one_warning_and_the_figures_come_from_the
         Fault("entries:list", 403, "PERMISSION_DENIED", "Permission denied for all log views")
     ]
     # Durations are ISO 8601 here, seconds elsewhere.
-    told = runs.run(JOB_TIMEOUT="PT1H30M", POLL_SECONDS="PT0.1S")
-    assert told.status == 0, told.lines
+    done = runs.run(JOB_TIMEOUT="PT1H30M", POLL_SECONDS="PT0.1S")
+    assert done.status == 0, done.lines
     (job,) = runs.batch.jobs.values()
     assert job.definition["taskGroups"][0]["taskSpec"]["maxRunDuration"] == "6000s"
-    (warning,) = told.at("WARN")
+    (warning,) = done.at("WARN")
     assert "the log of the container cannot be read, the job's state decides: " in warning
     assert "Permission denied for all log views" in warning
     assert len(runs.batch.calls("entries:list")) == 1
-    assert told.outputs["rows"] == 51
-    assert told.outputs["result"].startswith("gs://a-landing/_results/run_id=")
+    assert done.outputs["rows"] == 51
+    assert done.outputs["result"].startswith("gs://a-landing/_results/run_id=")
 
 
 def test_a_log_that_is_refused_half_way_doubles_and_loses_nothing(runs: Runs) -> None:
-    """What the log had told stays told once; the failure's reason, which it had not, comes from the bucket."""
-    runs.order(episode={"fail": 9, "status": 3, "together": 2})
+    """What the log had shown is not repeated; the failure's reason, which it had not, comes from the bucket."""
+    runs.behave(episode={"fail": 9, "status": 3, "together": 2})
     process = runs.start()
     eventually(lambda: any(runs.batch.log_reads))
     runs.batch.faults = [
@@ -182,12 +182,12 @@ def test_a_log_that_is_refused_half_way_doubles_and_loses_nothing(runs: Runs) ->
     ]
     with (runs.folder / "calls.jsonl").open("a") as calls:
         calls.write('{"job": "nobody", "what": "begin"}\n')
-    told = runs.end(process)
-    assert told.status == 3
-    assert told.at("WARN").count("No state was found, complete import.") == 1
-    assert sum("cannot be read" in message for message in told.at("WARN")) == 1
-    assert sum("stream not complete, nothing loaded" in message for message in told.at("ERROR")) == 1
-    assert len(told.lines) == len(set(told.lines))
+    done = runs.end(process)
+    assert done.status == 3
+    assert done.at("WARN").count("No state was found, complete import.") == 1
+    assert sum("cannot be read" in message for message in done.at("WARN")) == 1
+    assert sum("stream not complete, nothing loaded" in message for message in done.at("ERROR")) == 1
+    assert len(done.lines) == len(set(done.lines))
 
 
 def test_a_quota_of_the_log_is_one_warning_and_no_line_is_lost(runs: Runs) -> None:
@@ -195,35 +195,35 @@ def test_a_quota_of_the_log_is_one_warning_and_no_line_is_lost(runs: Runs) -> No
     runs.batch.faults = [
         Fault("entries:list", 429, "RESOURCE_EXHAUSTED", "Quota exceeded for read requests", times=2)
     ]
-    told = runs.run()
-    assert told.status == 0
-    assert sum("cannot be read" in message for message in told.at("WARN")) == 1
-    assert told.at("INFO").count("target-bigquery: whatever the target says of episodes") == 1
-    assert told.outputs["rows"] == 51
+    done = runs.run()
+    assert done.status == 0
+    assert sum("cannot be read" in message for message in done.at("WARN")) == 1
+    assert done.at("INFO").count("target-bigquery: whatever the target says of episodes") == 1
+    assert done.outputs["rows"] == 51
 
 
-def test_lines_that_come_late_are_awaited_and_told_once(runs: Runs) -> None:
+def test_lines_that_come_late_are_awaited_and_logged_once(runs: Runs) -> None:
     """The log's last four lines show up only at the third look after the end: no figure and no line is lost, none doubled."""
     runs.batch.late = (2, 4)
-    told = runs.run()
-    assert told.status == 0
-    assert told.outputs["rows"] == 51
-    assert len(told.lines) == len(set(told.lines))
+    done = runs.run()
+    assert done.status == 0
+    assert done.outputs["rows"] == 51
+    assert len(done.lines) == len(set(done.lines))
 
 
 def test_reasons_that_never_come_with_the_log_come_from_the_bucket(runs: Runs) -> None:
-    """A failed job whose last lines stay away is told with the errors of its result."""
-    runs.order(episode={"fail": 9, "status": 3})
+    """A failed job whose last lines never come is reported with the errors of its result."""
+    runs.behave(episode={"fail": 9, "status": 3})
     runs.batch.late = (1_000, 5)
-    told = runs.run(LOG_SECONDS="0")
-    assert told.status == 3
-    assert any("stream not complete, nothing loaded" in message for message in told.at("ERROR"))
-    assert told.at("ERROR")[-1] == f"job episode: Batch job {NAME}-1 ended as FAILED, exit code 3"
+    done = runs.run(LOG_SECONDS="0")
+    assert done.status == 3
+    assert any("stream not complete, nothing loaded" in message for message in done.at("ERROR"))
+    assert done.at("ERROR")[-1] == f"job episode: Batch job {NAME}-1 ended as FAILED, exit code 3"
 
 
 def test_the_log_is_read_as_it_grows_and_not_whole_each_time(runs: Runs) -> None:
     """A line older than a minute is not read again."""
-    runs.order(episode={"sleep": 300})
+    runs.behave(episode={"sleep": 300})
     process = runs.start()
     eventually(lambda: any(runs.batch.log_reads))
     (job,) = runs.batch.jobs.values()
@@ -238,13 +238,13 @@ def test_the_log_is_read_as_it_grows_and_not_whole_each_time(runs: Runs) -> None
 @pytest.mark.parametrize(("does", "said"), [("cancel", "was cancelled"), ("delete", "was deleted")])
 def test_what_an_operator_stops_in_google_cloud_stays_stopped(runs: Runs, does: str, said: str) -> None:
     """A cancelled and a deleted job end the run in one line, and no other job is submitted."""
-    runs.order(episode={"sleep": 300})
+    runs.behave(episode={"sleep": 300})
     process = runs.start(ATTEMPTS="5")
     eventually(lambda: runs.batch.jobs and next(iter(runs.batch.jobs.values())).process)
     runs.batch.operator(f"{NAME}-1", does)
-    told = runs.end(process)
-    assert told.status == 1
-    (error,) = told.at("ERROR")
+    done = runs.end(process)
+    assert done.status == 1
+    (error,) = done.at("ERROR")
     assert f"Batch job {NAME}-1 {said} in Google Cloud" in error
     assert runs.batch.submitted() == [f"{NAME}-1"]
 
@@ -252,18 +252,18 @@ def test_what_an_operator_stops_in_google_cloud_stays_stopped(runs: Runs, does: 
 def test_a_404_that_is_not_of_the_job_is_no_deletion(runs: Runs) -> None:
     """A metadata server that is not found is a failed poll: the job goes on and its success is seen."""
     runs.batch.faults = [Fault(r"^GET /v1/.*/jobs/", 404, "NOT_FOUND", METADATA, times=2)]
-    told = runs.run()
-    assert told.status == 0
+    done = runs.run()
+    assert done.status == 0
     assert runs.batch.submitted() == [f"{NAME}-1"]
-    assert sum("failed, trying again" in message for message in told.at("WARN")) == 1
+    assert sum("failed, trying again" in message for message in done.at("WARN")) == 1
 
 
 def test_permission_that_is_missing_ends_after_a_few_tries(runs: Runs) -> None:
     """Submitting and polling that are refused end the run soon, with Google's words and what to do."""
     runs.batch.faults = [Fault(r"^POST /v1/.*jobId=", 403, "PERMISSION_DENIED", "lacks batch.jobs.create")]
-    told = runs.run()
-    assert told.status == 1
-    (error,) = told.at("ERROR")
+    done = runs.run()
+    assert done.status == 1
+    (error,) = done.at("ERROR")
     assert "submitting to Batch failed 3 times in a row" in error
     assert "lacks batch.jobs.create" in error
     assert "look at the roles of Kestra's identity" in error
@@ -277,8 +277,8 @@ def test_a_service_that_is_down_for_a_while_is_asked_again(runs: Runs) -> None:
     runs.batch.faults = [
         Fault(r"^GET /v1/.*/jobs/", 503, "UNAVAILABLE", "The service is unavailable.", times=5)
     ]
-    told = runs.run()
-    assert told.status == 0
+    done = runs.run()
+    assert done.status == 0
     assert len(runs.batch.submitted()) == 1
 
 
@@ -287,23 +287,23 @@ def test_a_submission_whose_answer_is_lost_is_found_again(runs: Runs) -> None:
     runs.batch.faults = [
         Fault(r"^POST /v1/.*jobId=", 429, "RESOURCE_EXHAUSTED", "Quota", times=1, after=True)
     ]
-    told = runs.run()
-    assert told.status == 0
-    assert any("going on with it" in message for message in told.at("INFO"))
+    done = runs.run()
+    assert done.status == 0
+    assert any("going on with it" in message for message in done.at("INFO"))
     assert list(runs.batch.jobs) == [f"{NAME}-1"]
     begun = [json.loads(line) for line in (runs.folder / "calls.jsonl").read_text().splitlines()]
     assert sum(call["what"] == "begin" for call in begun) == 1
 
 
 def test_a_process_that_dies_is_followed_by_one_that_finds_its_job(runs: Runs) -> None:
-    """As in a crash of Kestra: the next process goes on waiting for the same job, and tells its whole log."""
-    runs.order(episode={"sleep": 3})
+    """As in a crash of Kestra: the next process goes on waiting for the same job, and logs it whole."""
+    runs.behave(episode={"sleep": 3})
     with runs.start() as first:
         eventually(lambda: runs.batch.jobs and next(iter(runs.batch.jobs.values())).process)
         first.kill()
-    told = runs.run()
-    assert told.status == 0
-    assert told.outputs["rows"] == 51
+    done = runs.run()
+    assert done.status == 0
+    assert done.outputs["rows"] == 51
     assert list(runs.batch.jobs) == [f"{NAME}-1"]
 
 
@@ -323,8 +323,8 @@ def test_delete_ends_every_job_of_the_execution_in_whatever_state(runs: Runs) ->
 
 def test_a_job_with_a_long_name_keeps_its_execution_apart(runs: Runs) -> None:
     """Hyphens, dots, capitals and length: Batch takes name and labels, and the execution is whole in the name."""
-    told = runs.run(MELTANO_JOB="A-source.of-vehicles_in-the-whole-of-Europe-and-further-on")
-    assert told.status == 0
+    done = runs.run(MELTANO_JOB="A-source.of-vehicles_in-the-whole-of-Europe-and-further-on")
+    assert done.status == 0
     assert runs.batch.submitted() == [f"rickandmorty-a-source-of-vehicles-{EXECUTION.lower()}-1"]
 
 
@@ -336,11 +336,11 @@ def test_delete_ends_every_job_where_the_list_may_not_be_read(runs: Runs) -> Non
     assert runs.batch.jobs[f"{NAME}-2"].state == "DELETION_IN_PROGRESS"
 
 
-def test_a_machine_without_an_identity_is_told_what_to_do(runs: Runs, tmp_path: Path) -> None:
+def test_a_machine_without_an_identity_gets_the_remedy(runs: Runs, tmp_path: Path) -> None:
     """As on a Raspberry Pi: gcloud has no account, and the line names the setting and the page."""
-    told = runs.run(CLOUDSDK_AUTH_ACCESS_TOKEN_FILE="", CLOUDSDK_CONFIG=str(tmp_path))
-    assert told.status == 1
-    (error,) = told.at("ERROR")
+    done = runs.run(CLOUDSDK_AUTH_ACCESS_TOKEN_FILE="", CLOUDSDK_CONFIG=str(tmp_path))
+    assert done.status == 1
+    (error,) = done.at("ERROR")
     assert "credentials_secret" in error
     assert "docs/kestra-outside-google-cloud.md" in error
     assert not runs.batch.seen
@@ -349,7 +349,7 @@ def test_a_machine_without_an_identity_is_told_what_to_do(runs: Runs, tmp_path: 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("not json", "is no JSON"),
+        ("not json", "is not JSON"),
         ('{"type": "authorized_user"}', "has type 'authorized_user'"),
         (
             '{"type": "external_account", "credential_source": {"file": "/no/such"}}',
@@ -359,9 +359,9 @@ def test_a_machine_without_an_identity_is_told_what_to_do(runs: Runs, tmp_path: 
 )
 def test_credentials_that_cannot_work_are_refused_at_the_start(runs: Runs, given: str, said: str) -> None:
     """One line, without the secret, and nothing is asked of Google."""
-    told = runs.run(GOOGLE_CREDENTIALS=given)
-    assert told.status == 2
-    (error,) = told.at("ERROR")
+    done = runs.run(GOOGLE_CREDENTIALS=given)
+    assert done.status == 2
+    (error,) = done.at("ERROR")
     assert said in error
     assert "not json" not in error
     assert not runs.batch.seen
@@ -384,11 +384,11 @@ WRONG = {
 }  # fmt: skip
 
 
-def test_settings_that_cannot_be_meant_are_one_line_each(runs: Runs) -> None:
+def test_wrong_settings_are_one_line_each(runs: Runs) -> None:
     """All of them at once, and nothing is asked of Google before every setting is right."""
-    told = runs.run(**{name: value for name, (value, _) in WRONG.items()})
-    assert told.status == 2
-    assert sorted(told.at("ERROR")) == sorted(f"setting {said}" for _, said in WRONG.values())
+    done = runs.run(**{name: value for name, (value, _) in WRONG.items()})
+    assert done.status == 2
+    assert sorted(done.at("ERROR")) == sorted(f"setting {said}" for _, said in WRONG.values())
     for variable, value, said in (
         (
             "SUBNETWORK",
@@ -396,11 +396,11 @@ def test_settings_that_cannot_be_meant_are_one_line_each(runs: Runs) -> None:
             "setting network is not set, and its other half is",
         ),
         ("ENVIRONMENT", "[1]", "setting environment is [1]: expected a JSON object"),
-        ("ENVIRONMENT", "MELTANO_ENVIRONMENT=prod", "setting environment is no JSON"),
+        ("ENVIRONMENT", "MELTANO_ENVIRONMENT=prod", "setting environment is not JSON"),
         ("JOB_TIMEOUT", "٣", "setting job_timeout is '٣': expected seconds"),
     ):
-        told = runs.run(**{variable: value})
-        assert told.status == 2
-        (error,) = told.at("ERROR")
+        done = runs.run(**{variable: value})
+        assert done.status == 2
+        (error,) = done.at("ERROR")
         assert error.startswith(said)
     assert not runs.batch.seen

@@ -36,7 +36,7 @@ class Apis:
     """A running stand-in."""
 
     def __init__(self, url: str, google: google_apis.Google) -> None:
-        """Keeps the address and what the server holds."""
+        """Keep the address and what the server holds."""
         self.url, self.google = url, google
 
     def call(self, method: str, path: str, body: object = None) -> tuple[int, dict[str, Any]]:

@@ -13,9 +13,11 @@ import subprocess
 import sys
 import uuid
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from testkit.programs import run, succeed
 from testkit.required_tools import missing
 from testkit.whole_pipeline import ROOT
 
@@ -70,11 +72,7 @@ def buildah() -> str:
     return program
 
 
-def done(*command: str | Path, stdin: str | None = None) -> str:
-    """Run a program to its end; return what it wrote to standard output."""
-    ran = subprocess.run(command, check=False, capture_output=True, text=True, input=stdin, timeout=1800)
-    assert ran.returncode == 0, f"{command}\n{ran.stdout[-2000:]}\n{ran.stderr[-4000:]}"
-    return ran.stdout
+done = partial(succeed, seconds=1800)
 
 
 def registries(folder: Path) -> list[str]:
@@ -134,8 +132,8 @@ class Image:
     @property
     def about(self) -> dict[str, Any]:
         """What the image says of itself."""
-        told: dict[str, Any] = json.loads(done(self.program, "inspect", "--type", "image", self.name))
-        return told
+        found: dict[str, Any] = json.loads(done(self.program, "inspect", "--type", "image", self.name))
+        return found
 
     def run(
         self,
@@ -258,12 +256,12 @@ def test_a_failed_job_ends_the_container_with_an_error(image: Image, sandbox: Sa
 
 def test_the_image_says_what_it_is(image: Image) -> None:
     """Entry point, fixed user and labels are in the image's own configuration."""
-    told = image.about["Docker"]["config"]
-    assert told["Entrypoint"] == ["meltano"]
-    assert told["User"] == "10001:10001"
-    assert told["Labels"]["org.opencontainers.image.revision"] == "a-commit"
-    assert told["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0"
-    assert told["Healthcheck"]["Test"] == ["NONE"]
+    config = image.about["Docker"]["config"]
+    assert config["Entrypoint"] == ["meltano"]
+    assert config["User"] == "10001:10001"
+    assert config["Labels"]["org.opencontainers.image.revision"] == "a-commit"
+    assert config["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0"
+    assert config["Healthcheck"]["Test"] == ["NONE"]
 
 
 def test_its_user_can_write_to_the_scratch_folder_only(image: Image, scratch: Path) -> None:
@@ -323,17 +321,11 @@ def test_the_size_by_layer_is_printed_and_has_a_limit(image: Image) -> None:
 def test_every_lock_is_there_for_arm64(lock: str, tmp_path: Path) -> None:
     """Each package of the image has a wheel for arm64, with a hash of the lock: nothing needs a compiler on a Raspberry Pi."""
     uv = shutil.which("uv") or ROOT / ".venvs" / "uv" / "bin" / "uv"
-    ran = subprocess.run(
-        [
-            *(uv, "pip", "install", "--dry-run", "--no-deps", "--only-binary=:all:", "--require-hashes"),
-            *("--python-platform=aarch64-unknown-linux-gnu", "--python-version=3.13"),
-            *(f"--python={sys.executable}", f"--target={tmp_path}"),
-            *("--requirement", ROOT / "requirements" / f"{lock}.txt"),
-        ],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
+    ran = run(
+        *(uv, "pip", "install", "--dry-run", "--no-deps", "--only-binary=:all:", "--require-hashes"),
+        *("--python-platform=aarch64-unknown-linux-gnu", "--python-version=3.13"),
+        *(f"--python={sys.executable}", f"--target={tmp_path}"),
+        *("--requirement", ROOT / "requirements" / f"{lock}.txt"),
     )
     if "error sending request" in ran.stderr or "dns error" in ran.stderr:
         missing("package-registry", "the network does not reach it")
@@ -344,7 +336,7 @@ def test_every_lock_is_there_for_arm64(lock: str, tmp_path: Path) -> None:
 def test_the_image_for_a_laptop_runs_the_pipeline_on_its_own_sandbox(
     image: Image, build: list[str], scratch: Path, tmp_path: Path
 ) -> None:
-    """The stage of compose.yaml: its command starts the sandbox, then Kestra's, whose jobs run Meltano side by side, then dbt."""
+    """The stage of compose.yaml: its command starts the sandbox, then Kestra's, whose jobs run Meltano concurrently, then dbt."""
     stand_in, name = "localhost/kestra-stand-in", "localhost/rickandmorty-laptop-test"
     python = next(value for value in build if value.startswith("PYTHON_IMAGE=")).partition("=")[2]
     file = STAND_IN.format(base=python)

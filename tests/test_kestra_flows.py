@@ -52,32 +52,32 @@ NEEDED: dict[str, Any] = {
 
 @dataclass
 class Fakes:
-    """The folder that the stand-ins read their orders from and write their calls to."""
+    """The folder that the stand-ins read their behaviour from and write their calls to."""
 
     folder: Path
 
-    def order(self, **behaviour: dict[str, Any]) -> None:
-        """Forgets what was, and says how each job behaves."""
+    def behave(self, **behaviour: dict[str, Any]) -> None:
+        """Forget what was, and set how each job behaves."""
         for path in self.folder.glob("*.jsonl"):
             path.unlink()
         self.folder.joinpath("behaviour.json").write_text(json.dumps(behaviour))
 
-    def told(self, name: str = "calls") -> list[Any]:
-        """What was written down."""
-        path = self.folder / f"{name}.jsonl"
+    def calls(self) -> list[Any]:
+        """Return the calls of Meltano, beginnings and ends."""
+        path = self.folder / "calls.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def begun(self, job: str | None = None) -> list[dict[str, Any]]:
         """The calls of Meltano."""
-        return [c for c in self.told() if c["what"] == "begin" and job in {None, c["job"]}]
+        return [c for c in self.calls() if c["what"] == "begin" and job in {None, c["job"]}]
 
     def until(self, job: str, times: int = 1, seconds: float = 600) -> dict[str, Any]:
-        """Waits for a job's beginning, the first or a later one."""
+        """Wait for a job's beginning, the first or a later one."""
         return eventually(lambda: self.begun(job)[times - 1 :], f"{job} has not begun", seconds)[0]
 
 
 def eventually(found: Callable[[], Any], otherwise: str, seconds: float = 600) -> Any:
-    """Waits until something is there, and gives it."""
+    """Wait until something is there, and return it."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if value := found():
@@ -93,7 +93,7 @@ class Webhook(HTTPServer):
         """Keeps the bodies."""
 
         def do_POST(self) -> None:
-            """Takes one."""
+            """Take one."""
             assert isinstance(self.server, Webhook)
             self.server.posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(self.server.statuses.pop(0) if self.server.statuses else 200)
@@ -101,7 +101,7 @@ class Webhook(HTTPServer):
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
-            """Stays silent."""
+            """Stay silent."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), self.Handler)
@@ -161,7 +161,7 @@ def kestra(folder: Path, webhook: Webhook, batch: GoogleBatch) -> Iterator[Engin
 def fakes(folder: Path) -> Fakes:
     """The stand-ins, all well behaved."""
     found = Fakes(folder / "fakes")
-    found.order()
+    found.behave()
     return found
 
 
@@ -179,16 +179,17 @@ def test_every_flow_is_valid_with_no_warning(kestra: Engine, variant: str) -> No
 
 
 def test_validation_refuses_a_property_that_no_documentation_names(kestra: Engine) -> None:
-    """A wrong property in the Enterprise runner, the gcloud task or the flow is refused: the three checks above mean something."""
-    for variant, number, line in (
-        ("enterprise", 0, "      machineTipe: x\n      region: "),
-        ("batch", 0, "    region: x\n    projectId: "),
-        ("local", 2, "    jobz: x\n    timezone: "),
+    """A wrong or a missing property in the Enterprise runner, the gcloud task or the flow is refused: the checks above mean something."""
+    for variant, number, right, wrong, error in (
+        ("enterprise", 0, "      region: ", "      machineTipe: x\n      region: ", "Unrecognized field"),
+        ("enterprise", 0, "      region: ", "      reservation: ", "must not be null"),
+        ("batch", 0, "    projectId: ", "    region: x\n    projectId: ", "Unrecognized field"),
+        ("batch", 0, "    commands:\n      - ", "    outputFiles:\n      - ", "must not be null"),
+        ("local", 2, "    timezone: ", "    jobz: x\n    timezone: ", "Unrecognized field"),
     ):
-        last = line.rsplit("\n", 1)[1]
-        text = flows(LOCAL, variant)[number].replace(last, line, 1)
+        text = flows(LOCAL, variant)[number].replace(right, wrong, 1)
         (found,) = kestra.ask("validate", flows={"flow.yml": text})
-        assert "Unrecognized field" in (found.get("errors") or ""), found
+        assert error in (found.get("errors") or ""), (right, found)
 
 
 def test_no_task_is_retried_or_ended_by_the_engine() -> None:
@@ -276,28 +277,28 @@ def test_exactly_the_chosen_jobs_run(kestra: Engine, fakes: Fakes, jobs: list[st
     assert uuid.UUID(run_id)
     assert {c["environment"]["MELTANO_RUN_ID"] for c in fakes.begun()} == {run_id}
     assert {e["labels"]["run_id"] for e in run.executions} == {run_id}
-    told = run.outputs["jobs"]
-    assert told.pop("dbt") == {"state": "SKIPPED"}
-    assert {job: (found["state"], found["rows"]) for job, found in told.items()} == {
+    jobs_of_run = run.outputs["jobs"]
+    assert jobs_of_run.pop("dbt") == {"state": "SKIPPED"}
+    assert {job: (found["state"], found["rows"]) for job, found in jobs_of_run.items()} == {
         job: ("SUCCESS", ROWS[job]) for job in jobs
     }
-    assert all(0 <= found["seconds"] < 60 for found in told.values())
+    assert all(0 <= found["seconds"] < 60 for found in jobs_of_run.values())
 
 
 def test_the_usual_run_fetches_all_side_by_side_then_builds(kestra: Engine, fakes: Fakes) -> None:
     """With nothing given all three jobs overlap in time, then dbt; figures are outputs and metrics, lines keep their levels, Kestra's secrets stay."""
-    fakes.order(**{job: {"together": 3} for job in ALL})
+    fakes.behave(**{job: {"together": 3} for job in ALL})
     run = kestra.run(LOCAL)
     assert run.state == "SUCCESS"
-    begin = {c["job"]: c["time"] for c in fakes.told() if c["what"] == "begin"}
-    end = {c["job"]: c["time"] for c in fakes.told() if c["what"] == "end"}
+    begin = {c["job"]: c["time"] for c in fakes.calls() if c["what"] == "begin"}
+    end = {c["job"]: c["time"] for c in fakes.calls() if c["what"] == "end"}
     assert max(begin[j] for j in ALL) < min(end[j] for j in ALL)
     assert begin["dbt"] > max(end[j] for j in ALL)
     (dbt,) = fakes.begun("dbt")
     assert dbt["arguments"] == ["invoke", "dbt-bigquery:build"]
-    told = run.outputs["jobs"]["dbt"]
-    assert told["results"] == {"passed": 2, "warned": 1, "failed": 0, "skipped": 0}
-    assert told["models"] == [
+    dbt_outputs = run.outputs["jobs"]["dbt"]
+    assert dbt_outputs["results"] == {"passed": 2, "warned": 1, "failed": 0, "skipped": 0}
+    assert dbt_outputs["models"] == [
         {"name": "dim_episodes", "state": "success", "seconds": 1.25},
         {"name": "snap_episodes", "state": "success", "seconds": 1.25},
     ]
@@ -361,7 +362,7 @@ def test_only_dbt_with_a_selection(kestra: Engine, fakes: Fakes) -> None:
         ),
     ],
 )
-def test_what_cannot_be_meant_is_refused_before_anything_runs(
+def test_wrong_inputs_are_refused_before_anything_runs(
     kestra: Engine, fakes: Fakes, inputs: dict[str, Any], message: str
 ) -> None:
     """Nothing to do, no job, an unknown job and shell characters are refused, and no execution exists."""
@@ -379,13 +380,10 @@ def test_one_job_fails_the_others_end_dbt_does_not_begin(
     kestra: Engine, fakes: Fakes, webhook: Webhook
 ) -> None:
     """A failed job is tried twice, the slow one is awaited, dbt is not started, the run fails, the webhook is called."""
-    fakes.order(episode={"fail": 9, "status": 3}, location={"after": "episode"})
-    kestra.settings(LOCAL, alert_secret="ALERT_WEBHOOK")  # noqa: S106 - a name
+    fakes.behave(episode={"fail": 9, "status": 3}, location={"after": "episode"})
     webhook.posts.clear()
-    try:
+    with kestra.changed(LOCAL, alert_secret="ALERT_WEBHOOK"):  # noqa: S106 - a name
         run = kestra.run(LOCAL)
-    finally:
-        kestra.settings(LOCAL, alert_secret=None)
     assert run.state == "FAILED"
     assert {job: e["state"] for job, e in run.jobs.items()} == {
         "character": "SUCCESS",
@@ -405,14 +403,14 @@ def test_one_job_fails_the_others_end_dbt_does_not_begin(
     assert "episode" in post["text"]
 
 
-def test_leave_to_build_after_a_failure_means_nothing_without_dbt(kestra: Engine, fakes: Fakes) -> None:
+def test_building_after_a_failure_means_nothing_without_dbt(kestra: Engine, fakes: Fakes) -> None:
     """With dbt off a failed job fails the run, whatever that input says."""
-    fakes.order(character={"fail": 9})
+    fakes.behave(character={"fail": 9})
     assert kestra.run(LOCAL, execute_dbt=False, execute_dbt_after_failure=True).state == "FAILED"
 
 
 def alive(pid: int) -> bool:
-    """Says whether a process is there."""
+    """Return whether a process is there."""
     stat = Path(f"/proc/{pid}/stat")
     try:
         return stat.read_text().rpartition(")")[2].split()[0] != "Z"
@@ -422,7 +420,7 @@ def alive(pid: int) -> bool:
 
 def test_a_kill_ends_everything_below(kestra: Engine, fakes: Fakes) -> None:
     """Killing the run kills its subflows, and no process is left."""
-    fakes.order(character={"sleep": 300}, episode={"sleep": 300})
+    fakes.behave(character={"sleep": 300}, episode={"sleep": 300})
     execution = kestra.start(LOCAL, jobs=["character", "episode"])
     pids = [fakes.until(job)["pid"] for job in ("character", "episode")]
     kestra.ask("kill", id=execution)
@@ -442,7 +440,7 @@ def test_a_kill_ends_everything_below(kestra: Engine, fakes: Fakes) -> None:
 def test_restart_runs_the_failed_jobs_again_with_the_same_run_id(kestra: Engine, fakes: Fakes) -> None:
     """A job whose second attempt succeeds is left alone; after two have failed Restart runs those two, then dbt; once more after one has failed again."""
     # Two attempts a time: character and location fail at first, location at the first Restart too.
-    fakes.order(character={"fail": 2}, episode={"fail": 1}, location={"fail": 4})
+    fakes.behave(character={"fail": 2}, episode={"fail": 1}, location={"fail": 4})
     execution = kestra.start(LOCAL)
     run = kestra.wait(execution)
     assert run.state == "FAILED"
@@ -457,7 +455,7 @@ def test_restart_runs_the_failed_jobs_again_with_the_same_run_id(kestra: Engine,
     assert run.state == "SUCCESS", run.log()
     assert [len(fakes.begun(job)) for job in (*ALL, "dbt")] == [3, 2, 5, 1]
     assert {c["environment"]["MELTANO_RUN_ID"] for c in fakes.begun()} == {run.outputs["run_id"]}
-    assert {job: told["state"] for job, told in run.outputs["jobs"].items()} == dict.fromkeys(
+    assert {job: found["state"] for job, found in run.outputs["jobs"].items()} == dict.fromkeys(
         [*ALL, "dbt"], "SUCCESS"
     )
     assert run.outputs["jobs"]["location"]["rows"] == 126
@@ -465,7 +463,7 @@ def test_restart_runs_the_failed_jobs_again_with_the_same_run_id(kestra: Engine,
 
 def test_restart_after_a_failed_build_builds_again_and_fetches_nothing(kestra: Engine, fakes: Fakes) -> None:
     """A build that fails is not run twice by itself, and the line names what failed; Restart runs dbt alone."""
-    fakes.order(dbt={"fail": 1, "status": 1})
+    fakes.behave(dbt={"fail": 1, "status": 1})
     execution = kestra.start(LOCAL, jobs=["episode"], dbt_select_pattern="tag:marts")
     run = kestra.wait(execution)
     assert run.state == "FAILED"
@@ -484,7 +482,7 @@ def test_restart_after_a_failed_build_builds_again_and_fetches_nothing(kestra: E
 
 def test_restart_of_a_run_whose_failure_was_allowed_builds_alone(kestra: Engine, fakes: Fakes) -> None:
     """A run that built after a failed job, and whose build failed: Restart runs dbt, as the input asked."""
-    fakes.order(character={"fail": 9}, dbt={"fail": 1})
+    fakes.behave(character={"fail": 9}, dbt={"fail": 1})
     execution = kestra.start(LOCAL, jobs=["character"], execute_dbt_after_failure=True)
     assert kestra.wait(execution).state == "FAILED"
     run = kestra.restart(execution)
@@ -498,16 +496,13 @@ def test_a_kill_while_a_job_waits_for_its_next_attempt_ends_it_and_frees_the_nex
     kestra: Engine, fakes: Fakes
 ) -> None:
     """The pause between attempts is the program's: a kill ends it, and the run that was queued behind it begins."""
-    fakes.order(episode={"fail": 1})
-    kestra.settings(LOCAL, retry_seconds="PT10M")
-    try:
+    fakes.behave(episode={"fail": 1})
+    with kestra.changed(LOCAL, retry_seconds="PT10M"):
         first = kestra.start(LOCAL, jobs=["episode"], execute_dbt=False)
         eventually(lambda: "again in 600 s" in kestra.look(first)[1].log("WARN"), "no attempt was waited for")
         second = kestra.start(LOCAL, jobs=["location"], execute_dbt=False)
         kestra.ask("kill", id=first)
         killed, run = kestra.wait(first), kestra.wait(second)
-    finally:
-        kestra.settings(LOCAL, retry_seconds="0.1")
     assert {killed.state, *(e["state"] for e in killed.jobs.values())} == {"KILLED"}
     assert run.state == "SUCCESS"
     assert len(fakes.begun("episode")) == 1
@@ -515,7 +510,7 @@ def test_a_kill_while_a_job_waits_for_its_next_attempt_ends_it_and_frees_the_nex
 
 def test_a_kill_of_a_queued_run_leaves_the_queue_as_it_was(kestra: Engine, fakes: Fakes) -> None:
     """Of three runs the second is killed while it waits: it never begins, the third does, once the first has ended."""
-    fakes.order(episode={"together": 2})
+    fakes.behave(episode={"together": 2})
     first = kestra.start(LOCAL, jobs=["episode"], execute_dbt=False)
     fakes.until("episode")
     second, third = (kestra.start(LOCAL, jobs=[job], execute_dbt=False) for job in ("character", "location"))
@@ -528,7 +523,7 @@ def test_a_kill_of_a_queued_run_leaves_the_queue_as_it_was(kestra: Engine, fakes
     assert last.state == "SUCCESS"
     assert "QUEUED" in last.root["states"]
     assert not fakes.begun("character")
-    ended = [c["time"] for c in fakes.told() if (c["job"], c["what"]) == ("episode", "end")]
+    ended = [c["time"] for c in fakes.calls() if (c["job"], c["what"]) == ("episode", "end")]
     assert fakes.begun("location")[0]["time"] > ended[0]
 
 
@@ -542,7 +537,7 @@ def test_twenty_queued_runs_with_kills_all_end(kestra: Engine, fakes: Fakes) -> 
     # The first may have ended before its kill.
     assert set(states[::3]) <= {"KILLED", "SUCCESS"}
     assert "KILLED" in states
-    spans = sorted((c["time"], c["what"]) for c in fakes.told())
+    spans = sorted((c["time"], c["what"]) for c in fakes.calls())
     ends = [what for _, what in spans if what == "end"]
     assert len(ends) >= 13
     assert kestra.run(LOCAL, jobs=["location"], execute_dbt=False).state == "SUCCESS"
@@ -551,22 +546,19 @@ def test_twenty_queued_runs_with_kills_all_end(kestra: Engine, fakes: Fakes) -> 
 # --- the alert --------------------------------------------------------------------------------------------------------
 
 
-def test_an_alert_that_does_not_arrive_is_sent_again_and_then_told(
+def test_an_alert_that_does_not_arrive_is_sent_again_and_then_logged(
     kestra: Engine, fakes: Fakes, webhook: Webhook
 ) -> None:
     """A webhook that fails once has the message the second time; one that fails twice is an ERROR line in the run."""
-    fakes.order(dbt={"fail": 9})
-    kestra.settings(LOCAL, alert_secret="ALERT_WEBHOOK")  # noqa: S106 - a name
+    fakes.behave(dbt={"fail": 9})
     found = []
-    try:
+    with kestra.changed(LOCAL, alert_secret="ALERT_WEBHOOK"):  # noqa: S106 - a name
         for statuses in ([500], [500, 500]):
             webhook.posts.clear()
             webhook.statuses = list(statuses)
             found.append(kestra.run(LOCAL, execute_fetch=False))
             assert len(webhook.posts) == 2
             assert "failed: dbt" in webhook.posts[-1]["text"]
-    finally:
-        kestra.settings(LOCAL, alert_secret=None)
     once, twice = found
     assert "Nobody was alerted" not in once.log("ERROR")
     assert "Nobody was alerted: the webhook in the secret ALERT_WEBHOOK" in twice.log("ERROR")
@@ -575,23 +567,18 @@ def test_an_alert_that_does_not_arrive_is_sent_again_and_then_told(
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 
-def test_settings_that_cannot_be_meant_are_a_line_each_before_anything_runs(
+def test_wrong_settings_are_one_line_each_before_anything_runs(
     kestra: Engine, fakes: Fakes, batch: GoogleBatch
 ) -> None:
     """In every variant: no traceback, nothing started, nothing submitted."""
     wrong = {"job_timeout": "1h", "attempts": "two", "retry_seconds": "soon"}
-    right = {"job_timeout": None, "attempts": None, "retry_seconds": "0.1"}
     for namespace in (LOCAL, BATCH):
         batch.forget()
         more = (
             {"network": "projects/p/global/networks/n", "poll_seconds": "PT15X"} if namespace == BATCH else {}
         )
-        kestra.settings(namespace, **wrong, **more)
-        try:
+        with kestra.changed(namespace, **wrong, **more):
             run = kestra.run(namespace, "meltano_run", job="episode", run_id=str(uuid.uuid4()))
-        finally:
-            back = {"network": None, "poll_seconds": "PT0.2S"} if namespace == BATCH else {}
-            kestra.settings(namespace, **right, **back)
         assert run.state == "FAILED"
         lines = run.log("ERROR").splitlines()
         for said in (
@@ -628,14 +615,14 @@ def test_enterprise_runs_the_program_of_the_image(kestra: Engine, fakes: Fakes) 
     run = kestra.run(f"{namespace}.run", jobs=["episode"], execute_dbt=False)
     assert run.state == "SUCCESS", run.log()
     assert run.outputs["jobs"]["episode"]["rows"] == 51
-    told = f"Batch: project a-project, region europe-west1, machine e2-medium, bucket null, image {NEEDED['image']}"
-    assert told in run.log("INFO")
+    line = f"Batch: project a-project, region europe-west1, machine e2-medium, bucket null, image {NEEDED['image']}"
+    assert line in run.log("INFO")
     (call,) = fakes.begun()
     assert {name: call["environment"][name] for name in more} == more
 
 
 def gcloud_is_there() -> None:
-    """Skips where Google's command line is missing."""
+    """Skip where Google's command line is missing."""
     if shutil.which("gcloud") is None:
         missing(
             "gcloud",
@@ -647,19 +634,18 @@ def test_batch_submits_follows_deletes_and_restarts(kestra: Engine, fakes: Fakes
     """By Google's own gcloud: submitted with the settings, a failure and its exit code brought back; Restart takes the next job, same run id; deleted."""
     gcloud_is_there()
     batch.forget()
-    fakes.order(character={"fail": 2, "status": 3})
-    kestra.settings(
-        BATCH, network="projects/p/global/networks/n", subnetwork="projects/p/regions/r/subnetworks/s"
-    )
-    try:
+    fakes.behave(character={"fail": 2, "status": 3})
+    network = {
+        "network": "projects/p/global/networks/n",
+        "subnetwork": "projects/p/regions/r/subnetworks/s",
+    }
+    with kestra.changed(BATCH, **network):
         execution = kestra.start(BATCH, jobs=["character"], execute_dbt=False)
         run = kestra.wait(execution, 600)
         assert run.state == "FAILED"
         assert "ended as FAILED, exit code 3" in run.log("ERROR")
         assert "stream not complete, nothing loaded" in run.log("ERROR")
         run = kestra.restart(execution, 600)
-    finally:
-        kestra.settings(BATCH, network=None, subnetwork=None)
     assert run.state == "SUCCESS", run.log()
     run_id = run.outputs["run_id"]
     assert run.outputs["jobs"]["character"]["rows"] == 826
@@ -690,7 +676,7 @@ def test_a_kill_in_kestra_ends_the_batch_job(kestra: Engine, fakes: Fakes, batch
     """Killing the run deletes the Batch job, and its container ends."""
     gcloud_is_there()
     batch.forget()
-    fakes.order(episode={"sleep": 300})
+    fakes.behave(episode={"sleep": 300})
     execution = kestra.start(BATCH, jobs=["episode"], execute_dbt=False)
     pid = fakes.until("episode", seconds=600)["pid"]
     kestra.ask("kill", id=execution)
@@ -703,11 +689,8 @@ def test_a_kill_in_kestra_ends_the_batch_job(kestra: Engine, fakes: Fakes, batch
 def test_a_setting_that_is_missing_is_named(kestra: Engine, fakes: Fakes, batch: GoogleBatch) -> None:
     """Without its image the variant fails at once, and the message names the setting."""
     batch.forget()
-    kestra.settings(BATCH, image=None)
-    try:
+    with kestra.changed(BATCH, image=None):
         run = kestra.run(BATCH, "meltano_run", job="episode", run_id=str(uuid.uuid4()))
-    finally:
-        kestra.settings(BATCH, image=NEEDED["image"])
     assert run.state == "FAILED"
     assert "The key 'image' does not exist" in run.log("ERROR")
     assert not batch.submitted()
@@ -718,7 +701,7 @@ def test_a_setting_that_is_missing_is_named(kestra: Engine, fakes: Fakes, batch:
 
 
 def real(kestra: Engine, project: Project, namespace: str) -> None:
-    """Deploys the local variant with the real Meltano on the sandbox."""
+    """Deploy the local variant with the real Meltano on the sandbox."""
     # The program of the task gives these itself.
     own = {*os.environ, "MELTANO_RUN_ID", "DBT_TARGET_PATH"} - {"MELTANO_DATABASE_URI"}
     environment = {k: v for k, v in project.environment().items() if k not in own}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from google_batch import GoogleBatch
 from kestra_engine import ROOT, SOURCES
-from test_batch_job import Told
+from test_batch_job import Output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,7 @@ class Meltano:
         self.program = SOURCES / "fake_meltano.py"
 
     def says(self, *lines: Any, status: int = 0, target: dict[str, Any] | None = None) -> None:
-        """Makes a Meltano that prints these lines, and leaves these files in dbt's target folder."""
+        """Make a Meltano that prints these lines, and leaves these files in dbt's target folder."""
         self.program = self.folder / "meltano"
         files = "".join(
             f"cat > \"$DBT_TARGET_PATH/{name}\" <<'EOF'\n{json.dumps(content)}\nEOF\n"
@@ -66,7 +66,7 @@ class Meltano:
         return len(path.read_text().splitlines()) if path.exists() else 0
 
     def start(self, job: str = "episode", **more: str) -> subprocess.Popen[str]:
-        """Starts the program."""
+        """Start the program."""
         environment = {
             k: v for k, v in os.environ.items() if not k.startswith(("MELTANO_", "DBT_", "TARGET_"))
         }
@@ -79,11 +79,11 @@ class Meltano:
         environment |= {"MELTANO_RUN_ID": str(uuid.uuid4()), **more}
         return subprocess.Popen([PROGRAM], env=environment, stdout=subprocess.PIPE, text=True)
 
-    def run(self, job: str = "episode", **more: str) -> Told:
-        """Starts the program and waits for its end."""
+    def run(self, job: str = "episode", **more: str) -> Output:
+        """Start the program and wait for its end."""
         with self.start(job, **more) as process:
             output, _ = process.communicate(timeout=120)
-        return Told(process.returncode, output)
+        return Output(process.returncode, output)
 
 
 @pytest.fixture
@@ -147,12 +147,12 @@ def test_figures_are_points_and_sentences_mean_nothing(meltano: Meltano) -> None
         point("schema_drift", 3, "my-stream", kind="new_field"),
         point("source_record_count", 426, "my-stream"),
     )
-    told = meltano.run()
-    assert told.status == 0
-    assert told.outputs["rows"] == 426
-    assert told.outputs["bytes"] == 48123
-    assert told.outputs["drift"] == 3
-    assert told.outputs["streams"] == {
+    done = meltano.run()
+    assert done.status == 0
+    assert done.outputs["rows"] == 426
+    assert done.outputs["bytes"] == 48123
+    assert done.outputs["drift"] == 3
+    assert done.outputs["streams"] == {
         "my-stream": {
             "rows": 426,
             "bytes": 48123,
@@ -168,11 +168,11 @@ def test_figures_are_points_and_sentences_mean_nothing(meltano: Meltano) -> None
 def test_a_second_attempt_does_not_count_a_load_twice(meltano: Meltano) -> None:
     """What the first attempt loaded, and the second finds loaded, is one load."""
     meltano.says(point("rows_loaded", 51, "episodes", table_version="1", job_id="l", proof="tap"), status=1)
-    told = meltano.run(ATTEMPTS="3")
-    assert told.status == 1
+    done = meltano.run(ATTEMPTS="3")
+    assert done.status == 1
     assert meltano.runs == 3
-    assert told.outputs["rows"] == 51
-    assert told.at("ERROR") == [
+    assert done.outputs["rows"] == 51
+    assert done.at("ERROR") == [
         "job episode: failed with status 1 after 3 attempts; nothing of it has landed in half"
     ]
 
@@ -187,9 +187,9 @@ def test_the_result_lies_in_the_landing_bucket(meltano: Meltano, bucket: GoogleB
             ("model.p.dim_episodes", "success"), ("test.p.t.1", "warn"), ("exposure.p.page", "no-op")
         )
     )
-    told = meltano.run("dbt", **given)
-    assert told.status == 0
-    assert told.outputs["result"] == f"gs://a-landing/_results/run_id={run_id}/dbt.json"
+    done = meltano.run("dbt", **given)
+    assert done.status == 0
+    assert done.outputs["result"] == f"gs://a-landing/_results/run_id={run_id}/dbt.json"
     result = json.loads(bucket.objects[f"a-landing/_results/run_id={run_id}/dbt.json"])
     assert (result["run_id"], result["job"], result["state"], result["status"]) == (
         run_id,
@@ -212,11 +212,11 @@ def test_a_bucket_that_cannot_be_written_to_is_a_warning(meltano: Meltano, bucke
     address = bucket.address
     bucket.shutdown()
     bucket.server_close()
-    told = meltano.run(TARGET_BIGQUERY_BUCKET="a-landing", STORAGE_EMULATOR_HOST=address, JOB_TIMEOUT="60")
-    assert told.status == 0
-    (warning,) = [message for message in told.at("WARN") if "result" in message]
+    done = meltano.run(TARGET_BIGQUERY_BUCKET="a-landing", STORAGE_EMULATOR_HOST=address, JOB_TIMEOUT="60")
+    assert done.status == 0
+    (warning,) = [message for message in done.at("WARN") if "result" in message]
     assert "gs://a-landing/_results/run_id=" in warning
-    assert told.outputs["rows"] == 51
+    assert done.outputs["rows"] == 51
 
 
 @pytest.mark.parametrize(
@@ -225,10 +225,10 @@ def test_a_bucket_that_cannot_be_written_to_is_a_warning(meltano: Meltano, bucke
 def test_a_selection_that_selects_nothing_fails_with_what_is_near(meltano: Meltano, selection: str) -> None:
     """Dbt ends before it builds; the line names the word that is wrong and what it could have been. dbt is not run again."""
     meltano.says("dbt says something", status=2, target={"manifest.json": MANIFEST})
-    told = meltano.run("dbt", DBT_SELECT=selection, ATTEMPTS="3")
-    assert told.status == 2
+    done = meltano.run("dbt", DBT_SELECT=selection, ATTEMPTS="3")
+    assert done.status == 2
     assert meltano.runs == 1
-    (error,) = told.at("ERROR")
+    (error,) = done.at("ERROR")
     wrong, near = {
         "staging.landing_dataset.*": ("staging.landing_dataset.*", "staging.*"),
         "dim_episode": ("dim_episode", "dim_episodes"),
@@ -243,17 +243,17 @@ def test_a_build_that_built_nothing_is_no_success(meltano: Meltano) -> None:
     """Exit status 0 without a result, or with an empty one, fails."""
     for target in ({"manifest.json": MANIFEST}, results(), results(("exposure.p.page", "no-op"))):
         meltano.says(target=target)
-        told = meltano.run("dbt")
-        assert told.status == 1
-        assert "dbt ended well and built nothing" in told.at("ERROR")[-1]
+        done = meltano.run("dbt")
+        assert done.status == 1
+        assert "dbt ended with status 0 and built nothing" in done.at("ERROR")[-1]
 
 
 def test_results_that_dbt_did_not_write_are_one_line(meltano: Meltano) -> None:
     """A run_results.json of another form is an error with its path, no traceback."""
     meltano.says(target={"run_results.json": {"nothing": 1}})
-    told = meltano.run("dbt")
-    assert told.status == 1
-    assert "expected dbt's run results" in told.at("ERROR")[-1]
+    done = meltano.run("dbt")
+    assert done.status == 1
+    assert "expected dbt's run results" in done.at("ERROR")[-1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -278,9 +278,9 @@ def test_a_signal_ends_meltano_and_no_attempt_follows(meltano: Meltano, number: 
 def test_a_job_that_takes_too_long_ends_with_its_processes(meltano: Meltano) -> None:
     """After `job_timeout` Meltano is stopped, no attempt follows, and the line says which setting it was."""
     (meltano.folder / "behaviour.json").write_text('{"episode": {"sleep": 300}}')
-    told = meltano.run(ATTEMPTS="5", JOB_TIMEOUT="PT3S")
-    assert told.status == 124
-    assert told.at("ERROR") == [
+    done = meltano.run(ATTEMPTS="5", JOB_TIMEOUT="PT3S")
+    assert done.status == 124
+    assert done.at("ERROR") == [
         "job episode: the time limit is over (job_timeout, 3 s) and Meltano was stopped"
     ]
     (call,) = (meltano.folder / "calls.jsonl").read_text().splitlines()
@@ -299,8 +299,8 @@ def test_a_job_that_takes_too_long_ends_with_its_processes(meltano: Meltano) -> 
 def test_jobs_side_by_side_share_no_sqlite_file(meltano: Meltano, given: str, used: str) -> None:
     """The job's state stays in a file of its own beside the one that is named; a server is left as it is."""
     (meltano.folder / "meltano.yml").touch()
-    told = meltano.run(MELTANO_DATABASE_URI=given, MELTANO_PROJECT=str(meltano.folder))
-    assert told.status == 0
+    done = meltano.run(MELTANO_DATABASE_URI=given, MELTANO_PROJECT=str(meltano.folder))
+    assert done.status == 0
     call = json.loads((meltano.folder / "calls.jsonl").read_text().splitlines()[0])
     assert call["environment"]["MELTANO_DATABASE_URI"] == used.format(project=meltano.folder)
 
@@ -312,8 +312,8 @@ def test_the_variables_reach_meltano_as_they_are_and_kestras_own_do_not(meltano:
         "MELTANO_ENVIRONMENT": "prod",
         "DBT_BIGQUERY_LOCATION": "a 'b' $(c)",
     }
-    told = meltano.run(ENVIRONMENT=json.dumps(given), SECRET_X="hidden", KESTRA_CONFIGURATION="hidden")  # noqa: S106 - made up
-    assert told.status == 0
+    done = meltano.run(ENVIRONMENT=json.dumps(given), SECRET_X="hidden", KESTRA_CONFIGURATION="hidden")  # noqa: S106 - made up
+    assert done.status == 0
     call = json.loads((meltano.folder / "calls.jsonl").read_text().splitlines()[0])
     assert {name: call["environment"][name] for name in given} == given
     assert "hidden" not in json.dumps(call)
@@ -321,8 +321,8 @@ def test_the_variables_reach_meltano_as_they_are_and_kestras_own_do_not(meltano:
 
 def test_a_meltano_that_is_not_there_is_one_line(meltano: Meltano) -> None:
     """The line names the settings, and nothing is tried again."""
-    told = meltano.run(MELTANO="/no/such/meltano")
-    assert told.status == 127
-    (error,) = told.at("ERROR")
+    done = meltano.run(MELTANO="/no/such/meltano")
+    assert done.status == 127
+    (error,) = done.at("ERROR")
     assert "Meltano could not be started" in error
     assert "look at the settings meltano and meltano_project" in error

@@ -133,7 +133,7 @@ def rule_of(resource: str, path: str) -> tuple[dict[str, Any] | None, bool]:
 
 
 def is_taken(rule: dict[str, Any], value: object) -> bool:
-    """Says whether a value keeps a rule of tests/value_rules.yml."""
+    """Return whether a value keeps a rule of tests/value_rules.yml."""
     text = str(value)
     return (
         ("matches" not in rule or re.fullmatch(rule["matches"], text) is not None)
@@ -273,7 +273,7 @@ class Applied:
     """A configuration that the stand-in has applied, with a state in a file of its own."""
 
     def __init__(self, folder: Path, configuration: str) -> None:
-        """Keeps the folder, and Terraform's configuration that finds the provider."""
+        """Keep the folder, and Terraform's configuration that finds the provider."""
         self.folder, self.configuration = folder, configuration
 
     def terraform(self, *arguments: str) -> CompletedProcess[str]:
@@ -283,7 +283,7 @@ class Applied:
         return terraform(self.folder, command, *calm, *options, config=self.configuration)
 
     def variables(self, **values: object) -> None:
-        """Writes the variables that the next command reads."""
+        """Write the variables that the next command reads."""
         (self.folder / "terraform.tfvars.json").write_text(json.dumps(values))
 
     def addresses(self) -> set[str]:
@@ -355,7 +355,7 @@ def test_a_second_plan_is_empty(production: Applied) -> None:
 
 
 def change_schema(folder: Path, stream: str, change: str) -> None:
-    """Changes a landing schema as another commit, or the loader, would have it."""
+    """Change a landing schema as another commit, or the loader, would have it."""
     path = folder / "schemas" / f"{stream}.json"
     table = json.loads(path.read_text())
     fields = {field["name"]: field for field in table["fields"]}

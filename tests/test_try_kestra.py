@@ -49,7 +49,7 @@ class Kestra(ThreadingHTTPServer):
         return {"id": found["id"], "state": state, "outputs": {"jobs": WHOLE}}
 
     def answer(self, call: str, form: str) -> dict[str, Any]:
-        """Answers one call."""
+        """Answer one call."""
         self.calls.append(call)
         if re.fullmatch(r"POST /api/v1/main/executions/rickandmorty.local/rick_and_morty_pipeline", call):
             return self.start(form)
@@ -70,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
     """One call."""
 
     def one(self) -> None:
-        """Answers."""
+        """Answer."""
         server = self.server
         assert isinstance(server, Kestra)
         form = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
@@ -83,7 +83,7 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_DELETE = one  # noqa: N815 - http.server's names
 
     def log_message(self, *_: Any) -> None:
-        """Stays silent."""
+        """Stay silent."""
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def kestra() -> Iterator[Kestra]:
 
 
 def tried(kestra: Kestra) -> subprocess.CompletedProcess[str]:
-    """Runs the script."""
+    """Run the script."""
     address = f"http://127.0.0.1:{kestra.server_port}"
     variables = {"KESTRA_URL": address, "KESTRA_TOKEN": "me:secret", "KESTRA_NAMESPACE": "rickandmorty.local"}
     return run(sys.executable, SCRIPT, env={**variables, "POLL_SECONDS": "0.01"})

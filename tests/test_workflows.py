@@ -161,7 +161,7 @@ def test_every_step_runs_with_pipefail() -> None:
 
 
 def in_github(script: str, folder: Path, fails: str) -> subprocess.CompletedProcess[str]:
-    """Runs a step's lines as GitHub runs `shell: bash`, with programs that print a line, and one that fails."""
+    """Run a step's lines as GitHub runs `shell: bash`, with programs that print a line, and one that fails."""
     programs = folder / "programs"
     programs.mkdir()
     for name in ("make", "gcloud", "gh", "sudo", "terraform"):
@@ -228,8 +228,8 @@ def test_the_runbook_takes_the_digest_from_the_build() -> None:
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     assert 'gh run download "$RUN" --name image-reference' in page
     assert "docker images list" not in page
-    told = step_of("main.yml", "Tell the image's digest")
-    assert told["env"]["IMAGE"] == "${{ vars.GCP_IMAGE }}@${{ steps.build.outputs.digest }}"
+    printed = step_of("main.yml", "Print the image's digest")
+    assert printed["env"]["IMAGE"] == "${{ vars.GCP_IMAGE }}@${{ steps.build.outputs.digest }}"
 
 
 def test_each_step_of_the_first_deployment_says_what_one_sees() -> None:
@@ -244,7 +244,7 @@ def test_each_step_of_the_first_deployment_says_what_one_sees() -> None:
 
 
 def test_no_check_of_a_change_depends_on_what_became_known_today() -> None:
-    """Scans for weaknesses are the audit's, which no branch rule asks for; it looks at changes of what it scans."""
+    """Scans for vulnerabilities are the audit's, which no branch rule requires; it runs on changes to what it scans."""
     for path, step in steps():
         if re.search(r"\bmake (scan-image|audit)\b", step.get("run", "")):
             assert path == "audit.yml"
@@ -509,7 +509,7 @@ class Kestra(BaseHTTPRequestHandler):
     status = 200
 
     def answer(self) -> None:
-        """Keeps method, path, content type and body."""
+        """Keep method, path, content type and body."""
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         self.seen.append((self.command, self.path, self.headers["Authorization"], body))
         self.send_response(self.status)

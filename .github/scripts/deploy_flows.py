@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Puts the flows into a Kestra server: the pipeline, meltano_run with the tasks of one runner, and the image they run.
+"""Deploy the flows to a Kestra server: the pipeline, meltano_run with the tasks of one runner, and the image they run.
 
     KESTRA_URL=https://kestra.example KESTRA_TOKEN=… IMAGE=…@sha256:… deploy_flows.py
     deploy_flows.py --print                    the flows as they would be sent, to read or to paste into Kestra's editor
@@ -37,7 +37,7 @@ SECONDS = 60
 
 
 def fail(message: str) -> NoReturn:
-    """Ends the program with one line."""
+    """End the program with one line."""
     print(f"deploy_flows: {message}", file=sys.stderr)
     raise SystemExit(1)
 
@@ -51,7 +51,7 @@ class Kestra:
     token: str
 
     def send(self, method: str, path: str, body: bytes, content_type: str) -> None:
-        """Sends one request."""
+        """Send one request."""
         scheme = "Basic" if ":" in self.token else "Bearer"
         secret = base64.b64encode(self.token.encode()).decode() if scheme == "Basic" else self.token
         address = f"{self.url.rstrip('/')}/api/v1/{self.tenant}/{path}"
@@ -71,7 +71,7 @@ class Kestra:
             fail(f"{method} {address}: {error}; look at KESTRA_URL")
 
     def flows(self, namespace: str, texts: list[str]) -> None:
-        """Makes or updates flows."""
+        """Make or update flows."""
         self.send(
             "POST",
             f"flows/bulk?delete=false&namespace={namespace}",
@@ -80,12 +80,12 @@ class Kestra:
         )
 
     def setting(self, namespace: str, key: str, value: object) -> None:
-        """Sets a value of the KV store."""
+        """Set a value of the KV store."""
         self.send("PUT", f"namespaces/{namespace}/kv/{key}", json.dumps(value).encode(), "text/plain")
 
 
 def included(line: re.Match[str]) -> str:
-    """Gives a line that includes a file, with the file's text as a block of YAML."""
+    """Return a line that includes a file, with the file's text as a block of YAML."""
     indent, key, name = line.groups()
     try:
         text = (ORCHESTRATE / name).read_text(encoding="utf-8")
@@ -98,7 +98,7 @@ def included(line: re.Match[str]) -> str:
 
 
 def flows(runner: str, namespace: str) -> list[str]:
-    """Gives the flows as Kestra takes them: the subflow before the flow that calls it."""
+    """Return the flows as Kestra takes them: the subflow before the flow that calls it."""
     meltano_run = (FLOWS / "meltano_run.yml").read_text(encoding="utf-8")
     tasks = (FLOWS / "runners" / f"{runner}.yml").read_text(encoding="utf-8")
     pipelines = [
@@ -111,13 +111,13 @@ def flows(runner: str, namespace: str) -> list[str]:
 
 
 def needed(variable: str) -> str:
-    """Gives a variable that must be there."""
+    """Return a variable that must be set."""
     value = os.environ.get(variable, "")
-    return value or fail(f"{variable} is not set; the first lines of this program tell what it is")
+    return value or fail(f"{variable} is not set; the first lines of this program explain it")
 
 
 def settings() -> dict[str, object]:
-    """Gives what the KV store is to hold: the file's settings, and the image by its digest."""
+    """Return what the KV store is to hold: the file's settings, and the image by its digest."""
     found: dict[str, object] = {}
     if path := os.environ.get("KESTRA_SETTINGS"):
         try:
@@ -136,7 +136,7 @@ def settings() -> dict[str, object]:
 
 
 def main() -> int:
-    """Returns the exit status."""
+    """Deploy, or print; return the exit status."""
     runner = os.environ.get("KESTRA_RUNNER") or "batch"
     if runner not in RUNNERS:
         fail(f"KESTRA_RUNNER is {runner!r}: expected {', '.join(RUNNERS)}")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Takes pictures of the pipeline's form and topology in Kestra's own pages.
+"""Take pictures of the pipeline's form and topology in Kestra's own pages.
 
 KESTRA_URL=http://localhost:8080 KESTRA_TOKEN=user:password KESTRA_NAMESPACE=rickandmorty.local kestra_pictures.py FOLDER
 """
@@ -17,7 +17,7 @@ TABS = ("topology", "overview", "edit")
 
 
 def main(folder: Path) -> int:
-    """Returns the exit status."""
+    """Take the pictures; return the exit status."""
     folder.mkdir(parents=True, exist_ok=True)
     user, _, password = os.environ["KESTRA_TOKEN"].partition(":")
     flow = f"{os.environ['KESTRA_URL'].rstrip('/')}/ui/main/flows/edit/{os.environ['KESTRA_NAMESPACE']}/rick_and_morty_pipeline"

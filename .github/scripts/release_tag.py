@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reads a release's tag, such as tap-rickandmorty-v0.2.0, and checks it against the package's metadata.
+"""Read a release's tag, such as tap-rickandmorty-v0.2.0, and check it against the package's metadata.
 
 release_tag.py TAG
 
@@ -19,7 +19,7 @@ PACKAGES = ("tap-rickandmorty", "target-bigquery")
 
 
 def main(arguments: list[str]) -> int:
-    """Returns the exit status."""
+    """Check the tag; return the exit status."""
     tag = arguments[0] if arguments else ""
     found = re.fullmatch(rf"({'|'.join(PACKAGES)})-v(\d+\.\d+\.\d+\S*)", tag)
     if found is None:

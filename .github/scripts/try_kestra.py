@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tries the flows on a real Kestra server: a run that succeeds, a run that fails and is restarted, a run that is killed.
+"""Try the flows on a real Kestra server: a run that succeeds, a run that fails and is restarted, a run that is killed.
 
     KESTRA_URL=http://localhost:8080 KESTRA_TOKEN=user:password KESTRA_NAMESPACE=rickandmorty.local try_kestra.py
 
@@ -28,7 +28,7 @@ NOTHING = "staging.landing_dataset.*"
 
 
 def fail(message: str) -> NoReturn:
-    """Ends the program with one line."""
+    """End the program with one line."""
     print(f"try_kestra: {message}", file=sys.stderr)
     raise SystemExit(1)
 
@@ -71,11 +71,11 @@ class Kestra:
         return json.loads(text) if text else None
 
     def start(self, **inputs: str) -> str:
-        """Starts the pipeline; gives the execution's id."""
+        """Start the pipeline; return the execution's id."""
         return str(self.call("POST", f"executions/{self._namespace}/{PIPELINE}", inputs)["id"])
 
     def until(self, execution: str, states: set[str], after: int = 0) -> dict[str, Any]:
-        """Waits until an execution is in one of these states, and has been in more than `after`; gives it."""
+        """Wait until an execution is in one of these states, and has been in more than `after`; return it."""
         deadline = time.monotonic() + 20 * 60
         while time.monotonic() < deadline:
             found: dict[str, Any] = self.call("GET", f"executions/{execution}")
@@ -85,7 +85,7 @@ class Kestra:
         fail(f"execution {execution} is {found['state']['current']}: expected {', '.join(sorted(states))}")
 
     def ended(self, execution: str, expected: str, after: int = 0) -> dict[str, Any]:
-        """Waits for an execution's end in the state that is expected; gives it."""
+        """Wait for an execution's end in the state that is expected; return it."""
         found = self.until(execution, ENDED, after)
         if found["state"]["current"] != expected:
             fail(f"execution {execution} ended as {found['state']['current']}: expected {expected}")
@@ -94,10 +94,10 @@ class Kestra:
 
 
 def main() -> int:
-    """Returns the exit status."""
+    """Try it; return the exit status."""
     for variable in ("KESTRA_URL", "KESTRA_TOKEN"):
         if not os.environ.get(variable):
-            fail(f"{variable} is not set; the first lines of this program tell what it is")
+            fail(f"{variable} is not set; the first lines of this program explain it")
     kestra = Kestra()
     whole = kestra.ended(kestra.start(), "SUCCESS")
     jobs = (whole.get("outputs") or {}).get("jobs") or {}

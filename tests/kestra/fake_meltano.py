@@ -3,7 +3,7 @@
 """Takes Meltano's place in the tests of the flows: logs what Meltano 4.4 logs, METRIC points too, writes what dbt 1.11 writes, and does what `behaviour.json` says.
 
 `FAKES` names the folder: `behaviour.json` maps a job to {"fail": times, "status": n, "sleep": seconds, "together": n, "after": job}:
-"together" waits until so many calls have begun, "after" until a job has ended twice. Each call is told in `calls.jsonl`.
+"together" waits until so many calls have begun, "after" until a job has ended twice. Each call is written to `calls.jsonl`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ ROWS = {"character": 826, "episode": 51, "location": 126}
 
 
 def log(level: str, event: str, **more: object) -> None:
-    """Logs as Meltano does with --log-format json: one object a line on stderr."""
+    """Log as Meltano does with --log-format json: one object per line on stderr."""
     print(json.dumps({**more, "event": event, "level": level}), file=sys.stderr, flush=True)
 
 
-def told(job: str, **what: object) -> int:
-    """Writes down a call's beginning or end; gives the number of this job's calls that began before."""
+def write_down(job: str, **what: object) -> int:
+    """Write down a call's beginning or end; return the number of this job's calls that began before."""
     with (FOLDER / "calls.jsonl").open("a+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
@@ -39,7 +39,7 @@ def told(job: str, **what: object) -> int:
 
 
 def wait(enough: Callable[[list[dict]], bool]) -> None:
-    """Waits for what other calls do, a minute at most."""
+    """Wait for what other calls do, a minute at most."""
     for _ in range(600):
         path = FOLDER / "calls.jsonl"
         if enough(
@@ -50,12 +50,12 @@ def wait(enough: Callable[[list[dict]], bool]) -> None:
 
 
 def dbt(message: str, level: str = "info") -> None:
-    """Prints as dbt does with DBT_LOG_FORMAT=json."""
+    """Print as dbt does with DBT_LOG_FORMAT=json."""
     print(json.dumps({"info": {"level": level, "msg": message}, "data": {}}), flush=True)
 
 
 def results(**by_status: list[str]) -> None:
-    """Writes dbt's run_results.json."""
+    """Write dbt's run_results.json."""
     folder = Path(os.environ["DBT_TARGET_PATH"])
     folder.mkdir(parents=True, exist_ok=True)
     made = [
@@ -67,7 +67,7 @@ def results(**by_status: list[str]) -> None:
 
 
 def main() -> int:
-    """Runs as the job that the arguments name."""
+    """Run as the job that the arguments name."""
     arguments = [a for a in sys.argv[1:] if a not in {"--log-format", "json"}]
     job = "dbt" if arguments[0] == "invoke" else arguments[1]
     given = {
@@ -75,7 +75,7 @@ def main() -> int:
         for k, v in os.environ.items()
         if k.startswith(("MELTANO_", "TARGET_", "GOOGLE_", "SECRET_", "DBT_"))
     }
-    before = told(job, what="begin", arguments=arguments, environment=given, pid=os.getpid())
+    before = write_down(job, what="begin", arguments=arguments, environment=given, pid=os.getpid())
     behaviour = json.loads((FOLDER / "behaviour.json").read_text(encoding="utf-8")).get(job, {})
     log("info", "Meltano 4.4.1")
     log("warning", "No state was found, complete import.")
@@ -91,7 +91,7 @@ def main() -> int:
         )
         if job == "dbt" and behaviour.get("results", True):
             results(error=["model.p.dim_episodes"], skipped=["model.p.rpt_episodes"])
-        told(job, what="end", status=behaviour.get("status", 1))
+        write_down(job, what="end", status=behaviour.get("status", 1))
         return int(behaviour.get("status", 1))
     if job == "dbt":
         dbt("1 of 2 OK created sql table model")
@@ -114,7 +114,7 @@ def main() -> int:
         ):
             log("info", "METRIC", metric_info={"type": kind, "metric": metric, "value": value, "tags": tags})
         log("info", "Run completed", duration_seconds=2.25, status="success")
-    told(job, what="end", status=0)
+    write_down(job, what="end", status=0)
     return 0
 
 

@@ -1,4 +1,4 @@
-# The network of Batch machines: no address of their own, nothing comes in, only HTTPS goes out.
+# The network of Batch machines: no address of their own, no ingress, only HTTPS as egress.
 
 resource "google_compute_network" "this" {
   project                 = var.project_id
@@ -13,7 +13,7 @@ resource "google_compute_subnetwork" "this" {
   name                     = "${var.name}-batch"
   region                   = var.region
   network                  = google_compute_network.this.id
-  ip_cidr_range            = var.ip_range
+  ip_cidr_range            = "10.90.0.0/24" # a run needs one address per container
   private_ip_google_access = true
 
   log_config {
@@ -26,7 +26,7 @@ resource "google_compute_subnetwork" "this" {
 resource "google_compute_firewall" "nothing_in" {
   project       = var.project_id
   name          = "${var.name}-batch-nothing-in"
-  description   = "Nothing comes in."
+  description   = "No ingress."
   network       = google_compute_network.this.id
   direction     = "INGRESS"
   priority      = 1000
@@ -44,7 +44,7 @@ resource "google_compute_firewall" "nothing_in" {
 resource "google_compute_firewall" "https_out" {
   project            = var.project_id
   name               = "${var.name}-batch-https-out"
-  description        = "HTTPS to Google and to the API; its addresses change, so that no narrower range holds."
+  description        = "HTTPS to Google and to the API; its addresses change, so a narrower range would not last."
   network            = google_compute_network.this.id
   direction          = "EGRESS"
   priority           = 1000
@@ -59,7 +59,7 @@ resource "google_compute_firewall" "https_out" {
 resource "google_compute_firewall" "nothing_else_out" {
   project            = var.project_id
   name               = "${var.name}-batch-nothing-else-out"
-  description        = "Nothing else goes out; the machine's own metadata and name server is always reached."
+  description        = "No other egress; the machine's own metadata and name server is always reachable."
   network            = google_compute_network.this.id
   direction          = "EGRESS"
   priority           = 65534

@@ -1,4 +1,4 @@
-# A private bucket whose objects leave by themselves.
+# A private bucket whose objects expire.
 
 resource "google_storage_bucket" "this" {
   # checkov:skip=CKV_GCP_62:access is in the audit logs (google_project_iam_audit_config), the older access logs add nothing

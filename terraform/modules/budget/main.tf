@@ -1,4 +1,4 @@
-# Tells people when the project costs more than was meant. It stops nothing.
+# E-mail when the project costs more than planned. It stops nothing.
 
 resource "google_billing_budget" "this" {
   billing_account = var.billing_account

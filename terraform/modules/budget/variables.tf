@@ -14,7 +14,7 @@ variable "name" {
 }
 
 variable "notification_channels" {
-  description = "Who is told beside the billing account's administrators; a budget takes the first five."
+  description = "Channels notified besides the billing account's administrators; a budget takes the first five."
   type        = list(string)
 }
 

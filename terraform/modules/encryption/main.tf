@@ -37,7 +37,7 @@ data "google_bigquery_default_service_account" "this" {
   project = var.project_id
 }
 
-# The services encrypt and decrypt; nobody else is given the keys.
+# Only the services encrypt and decrypt.
 resource "google_kms_crypto_key_iam_member" "this" {
   for_each = merge(
     {

@@ -1,5 +1,5 @@
 variable "emails" {
-  description = "Who is told."
+  description = "E-mail addresses that get the alert."
   type        = set(string)
 }
 

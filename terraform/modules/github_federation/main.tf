@@ -1,4 +1,4 @@
-# GitHub's workflows sign in without a key: Google trusts GitHub's tokens for one repository, told by its numbers.
+# GitHub's workflows sign in without a key: Google trusts GitHub's tokens for one repository, identified by its numbers.
 
 resource "google_iam_workload_identity_pool" "this" {
   project                   = var.project_id
@@ -9,7 +9,7 @@ resource "google_iam_workload_identity_pool" "this" {
 }
 
 resource "google_iam_workload_identity_pool_provider" "this" {
-  # checkov:skip=CKV_GCP_125:the check knows names only; the condition holds the numbers of repository and owner, which nobody can take over
+  # checkov:skip=CKV_GCP_125:the check knows names only; the condition holds the numbers of repository and owner, which cannot be taken over
   project                            = var.project_id
   workload_identity_pool_id          = google_iam_workload_identity_pool.this.workload_identity_pool_id
   workload_identity_pool_provider_id = "github"

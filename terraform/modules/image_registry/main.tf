@@ -19,7 +19,7 @@ resource "google_artifact_registry_repository" "this" {
     id     = "keep-newest"
     action = "KEEP"
     most_recent_versions {
-      keep_count = var.keep_newest
+      keep_count = 10
     }
   }
 

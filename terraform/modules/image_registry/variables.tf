@@ -9,12 +9,6 @@ variable "iam" {
   default     = {}
 }
 
-variable "keep_newest" {
-  description = "Newest versions of an image that no rule deletes."
-  type        = number
-  default     = 10
-}
-
 variable "kms_key" {
   description = "Key of the images; null for Google's."
   type        = string

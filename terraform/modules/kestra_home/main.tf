@@ -1,5 +1,5 @@
 # A small home for open-source Kestra: one machine without an address, Kestra and PostgreSQL in containers on it, their
-# data on a disk of its own, saved every night. People reach it through Identity-Aware Proxy, by name.
+# data on a disk of its own, saved every night. People reach it through Identity-Aware Proxy.
 
 resource "google_compute_resource_policy" "nightly" {
   project = var.project_id
@@ -28,7 +28,7 @@ resource "google_compute_disk" "data" {
   description     = "PostgreSQL's and Kestra's data."
   zone            = var.zone
   type            = "pd-balanced"
-  size            = var.data_gb
+  size            = 20
   deletion_policy = var.deletion_protection ? "PREVENT" : "DELETE"
 
   dynamic "disk_encryption_key" {
@@ -103,7 +103,7 @@ resource "google_compute_instance" "this" {
 resource "google_compute_firewall" "identity_aware_proxy_in" {
   project                 = var.project_id
   name                    = "${var.name}-kestra-proxy-in"
-  description             = "Identity-Aware Proxy comes in, to Kestra and to the shell; it has asked who it is."
+  description             = "Identity-Aware Proxy, which authenticates people, reaches Kestra and the shell."
   network                 = var.network
   direction               = "INGRESS"
   priority                = 900

@@ -3,12 +3,6 @@ variable "alert_webhook" {
   type        = string
 }
 
-variable "data_gb" {
-  description = "Size of the data disk."
-  type        = number
-  default     = 20
-}
-
 variable "deletion_protection" {
   description = "Refuse to delete the machine and its data."
   type        = bool

@@ -1,4 +1,4 @@
-# The landing tables and the ledger, from the files that scripts/landing_schemas.py writes: one table a file.
+# The landing tables and the ledger, from the files that scripts/landing_schemas.py writes: one table per file.
 
 locals {
   tables = {

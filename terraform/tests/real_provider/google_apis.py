@@ -86,7 +86,7 @@ class Refused(Exception):  # noqa: N818 (an answer, not a failure of ours)
     """An error as the APIs give it."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
-        """Keeps the three."""
+        """Keep the three."""
         super().__init__(message)
         self.status, self.reason = status, reason
 

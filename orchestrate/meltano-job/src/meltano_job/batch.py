@@ -182,7 +182,7 @@ def earlier(when: str) -> str:
 
 
 def wait(settings: Settings, name: str) -> tuple[dict[str, Any], Log | None]:
-    """Wait for the job's end and follow its log; return it as it ended, state DELETED where somebody deleted it.
+    """Wait for the job's end and follow its log; return it as it ended, with state DELETED where it was deleted.
 
     Raises:
         GcloudError: Nobody could be asked, or it did not end in its own time and the time allowed for getting a machine.

@@ -168,7 +168,7 @@ def credentials(reader: Reader, text: str) -> str:
     try:
         found = json.loads(text)
     except ValueError:
-        reader.refuse(f"the secret that credentials_secret names is no JSON: expected {expected}")
+        reader.refuse(f"the secret that credentials_secret names is not JSON: expected {expected}")
         return ""
     found = found if isinstance(found, dict) else {}
     if found.get("type") not in {"service_account", "external_account"}:

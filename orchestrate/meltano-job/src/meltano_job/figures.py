@@ -11,8 +11,6 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from meltano_job import kestra
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -28,8 +26,9 @@ LEVELS = {
 }
 # The target's points of a loaded version, and the names of their figures in the result.
 LOADED = {"rows_loaded": "rows", "bytes_staged": "bytes", "load_duration": "seconds"}
-# Kinds of dbt's nodes that make something; tests and the like are counted.
-MADE = {"model", "seed", "snapshot"}
+# Kinds of dbt's nodes that build something; tests and the like are counted.
+BUILT = {"model", "seed", "snapshot"}
+FAILED = {"error", "fail", "runtime error", "partial success"}
 MOST_ERRORS = 20
 
 
@@ -96,7 +95,7 @@ class Figures:
         elif name == "source_record_count":
             self.source_records[stream] = int(value)
         elif name in LOADED:
-            # A second attempt tells a version that the first has loaded again: the same key.
+            # A second attempt reports a version that the first has loaded already: the same key.
             load = self.loads.setdefault((stream, str(tags.get("table_version"))), {})
             load[LOADED[name]] = value
             load |= {"load_job": tags.get("job_id"), "proof": tags.get("proof")}
@@ -107,9 +106,9 @@ class Figures:
         """Each stream's figures, its versions added up: rows, bytes, seconds, and the last version's job, proof, loaded_before."""
         found: dict[str, dict[str, Any]] = {}
         for (stream, version), load in self.loads.items():
-            told = found.setdefault(stream, {})
-            sums = {name: told.get(name, 0) + load[name] for name in LOADED.values() if name in load}
-            told |= {**load, "table_version": version, **sums}
+            figures = found.setdefault(stream, {})
+            sums = {name: figures.get(name, 0) + load[name] for name in LOADED.values() if name in load}
+            figures |= {**load, "table_version": version, **sums}
         for stream, count in self.source_records.items():
             found.setdefault(stream, {})["source_records"] = count
         return found
@@ -146,71 +145,55 @@ class Figures:
         """Numbers of dbt's nodes by outcome; empty where dbt did not run."""
         if not self.nodes:
             return {}
-        groups = {
-            "passed": {"success", "pass"},
-            "warned": {"warn"},
-            "failed": {"error", "fail", "runtime error", "partial success"},
+        groups = {"passed": {"success", "pass"}, "warned": {"warn"}, "failed": FAILED}
+        counts = {
+            name: sum(node["state"] in states for node in self.nodes) for name, states in groups.items()
         }
-        told = {name: sum(node["state"] in states for node in self.nodes) for name, states in groups.items()}
-        return {**told, "skipped": len(self.nodes) - sum(told.values())}
+        return {**counts, "skipped": len(self.nodes) - sum(counts.values())}
 
     @property
     def failed_nodes(self) -> list[dict[str, Any]]:
         """Dbt's nodes that failed."""
-        return [
-            node
-            for node in self.nodes
-            if node["state"] in {"error", "fail", "runtime error", "partial success"}
-        ]
+        return [node for node in self.nodes if node["state"] in FAILED]
+
+    @property
+    def _built(self) -> list[dict[str, Any]]:
+        return [node for node in self.nodes if node["kind"] in BUILT]
 
     def outputs(self) -> dict[str, Any]:
         """Return the figures as the outputs of Kestra's task and as a part of the result."""
         found: dict[str, Any] = {}
         streams = self.streams
         if streams:
-            found["rows"] = sum(told.get("rows", 0) for told in streams.values())
-            found["bytes"] = sum(told.get("bytes", 0) for told in streams.values())
+            for total in ("rows", "bytes"):
+                found[total] = sum(figures.get(total, 0) for figures in streams.values())
             found["streams"] = streams
         if self.drift:
             found["drift"] = self.drift
         if self.nodes:
             found["dbt"] = self.counts
             found["models"] = [
-                {key: node[key] for key in ("name", "state", "seconds")}
-                for node in self.nodes
-                if node["kind"] in MADE
+                {key: node[key] for key in ("name", "state", "seconds")} for node in self._built
             ]
         return found
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the figures as Kestra's metrics: counters, and timers in seconds."""
         found = [
-            {"name": name, "type": kind, "value": told[figure], "tags": {"stream": stream}}
-            for stream, told in self.streams.items()
+            {"name": name, "type": kind, "value": figures[figure], "tags": {"stream": stream}}
+            for stream, figures in self.streams.items()
             for name, figure, kind in (
                 ("rows", "rows", "counter"),
                 ("bytes", "bytes", "counter"),
                 ("load", "seconds", "timer"),
             )
-            if figure in told
+            if figure in figures
         ]
         found += [
             {"name": f"dbt.{name}", "type": "counter", "value": n, "tags": {}}
             for name, n in self.counts.items()
         ]
-        found += [
-            {
-                "name": "dbt.model",
-                "type": "timer",
-                "value": node["seconds"],
-                "tags": {"model": node["name"], "state": node["state"]},
-            }
-            for node in self.nodes
-            if node["kind"] in MADE
-        ]
+        for node in self._built:
+            tags = {"model": node["name"], "state": node["state"]}
+            found.append({"name": "dbt.model", "type": "timer", "value": node["seconds"], "tags": tags})
         return found
-
-
-def summary(result: dict[str, Any], metrics: list[dict[str, Any]]) -> str:
-    """Return the line that tells Kestra a job's outputs and metrics."""
-    return kestra.frame(outputs=result, metrics=metrics)

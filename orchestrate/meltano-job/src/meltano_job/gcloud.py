@@ -158,5 +158,5 @@ def advice(error: GcloudError) -> str:
             " (docs/kestra-outside-google-cloud.md)"
         )
     if error.status == "PERMISSION_DENIED":
-        return "; look at the roles of Kestra's identity (orchestrate/README.md)"
+        return "; look at the roles of Kestra's identity (terraform/README.md)"
     return ""

@@ -1,6 +1,6 @@
-"""The program `meltano-job`: runs one Meltano job with attempts and a time limit, and tells what it did as data.
+"""The program `meltano-job`: runs one Meltano job with attempts and a time limit, and reports what it did as data.
 
-Exit status: Meltano's; 2 for settings that cannot be meant, 124 when the time is over, 127 when Meltano cannot be started, 128 + n after signal n.
+Exit status: Meltano's; 2 for wrong settings, 124 when the time is over, 127 when Meltano cannot be started, 128 + n after signal n.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meltano_job import kestra
-from meltano_job.figures import Figures, summary
+from meltano_job.figures import Figures
 from meltano_job.selection import Names
 from meltano_job.settings import RUN_ID, Reader, SettingsError
 
@@ -62,7 +62,7 @@ class Settings:
         """Read the environment.
 
         Raises:
-            SettingsError: Some cannot be meant.
+            SettingsError: Some are wrong.
         """
         reader = Reader(variables)
         beside = Path(sys.executable).with_name("meltano")
@@ -96,7 +96,7 @@ class Settings:
 
 
 class Job:
-    """A job on its way."""
+    """A running job."""
 
     def __init__(self, settings: Settings, scratch: Path) -> None:
         """Prepare; `scratch` is a folder of its own."""
@@ -119,7 +119,7 @@ class Job:
         home = settings.project / ".meltano" if settings.project else scratch
         database = self._environment.get("MELTANO_DATABASE_URI") or f"sqlite:///{home}/meltano.db"
         if database.startswith("sqlite:"):
-            # Jobs run side by side, and SQLite has one writer: each has a file of its own, and its state there.
+            # Jobs run concurrently, and SQLite has one writer: each has its own file, with its state.
             database = f"{database.removesuffix('.db')}-{settings.job}.db"
         self._environment["MELTANO_DATABASE_URI"] = database
         self._target = Path(self._environment["DBT_TARGET_PATH"])
@@ -218,10 +218,10 @@ class Job:
         self._end_processes()
 
     def _examine(self) -> int:
-        """Look at what a job that ended with 0 has done: nothing is no success."""
+        """Examine what a job that ended with status 0 has done; return the exit status: doing nothing is not success."""
         if self.settings.job != DBT:
             if not self.figures.streams:
-                kestra.log("WARN", "the target told no figures; the ledger _loads has what it loaded")
+                kestra.log("WARN", "the target reported no figures; the ledger _loads has what it loaded")
             return 0
         try:
             found = self.figures.dbt(self._target)
@@ -229,12 +229,12 @@ class Job:
             self._fail(str(error))
             return 1
         if not found or not self.figures.nodes:
-            self._fail(f"dbt ended well and built nothing; {self._names()}")
+            self._fail(f"dbt ended with status 0 and built nothing; {self._names()}")
             return 1
         return 0
 
     def _explain(self, status: int) -> None:
-        """Say in one line what failed."""
+        """Log in one line what failed."""
         if self.settings.job != DBT:
             self._fail(
                 f"failed with status {status} after {len(self.attempts)} attempts; nothing of it has landed in half"
@@ -254,7 +254,7 @@ class Job:
             self._fail(f"dbt ended with status {status} before it built anything; its lines above say why")
 
     def _names(self) -> str:
-        """Say what a selection could have meant."""
+        """Return what a selection could have meant."""
         try:
             manifest = json.loads((self._target / "manifest.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -283,8 +283,8 @@ class Job:
             "errors": self.figures.errors,
         }
 
-    def tell(self, status: int, began: datetime) -> None:
-        """Put the result into the landing bucket, and tell Kestra."""
+    def report(self, status: int, began: datetime) -> None:
+        """Put the result into the landing bucket, and report it to Kestra."""
         result = self.result(status, began)
         outputs = {key: result[key] for key in ("seconds", "state", *self.figures.outputs())}
         bucket = self._environment.get("TARGET_BIGQUERY_BUCKET")
@@ -298,7 +298,7 @@ class Job:
                 outputs["result"] = results.put(bucket, self.settings.run_id, self.settings.job, result)
             except OSError as error:
                 kestra.log("WARN", f"the result stays in this log alone: {error}")
-        kestra.write(summary(outputs, self.figures.metrics()))
+        kestra.write(kestra.frame(outputs=outputs, metrics=self.figures.metrics()))
 
 
 def _signal_group(process: subprocess.Popen[str], number: int) -> None:
@@ -310,7 +310,7 @@ def _signal_group(process: subprocess.Popen[str], number: int) -> None:
             return
 
 
-def tell_logging(job: str, run_id: str, status: int) -> None:
+def log_exit_status(job: str, run_id: str, status: int) -> None:
     """Write a failure's last line: one JSON object, as Cloud Logging takes it; the alert in terraform/modules/failure_alert reads it.
 
     https://cloud.google.com/logging/docs/structured-logging
@@ -327,7 +327,7 @@ def main() -> int:
     except SettingsError as error:
         for complaint in error.complaints:
             kestra.log("ERROR", complaint)
-        tell_logging(os.environ.get("MELTANO_JOB", ""), os.environ.get("MELTANO_RUN_ID", ""), 2)
+        log_exit_status(os.environ.get("MELTANO_JOB", ""), os.environ.get("MELTANO_RUN_ID", ""), 2)
         return 2
     began = datetime.now(UTC)
     with tempfile.TemporaryDirectory(prefix="meltano-job-", ignore_cleanup_errors=True) as scratch:
@@ -335,9 +335,9 @@ def main() -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, job.stop)
         status = job.run()
-        job.tell(status, began)
+        job.report(status, began)
     if status:
-        tell_logging(settings.job, settings.run_id, status)
+        log_exit_status(settings.job, settings.run_id, status)
     return status
 
 

@@ -39,7 +39,7 @@ class Names:
         )
 
     def matches(self, term: str) -> bool | None:
-        """Say whether a single term names something; None where its method is left to dbt."""
+        """Return whether a single term names something; None where its method is left to dbt."""
         parts = TERM.fullmatch(term)
         method, value = (parts["method"], parts["value"]) if parts else (None, term)
         if method == "tag":
@@ -70,11 +70,11 @@ class Names:
                 )
             )
         )[:MOST]
-        said = f"{', '.join(map(repr, wrong))} matches nothing" if wrong else f"{selection!r} selects nothing"
+        text = f"{', '.join(map(repr, wrong))} matches nothing" if wrong else f"{selection!r} selects nothing"
         if near:
-            said += f"; near it: {', '.join(near)}"
+            text += f"; near it: {', '.join(near)}"
         return (
-            f"{said}; tags: {', '.join(f'tag:{tag}' for tag in self.tags)}; "
+            f"{text}; tags: {', '.join(f'tag:{tag}' for tag in self.tags)}; "
             f"folders: {', '.join(f'{folder}.*' for folder in self.folders)}; models, seeds and snapshots: {', '.join(self.nodes)}"
         )
 

@@ -22,7 +22,7 @@ RUN_ID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
 
 class SettingsError(Exception):
-    """Settings that cannot be meant; `complaints` has one line for each."""
+    """Wrong settings; `complaints` has one line for each."""
 
     def __init__(self, complaints: list[str]) -> None:
         super().__init__("; ".join(complaints))
@@ -89,7 +89,7 @@ class Reader:
             # A KV value that was saved as text and not as JSON arrives quoted.
             found = json.loads(found) if isinstance(found, str) else found
         except ValueError:
-            self._complain(name, "is no JSON", expected)
+            self._complain(name, "is not JSON", expected)
             return {}
         if not isinstance(found, dict):
             self._complain(name, f"is {found!r:.80}", expected)

@@ -13,6 +13,7 @@ import io.kestra.core.runners.RunContext;
 import io.kestra.plugin.core.runner.Process;
 import io.kestra.plugin.scripts.exec.scripts.models.ScriptOutput;
 import io.kestra.plugin.scripts.exec.scripts.runners.CommandsWrapper;
+import io.micronaut.core.annotation.Introspected;
 import jakarta.validation.Valid;
 import jakarta.validation.constraints.NotNull;
 import java.util.HashMap;
@@ -25,49 +26,23 @@ import java.util.Map;
  * is a process, with whatever `gcloud` is on the PATH.
  */
 @Plugin
+@Introspected(accessKind = {Introspected.AccessKind.FIELD, Introspected.AccessKind.METHOD})
 public class GCloudCLI extends Task implements RunnableTask<ScriptOutput>, NamespaceFilesInterface, InputFilesInterface, OutputFilesInterface {
-    private Property<String> serviceAccount;
-    private Property<String> projectId;
+    public Property<String> serviceAccount;
+    public Property<String> projectId;
 
     @NotNull
-    private Property<List<String>> commands;
+    public Property<List<String>> commands;
 
-    private Property<Map<String, String>> env;
+    public Property<Map<String, String>> env;
 
     @Valid
-    private TaskRunner<?> taskRunner = Process.instance();
+    public TaskRunner<?> taskRunner = Process.instance();
 
-    private Property<String> containerImage = Property.ofValue("google/cloud-sdk");
+    public Property<String> containerImage = Property.ofValue("google/cloud-sdk");
     private NamespaceFiles namespaceFiles;
     private Object inputFiles;
     private Property<List<String>> outputFiles;
-
-    public GCloudCLI() {
-    }
-
-    public Property<String> getServiceAccount() {
-        return serviceAccount;
-    }
-
-    public Property<String> getProjectId() {
-        return projectId;
-    }
-
-    public Property<List<String>> getCommands() {
-        return commands;
-    }
-
-    public Property<Map<String, String>> getEnv() {
-        return env;
-    }
-
-    public TaskRunner<?> getTaskRunner() {
-        return taskRunner;
-    }
-
-    public Property<String> getContainerImage() {
-        return containerImage;
-    }
 
     @Override
     public NamespaceFiles getNamespaceFiles() {

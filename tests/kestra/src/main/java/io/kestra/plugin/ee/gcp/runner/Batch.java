@@ -10,6 +10,7 @@ import io.kestra.core.models.tasks.runners.RemoteRunnerInterface;
 import io.kestra.core.runners.RunContext;
 import io.kestra.plugin.core.runner.Process;
 import io.kestra.plugin.scripts.exec.scripts.runners.CommandsWrapper;
+import io.micronaut.core.annotation.Introspected;
 import jakarta.validation.constraints.NotNull;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -22,101 +23,31 @@ import java.util.Map;
  * commands as a process of this machine, in the task's folder.
  */
 @Plugin
+@Introspected(accessKind = {Introspected.AccessKind.FIELD, Introspected.AccessKind.METHOD})
 public class Batch extends TaskRunner<TaskRunnerDetailResult> implements RemoteRunnerInterface {
-    private String projectId;
-    private String serviceAccount;
-    private List<String> scopes;
+    public String projectId;
+    public String serviceAccount;
+    public List<String> scopes;
 
     @NotNull
-    private String region;
+    public String region;
 
     @NotNull
-    private String machineType = "e2-medium";
+    public String machineType = "e2-medium";
 
-    private Map<String, String> computeResource;
-    private String reservation;
-    private List<String> entryPoint;
-    private List<Map<String, String>> networkInterfaces;
-    private String bucket;
-    private Duration waitUntilCompletion;
-    private Boolean delete;
-    private Boolean resume;
-    private Duration completionCheckInterval;
-    private Duration waitForLogInterval;
-    private Integer maxRetryCount;
-    private List<Object> lifecyclePolicies;
+    public Map<String, String> computeResource;
+    public String reservation;
+    public List<String> entryPoint;
+    public List<Map<String, String>> networkInterfaces;
+    public String bucket;
+    public Duration waitUntilCompletion;
+    public Boolean delete;
+    public Boolean resume;
+    public Duration completionCheckInterval;
+    public Duration waitForLogInterval;
+    public Integer maxRetryCount;
+    public List<Object> lifecyclePolicies;
     private Property<Boolean> syncWorkingDirectory;
-
-    public Batch() {
-    }
-
-    public String getProjectId() {
-        return projectId;
-    }
-
-    public String getServiceAccount() {
-        return serviceAccount;
-    }
-
-    public List<String> getScopes() {
-        return scopes;
-    }
-
-    public String getRegion() {
-        return region;
-    }
-
-    public String getMachineType() {
-        return machineType;
-    }
-
-    public Map<String, String> getComputeResource() {
-        return computeResource;
-    }
-
-    public String getReservation() {
-        return reservation;
-    }
-
-    public List<String> getEntryPoint() {
-        return entryPoint;
-    }
-
-    public List<Map<String, String>> getNetworkInterfaces() {
-        return networkInterfaces;
-    }
-
-    public String getBucket() {
-        return bucket;
-    }
-
-    public Duration getWaitUntilCompletion() {
-        return waitUntilCompletion;
-    }
-
-    public Boolean getDelete() {
-        return delete;
-    }
-
-    public Boolean getResume() {
-        return resume;
-    }
-
-    public Duration getCompletionCheckInterval() {
-        return completionCheckInterval;
-    }
-
-    public Duration getWaitForLogInterval() {
-        return waitForLogInterval;
-    }
-
-    public Integer getMaxRetryCount() {
-        return maxRetryCount;
-    }
-
-    public List<Object> getLifecyclePolicies() {
-        return lifecyclePolicies;
-    }
 
     @Override
     public Property<Boolean> getSyncWorkingDirectory() {
