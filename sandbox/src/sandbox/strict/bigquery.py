@@ -15,42 +15,41 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from sandbox.strict.proxy import StrictProxy
-from sandbox.strict.rules import FORBIDDEN, Rate, Refused
+from sandbox.strict.proxy import StrictProxy, described
+from sandbox.strict.rules import FORBIDDEN, Rate, Refused, denied, invalid
 from sandbox.strict.statements import Need, needs
 
 if TYPE_CHECKING:
     from sandbox.strict.rules import Account, Rules
 
-API = r"/bigquery/v2/projects/(?P<project>[^/]+)"
+API = r"/bigquery/v2/projects/[^/]+"
 DATASET = API + r"/datasets/(?P<dataset>[^/]+)"
 TABLE = DATASET + r"/tables/(?P<table>[^/:]+)"
-PROJECT_METHODS = {
-    ("POST", re.compile(API + "/datasets")): "bigquery.datasets.create",
-    ("GET", re.compile(API + "/datasets")): None,  # lists what the account may see
-}
-DATASET_METHODS = {
-    ("GET", re.compile(DATASET)): "bigquery.datasets.get",
-    ("PATCH", re.compile(DATASET)): "bigquery.datasets.update",
-    ("PUT", re.compile(DATASET)): "bigquery.datasets.update",
-    ("DELETE", re.compile(DATASET)): "bigquery.datasets.delete",
-    ("GET", re.compile(DATASET + "/tables")): "bigquery.tables.list",
-    ("POST", re.compile(DATASET + "/tables")): "bigquery.tables.create",
-    ("GET", re.compile(TABLE)): "bigquery.tables.get",
-    ("PATCH", re.compile(TABLE)): "bigquery.tables.update",
-    ("PUT", re.compile(TABLE)): "bigquery.tables.update",
-    ("DELETE", re.compile(TABLE)): "bigquery.tables.delete",
-    ("GET", re.compile(TABLE + "/data")): "bigquery.tables.getData",
-    ("POST", re.compile(TABLE + "/insertAll")): "bigquery.tables.updateData",
-}
-UPDATES = {"PATCH", "PUT"}
+METHODS = [
+    ("POST", API + "/datasets", "bigquery.datasets.create"),
+    ("GET", DATASET, "bigquery.datasets.get"),
+    ("(PATCH|PUT)", DATASET, "bigquery.datasets.update"),
+    ("DELETE", DATASET, "bigquery.datasets.delete"),
+    ("GET", DATASET + "/tables", "bigquery.tables.list"),
+    ("POST", DATASET + "/tables", "bigquery.tables.create"),
+    ("GET", TABLE, "bigquery.tables.get"),
+    ("(PATCH|PUT)", TABLE, "bigquery.tables.update"),
+    ("DELETE", TABLE, "bigquery.tables.delete"),
+    ("GET", TABLE + "/data", "bigquery.tables.getData"),
+    ("POST", TABLE + "/insertAll", "bigquery.tables.updateData"),
+]
 INSERT = re.compile(r"(?:/upload)?" + API + "/jobs")
 QUERY = re.compile(API + "/queries")
-JOB = re.compile(API + r"/(?:jobs|queries)/(?P<job>[^/]+)")
+JOB = re.compile(rf"(?P<project>{API})/(?:jobs|queries)/(?P<job>[^/]+)")
 JOBS = re.compile(API + "/jobs")
 TEST = re.compile(TABLE + ":testIamPermissions")
-FREE = re.compile(r"/healthz|/discovery/.*|/bigquery/v2/projects|" + API + "/jobs/[^/]+/cancel")
+# datasets.list gives those that the account may see; the parts of an upload follow one that was allowed.
+FREE = re.compile(
+    rf"GET (/healthz|/discovery/.*|/bigquery/v2/projects|{API}/datasets)|POST {API}/jobs/[^/]+/cancel"
+)
 ANONYMOUS_DATASET = "_bqemu_anonymous"
+CREATE_DATASET = "bigquery.datasets.create"
+LABEL = re.compile(r"[\w-]*")
 OK = 200
 TROUBLE = "For more information, see https://cloud.google.com/bigquery/docs/troubleshoot-quotas"
 
@@ -85,8 +84,7 @@ class StrictBigQuery(StrictProxy):
             return await self._list_jobs(request, body, account)
         if found := JOB.fullmatch(path):
             return await self._job_of(request, body, account, found)
-        # The parts of an upload follow one that was allowed.
-        if not FREE.fullmatch(path) and "upload_id" not in request.query:
+        if not FREE.fullmatch(f"{method} {path}") and "upload_id" not in request.query:
             await self._method(method, path, body, account)
         return await self.forward(request, body, caller)
 
@@ -104,36 +102,34 @@ class StrictBigQuery(StrictProxy):
                 self._made = status == OK
 
     async def _method(self, method: str, path: str, body: bytes, account: Account) -> None:
-        for (of, pattern), permission in PROJECT_METHODS.items():
-            if method == of and pattern.fullmatch(path):
-                if permission:
-                    self._on_project(account, permission)
+        for verb, pattern, permission in METHODS:
+            found = re.fullmatch(f"{verb} {pattern}", f"{method} {path}")
+            if not found:
+                continue
+            names = found.groupdict()
+            if names.get("dataset") == ANONYMOUS_DATASET:
                 return
-        for (of, pattern), permission in DATASET_METHODS.items():
-            if method == of and (found := pattern.fullmatch(path)):
-                if found["dataset"] == ANONYMOUS_DATASET:
-                    return
-                table = found.groupdict().get("table") or ""
-                given = json.loads(body) if body and method in {"POST", *UPDATES} else {}
-                need = Need(permission, found["dataset"], table, updates=bool(table) and method in UPDATES)
-                await self._allowed(account, [need])
-                self._sizes(given)
-                self._counted([need])
-                return
+            table = names.get("table") or ""
+            updates = bool(table) and method in {"PATCH", "PUT"}
+            need = Need(permission, names.get("dataset") or "", table, updates=updates)
+            await self._allowed(account, [need])
+            self._sizes(json.loads(body) if body and method in {"POST", "PATCH", "PUT"} else {})
+            self._counted([need])
+            return
         self._on_project(account, f"{method} {path}, whose permission is not stated")
 
     async def _insert_job(
         self, request: web.Request, body: bytes, account: Account, caller: dict[str, str]
     ) -> web.Response:
         uploaded = request.rel_url.path.startswith("/upload")
-        given = _envelope(body) if uploaded else json.loads(body or b"{}")
+        given = described(body) if uploaded else json.loads(body or b"{}")
         self._on_project(account, "bigquery.jobs.create")
         config = given.get("configuration") or {}
         try:
             await self._job(config, account)
         except Refused as refused:
             # BigQuery makes the job, and the job fails: its id is taken.
-            if uploaded or refused.status != FORBIDDEN or (config.get("dryRun")):
+            if uploaded or refused.status != FORBIDDEN or config.get("dryRun"):
                 raise
             caller = {
                 **caller,
@@ -142,7 +138,7 @@ class StrictBigQuery(StrictProxy):
         return self._owned(await self.forward(request, body, caller), account)
 
     def _owned(self, answer: web.Response, account: Account) -> web.Response:
-        """Remember whose job an answer tells of."""
+        """Remember whose job an answer describes."""
         if answer.status == OK and isinstance(answer.body, bytes) and answer.body.startswith(b"{"):
             job = json.loads(answer.body).get("jobReference") or {}
             self._owners[job.get("jobId", "")] = account.email
@@ -152,52 +148,36 @@ class StrictBigQuery(StrictProxy):
         self._sizes({"labels": config.get("labels")})
         found: list[Need] = []
         if query := config.get("query"):
-            sql = query.get("query") or ""
+            sql, default = query.get("query") or "", (query.get("defaultDataset") or {}).get("datasetId", "")
             if len(sql.encode()) > self.rules.limits["query_bytes"]:
-                raise Refused(
-                    400, "invalid", "The query is too large. The maximum query length is 1024.00K characters."
-                )
-            found = needs(sql)
-            create = [need for need in found if need.permission == "bigquery.datasets.create"]
-            found = [
-                *create,
-                *(
-                    named
-                    for need in found
-                    if (named := _with_default(need, query.get("defaultDataset"))).dataset
-                ),
-            ]
-            found += await self._destination(query)
-        if load := config.get("load"):
-            found = await self._destination(load)
+                raise invalid("The query is too large. The maximum query length is 1024.00K characters.")
+            # What names no dataset, and has no default one, is refused by BigQuery itself.
+            named = [replace(need, dataset=need.dataset or default) for need in needs(sql)]
+            found = [need for need in named if need.dataset or need.permission == CREATE_DATASET]
+        for writes in filter(None, map(config.get, ("query", "load", "copy"))):
+            found += await self._destination(writes)
         if copy := config.get("copy"):
             sources = copy.get("sourceTables") or [copy.get("sourceTable") or {}]
-            reads = [
-                Need("bigquery.tables.getData", s.get("datasetId", ""), s.get("tableId", "")) for s in sources
-            ]
-            found = [*reads, *await self._destination(copy)]
+            found += [Need("bigquery.tables.getData", *_names(source)) for source in sources]
         if extract := config.get("extract"):
-            source = extract.get("sourceTable") or {}
-            found = [Need("bigquery.tables.export", source.get("datasetId", ""), source.get("tableId", ""))]
+            found.append(Need("bigquery.tables.export", *_names(extract.get("sourceTable") or {})))
         await self._allowed(account, found)
-        if load:
-            self._sources(load, account)
+        self._sources(config.get("load") or {}, account)
         if not config.get("dryRun"):
             self._counted(found)
 
     async def _destination(self, config: dict[str, Any]) -> list[Need]:
         to = config.get("destinationTable") or {}
-        dataset, table = to.get("datasetId"), str(to.get("tableId", "")).partition("$")[0]
+        dataset, table = _names(to)
         if not dataset or dataset == ANONYMOUS_DATASET:
             return []
-        there = await self.exists(
+        if await self.exists(
             f"/bigquery/v2/projects/{to.get('projectId')}/datasets/{dataset}/tables/{table}"
-        )
-        if there:
-            schema = (
-                [Need("bigquery.tables.update", dataset, table)] if config.get("schemaUpdateOptions") else []
-            )
-            return [Need("bigquery.tables.updateData", dataset, table, updates=True), *schema]
+        ):
+            found = [Need("bigquery.tables.updateData", dataset, table, updates=True)]
+            if config.get("schemaUpdateOptions"):
+                found.append(Need("bigquery.tables.update", dataset, table))
+            return found
         if config.get("createDisposition") == "CREATE_NEVER":
             return [Need("bigquery.tables.updateData", dataset, table)]
         return [Need("bigquery.tables.create", dataset, table, updates=True)]
@@ -205,27 +185,23 @@ class StrictBigQuery(StrictProxy):
     def _sources(self, load: dict[str, Any], account: Account) -> None:
         uris = load.get("sourceUris") or []
         if len(uris) > self.rules.limits["source_uris"]:
-            raise Refused(400, "invalid", f"Too many source URIs: {len(uris)}; at most 10000 are allowed")
+            raise invalid(f"Too many source URIs: {len(uris)}; at most 10000 are allowed")
         for uri in uris:
             bucket = uri.removeprefix("gs://").partition("/")[0]
-            for permission in ("get", "list") if "*" in uri else ("get",):
-                name = f"storage.objects.{permission}"
+            for verb in ("get", "list") if "*" in uri else ("get",):
+                name = f"storage.objects.{verb}"
                 if not self.rules.on_bucket(account, name, bucket):
-                    raise Refused(
-                        FORBIDDEN,
-                        "accessDenied",
-                        f"Access Denied: File {uri}: {account.email} does not have {name} access to the Google Cloud Storage object. Permission '{name}' denied on resource (or it may not exist).",
+                    raise denied(
+                        f"File {uri}: {account.email} does not have {name} access to the Google Cloud Storage object. Permission '{name}' denied on resource (or it may not exist)."
                     )
 
     def _counted(self, found: list[Need]) -> None:
-        now, most, seconds = (
-            time.monotonic(),
-            self.rules.limits["table_updates"],
-            self.rules.limits["table_updates_seconds"],
-        )
+        now, limits = time.monotonic(), self.rules.limits
         tables = {f"{need.dataset}.{need.table}": need for need in found if need.updates}
         for name, need in tables.items():
-            if need.refusable and self._updates.full(name, most, seconds, now):
+            if need.refusable and self._updates.full(
+                name, limits["table_updates"], limits["table_updates_seconds"], now
+            ):
                 raise Refused(
                     FORBIDDEN,
                     "rateLimitExceeded",
@@ -237,88 +213,64 @@ class StrictBigQuery(StrictProxy):
     def _sizes(self, given: dict[str, Any]) -> None:
         limits, labels = self.rules.limits, given.get("labels") or {}
         if len(labels) > limits["labels"]:
-            raise Refused(400, "invalid", f"Too many labels: {len(labels)}; at most 64 are allowed")
+            raise invalid(f"Too many labels: {len(labels)}; at most 64 are allowed")
         for text in (text for pair in labels.items() for text in pair if text is not None):
-            if (
-                len(text) > limits["label_length"]
-                or not re.fullmatch(r"[\w-]*", text)
-                or text != text.lower()
-            ):
-                raise Refused(
-                    400,
-                    "invalid",
-                    f"Label {text!r} is not valid: at most 63 characters of lower-case letters, numbers, dashes and underscores",
+            if len(text) > limits["label_length"] or not LABEL.fullmatch(text) or text != text.lower():
+                raise invalid(
+                    f"Label {text!r} is not valid: at most 63 characters of lower-case letters, numbers, dashes and underscores"
                 )
         if len(given.get("description") or "") > limits["table_description"]:
-            raise Refused(400, "invalid", "The description is too long: at most 16384 characters")
+            raise invalid("The description is too long: at most 16384 characters")
         self._columns((given.get("schema") or {}).get("fields") or [])
 
     def _columns(self, fields: list[dict[str, Any]]) -> int:
         count = 0
         for one in fields:
             if len(one.get("description") or "") > self.rules.limits["column_description"]:
-                raise Refused(
-                    400,
-                    "invalid",
-                    f"The description for field {one.get('name')} is too long. The maximum length is 1024 characters.",
+                raise invalid(
+                    f"The description for field {one.get('name')} is too long. The maximum length is 1024 characters."
                 )
             count += 1 + self._columns(one.get("fields") or [])
         if count > self.rules.limits["columns"]:
-            raise Refused(
-                400, "invalid", f"Too many total leaf fields: {count}, max allowed field count: 10000"
-            )
+            raise invalid(f"Too many total leaf fields: {count}, max allowed field count: 10000")
         return count
 
     async def _has(self, account: Account, need: Need) -> bool:
         if self.rules.on_project(account, need.permission):
             return True
-        # A role on a dataset is there as long as the dataset is.
+        # A role on a dataset exists only as long as the dataset does.
         return self.rules.on_dataset(account, need.permission, need.dataset) and await self.exists(
             f"/bigquery/v2/projects/local-project/datasets/{need.dataset}"
         )
 
     async def _allowed(self, account: Account, found: list[Need]) -> None:
         for need in found:
-            if need.permission == "bigquery.datasets.create":
+            if need.permission == CREATE_DATASET:
                 self._on_project(account, need.permission)
-                continue
-            if not await self._has(account, need):
-                what = (
-                    f"Table local-project:{need.dataset}.{need.table}"
-                    if need.table
-                    else f"Dataset local-project:{need.dataset}"
+            elif not await self._has(account, need):
+                kind, name = (
+                    ("Table", f"{need.dataset}.{need.table}") if need.table else ("Dataset", need.dataset)
                 )
-                on = what[0].lower() + what[1:]
-                raise Refused(
-                    FORBIDDEN,
-                    "accessDenied",
-                    f"Access Denied: {what}: Permission {need.permission} denied on {on} (or it may not exist).",
+                raise denied(
+                    f"{kind} local-project:{name}: Permission {need.permission} denied on {kind.lower()} local-project:{name} (or it may not exist)."
                 )
 
     def _on_project(self, account: Account, permission: str) -> None:
         if not self.rules.on_project(account, permission):
-            raise Refused(
-                FORBIDDEN,
-                "accessDenied",
-                f"Access Denied: Project local-project: User does not have {permission} permission in project local-project.",
+            raise denied(
+                f"Project local-project: User does not have {permission} permission in project local-project."
             )
 
     async def _job_of(
         self, request: web.Request, body: bytes, account: Account, found: re.Match[str]
     ) -> web.Response:
         """An account sees its own jobs; those of others with bigquery.jobs.get."""
-        path = f"/bigquery/v2/projects/{found['project']}/jobs/{found['job']}"
-        status, job = await self.upstream("GET", path)
+        status, job = await self.upstream("GET", f"{found['project']}/jobs/{found['job']}")
         owner = self._owners.get(found["job"]) or (job or {}).get("user_email")
-        if (
-            status == OK
-            and owner != account.email
-            and not self.rules.on_project(account, "bigquery.jobs.get")
-        ):
-            raise Refused(
-                FORBIDDEN,
-                "accessDenied",
-                f"Access Denied: Job {job.get('id')}: Permission bigquery.jobs.get denied on job {job.get('id')} (or it may not exist).",
+        others = status == OK and owner != account.email
+        if others and not self.rules.on_project(account, "bigquery.jobs.get"):
+            raise denied(
+                f"Job {job['id']}: Permission bigquery.jobs.get denied on job {job['id']} (or it may not exist)."
             )
         return await self.forward(request, body)
 
@@ -331,17 +283,6 @@ class StrictBigQuery(StrictProxy):
         return web.json_response(found)
 
 
-def _with_default(need: Need, default: dict[str, str] | None) -> Need:
-    if need.dataset or not default:
-        return need
-    return replace(need, dataset=default.get("datasetId", ""))
-
-
-def _envelope(body: bytes) -> dict[str, Any]:
-    """Return the JSON of an upload: the whole body of a resumable one, the first part of a multipart one."""
-    text = body
-    if body.startswith(b"--"):
-        start = body.find(b"\r\n\r\n") + 4
-        text = body[start : body.find(b"\r\n--", start)]
-    found = json.loads(text or b"{}")
-    return found if isinstance(found, dict) else {}
+def _names(table: dict[str, str]) -> tuple[str, str]:
+    """Return dataset and table of a TableReference, without a partition."""
+    return table.get("datasetId", ""), table.get("tableId", "").partition("$")[0]

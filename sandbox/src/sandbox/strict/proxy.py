@@ -69,3 +69,16 @@ class StrictProxy(Proxy):
         """Return whether the service has what this path names."""
         status, _ = await self.upstream("GET", path)
         return status == OK
+
+
+def described(body: bytes) -> dict[str, Any]:
+    """Return the JSON that describes an upload: the body of a resumable one, the first part of a multipart one."""
+    text = body
+    if body.startswith(b"--"):
+        start = body.find(b"\r\n\r\n") + 4
+        text = body[start : body.find(b"\r\n--", start)]
+    try:
+        found = json.loads(text or b"{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -36,6 +36,16 @@ class Refused(Exception):  # noqa: N818 (what the service answers)
         return {"error": {"code": self.status, "message": self.message, "errors": [error]}}
 
 
+def denied(message: str) -> Refused:
+    """Return BigQuery's answer to an account that lacks a permission."""
+    return Refused(FORBIDDEN, "accessDenied", f"Access Denied: {message}")
+
+
+def invalid(message: str) -> Refused:
+    """Return the answer to what is too large or malformed."""
+    return Refused(400, "invalid", message)
+
+
 @dataclass(frozen=True)
 class Account:
     """Roles on the project, on datasets and on buckets; a name of its own there comes before `*`."""
@@ -91,7 +101,7 @@ class Rules:
         token = (authorization or "").removeprefix("Bearer ") or self.anonymous
         if token not in self.accounts:
             raise Refused(
-                401, "authError", f"Invalid Credentials: the token {token!r} is no account of the sandbox"
+                401, "authError", f"Invalid Credentials: the sandbox has no account of token {token!r}"
             )
         return self.accounts[token]
 

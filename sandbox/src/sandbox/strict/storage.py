@@ -5,16 +5,15 @@ Permissions: https://cloud.google.com/storage/docs/access-control/iam-json. Over
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from aiohttp import web
 
-from sandbox.strict.proxy import StrictProxy
-from sandbox.strict.rules import FORBIDDEN, Rate, Refused
+from sandbox.strict.proxy import StrictProxy, described
+from sandbox.strict.rules import FORBIDDEN, Rate, Refused, invalid
 
 if TYPE_CHECKING:
     from sandbox.strict.rules import Account, Rules
@@ -28,7 +27,6 @@ UPLOAD = re.compile(r"/(?:resumable/)?upload/storage/v1/b/(?P<bucket>[^/]+)/o")
 SESSION = re.compile(r"/upload/resumable/.+")
 METHODS = {"GET": "get", "PATCH": "update", "PUT": "update", "DELETE": "delete"}
 NOT_FOUND = 404
-LACKS = "{email} does not have {permission} access to the Google Cloud Storage {kind}. Permission '{permission}' denied on resource (or it may not exist)."
 
 
 class StrictStorage(StrictProxy):
@@ -92,10 +90,10 @@ class StrictStorage(StrictProxy):
 
     async def _upload(self, request: web.Request, body: bytes, account: Account) -> web.Response:
         bucket = unquote(UPLOAD.fullmatch(request.rel_url.raw_path)["bucket"])  # type: ignore[index]
-        name = request.query.get("name") or str(_metadata(request, body).get("name", ""))
+        name = request.query.get("name") or str(described(body).get("name", ""))
         new = request.query.get("ifGenerationMatch") == "0"
         if len(name.encode()) > self.rules.limits["object_name_bytes"]:
-            raise Refused(400, "invalid", f"The specified object name is not valid: {name[:80]}…")
+            raise invalid(f"The specified object name is not valid: {name[:80]}…")
         await self._check(account, "storage.objects.create", bucket, "object")
         there = await self.exists(f"/storage/v1/b/{quote(bucket, '')}/o/{quote(name, '')}")
         if there and not new:
@@ -131,31 +129,20 @@ class StrictStorage(StrictProxy):
             return
         if not await self.exists(f"/storage/v1/b/{quote(bucket, '')}"):
             raise Refused(NOT_FOUND, "notFound", "The specified bucket does not exist.")
-        raise Refused(
-            FORBIDDEN, "forbidden", LACKS.format(email=account.email, permission=permission, kind=kind)
-        )
+        raise _lacks(account, permission, kind)
 
     def _on_project(self, account: Account, permission: str) -> None:
         if not self.rules.on_project(account, permission):
-            raise Refused(
-                FORBIDDEN,
-                "forbidden",
-                LACKS.format(email=account.email, permission=permission, kind="project"),
-            )
+            raise _lacks(account, permission, "project")
+
+
+def _lacks(account: Account, permission: str, kind: str) -> Refused:
+    return Refused(
+        FORBIDDEN,
+        "forbidden",
+        f"{account.email} does not have {permission} access to the Google Cloud Storage {kind}. Permission '{permission}' denied on resource (or it may not exist).",
+    )
 
 
 def _session(address: str) -> str:
     return address.partition("?")[0].rpartition("/")[2] + address.partition("upload_id=")[2].partition("&")[0]
-
-
-def _metadata(request: web.Request, body: bytes) -> dict[str, Any]:
-    """Return an upload's metadata: the body of a resumable one, the first part of a multipart one."""
-    start, end = body.find(b"{"), body.rfind(b"}") + 1
-    if request.content_type.startswith("multipart/"):
-        start = body.find(b"\r\n\r\n") + 4
-        end = body.find(b"\r\n--", start)
-    try:
-        found = json.loads(body[start:end] or b"{}")
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
