@@ -1,33 +1,24 @@
 """Rows as the page's queries give them (report/queries), made up: a small world, an empty one, a hostile one."""
 
+# ruff: noqa: SIM905 (names are easier to read and to add to than quoted ones)
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 MADE_AT = datetime(2026, 3, 14, 9, 30, tzinfo=UTC)
-NAMES = [
-    "Rick Sanchez",
-    "Morty Smith",
-    "Summer Smith",
-    "Beth Smith",
-    "Jerry Smith",
-    "Birdperson",
-    "Mr. Poopybutthole",
-    "Squanchy",
-    "Supernova",
-    "Tammy Guetermann",
-    "Unity",
-    "Evil Morty",
-    "Noob-Noob",
-    "Phoenixperson",
-    "Doofus Rick",
-    "Krombopulos Michael of the Gromflomite Insurgency",
-    "Scary Terry",
-    "Scary Terry",
-    "Sleepy Gary",
-    "Ants in my Eyes Johnson",
-]
+NAMES = (
+    "Rick Sanchez, Morty Smith, Summer Smith, Beth Smith, Jerry Smith, Birdperson, Mr. Poopybutthole, Squanchy, "
+    "Supernova, Tammy Guetermann, Unity, Evil Morty, Noob-Noob, Phoenixperson, Doofus Rick, "
+    "Krombopulos Michael of the Gromflomite Insurgency, Scary Terry, Scary Terry, Sleepy Gary, Ants in my Eyes Johnson"
+).split(", ")
+SPECIES = (
+    "Human, Alien, Humanoid, Robot, Mythological Creature, Animal, Cronenberg, unknown, Poopybutthole, Disease"
+).split(", ")
+ORIGINS = (
+    "unknown, Earth (Replacement Dimension), Earth (C-137), Cronenberg Earth, Venzenulon 7, Gromflom Prime, "
+    "Citadel of Ricks, Interdimensional Cable, Anatomy Park, Bird World, Pluto, Nuptia 4"
+).split(", ")
 STATUS = ["Alive", "Dead", "unknown"]
 
 
@@ -100,35 +91,6 @@ def marts() -> dict[str, list[dict[str, Any]]]:
         }
         for number, name in enumerate(NAMES[:15], 1)
     ]
-    values = {
-        "species": [
-            "Human",
-            "Alien",
-            "Humanoid",
-            "Robot",
-            "Mythological Creature",
-            "Animal",
-            "Cronenberg",
-            "unknown",
-            "Poopybutthole",
-            "Disease",
-        ],
-        "origin": [
-            "unknown",
-            "Earth (Replacement Dimension)",
-            "Earth (C-137)",
-            "Cronenberg Earth",
-            "Venzenulon 7",
-            "Gromflom Prime",
-            "Citadel of Ricks",
-            "Interdimensional Cable",
-            "Anatomy Park",
-            "Bird World",
-            "Pluto",
-            "Nuptia 4",
-            None,
-        ],
-    }
     statuses = [
         {
             "breakdown": breakdown,
@@ -138,7 +100,7 @@ def marts() -> dict[str, list[dict[str, Any]]]:
             "status": status,
             "character_count": max(400 // (place * place) - 30 * position, 1) if value else 90 - position,
         }
-        for breakdown, found in values.items()
+        for breakdown, found in (("species", SPECIES), ("origin", [*ORIGINS, None]))
         for place, value in enumerate(found, 1)
         for position, status in enumerate(STATUS)
     ]
@@ -155,7 +117,7 @@ def marts() -> dict[str, list[dict[str, Any]]]:
             "total_rows": 126,
             "total_count": 1100,
         }
-        for number, name in enumerate([v for v in values["origin"] if v], 1)
+        for number, name in enumerate(ORIGINS, 1)
     ]
     pairs = [
         {

@@ -80,6 +80,11 @@ def _names(field: str) -> alt.Y:
     )
 
 
+def _columns(**more: Any) -> alt.Axis:  # noqa: ANN401 (Altair's)
+    """The horizontal axis of a chart with one column per name: labels level, and left out where they would touch."""
+    return alt.Axis(grid=False, labelAngle=0, labelOverlap="greedy", labelSeparation=4, **more)
+
+
 def _statuses(rows: Iterable[Row]) -> alt.Color:
     found = {row["status"] for row in rows}
     domain = [*(s for s in STATUS_COLOURS if s in found), *sorted(found - STATUS_COLOURS.keys())]
@@ -96,7 +101,7 @@ def seasons(rows: list[Row]) -> Spec:
             "season:N",
             title="season",
             sort=None,
-            axis=alt.Axis(grid=False, labelAngle=0, labelOverlap="greedy", labelSeparation=4),
+            axis=_columns(),
             scale=alt.Scale(paddingInner=0.5, paddingOuter=0.25),
         ),
         y=alt.Y("appearances:Q", title="appearances", axis=_whole()),
@@ -120,11 +125,7 @@ def episodes(rows: list[Row]) -> Spec:
                 "episode:N",
                 sort=None,
                 title=None,
-                axis=alt.Axis(
-                    grid=False,
-                    labelAngle=0,
-                    labelOverlap="greedy",
-                    labelSeparation=4,
+                axis=_columns(
                     # All of them: one label per season, or each where they are few; one season: its episodes.
                     labelExpr="season != 'all' ? substring(datum.value, 3) : "
                     + (
@@ -147,22 +148,23 @@ def episodes(rows: list[Row]) -> Spec:
     return _spec(chart, 260)
 
 
-def characters(rows: list[Row]) -> Spec:
-    """Episodes of the leading characters: `character`, `species`, `status`, `episodes`."""
+def by_status(rows: list[Row], name: str, count: str, *more: str) -> Spec:
+    """One bar per name, coloured by `status`, in the order of `place` where a bar has several; `more` is for tooltips."""
     chart = (
         _data(rows)
         .mark_bar()
         .encode(
-            x=alt.X("episodes:Q", title="episodes", axis=_whole()),
-            y=_names("character"),
+            x=alt.X(f"{count}:Q", title=count, axis=_whole()),
+            y=_names(name),
             color=_statuses(rows),
-            tooltip=["character:N", "species:N", "status:N", "episodes:Q"],
+            order=alt.Order("place:Q"),
+            tooltip=[f"{name}:N", *(f"{column}:N" for column in more), "status:N", f"{count}:Q"],
         )
     )
-    return _spec(chart, ROW * len(rows))
+    return _spec(chart, ROW * len({row[name] for row in rows}))
 
 
-def statuses(rows: list[Row]) -> Spec:
+def breakdowns(rows: list[Row]) -> Spec:
     """Status by species or origin: `by`, `value`, `status`, `place`, `characters`, `share` (0 to 1)."""
     chart = (
         _data(rows)
@@ -192,22 +194,6 @@ def statuses(rows: list[Row]) -> Spec:
     return _spec(chart, ROW * max(names.values()))
 
 
-def locations(rows: list[Row]) -> Spec:
-    """Residents of the leading locations by status: `location`, `type`, `status`, `place`, `residents`."""
-    chart = (
-        _data(rows)
-        .mark_bar()
-        .encode(
-            x=alt.X("residents:Q", title="residents", axis=_whole()),
-            y=_names("location"),
-            color=_statuses(rows),
-            order=alt.Order("place:Q"),
-            tooltip=["location:N", "type:N", "dimension:N", "status:N", "residents:Q"],
-        )
-    )
-    return _spec(chart, ROW * len({row["location"] for row in rows}))
-
-
 def pairs(rows: list[Row], names: list[str]) -> Spec:
     """Who is seen with whom: `character`, `with`, `shared episodes`, `similarity` (0 to 1); both halves of the square."""
     most = max((row["shared episodes"] or 0 for row in rows), default=0)
@@ -215,25 +201,14 @@ def pairs(rows: list[Row], names: list[str]) -> Spec:
     counts = list(range(step, most + 1, step))
     nearest = max((row["similarity"] or 0 for row in rows), default=0)
     shares = [share / 10 for share in range(2, 11, 2) if share / 10 <= nearest]
+    square: Any = {"sort": names, "title": None, "scale": alt.Scale(domain=names, paddingInner=0.08)}
     chart = (
         _data(rows)
         .mark_rect(cornerRadius=2)
         .transform_calculate(value="measure == 'similarity' ? datum.similarity : datum['shared episodes']")
         .encode(
-            x=alt.X(
-                "character:N",
-                sort=names,
-                title=None,
-                axis=alt.Axis(grid=False, labelAngle=-60, labelOverlap=False),
-                scale=alt.Scale(domain=names, paddingInner=0.08),
-            ),
-            y=alt.Y(
-                "with:N",
-                sort=names,
-                title=None,
-                axis=alt.Axis(grid=False, labelOverlap=False),
-                scale=alt.Scale(domain=names, paddingInner=0.08),
-            ),
+            x=alt.X("character:N", axis=alt.Axis(grid=False, labelAngle=-60, labelOverlap=False), **square),
+            y=alt.Y("with:N", axis=alt.Axis(grid=False, labelOverlap=False), **square),
             opacity=alt.Opacity(
                 "value:Q",
                 scale=alt.Scale(zero=True, range=[0.06, 1]),

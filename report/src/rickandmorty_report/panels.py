@@ -7,7 +7,7 @@ figures under the same headings, which its tooltips show. Any value of a mart ma
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rickandmorty_report import charts
@@ -22,6 +22,7 @@ STATUSES = ("Alive", "Dead", "unknown")
 NO_SEASON = "no season"
 # Names in a sentence before the rest is counted.
 NAMED = 3
+HAS_MOST = ("has the most:", "have the most:")
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ class Panel:
     key: str
     title: str
     says: str
-    columns: list[Column]
-    figures: list[Row]
-    chart: Spec | None
+    columns: list[Column] = field(default_factory=list)
+    figures: list[Row] = field(default_factory=list)
+    chart: Spec | None = None
     notes: list[Note] = field(default_factory=list)
     controls: list[Control] = field(default_factory=list)
     wide: bool = False
@@ -128,7 +129,7 @@ def says_most(
 
 
 def named(rows: Iterable[Row], key: str, name: str) -> dict[Any, str]:
-    """Return each key's name; the key is added where two share one, and an empty name is said."""
+    """Return each key's name; the key is added where two share one, and an empty name is shown as such."""
     names = {row[key]: row[name] or "(no name)" for row in rows}
     often = Counter(names.values())
     return {k: f"{n} #{k}" if often[n] > 1 else n for k, n in names.items()}
@@ -146,7 +147,14 @@ def season(row: Row) -> str:
 
 def seasons(marts: Marts) -> Panel:
     """Appearances per season."""
+    panel = Panel("seasons", "Appearances per season", "There is no season yet.")
     rows = sorted(marts["seasons"], key=lambda row: ordered(row["season_number"]))
+    if not rows:
+        return panel
+
+    def name(row: Row) -> str:
+        return "What has no season" if row["season_number"] is None else f"Season {row['season_number']}"
+
     columns = [
         Column("season", season),
         Column("episodes", "episode_count", number=True),
@@ -157,34 +165,30 @@ def seasons(marts: Marts) -> Panel:
         Column("first seen", "first_appearance_count", number=True),
         Column("characters per episode", "characters_per_episode", number=True),
     ]
-    says = "There is no season yet."
-    if rows:
-
-        def name(row: Row) -> str:
-            return "What has no season" if row["season_number"] is None else f"Season {row['season_number']}"
-
-        verb = ("has the most:", "have the most:")
-        says = says_most(rows, "appearance_count", name, verb, "appearance")
-    return Panel(
-        key="seasons",
-        title="Appearances per season",
-        says=says,
+    return replace(
+        panel,
+        says=says_most(rows, "appearance_count", name, HAS_MOST, "appearance"),
         columns=columns,
         figures=rows,
-        chart=charts.seasons(drawn(columns, rows, "season", "episodes", "appearances", "characters"))
-        if rows
-        else None,
-        notes=_left_out(rows, "season", "older"),
+        chart=charts.seasons(drawn(columns, rows, "season", "episodes", "appearances", "characters")),
+        notes=_left_out(rows, "older season"),
     )
 
 
 def episodes(marts: Marts) -> Panel:
     """Characters per episode."""
+    panel = Panel("episodes", "Characters per episode", "There is no episode yet.", wide=True)
     rows = sorted(
         marts["episodes"],
         key=lambda row: ordered(row["season_number"], row["episode_number"], row["episode_id"]),
     )
+    if not rows:
+        return panel
     codes = named(rows, "episode_id", "episode_code")
+
+    def name(row: Row) -> str:
+        return f"{codes[row['episode_id']]}, “{row['episode_name'] or '(no name)'}”,"
+
     columns = [
         Column("episode", lambda row: codes[row["episode_id"]]),
         Column("name", "episode_name"),
@@ -192,15 +196,7 @@ def episodes(marts: Marts) -> Panel:
         Column("characters", "character_count", number=True),
         Column("first seen here", "first_appearance_count", number=True),
     ]
-    says = "There is no episode yet."
-    if rows:
-
-        def name(row: Row) -> str:
-            return f"{codes[row['episode_id']]}, “{row['episode_name'] or '(no name)'}”,"
-
-        says = says_most(rows, "character_count", name, ("has the most:", "have the most:"), "character")
-    numbers = list(dict.fromkeys(season(row) for row in rows))
-    parts = [
+    bars = [
         {**shown, "season": season(row), "kind": kind, "place": place, "characters": count}
         for row, shown in zip(rows, drawn(columns, rows, "episode", "name", "aired"), strict=True)
         for place, kind, count in (
@@ -208,24 +204,24 @@ def episodes(marts: Marts) -> Panel:
             (1, "seen before", (row["character_count"] or 0) - (row["first_appearance_count"] or 0)),
         )
     ]
-    return Panel(
-        key="episodes",
-        title="Characters per episode",
-        says=says,
+    seasons = dict.fromkeys(map(season, rows))
+    choices = {"all": "all", **{number: number for number in seasons}}
+    return replace(
+        panel,
+        says=says_most(rows, "character_count", name, HAS_MOST, "character"),
         columns=columns,
         figures=rows,
-        chart=charts.episodes(parts) if rows else None,
-        notes=_left_out(rows, "episode", "older", "character_count", "appearance"),
-        controls=[Control("season", "Season", {"all": "all", **{number: number for number in numbers}})]
-        if len(numbers) > 1
-        else [],
-        wide=True,
+        chart=charts.episodes(bars),
+        notes=_left_out(rows, "older episode", "character_count", "appearance"),
+        controls=[Control("season", "Season", choices)] if len(seasons) > 1 else [],
     )
 
 
 def characters(marts: Marts) -> Panel:
     """The characters with the most episodes."""
-    rows = marts["characters"]
+    panel, rows = Panel("characters", "Who appears most", "There is no character yet."), marts["characters"]
+    if not rows:
+        return panel
     names = named(rows, "character_id", "character_name")
     columns = [
         Column("character", lambda row: names[row["character_id"]]),
@@ -233,24 +229,23 @@ def characters(marts: Marts) -> Panel:
         Column("status", "status"),
         Column("episodes", "episode_count", number=True),
     ]
-    says = "There is no character yet."
-    if rows:
-        verb = ("appears most: in", "appear most: in")
-        says = says_most(rows, "episode_count", lambda row: names[row["character_id"]], verb, "episode")
-    return Panel(
-        key="characters",
-        title="Who appears most",
-        says=says,
+    verb = ("appears most: in", "appear most: in")
+    return replace(
+        panel,
+        says=says_most(rows, "episode_count", lambda row: names[row["character_id"]], verb, "episode"),
         columns=columns,
         figures=rows,
-        chart=charts.characters(drawn(columns, rows)) if rows else None,
-        notes=_left_out(rows, "character", "more", "episode_count", "appearance"),
+        chart=charts.by_status(drawn(columns, rows), "character", "episodes", "species"),
+        notes=_left_out(rows, "more character", "episode_count", "appearance"),
     )
 
 
 def statuses(marts: Marts) -> Panel:
     """Status by species and by origin."""
+    panel = Panel("statuses", "Status by species and origin", "There is no character yet.")
     rows = marts["statuses"]
+    if not rows:
+        return panel
     sizes: Counter[tuple[str, int]] = Counter()
     for row in rows:
         sizes[row["breakdown"], row["place"]] += row["character_count"] or 0
@@ -265,28 +260,25 @@ def statuses(marts: Marts) -> Panel:
         Column("characters", lambda row: row["character_count"] or 0, number=True),
         Column("share", lambda row: f"{share(row):.1%}", number=True),
     ]
-    parts = [
+    bars = [
         {**shown, "share": share(row), "place": _place(shown["status"])}
         for row, shown in zip(rows, drawn(columns, rows), strict=True)
     ]
-    says = "There is no character yet."
-    if rows:
-        by_status: Counter[str] = Counter()
-        for part in parts:
-            if part["by"] == parts[0]["by"]:
-                by_status[part["status"]] += part["characters"]
-        counts = sorted(by_status.items(), key=lambda item: (_place(item[0]), item[0]))
-        says = (
-            "Of all characters: " + ", ".join(f"{count:,} {status.lower()}" for status, count in counts) + "."
-        )
     totals = {str(row["breakdown"]): row["total_rows"] or 0 for row in rows}
-    return Panel(
-        key="statuses",
-        title="Status by species and origin",
-        says=says,
+    by_status: Counter[str] = Counter()
+    for bar in bars:
+        by_status[bar["status"]] += bar["characters"] if bar["by"] == bars[0]["by"] else 0
+    counts = [
+        f"{by_status[status]:,} {status.lower()}"
+        for status in sorted(by_status, key=lambda status: (_place(status), status))
+        if by_status[status]
+    ]
+    return replace(
+        panel,
+        says=f"Of all characters: {', '.join(counts)}.",
         columns=columns,
         figures=rows,
-        chart=charts.statuses(parts) if rows else None,
+        chart=charts.breakdowns(bars),
         notes=[
             Note(f"The {total - 12:,} smallest by {breakdown} are summed.", "breakdown", breakdown)
             for breakdown, total in totals.items()
@@ -295,9 +287,7 @@ def statuses(marts: Marts) -> Panel:
         controls=[
             Control("breakdown", "By", {name: name for name in sorted(totals, reverse=True)}),
             Control("measure", "Show", {"share": "shares", "count": "counts"}),
-        ]
-        if rows
-        else [],
+        ],
     )
 
 
@@ -313,7 +303,9 @@ def _place(status: str) -> int:
 
 def locations(marts: Marts) -> Panel:
     """Residents by location."""
-    rows = marts["locations"]
+    panel, rows = Panel("locations", "Residents by location", "There is no location yet."), marts["locations"]
+    if not rows:
+        return panel
     names = named(rows, "location_id", "location_name")
     columns = [
         Column("location", lambda row: names[row["location_id"]]),
@@ -324,36 +316,35 @@ def locations(marts: Marts) -> Panel:
         Column("dead", "dead_count", number=True),
         Column("unknown", "unknown_count", number=True),
     ]
-    says = "There is no location yet."
-    if rows:
-
-        def name(row: Row) -> str:
-            return f"“{names[row['location_id']]}”"
-
-        says = says_most(rows, "resident_count", name, ("has the most:", "have the most:"), "resident")
-    parts = []
+    bars = []
     for row, shown in zip(rows, drawn(columns, rows, "location", "type", "dimension"), strict=True):
-        known = dict(zip(STATUSES, (row[f"{s.lower()}_count"] or 0 for s in STATUSES), strict=True))
+        known = {status: row[f"{status.lower()}_count"] or 0 for status in STATUSES}
         known["other"] = max((row["resident_count"] or 0) - sum(known.values()), 0)
-        parts += [
+        bars += [
             {**shown, "status": status, "place": place, "residents": count}
             for place, (status, count) in enumerate(known.items())
             if count or status == "Alive"
         ]
-    return Panel(
-        key="locations",
-        title="Residents by location",
-        says=says,
+    return replace(
+        panel,
+        says=says_most(
+            rows, "resident_count", lambda row: f"“{names[row['location_id']]}”", HAS_MOST, "resident"
+        ),
         columns=columns,
         figures=rows,
-        chart=charts.locations(parts) if rows else None,
-        notes=_left_out(rows, "location", "more", "resident_count", "resident"),
+        chart=charts.by_status(bars, "location", "residents", "type", "dimension"),
+        notes=_left_out(rows, "more location", "resident_count", "resident"),
     )
 
 
 def pairs(marts: Marts) -> Panel:
     """Who is seen with whom, among the characters with the most episodes."""
+    panel = Panel(
+        "pairs", "Who is seen with whom", "No two characters have been seen together yet.", wide=True
+    )
     rows = marts["pairs"]
+    if not rows:
+        return panel
     sides = [
         {"id": row[f"{side}_character_id"], "name": row[f"{side}_character_name"]}
         for row in rows
@@ -370,58 +361,41 @@ def pairs(marts: Marts) -> Panel:
     # In the order of who appears most.
     leading = [row["character_id"] for row in marts["characters"]]
     order = [*(key for key in leading if key in names), *(key for key in names if key not in leading)]
-    says = "No two characters have been seen together yet."
-    if rows:
-
-        def name(row: Row) -> str:
-            return f"{names[row['first_character_id']]} with {names[row['second_character_id']]}"
-
-        found, most, _ = leaders(rows, "shared_episode_count")
-        says = f"Of those who appear most, {listed([name(row) for row in found])}: {counted(most, 'shared episode')}"
-        says += " each." if len(found) > 1 else "."
-    total = (rows[0]["total_rows"] or 0) if rows else 0
-    parts = [
+    found, most, _ = leaders(rows, "shared_episode_count")
+    who = listed(
+        [f"{names[row['first_character_id']]} with {names[row['second_character_id']]}" for row in found]
+    )
+    total = rows[0]["total_rows"] or 0
+    left_out = (
+        f"Among the {len(names)} who appear most; of {total:,} pairs, {total - len(rows):,} are not drawn."
+    )
+    squares = [
         {**shown, "character": one, "with": two}
         for shown in drawn(columns, rows)
         for one, two in ((shown["character"], shown["with"]), (shown["with"], shown["character"]))
     ]
-    return Panel(
-        key="pairs",
-        title="Who is seen with whom",
-        says=says,
+    measures = {"shared": "shared episodes", "similarity": "similarity (shared of either)"}
+    return replace(
+        panel,
+        says=f"Of those who appear most, {who}: {counted(most, 'shared episode')}{' each' if len(found) > 1 else ''}.",
         columns=columns,
         figures=rows,
-        chart=charts.pairs(parts, [names[key] for key in order]) if rows else None,
-        notes=[
-            Note(
-                f"Among the {len(names)} who appear most; of {total:,} pairs, {total - len(rows):,} are not drawn."
-            )
-        ]
-        if total > len(rows)
-        else [],
-        controls=[
-            Control(
-                "measure",
-                "Show",
-                {"shared": "shared episodes", "similarity": "similarity (shared of either)"},
-            )
-        ]
-        if rows
-        else [],
-        wide=True,
+        chart=charts.pairs(squares, [names[key] for key in order]),
+        notes=[Note(left_out)] if total > len(rows) else [],
+        controls=[Control("measure", "Show", measures)],
     )
 
 
-def _left_out(rows: list[Row], noun: str, how: str, column: str = "", column_noun: str = "") -> list[Note]:
-    """Say how many rows the query left out and, where `column` is given, what they add up to."""
-    total = (rows[0]["total_rows"] or 0) if rows else 0
+def _left_out(rows: list[Row], noun: str, column: str = "", column_noun: str = "") -> list[Note]:
+    """Return a note of how many rows the query left out and, where `column` is given, what they add up to."""
+    total = rows[0]["total_rows"] or 0
     if total <= len(rows):
         return []
-    said = f"Not drawn: {counted(total - len(rows), f'{how} {noun}')}"
+    text = f"Not drawn: {counted(total - len(rows), noun)}"
     if column:
         rest = (rows[0]["total_count"] or 0) - sum(row[column] or 0 for row in rows)
-        said += f" with {counted(rest, column_noun)}"
-    return [Note(f"{said}.")]
+        text += f" with {counted(rest, column_noun)}"
+    return [Note(f"{text}.")]
 
 
 ALL = (episodes, characters, statuses, seasons, locations, pairs)
