@@ -12,11 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import generated_files
 import yaml
+from generated_files import ROOT
 from target_bigquery import ledger, tables
 from target_bigquery.names import LEDGER, clean
 from target_bigquery.schema import metadata_fields, root, translate
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from google.cloud.bigquery import SchemaField
 
-ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "tap-rickandmorty" / "src" / "tap_rickandmorty" / "schemas"
 SCHEMAS = ROOT / "terraform" / "schemas"
 SOURCES = ROOT / "transform" / "models" / "staging" / "_sources.yml"
@@ -72,12 +72,8 @@ def landing_tables(source: Path = SOURCE) -> dict[str, dict[str, Any]]:
             partitioned_by=tables.PARTITION_COLUMN,
             keys=[clean(key) for key in keys[path.stem]],
         )
-    found[LEDGER] = table(
-        "The ledger: one row per stream, version and run.",
-        ledger.FIELDS,
-        partitioned_by=None,
-        keys=[],
-    )
+    summary = "The ledger: one row per stream, version and run."
+    found[LEDGER] = table(summary, ledger.FIELDS, partitioned_by=None, keys=[])
     return found
 
 
@@ -101,28 +97,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=SCHEMAS, help="folder of the tables' files")
     options = parser.parse_args(arguments)
     found = landing_tables(options.source)
-    wanted = {}
+    wanted: dict[Path, str | None] = dict.fromkeys(sorted(options.folder.glob("*.json")))
     # The folder is Terraform's, which may have been removed.
     if options.folder.parent.is_dir():
-        wanted = {options.folder / f"{name}.json": as_json(content) for name, content in found.items()}
+        wanted |= {options.folder / f"{name}.json": as_json(content) for name, content in found.items()}
     if options.source == SOURCE:
         wanted[SOURCES] = sources(SOURCES.read_text(encoding="utf-8"), found)
-    left_over = sorted(set(options.folder.glob("*.json")) - set(wanted))
-    stale = [
-        path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text
-    ]
-    for path in [*stale, *left_over]:
-        if options.check:
-            said = "not what tap and target say; run python scripts/landing_schemas.py"
-        elif path in wanted:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(wanted[path], encoding="utf-8")
-            said = "written"
-        else:
-            path.unlink()
-            said = "removed: the tap has no such stream"
-        print(f"{path}: {said}", file=sys.stderr)
-    return 1 if options.check and (stale or left_over) else 0
+    return generated_files.write(wanted, "python scripts/landing_schemas.py", check=options.check)
 
 
 if __name__ == "__main__":

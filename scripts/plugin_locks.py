@@ -3,8 +3,9 @@
     python scripts/plugin_locks.py            write plugins/{extractors,loaders}/*.lock
     python scripts/plugin_locks.py --check    exit status 1 when one of them is not current
 
-The programs are those beside this interpreter, or else those that Meltano has installed. A lock is a plugin definition as Meltano Hub would serve it: name, settings, capabilities. Ours are not on the
-Hub, and the source of truth for their settings is the program itself (`--about --format=json`).
+The programs are those beside this interpreter, or else those that Meltano has installed. A lock is a plugin definition as
+Meltano Hub would serve it: name, settings, capabilities. Ours are not on the Hub, and the source of truth for their settings
+is the program itself (`--about --format=json`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+import generated_files
+from generated_files import ROOT
+
 VARIANT = "rickandmorty"
 PLUGINS = {"tap-rickandmorty": "extractors", "target-bigquery": "loaders"}
 # Meltano maps these by itself, or they belong to its own features; they are not settings of the plugin.
@@ -34,13 +37,6 @@ BUILT_IN = {
     "batch_wait_limit_seconds",
     "process_activate_version_messages",
 }
-KINDS = {
-    "integer": "integer",
-    "number": "decimal",
-    "boolean": "boolean",
-    "object": "object",
-    "array": "array",
-}
 
 
 def kind(schema: dict[str, Any]) -> str:
@@ -49,7 +45,7 @@ def kind(schema: dict[str, Any]) -> str:
         return "options"
     types = schema.get("type", "string")
     name = next((t for t in ([types] if isinstance(types, str) else types) if t != "null"), "string")
-    return KINDS.get(name, "string")
+    return "decimal" if name == "number" else str(name)
 
 
 def setting(name: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -74,11 +70,9 @@ def about(name: str) -> dict[str, Any]:
     """
     beside = Path(sys.executable).with_name(name)
     program = beside if beside.exists() else ROOT / ".meltano" / PLUGINS[name] / name / "venv" / "bin" / name
-    found: dict[str, Any] = json.loads(
-        subprocess.run(
-            [program, "--about", "--format=json"], check=True, capture_output=True, text=True
-        ).stdout
-    )
+    command = [str(program), "--about", "--format=json"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
@@ -88,8 +82,8 @@ def lock(name: str, folder: str) -> dict[str, Any]:
     Raises:
         subprocess.CalledProcessError: The plugin's --about failed.
     """
-    said = about(name)
-    schema = said["settings"]
+    described = about(name)
+    schema = described["settings"]
     names = [n for n in schema["properties"] if n not in BUILT_IN]
     required = [n for n in schema.get("required", []) if n in names]
     return {
@@ -97,10 +91,10 @@ def lock(name: str, folder: str) -> dict[str, Any]:
         "name": name,
         "namespace": name.replace("-", "_"),
         "variant": VARIANT,
-        "label": said.get("description") or name,
+        "label": described.get("description") or name,
         "pip_url": f"-r requirements/{name}.txt -e ./{name}",
         "executable": name,
-        "capabilities": sorted(c if isinstance(c, str) else c["value"] for c in said["capabilities"]),
+        "capabilities": sorted(c if isinstance(c, str) else c["value"] for c in described["capabilities"]),
         "settings_group_validation": [required],
         "settings": [setting(n, schema["properties"][n]) for n in names],
     }
@@ -108,22 +102,14 @@ def lock(name: str, folder: str) -> dict[str, Any]:
 
 def main() -> int:
     """Write or check every lock; return the exit status."""
-    stale = []
-    for name, folder in PLUGINS.items():
-        path = ROOT / "plugins" / folder / f"{name}--{VARIANT}.lock"
-        text = json.dumps(lock(name, folder), indent=2, ensure_ascii=False) + "\n"
-        if path.exists() and path.read_text(encoding="utf-8") == text:
-            continue
-        stale.append(path.relative_to(ROOT))
-        if "--check" not in sys.argv:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-    for path in stale:
-        print(
-            f"{path}: {'not what --about says; run make plugin-locks' if '--check' in sys.argv else 'written'}",
-            file=sys.stderr,
+    locks = {
+        ROOT / "plugins" / folder / f"{name}--{VARIANT}.lock": json.dumps(
+            lock(name, folder), indent=2, ensure_ascii=False
         )
-    return 1 if stale and "--check" in sys.argv else 0
+        + "\n"
+        for name, folder in PLUGINS.items()
+    }
+    return generated_files.write({**locks}, "make plugin-locks", check="--check" in sys.argv)
 
 
 if __name__ == "__main__":

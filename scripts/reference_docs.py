@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import generated_files
+from generated_files import ROOT
 from plugin_locks import BUILT_IN, about
 
 from testkit import fault_matrix
 
-ROOT = Path(__file__).resolve().parent.parent
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -96,13 +98,7 @@ def current() -> dict[Path, str]:
 
 def main() -> int:
     """Write or check every document; return the exit status."""
-    stale = [(path, text) for path, text in current().items() if path.read_text(encoding="utf-8") != text]
-    for path, text in stale:
-        if "--check" in sys.argv:
-            print(f"{path.relative_to(ROOT)}: not what the code says; run make docs", file=sys.stderr)
-        else:
-            path.write_text(text, encoding="utf-8")
-    return 1 if stale and "--check" in sys.argv else 0
+    return generated_files.write({**current()}, "make docs", check="--check" in sys.argv)
 
 
 if __name__ == "__main__":
