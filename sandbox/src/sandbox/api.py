@@ -67,7 +67,7 @@ class Api:
         if rule is None or rule.action in {"count", "field"}:
             response: web.StreamResponse = await answer()
         else:
-            response = await self._faults.spoil(request, rule, answer)
+            response = await self._faults.apply(request, rule, answer)
         seen["status"] = response.status
         return response
 
@@ -76,7 +76,7 @@ class Api:
             return _preflight(request)
         status, body = self._route(request)
         if rule is not None:
-            _bend(body, rule)
+            _change_data(body, rule)
         text = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
         digest = base64.b64encode(hashlib.sha1(text, usedforsecurity=False).digest()).decode()[:27]
         etag = f'W/"{len(text):x}-{digest}"'
@@ -106,7 +106,7 @@ class Api:
         if name not in self._records or "" in parts:
             return nothing
         if len(parts) == 2:  # noqa: PLR2004 (/api/x)
-            return _in_its_case(parts[1], name, "findAndCount") or self._listing(name, raw, query)
+            return _wrong_case(parts[1], name, "findAndCount") or self._listing(name, raw, query)
         if name == "character" and parts[2].lower() == "avatar":
             return 404, {"error": "There is nothing here"}
         try:
@@ -132,7 +132,7 @@ class Api:
         if number > pages:
             return 404, {"error": "There is nothing here"}
         tail = "".join(f"&{k}={js.text(v)}" for k, v in given.items() if v and k in FILTERS.get(resource, ()))
-        asked, path = js.whole(js.text(page)), raw[len("/api") :]
+        asked, path = js.parse_int(js.text(page)), raw[len("/api") :]
 
         def link(to: int) -> str:
             return f"{SITE}{path}?page={to}{tail}"
@@ -160,9 +160,9 @@ class Api:
             return 500, {"error": "Bad... bad array :/"}
         elif "," in text and len(text) > 1:
             wanted = [js.number(part) for part in text.split(",")]
-        if wanted is None and math.isnan(js.whole(text)):
+        if wanted is None and math.isnan(js.parse_int(text)):
             return 500, {"error": "Hey! you must provide an id"}
-        if error := _in_its_case(written, resource, "find" if wanted is not None else "findOne"):
+        if error := _wrong_case(written, resource, "find" if wanted is not None else "findOne"):
             return error
         try:
             ids = {js.cast(value) for value in (wanted if wanted is not None else [text])}
@@ -207,7 +207,7 @@ def _is_fresh(request: web.Request, etag: str) -> bool:
     return known == "*" or any(etag in {tag, f"W/{tag}"} or f"W/{etag}" == tag for tag in tags)
 
 
-def _in_its_case(written: str, name: str, method: str) -> tuple[int, Any] | None:
+def _wrong_case(written: str, name: str, method: str) -> tuple[int, Any] | None:
     # Express finds the route in any case, the program its model by the name as it was written.
     if written == name:
         return None
@@ -256,7 +256,7 @@ def _no_constant(name: str) -> None:
     raise ValueError(name)
 
 
-def _bend(body: Any, rule: Rule) -> None:  # noqa: ANN401 (JSON)
+def _change_data(body: Any, rule: Rule) -> None:  # noqa: ANN401 (JSON)
     """Changes an answer as a fault of the data says; records are copied, never changed."""
     listing = isinstance(body, dict) and "results" in body
     if rule.action == "count" and listing:

@@ -127,7 +127,7 @@ def _sandbox(arguments: argparse.Namespace, source: Source | None = None) -> San
     current = ROOT / "current"
     if source is None and current.exists():
         return Sandbox(ROOT / current.read_text("utf-8").strip())
-    folder = (source or sources.usual()).folder
+    folder = (source or sources.default_source()).folder
     try:
         ROOT.mkdir(exist_ok=True)
         work = ROOT / f".current-{os.getpid()}"

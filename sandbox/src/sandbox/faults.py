@@ -1,7 +1,7 @@
 """Fault injection: rules that a request matches, what they do to the answer, and the list of requests seen.
 
 A rule is a JSON object: `method` (any where left out), `path` (regular expression searched in path and query), `skip`
-and `times` (how many matching requests to let pass first, and to spoil; `times` null spoils all), `action`, and the
+and `times` (how many matching requests to let pass first, and to apply; `times` null spoils all), `action`, and the
 action's own keys: status (`status`, `headers`, `body`), reset, truncate (`bytes`), bad_json, slow (`seconds`), hold.
 Faults of the API's data: count (`count`), field (`id`, `set`, `drop`). Of a proxy: `contains` (regular expression
 searched in the request's body), `when` (`after`: the request goes through first), replace (`find`, `with`).
@@ -81,7 +81,7 @@ class Rule:
             options={key: value for key, value in given.items() if key not in own},
         )
 
-    def takes(self, method: str, path: str, body: bytes) -> bool:
+    def matches(self, method: str, path: str, body: bytes) -> bool:
         """Return whether the rule applies to this request, and count it."""
         if self.times == 0 or (self.method and self.method != method) or not re.search(self.path, path):
             return False
@@ -108,14 +108,14 @@ class Faults:
 
     def add_routes(self, app: web.Application) -> None:
         """Adds the control routes."""
-        app.router.add_put(f"{PREFIX}/faults", self._order)
-        app.router.add_get(f"{PREFIX}/faults", self._hits)
-        app.router.add_delete(f"{PREFIX}/faults", self._clear)
-        app.router.add_get(f"{PREFIX}/requests", self._seen)
-        app.router.add_get(f"{PREFIX}/held", self._holding)
-        app.router.add_delete(f"{PREFIX}/requests", self._forget)
+        app.router.add_put(f"{PREFIX}/faults", self._put_rules)
+        app.router.add_get(f"{PREFIX}/faults", self._count_hits)
+        app.router.add_delete(f"{PREFIX}/faults", self._clear_rules)
+        app.router.add_get(f"{PREFIX}/requests", self._list_requests)
+        app.router.add_get(f"{PREFIX}/held", self._count_held)
+        app.router.add_delete(f"{PREFIX}/requests", self._forget_requests)
 
-    async def _order(self, request: web.Request) -> web.Response:
+    async def _put_rules(self, request: web.Request) -> web.Response:
         try:
             given = await request.json()
             rules = [Rule.of(rule) for rule in given]
@@ -124,22 +124,22 @@ class Faults:
         self.rules = rules
         return web.json_response({"rules": len(rules)})
 
-    async def _hits(self, _: web.Request) -> web.Response:
+    async def _count_hits(self, _: web.Request) -> web.Response:
         return web.json_response([rule.hits for rule in self.rules])
 
-    async def _clear(self, _: web.Request) -> web.Response:
+    async def _clear_rules(self, _: web.Request) -> web.Response:
         self.rules = []
         self._released.set()
         self._released = asyncio.Event()
         return web.json_response({"rules": 0})
 
-    async def _seen(self, _: web.Request) -> web.Response:
+    async def _list_requests(self, _: web.Request) -> web.Response:
         return web.json_response(self.requests)
 
-    async def _holding(self, _: web.Request) -> web.Response:
+    async def _count_held(self, _: web.Request) -> web.Response:
         return web.json_response(self._held)
 
-    async def _forget(self, _: web.Request) -> web.Response:
+    async def _forget_requests(self, _: web.Request) -> web.Response:
         self.requests = []
         return web.json_response([])
 
@@ -160,9 +160,9 @@ class Faults:
     def rule(self, request: web.Request, body: bytes = b"") -> Rule | None:
         """Return the first rule that spoils this request."""
         path = request.path_qs
-        return next((rule for rule in self.rules if rule.takes(request.method, path, body)), None)
+        return next((rule for rule in self.rules if rule.matches(request.method, path, body)), None)
 
-    async def spoil(
+    async def apply(
         self, request: web.Request, rule: Rule, answer: Callable[[], Awaitable[web.Response]]
     ) -> web.StreamResponse:
         """Does what the rule says to the answer."""

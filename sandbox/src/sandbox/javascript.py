@@ -52,7 +52,7 @@ def number(value: str) -> float:
     return float(trimmed) if DECIMAL.fullmatch(trimmed) else math.nan
 
 
-def whole(value: str) -> Any:  # noqa: ANN401 (int, or nan)
+def parse_int(value: str) -> Any:  # noqa: ANN401 (int, or nan)
     """Return parseInt(text): the digits at the beginning; nan where there are none."""
     found = re.match(r"([+-]?)(?:0x([0-9a-f]+)|(\d+))", value.lstrip(BLANK), re.IGNORECASE | re.ASCII)
     if found is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 STOP_SECONDS = 10.0
 
 
-def born(pid: int) -> str | None:
+def start_time(pid: int) -> str | None:
     """Return what tells a process from a later one of the same id; None when it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -31,7 +31,7 @@ def marked(variable: str, value: str) -> list[int]:
     return found
 
 
-def holders(lock: Path) -> list[int]:
+def lock_holders(lock: Path) -> list[int]:
     """Return the processes that hold a lock of this file, this one excepted."""
     try:
         inode = lock.stat().st_ino
@@ -46,7 +46,7 @@ def holders(lock: Path) -> list[int]:
 
 def end(pids: list[int], seconds: float = STOP_SECONDS) -> None:
     """End processes and wait until they are gone: SIGTERM, and SIGKILL after `seconds`."""
-    births = {pid: mark for pid in pids if (mark := born(pid)) is not None}
+    births = {pid: mark for pid in pids if (mark := start_time(pid)) is not None}
     for number, limit in ((signal.SIGTERM, seconds), (signal.SIGKILL, 5.0)):
         deadline = time.monotonic() + limit
         for pid in births:
@@ -63,4 +63,4 @@ def _same(pid: int, mark: str) -> bool:
     # A child of this process that has ended stays until its status is taken.
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-    return born(pid) == mark
+    return start_time(pid) == mark

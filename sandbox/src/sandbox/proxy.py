@@ -68,7 +68,7 @@ class Proxy:
             async def answer() -> web.Response:
                 return passed or await self.pass_on(request, body)
 
-            response = await self._faults.spoil(request, rule, answer)
+            response = await self._faults.apply(request, rule, answer)
         seen["status"] = response.status
         return response
 

@@ -82,7 +82,7 @@ def captured(folder: Path) -> Source:
     return Source(f"captured folder {path.name} of {date:%Y-%m-%d}", ["--data", str(path)])
 
 
-def usual() -> Source:
+def default_source() -> Source:
     """Return the source where none is named: the project's own answers, or else the made-up universe."""
     return captured(ANSWERS) if ANSWERS.is_dir() else made_up()
 

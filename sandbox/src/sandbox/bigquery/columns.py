@@ -24,11 +24,11 @@ _leaf = patching.get("storage.type_map", "bq_schema_to_duckdb_columns")
 _types = patching.get("storage.type_map", "_BQ_TO_DUCKDB")
 
 if _types["BIGNUMERIC"] != BIGNUMERIC[0]:
-    raise patching.Moved("sandbox: BIGNUMERIC has another DuckDB type now")
+    raise patching.PatchTargetMissing("sandbox: BIGNUMERIC has another DuckDB type now")
 _types["BIGNUMERIC"] = BIGNUMERIC[1]
 for _module, _pattern, _was, _now in NAMES:
     if patching.get(_module, _pattern).pattern != _was:
-        raise patching.Moved(f"sandbox: bqemulator.{_module}.{_pattern} is another pattern now")
+        raise patching.PatchTargetMissing(f"sandbox: bqemulator.{_module}.{_pattern} is another pattern now")
     patching.replace(_module, _pattern, re.compile(_now), "table names in every script")
 
 

@@ -79,7 +79,7 @@ def _named(build: Callable[..., str]) -> Callable[..., str]:
 
 _builders = [name for name in vars(patching.module(VIEWS)) if BUILDERS.fullmatch(name)]
 if len(_builders) < FEWEST_BUILDERS:
-    raise patching.Moved("sandbox: the builders of the INFORMATION_SCHEMA views are gone")
+    raise patching.PatchTargetMissing("sandbox: the builders of the INFORMATION_SCHEMA views are gone")
 for _name in _builders:
     patching.replace(VIEWS, _name, _named(patching.get(VIEWS, _name)), "column names survive the translation")
 

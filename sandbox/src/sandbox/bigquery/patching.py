@@ -24,7 +24,7 @@ TRIED = {"bqemulator": "1.4.0", "duckdb": "1.5.5"}  # other versions: look at ev
 REASONS: list[tuple[str, str]] = []  # (what, why), in the order applied
 
 
-class Moved(SystemExit):
+class PatchTargetMissing(SystemExit):
     """A function that is replaced here is gone: the emulator has changed."""
 
 
@@ -46,7 +46,7 @@ class _NoServer:
         """Stop nothing."""
 
 
-def leave_out() -> None:
+def skip_unused_imports() -> None:
     """Keep what is not used from being imported; to be called before anything of the emulator is."""
     sys.meta_path.insert(0, _Absent())
     grpc = ModuleType("bqemulator.grpc_api.server")
@@ -58,11 +58,11 @@ def check_versions() -> None:
     """Refuse other versions of the emulator than those the patches were written for.
 
     Raises:
-        Moved: Another version is installed.
+        PatchTargetMissing: Another version is installed.
     """
     for package, wanted in TRIED.items():
         if (found := version(package)) != wanted:
-            raise Moved(
+            raise PatchTargetMissing(
                 f"sandbox: written for {package} {wanted}, found {found}; check the patches, then change TRIED"
             )
 
@@ -76,24 +76,24 @@ def get(mod: str, attr: str) -> Any:  # noqa: ANN401 (anything the emulator has)
     """Return what the emulator calls `mod.attr` now.
 
     Raises:
-        Moved: There is no such thing.
+        PatchTargetMissing: There is no such thing.
     """
     try:
         return getattr(module(mod), attr)
     except AttributeError:
-        raise Moved(f"sandbox: bqemulator.{mod}.{attr} is gone") from None
+        raise PatchTargetMissing(f"sandbox: bqemulator.{mod}.{attr} is gone") from None
 
 
 def replace(mod: str, attr: str, new: Any, why: str, also: tuple[str, ...] | list[str] = ()) -> Any:  # noqa: ANN401
     """Set `mod.attr` to `new`, in the modules `also` too, which imported the name; return the old one.
 
     Raises:
-        Moved: It is gone, or one of `also` has another thing by that name.
+        PatchTargetMissing: It is gone, or one of `also` has another thing by that name.
     """
     old = get(mod, attr)
     for name in also:
         if get(name, attr) is not old:
-            raise Moved(f"sandbox: bqemulator.{name}.{attr} is not bqemulator.{mod}.{attr}")
+            raise PatchTargetMissing(f"sandbox: bqemulator.{name}.{attr} is not bqemulator.{mod}.{attr}")
     for name in (mod, *also):
         setattr(module(name), attr, new)
     REASONS.append((f"{mod}.{attr}", why))
@@ -114,10 +114,10 @@ def replaces_method(cls: type, attr: str, why: str) -> Callable[[Function], Func
     """Decorate the function that takes the place of a method.
 
     Raises:
-        Moved: The class itself has no such method.
+        PatchTargetMissing: The class itself has no such method.
     """
     if attr not in vars(cls):
-        raise Moved(f"sandbox: {cls.__qualname__}.{attr} is gone")
+        raise PatchTargetMissing(f"sandbox: {cls.__qualname__}.{attr} is gone")
 
     def decorate(function: Function) -> Function:
         setattr(cls, attr, function)
@@ -132,14 +132,14 @@ def _place(mod: str, method: str, path: str) -> int:
     for place, found in enumerate(router.routes):
         if found.path == router.prefix + path and method in found.methods:  # type: ignore[attr-defined]
             return place
-    raise Moved(f"sandbox: route {method} {path} is gone from bqemulator.{mod}")
+    raise PatchTargetMissing(f"sandbox: route {method} {path} is gone from bqemulator.{mod}")
 
 
 def route(mod: str, method: str, path: str) -> Callable[..., Any]:
     """Return the endpoint of a route as it is now.
 
     Raises:
-        Moved: There is no such route.
+        PatchTargetMissing: There is no such route.
     """
     return module(mod).router.routes[_place(mod, method, path)].endpoint  # type: ignore[no-any-return]
 
@@ -148,7 +148,7 @@ def replaces_route(mod: str, method: str, path: str, why: str) -> Callable[[Func
     """Decorate the endpoint that takes the place of a route, before the application is built.
 
     Raises:
-        Moved: There is no such route.
+        PatchTargetMissing: There is no such route.
     """
 
     def decorate(endpoint: Function) -> Function:

@@ -48,7 +48,7 @@ WORDS = {"true": True, "t": True, "yes": True, "y": True, "1": True} | {
 }  # fmt: skip
 
 
-class OddError(ValueError):
+class NotPlainError(ValueError):
     """A block that is to be read row by row."""
 
 
@@ -117,7 +117,7 @@ def _fitted(array: pa.Array, field: Field) -> pa.Array:
         one = field.model_copy(update={"mode": "REQUIRED"})
         return pa.ListArray.from_arrays(array.offsets, _fitted(array.values, one))
     if field.mode == "REQUIRED" and array.null_count:
-        raise OddError
+        raise NotPlainError
     if pa.types.is_null(array.type):
         return pa.nulls(len(array), arrow_type(field))
     if kind(field) == "STRUCT":
@@ -126,7 +126,7 @@ def _fitted(array: pa.Array, field: Field) -> pa.Array:
             child, within = array.field(place), one
             if one.mode == "REQUIRED":
                 if pc.any(pc.and_(child.is_null(), array.is_valid())).as_py():
-                    raise OddError
+                    raise NotPlainError
                 within = one.model_copy(update={"mode": "NULLABLE"})
             inner.append(_fitted(child, within))
         return pa.StructArray.from_arrays(
@@ -135,9 +135,9 @@ def _fitted(array: pa.Array, field: Field) -> pa.Array:
     if (form := FORMS.get(kind(field))) and pc.all(
         pc.match_substring_regex(array, f"^(?:{form})$")
     ).as_py() is False:
-        raise OddError
+        raise NotPlainError
     if field.max_length and (pc.max(pc.utf8_length(array)).as_py() or 0) > field.max_length:
-        raise OddError
+        raise NotPlainError
     return array
 
 
@@ -155,9 +155,9 @@ def read_each(block: bytes, position: int, fields: Sequence[Field], *, ignore_un
                     line.removeprefix(b"\xef\xbb\xbf"), parse_float=Decimal, parse_constant=_refused
                 )
                 if not isinstance(value, dict):
-                    raise OddError("Value encountered without start of object")  # noqa: TRY301
+                    raise NotPlainError("Value encountered without start of object")  # noqa: TRY301
                 found.append(_record(value, fields, ignore_unknown=ignore_unknown))
-            except OddError as error:
+            except NotPlainError as error:
                 raise BadRowError(position, str(error)) from None
             except (ValueError, RecursionError) as error:
                 raise BadRowError(position, f"Parser terminated before end of string: {error}") from None
@@ -166,7 +166,7 @@ def read_each(block: bytes, position: int, fields: Sequence[Field], *, ignore_un
 
 
 def _refused(word: str) -> Any:  # noqa: ANN401 (what json asks for)
-    raise OddError(f"Parser terminated before end of string: {word} is not JSON")
+    raise NotPlainError(f"Parser terminated before end of string: {word} is not JSON")
 
 
 def _record(
@@ -178,21 +178,21 @@ def _record(
         field = known.get(key.lower())
         if field is None:
             if not ignore_unknown:
-                raise OddError(f"No such field: {path}{key}.")
+                raise NotPlainError(f"No such field: {path}{key}.")
         elif one is not None:
             found[field.name] = _value(one, field, path + field.name, ignore_unknown=ignore_unknown)
     for field in fields:
         if field.mode == "REQUIRED" and field.name not in found:
-            raise OddError(f"Missing required field: {path}{field.name}.")
+            raise NotPlainError(f"Missing required field: {path}{field.name}.")
     return found
 
 
 def _value(value: Any, field: Field, path: str, *, ignore_unknown: bool) -> Any:  # noqa: ANN401 (JSON)
     if field.mode == "REPEATED":
         if not isinstance(value, list):
-            raise OddError(f"Repeated field must be imported as a JSON array. Field: {path}.")
+            raise NotPlainError(f"Repeated field must be imported as a JSON array. Field: {path}.")
         if None in value:
-            raise OddError(f"Only optional fields can be set to NULL. Field: {path}; Value: NULL")
+            raise NotPlainError(f"Only optional fields can be set to NULL. Field: {path}; Value: NULL")
         return [_one(each, field, path, ignore_unknown=ignore_unknown) for each in value]
     return _one(value, field, path, ignore_unknown=ignore_unknown)
 
@@ -203,12 +203,12 @@ def _one(value: Any, field: Field, path: str, *, ignore_unknown: bool) -> Any:  
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=float)
     if name == "STRUCT":
         if not isinstance(value, dict):
-            raise OddError(f"This field: {path} is not a record.")
+            raise NotPlainError(f"This field: {path} is not a record.")
         return _record(value, field.fields, path + ".", ignore_unknown=ignore_unknown)
     if isinstance(value, list):
-        raise OddError(f"Array specified for non-repeated field: {path}.")
+        raise NotPlainError(f"Array specified for non-repeated field: {path}.")
     if isinstance(value, dict):
-        raise OddError(f"JSON object specified for non-record field: {path}")
+        raise NotPlainError(f"JSON object specified for non-record field: {path}")
     try:
         convert: Callable[[Any], Any] = CONVERSIONS.get(name, _text)
         found = convert(value)
@@ -218,7 +218,7 @@ def _one(value: Any, field: Field, path: str, *, ignore_unknown: bool) -> Any:  
             raise ValueError  # noqa: TRY301
     except (ValueError, ArithmeticError):
         shown = str(value)[:200]
-        raise OddError(
+        raise NotPlainError(
             f"Could not convert value to {field.type.lower()}. Field: {path}; Value: {shown}"
         ) from None
     return found

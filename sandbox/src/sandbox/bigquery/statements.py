@@ -16,7 +16,9 @@ from sqlglot import exp
 from . import patching
 
 if "bqemulator.jobs.executor" in sys.modules:
-    raise patching.Moved("sandbox: the emulator's translator was made before the rules were registered")
+    raise patching.PatchTargetMissing(
+        "sandbox: the emulator's translator was made before the rules were registered"
+    )
 NULL_IN_REQUIRED = re.compile(r"NOT NULL constraint failed: [^.\s]+\.(\w+)")
 
 

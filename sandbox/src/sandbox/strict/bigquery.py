@@ -17,7 +17,7 @@ from aiohttp import web
 
 from sandbox.strict.proxy import StrictProxy, described
 from sandbox.strict.rules import FORBIDDEN, Rate, Refused, denied, invalid
-from sandbox.strict.statements import Need, needs
+from sandbox.strict.statements import Permission, permissions
 
 if TYPE_CHECKING:
     from sandbox.strict.rules import Account, Rules
@@ -78,7 +78,7 @@ class StrictBigQuery(StrictProxy):
             return self._owned(await self.forward(request, body, caller), account)
         if found := TEST.fullmatch(path):
             asked = json.loads(body or b"{}").get("permissions", [])
-            granted = [name for name in asked if await self._has(account, Need(name, found["dataset"]))]
+            granted = [name for name in asked if await self._has(account, Permission(name, found["dataset"]))]
             return web.json_response({"permissions": granted})
         if method == "GET" and JOBS.fullmatch(path):
             return await self._list_jobs(request, body, account)
@@ -111,7 +111,7 @@ class StrictBigQuery(StrictProxy):
                 return
             table = names.get("table") or ""
             updates = bool(table) and method in {"PATCH", "PUT"}
-            need = Need(permission, names.get("dataset") or "", table, updates=updates)
+            need = Permission(permission, names.get("dataset") or "", table, updates=updates)
             await self._allowed(account, [need])
             self._sizes(json.loads(body) if body and method in {"POST", "PATCH", "PUT"} else {})
             self._counted([need])
@@ -146,27 +146,27 @@ class StrictBigQuery(StrictProxy):
 
     async def _job(self, config: dict[str, Any], account: Account) -> None:
         self._sizes({"labels": config.get("labels")})
-        found: list[Need] = []
+        found: list[Permission] = []
         if query := config.get("query"):
             sql, default = query.get("query") or "", (query.get("defaultDataset") or {}).get("datasetId", "")
             if len(sql.encode()) > self.rules.limits["query_bytes"]:
                 raise invalid("The query is too large. The maximum query length is 1024.00K characters.")
             # What names no dataset, and has no default one, is refused by BigQuery itself.
-            named = [replace(need, dataset=need.dataset or default) for need in needs(sql)]
+            named = [replace(need, dataset=need.dataset or default) for need in permissions(sql)]
             found = [need for need in named if need.dataset or need.permission == CREATE_DATASET]
         for writes in filter(None, map(config.get, ("query", "load", "copy"))):
             found += await self._destination(writes)
         if copy := config.get("copy"):
             sources = copy.get("sourceTables") or [copy.get("sourceTable") or {}]
-            found += [Need("bigquery.tables.getData", *_names(source)) for source in sources]
+            found += [Permission("bigquery.tables.getData", *_names(source)) for source in sources]
         if extract := config.get("extract"):
-            found.append(Need("bigquery.tables.export", *_names(extract.get("sourceTable") or {})))
+            found.append(Permission("bigquery.tables.export", *_names(extract.get("sourceTable") or {})))
         await self._allowed(account, found)
         self._sources(config.get("load") or {}, account)
         if not config.get("dryRun"):
             self._counted(found)
 
-    async def _destination(self, config: dict[str, Any]) -> list[Need]:
+    async def _destination(self, config: dict[str, Any]) -> list[Permission]:
         to = config.get("destinationTable") or {}
         dataset, table = _names(to)
         if not dataset or dataset == ANONYMOUS_DATASET:
@@ -174,13 +174,13 @@ class StrictBigQuery(StrictProxy):
         if await self.exists(
             f"/bigquery/v2/projects/{to.get('projectId')}/datasets/{dataset}/tables/{table}"
         ):
-            found = [Need("bigquery.tables.updateData", dataset, table, updates=True)]
+            found = [Permission("bigquery.tables.updateData", dataset, table, updates=True)]
             if config.get("schemaUpdateOptions"):
-                found.append(Need("bigquery.tables.update", dataset, table))
+                found.append(Permission("bigquery.tables.update", dataset, table))
             return found
         if config.get("createDisposition") == "CREATE_NEVER":
-            return [Need("bigquery.tables.updateData", dataset, table)]
-        return [Need("bigquery.tables.create", dataset, table, updates=True)]
+            return [Permission("bigquery.tables.updateData", dataset, table)]
+        return [Permission("bigquery.tables.create", dataset, table, updates=True)]
 
     def _sources(self, load: dict[str, Any], account: Account) -> None:
         uris = load.get("sourceUris") or []
@@ -195,7 +195,7 @@ class StrictBigQuery(StrictProxy):
                         f"File {uri}: {account.email} does not have {name} access to the Google Cloud Storage object. Permission '{name}' denied on resource (or it may not exist)."
                     )
 
-    def _counted(self, found: list[Need]) -> None:
+    def _counted(self, found: list[Permission]) -> None:
         now, limits = time.monotonic(), self.rules.limits
         tables = {f"{need.dataset}.{need.table}": need for need in found if need.updates}
         for name, need in tables.items():
@@ -235,7 +235,7 @@ class StrictBigQuery(StrictProxy):
             raise invalid(f"Too many total leaf fields: {count}, max allowed field count: 10000")
         return count
 
-    async def _has(self, account: Account, need: Need) -> bool:
+    async def _has(self, account: Account, need: Permission) -> bool:
         if self.rules.on_project(account, need.permission):
             return True
         # A role on a dataset exists only as long as the dataset does.
@@ -243,7 +243,7 @@ class StrictBigQuery(StrictProxy):
             f"/bigquery/v2/projects/local-project/datasets/{need.dataset}"
         )
 
-    async def _allowed(self, account: Account, found: list[Need]) -> None:
+    async def _allowed(self, account: Account, found: list[Permission]) -> None:
         for need in found:
             if need.permission == CREATE_DATASET:
                 self._on_project(account, need.permission)

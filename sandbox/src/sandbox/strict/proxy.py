@@ -37,7 +37,7 @@ class StrictProxy(Proxy):
 
     async def _accounts(self, request: web.Request) -> web.Response:
         try:
-            self.rules.let(await request.json())
+            self.rules.add_accounts(await request.json())
         except (ValueError, TypeError, AttributeError) as error:
             return web.json_response({"error": str(error)}, status=400)
         return web.json_response({"accounts": sorted(self.rules.accounts)})

@@ -71,9 +71,9 @@ class Rules:
         self.limits: dict[str, float] = stated["limits"]
         self.anonymous: str = stated["anonymous"]
         self.accounts: dict[str, Account] = {}
-        self.let(stated["accounts"])
+        self.add_accounts(stated["accounts"])
 
-    def let(self, accounts: dict[str, Any]) -> None:
+    def add_accounts(self, accounts: dict[str, Any]) -> None:
         """Add accounts, or replace those of the same name.
 
         Raises:

@@ -36,7 +36,7 @@ def read_rules(accounts: Path | None) -> Rules:
     rules = Rules()
     if accounts is not None:
         try:
-            rules.let(json.loads(accounts.read_text("utf-8")))
+            rules.add_accounts(json.loads(accounts.read_text("utf-8")))
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise SandboxError(f"--accounts {accounts}: {error}") from error
     return rules

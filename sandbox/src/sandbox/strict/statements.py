@@ -11,7 +11,7 @@ DML = (exp.Insert, exp.Update, exp.Delete, exp.Merge)
 
 
 @dataclass(frozen=True)
-class Need:
+class Permission:
     """A permission on a dataset (of a table, where one is named); `updates` counts against the table's rate."""
 
     permission: str
@@ -21,16 +21,16 @@ class Need:
     refusable: bool = True
 
 
-def needs(sql: str) -> list[Need]:
+def permissions(sql: str) -> list[Permission]:
     """Return what the statements of a query need; nothing for what cannot be parsed, which BigQuery refuses itself."""
     try:
         statements = sqlglot.parse(sql, read="bigquery")
     except sqlglot.errors.SqlglotError:
         return []
-    return [need for statement in statements if statement is not None for need in _needs(statement)]
+    return [need for statement in statements if statement is not None for need in _permissions(statement)]
 
 
-def _needs(statement: exp.Expr) -> list[Need]:
+def _permissions(statement: exp.Expr) -> list[Permission]:
     target = _target(statement)
     found = []
     if target is not None:
@@ -45,7 +45,9 @@ def _needs(statement: exp.Expr) -> list[Need]:
         dataset, name = _names(table)
         meta = name.upper() == "__TABLES__" or "INFORMATION_SCHEMA" in table.sql("bigquery").upper()
         found.append(
-            Need("bigquery.tables.list", dataset) if meta else Need("bigquery.tables.getData", dataset, name)
+            Permission("bigquery.tables.list", dataset)
+            if meta
+            else Permission("bigquery.tables.getData", dataset, name)
         )
     return list(dict.fromkeys(found))
 
@@ -59,7 +61,7 @@ def _target(statement: exp.Expr) -> exp.Table | None:
     return this if isinstance(this, exp.Table) else None
 
 
-def _writes(statement: exp.Expr, target: exp.Table) -> list[Need]:
+def _writes(statement: exp.Expr, target: exp.Table) -> list[Permission]:
     kind = str(statement.args.get("kind") or "").upper()
     dataset, table = _names(target)
     if kind == "SCHEMA":
@@ -70,19 +72,23 @@ def _writes(statement: exp.Expr, target: exp.Table) -> list[Need]:
             if isinstance(statement, exp.Drop)
             else "update"
         )
-        return [Need(f"bigquery.datasets.{verb}", target.name if verb != "create" else "")]
+        return [Permission(f"bigquery.datasets.{verb}", target.name if verb != "create" else "")]
     if isinstance(statement, exp.Create):
         replaces = (
-            [Need("bigquery.tables.updateData", dataset, table)] if statement.args.get("replace") else []
+            [Permission("bigquery.tables.updateData", dataset, table)]
+            if statement.args.get("replace")
+            else []
         )
-        return [Need("bigquery.tables.create", dataset, table, updates=True), *replaces]
+        return [Permission("bigquery.tables.create", dataset, table, updates=True), *replaces]
     if isinstance(statement, exp.Drop):
-        return [Need("bigquery.tables.delete", dataset, table)]
+        return [Permission("bigquery.tables.delete", dataset, table)]
     if isinstance(statement, exp.Alter):
-        return [Need("bigquery.tables.update", dataset, table, updates=True)]
+        return [Permission("bigquery.tables.update", dataset, table, updates=True)]
     # DML counts against the rate of table updates, and is not refused for it.
-    reads = [] if isinstance(statement, exp.Insert) else [Need("bigquery.tables.getData", dataset, table)]
-    return [Need("bigquery.tables.updateData", dataset, table, updates=True, refusable=False), *reads]
+    reads = (
+        [] if isinstance(statement, exp.Insert) else [Permission("bigquery.tables.getData", dataset, table)]
+    )
+    return [Permission("bigquery.tables.updateData", dataset, table, updates=True, refusable=False), *reads]
 
 
 def _names(table: exp.Table) -> tuple[str, str]:
