@@ -1,4 +1,4 @@
-"""`make doctor`: what of this machine may keep the project from running, one line each with its remedy.
+"""`make doctor`: what on this machine may keep the project from running, one line per problem with its remedy.
 
     python3 scripts/doctor.py [--problems]
 
@@ -100,7 +100,10 @@ def surroundings() -> Iterator[Finding]:
         yield True, f"proxy: {', '.join(proxies)} set; the sandbox on this machine is reached past it"
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE"):
         if (value := os.environ.get(name)) and not Path(value).is_file():
-            yield False, f"certificates: {name} names {value}, which is no file; correct it, or unset {name}"
+            yield (
+                False,
+                f"certificates: {name} names {value}, which is not a file; correct it, or unset {name}",
+            )
     if proxies and not os.environ.get("SSL_CERT_FILE") and not os.environ.get("UV_SYSTEM_CERTS"):
         remedy = "set UV_SYSTEM_CERTS=1, or SSL_CERT_FILE to its .pem file"
         yield True, f"certificates: none given for the proxy; where it has one of its own, {remedy}"
@@ -119,7 +122,7 @@ def settings() -> Iterator[Finding]:
             # A comment, and quotes with nothing in them, are no value either.
             value = "" if value.startswith("#") else value.strip("'\"")
             if not equals:
-                yield False, f".env: line {number} is no NAME=value; put a # before it"
+                yield False, f".env: line {number} is not NAME=value; put a # before it"
             elif not value:
                 yield False, f".env: line {number}: {name} has no value; put a # before it"
         yield True, f".env: {len(lines)} lines"

@@ -3,11 +3,11 @@
 
     terraform show -json prod.tfplan | scripts/plan_guard.py [--allow ADDRESS]…
 
-Prints one line for each change: action and address, no value, so that a public log may hold it; keys with an e-mail address
+Prints one line per change: action and address, no value, so that a public log may hold it; keys with an e-mail address
 are masked. Ends with status 1 where the plan would, in a resource that `--allow` does not name,
 
 - delete or replace what holds data or takes its name for good (DATA), or the network beneath it (NETWORK),
-- drop a column of a BigQuery table, or change its type or mode in a way that BigQuery does by making it anew,
+- drop a column of a BigQuery table, or change its type or mode in a way for which BigQuery replaces it,
 - let data leave earlier: expiry of partitions, age of objects, days of soft delete,
 - take protection away,
 
@@ -95,7 +95,7 @@ def first(value: Any, *path: str) -> Any:  # noqa: ANN401 (whatever JSON holds)
 
 
 def sooner(was: float | str | None, will: float | str | None) -> bool:
-    """Say whether a limit is set where there was none, or is lower than it was; 0 is none."""
+    """Return whether a limit is set where there was none, or is lower than before; 0 means no limit."""
     return bool(float(will or 0)) and (not float(was or 0) or float(will or 0) < float(was or 0))
 
 

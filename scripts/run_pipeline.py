@@ -3,7 +3,7 @@
     python scripts/run_pipeline.py [--data FOLDER | --live | --version N]
 
 Runs exactly `meltano run tap-rickandmorty target-bigquery dbt-bigquery:build` with a run id of its own, shows what the
-warehouse says of it, and builds the page of the marts (report/). Exit status: 0; Meltano's where it failed; 1 when the
+warehouse holds of it, and builds the page of the marts (report/). Exit status: 0; Meltano's where it failed; 1 when the
 verdict is fail, there is no page, or another `make run` is under way here; 2 for bad arguments; 128 and the signal's
 number when ended by one.
 """
@@ -39,7 +39,7 @@ PAGE = ROOT / "output" / "report.html"
 RUN_RESULTS = ROOT / "transform" / "target" / "run_results.json"
 # A shell or a .env for the cloud may say otherwise; what runs on the sandbox is Meltano's environment `local`.
 LOCAL = {"MELTANO_ENVIRONMENT": "local", "DATASET_PREFIX": "local_"}
-# Answers of the real API that a project keeps: its data unless told otherwise.
+# Answers of the real API that a project keeps: its data by default.
 ANSWERS = ROOT / "answers"
 # Seconds between two lines of progress where there is no terminal.
 PROGRESS_SECONDS = 10.0

@@ -258,8 +258,8 @@ def test_the_doctor_names_what_is_wrong_with_its_remedy(tmp_path: Path) -> None:
         ".env: line 2: TARGET_BIGQUERY_LOCATION has no value; put a # before it",
         ".env: line 5: DBT_TARGET has no value; put a # before it",
         ".env: line 6: A has no value; put a # before it",
-        ".env: line 7 is no NAME=value; put a # before it",
-        "certificates: SSL_CERT_FILE names /nowhere.pem, which is no file; correct it, or unset SSL_CERT_FILE",
+        ".env: line 7 is not NAME=value; put a # before it",
+        "certificates: SSL_CERT_FILE names /nowhere.pem, which is not a file; correct it, or unset SSL_CERT_FILE",
         f"leftovers: process {part.pid} serves {gone}, which is gone; kill {part.pid}",
     ):
         assert f"PROBLEM  {problem}" in said

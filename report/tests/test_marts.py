@@ -85,7 +85,7 @@ def make(env: Mapping[str, str], prefix: str, rows: Mapping[str, int]) -> None:
 
 @pytest.fixture(scope="module")
 def cloud(bigquery_env: dict[str, str]) -> Iterator[dict[str, str]]:
-    """The local BigQuery with large marts and empty ones; this process is told of it."""
+    """The local BigQuery with large marts and empty ones; this process uses it."""
     with pytest.MonkeyPatch.context() as patch:
         for name, found in bigquery_env.items():
             patch.setenv(name, found)
@@ -113,7 +113,7 @@ def refusal(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_a_hundred_thousand_records_make_a_page_of_the_same_size(cloud: dict[str, str]) -> None:
-    """Each query gives a bounded number of rows and tells how many there are."""
+    """Each query gives a bounded number of rows and how many there are."""
     found = marts.read(cloud | {"DATASET_PREFIX": "large_"})
     assert {name: len(rows) for name, rows in found.items()} == {
         "changes": 100 * 3,
@@ -127,12 +127,12 @@ def test_a_hundred_thousand_records_make_a_page_of_the_same_size(cloud: dict[str
         "statuses": 2 * 12 + 2 * 3,
         "verdict": 30,
     }
-    told = {
+    totals = {
         name: rows[0]["total_rows"]
         for name, rows in found.items()
         if name not in {"changes", "findings", "verdict"}
     }
-    assert told == {
+    assert totals == {
         "characters": 100_000,
         "episodes": 5_000,
         "loads": 1_000,
@@ -165,7 +165,7 @@ def test_missing_marts_are_named_and_the_old_page_stays(cloud: dict[str, str], t
 
 
 def test_a_mart_of_another_shape_is_named(cloud: dict[str, str]) -> None:
-    """A table without a column of the page is told apart from a missing one."""
+    """A table without a column of the page differs from a missing one."""
     make(cloud, "other_", dict.fromkeys(ROWS, 0))
     client = bigquery.Client(project=cloud["GOOGLE_CLOUD_PROJECT"])
     client.query("CREATE OR REPLACE TABLE `other_rickandmorty_marts.rpt_loads` AS SELECT 1 AS n").result()

@@ -60,7 +60,7 @@ def test_every_chart_draws_its_rows(opened: Opener, screenshot: Callable[[Page, 
     screenshot(page, "light")
 
 
-def test_the_run_is_told_for_each_entity(opened: Opener) -> None:
+def test_the_run_is_shown_for_each_entity(opened: Opener) -> None:
     """Counts, seconds, drift and age stand in one row; where a count differs it is said first."""
     page = opened()
     age = page.locator("#run time").first.get_attribute("data-age")
@@ -79,7 +79,7 @@ def test_the_run_is_told_for_each_entity(opened: Opener) -> None:
     assert rows(page, "#run table.cards")[1][4] == "differ"
 
 
-def test_a_verdict_that_fails_is_said_first_with_its_reasons(opened: Opener) -> None:
+def test_a_failed_verdict_comes_first_with_its_reasons(opened: Opener) -> None:
     """No green while the source collapses: the marts are said to be those from before, and each check that failed why."""
     page = opened("collapsed")
     assert (
@@ -130,7 +130,7 @@ def test_a_list_shows_what_its_filters_leave(opened: Opener) -> None:
     assert [row[0] for row in rows(page, "#list-changes")] == ["Earth (Replacement Dimension) #20"]
 
 
-def test_everything_is_reached_with_the_tabulator(opened: Opener) -> None:
+def test_everything_is_reached_with_the_tab_key(opened: Opener) -> None:
     """The first key goes to the content, and then each link, control, list and figure's table comes by."""
     page = opened()
     page.keyboard.press("Tab")
@@ -237,15 +237,13 @@ def test_the_pages_policy_lets_no_other_script_run(opened: Opener) -> None:
 
 
 def test_records_without_names_are_drawn(opened: Opener) -> None:
-    """An empty name is said to be one, and told from other empty names by its number."""
+    """An empty name is shown as one, and distinguished from others by its number."""
     page = opened("hostile", "")
     assert "(no name) #1" in page.locator("#chart-characters").inner_text()
     assert marks(page, "characters").count() == len(made_up_marts.marts()["characters"])
 
 
-def test_empty_marts_are_told_and_nothing_is_drawn(
-    opened: Opener, screenshot: Callable[[Page, str], None]
-) -> None:
+def test_empty_marts_are_said_to_be_empty(opened: Opener, screenshot: Callable[[Page, str], None]) -> None:
     """Before the first load every part says that it has nothing."""
     page = opened("empty")
     assert page.locator(".verdict").inner_text().endswith("Nothing is loaded yet")

@@ -1,4 +1,4 @@
-"""What the page says, checked against the figures it is said of; and marts in which anything is missing."""
+"""The panels' sentences against their figures, and marts in which anything is missing."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def largest(rows: Rows, column: str) -> int:
 
 
 def test_each_sentence_says_what_its_figures_say() -> None:
-    """The numbers in a panel's sentence and notes are those of its rows, reckoned here anew."""
+    """The numbers in a panel's sentence and notes are those of its rows, computed here again."""
     marts = made_up_marts.marts()
     said = {panel.key: panel for panel in (make(marts) for make in panels.ALL)}
 

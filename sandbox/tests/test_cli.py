@@ -35,7 +35,7 @@ def run(command: str, home: Path, *arguments: str, **env: str) -> subprocess.Com
 
 
 def test_parts_start_once_show_where_they_are_and_stop(command: str, tmp_path: Path) -> None:
-    """A second start changes nothing, status tells addresses and logs, stop leaves nothing running."""
+    """A second start changes nothing, status shows addresses and logs, stop leaves nothing running."""
     assert run(command, tmp_path, "start", "--parts", "api,storage").returncode == 0
     first = (tmp_path / "state.json").read_text()
     assert run(command, tmp_path, "start", "--parts", "api,storage").returncode == 0
@@ -114,7 +114,10 @@ def test_a_bad_data_folder_is_one_line(command: str, tmp_path: Path) -> None:
     ("line", "said"),
     [
         ("{", "character.jsonl, line 1: expected a JSON object with id"),
-        ('{"id": 1}\n{"id": 1}', "character.jsonl, line 2: id 1 is no whole number or text, or there twice"),
+        (
+            '{"id": 1}\n{"id": 1}',
+            "character.jsonl, line 2: id 1 is not an integer or a string, or occurs twice",
+        ),
     ],
     ids=["no-json", "id-twice"],
 )
@@ -139,24 +142,24 @@ def test_a_port_in_use_is_one_line(command: str, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_one_line(command: str, tmp_path: Path) -> None:
-    """With less room than is needed nothing starts, and the line tells both figures."""
+    """With less room than is needed nothing starts, and the line has both figures."""
     done = run(command, tmp_path, "start", SANDBOX_MIN_FREE_MB="999999999")
     assert done.returncode == 1
     assert "MB free, 999999999 MB are needed" in done.stderr
 
 
 def test_a_bad_universe_and_a_missing_program_are_one_line(command: str, tmp_path: Path) -> None:
-    """Wrong arguments are told before anything starts."""
+    """Wrong arguments are refused before anything starts."""
     assert "expected characters=N" in run(command, tmp_path, "start", "--universe", "planets=3").stderr
     done = run(command, tmp_path, "exec", "--parts", "storage", "--", "no-such-program")
     assert done.returncode == 1
     assert done.stderr == "sandbox: no-such-program: no such program\n"
 
 
-def test_query_shows_rows_and_tells_errors_in_one_line(
+def test_query_shows_rows_and_errors_in_one_line(
     command: str, services: dict[str, str], tmp_path: Path
 ) -> None:
-    """A question is answered as csv, json or a table; a wrong one is BigQuery's own words in one line."""
+    """Rows come as csv, json or a table; a wrong query is BigQuery's own message in one line."""
     good = run(command, tmp_path, "query", "SELECT 1 AS x, 'a' AS y", "--format", "csv", **services)
     assert good.stdout.split() == ["x,y", "1,a"]
     bad = run(command, tmp_path, "query", "SELECT nothing FROM nowhere.at_all", **services)
@@ -278,7 +281,7 @@ def test_exec_neither_stops_nor_replaces_what_start_has_started(command: str, tm
 
 
 def test_a_folder_that_has_changed_is_read_again_or_refused(command: str, tmp_path: Path) -> None:
-    """An API that `start` has left running never serves the records of before: a command is refused, start reads anew."""
+    """An API that `start` has left running never serves the records of before: a command is refused, start reads again."""
     data = tmp_path / "data"
     data.mkdir()
     for name in ("character", "location", "episode"):
@@ -306,16 +309,16 @@ def test_each_source_has_its_name_and_its_own_warehouse(command: str, tmp_path: 
     (data / "captured.json").write_text('{"captured_at": "2026-02-03T10:00:00+00:00"}')
     show = ["--", "sh", "-c", 'echo "$TARGET_BIGQUERY_SOURCE|$TAP_RICKANDMORTY_API_URL|$SANDBOX_HOME"']
 
-    def told(*options: str) -> list[str]:
+    def shown(*options: str) -> list[str]:
         done = subprocess.run(
             [command, "exec", *options, *show], cwd=tmp_path, check=True, capture_output=True, text=True
         )
         return done.stdout.strip().split("|")
 
-    made_up = told("--parts", "api", "--universe", "characters=3,seed=4")
-    captured = told("--parts", "api", "--data", str(data))
-    assert told("--parts", "api")[2] == captured[2]
-    live = told("--live", "--parts", "storage")
+    made_up = shown("--parts", "api", "--universe", "characters=3,seed=4")
+    captured = shown("--parts", "api", "--data", str(data))
+    assert shown("--parts", "api")[2] == captured[2]
+    live = shown("--live", "--parts", "storage")
     assert made_up[0] == "made-up universe characters=3,locations=1,episodes=1 seed=4"
     assert captured[0] == "captured folder a folder of 2026-02-03"
     assert live[:2] == ["https://rickandmortyapi.com/api"] * 2
@@ -351,7 +354,7 @@ def test_stop_and_status_with_nothing_running_are_one_line(command: str, tmp_pat
 
 
 def test_an_error_quotes_no_earlier_start(command: str, tmp_path: Path) -> None:
-    """The log of a part begins anew; the one before it is kept beside it."""
+    """The log of a part starts afresh; the one before it is kept beside it."""
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "api.log").write_text("an old complaint\n")
     assert run(command, tmp_path, *API, "--", "true").returncode == 0
@@ -360,15 +363,13 @@ def test_an_error_quotes_no_earlier_start(command: str, tmp_path: Path) -> None:
 
 
 def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(command: str, tmp_path: Path) -> None:
-    """With http_proxy set to nothing that answers, the parts come up and commands are told to go past it."""
+    """With http_proxy set to nothing that answers, the parts come up and commands go past it."""
     proxy = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy"), "http://127.0.0.1:1")
     done = run(command, tmp_path, *API, "--", "sh", "-c", "echo $NO_PROXY", **proxy, NO_PROXY="example.org")
     assert (done.returncode, done.stdout) == (0, "example.org,127.0.0.1,localhost\n")
 
 
-def test_a_project_with_answers_of_its_own_is_on_them_unless_told_otherwise(
-    command: str, tmp_path: Path
-) -> None:
+def test_a_project_with_answers_of_its_own_uses_them_by_default(command: str, tmp_path: Path) -> None:
     """A folder answers/ in the project is the source where none is named; without it, it is the made-up universe."""
 
     def home() -> str:

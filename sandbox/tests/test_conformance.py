@@ -141,9 +141,9 @@ BAD_ROWS: dict[str, dict[str, Any]] = {
     "unknown-nested-field": {"id": 9, "origin": {"x": 1}},
     "null-in-an-array": {"id": 9, "episode": ["a", None]},
     "an-array-for-text": {"id": 9, "name": ["a"]},
-    "a-truth-for-a-number": {"id": True},
-    "a-day-that-is-none": {"id": 9, "at": "2026-02-30T00:00:00Z"},
-    "an-hour-that-is-none": {"id": 9, "at": "2026-02-20T24:00:01Z"},
+    "a-boolean-for-a-number": {"id": True},
+    "a-day-not-in-the-calendar": {"id": 9, "at": "2026-02-30T00:00:00Z"},
+    "an-hour-beyond-the-day": {"id": 9, "at": "2026-02-20T24:00:01Z"},
 }
 
 
@@ -432,7 +432,7 @@ def test_the_past_of_a_table_is_refused(warehouse: Warehouse) -> None:
 
 
 def test_partitioning_and_clustering_are_kept(warehouse: Warehouse) -> None:
-    """A table tells the partitioning and clustering it was made with: "REST Resource: tables"."""
+    """A table shows the partitioning and clustering it was created with: "REST Resource: tables"."""
     table = warehouse.bigquery.get_table(warehouse.table().reference)
     assert table.time_partitioning.field == "at"
     assert table.clustering_fields == ["id"]
@@ -479,7 +479,7 @@ def test_a_large_object_is_created_once(warehouse: Warehouse) -> None:
         )
 
 
-def test_an_object_tells_its_checksum(warehouse: Warehouse) -> None:
+def test_an_object_has_its_checksum(warehouse: Warehouse) -> None:
     """crc32c is in the object's metadata as base64: "Data validation and change detection"."""
     blob = warehouse.storage.bucket(BUCKET).blob(f"conformance/{uuid.uuid4().hex}")
     blob.upload_from_string(b"123456789")

@@ -1,6 +1,6 @@
 """The charts, as Vega-Lite made by Altair.
 
-Colours are the page's CSS variables, so that a chart follows the page into the dark and onto paper without being drawn anew.
+Colours are the page's CSS variables, so that a chart follows the page into the dark and onto paper without being drawn again.
 A parameter (`season`, `breakdown`, `measure`) is set by a control of the page.
 """
 

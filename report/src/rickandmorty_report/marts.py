@@ -1,6 +1,6 @@
-"""The rows of the marts that the page shows: one query a panel (queries/), each bounded in rows.
+"""The rows of the marts that the page shows: one query per panel (queries/), each bounded in rows.
 
-A query that shows the leading rows of more tells how many there are in `total_rows`, and their sum in `total_count`.
+A query that shows only the leading rows has the number of all in `total_rows`, and their sum in `total_count`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What each panel says of its rows: a title, a sentence, a chart, and the same figures as a table.
+"""The panels: a title, a sentence, a chart, and the same figures as a table.
 
 A panel is declared once: a column has its heading and where its figure comes from, and the chart's data are the same
 figures under the same headings, which its tooltips show. Any value of a mart may be missing.
@@ -27,7 +27,7 @@ HAS_MOST = ("has the most:", "have the most:")
 
 @dataclass(frozen=True)
 class Column:
-    """A table's column: its heading, where its value comes from (a column of the mart, or a function), and whether it is a number."""
+    """A table's column: heading, source (a column of the mart, or a function of its row), whether it is a number."""
 
     heading: str
     of: str | Callable[[Row], Any]
@@ -110,7 +110,7 @@ def leaders(rows: list[Row], column: str) -> tuple[list[Row], float, bool]:
 def says_most(
     rows: list[Row], column: str, name: Callable[[Row], str], verb: tuple[str, str], noun: str
 ) -> str:
-    """Say who has the most: all of them where there are several.
+    """Return a sentence about who has the most: all of them where several do.
 
     Args:
         rows: At least one.

@@ -1,6 +1,6 @@
-"""The API server: answers as the makers' own server program does, on local data, with fault injection.
+"""The API server: local data, answered as the makers' own server program answers, with fault injection.
 
-What it answers is proved against recorded answers of that program: status, body and etag.
+Its answers are proved against recorded ones of that program: status, body and etag.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ class Api:
             status=status, body=text, headers=headers, content_type="application/json", charset="utf-8"
         )
 
-    def _route(self, request: web.Request) -> tuple[int, Any]:  # noqa: PLR0911 (one answer a path)
-        """Finds what a path names, as Express does: routes in any case, one slash at the end, names as they are."""
+    def _route(self, request: web.Request) -> tuple[int, Any]:  # noqa: PLR0911 (one answer per path)
+        """Return what a path names, as Express finds it: routes in any case, one slash at the end, names as they are."""
         raw, _, query = request.raw_path.partition("?")
         parts = raw.partition("#")[0].split("/")[1:]
         if len(parts) > 1 and not parts[-1]:
@@ -146,7 +146,7 @@ class Api:
         skip = int((number - 1) * PAGE)
         return 200, {"info": info, "results": records[skip : skip + PAGE]}
 
-    def _by_path(  # noqa: PLR0911 (one answer a form of id)
+    def _by_path(  # noqa: PLR0911 (one answer per form of id)
         self, resource: str, text: str, written: str
     ) -> tuple[int, Any]:
         model, known = resource.capitalize(), self._by_id[resource]
@@ -182,7 +182,7 @@ async def _without_server(_: web.Request, response: web.StreamResponse) -> None:
 
 
 def _preflight(request: web.Request) -> web.Response:
-    """What the package cors answers before any route."""
+    """Return what the package cors answers before any route."""
     headers = {
         "X-Powered-By": "Express",
         "Access-Control-Allow-Origin": "*",
@@ -195,7 +195,7 @@ def _preflight(request: web.Request) -> web.Response:
 
 
 def _is_fresh(request: web.Request, etag: str) -> bool:
-    """Whether the client has this answer (the package fresh): a list of tags, or *; weak and strong are one."""
+    """Return whether the client has this answer (the package fresh): a list of tags, or *; weak and strong are equal."""
     known = request.headers.get("If-None-Match", "")
     if (
         not known
@@ -215,7 +215,7 @@ def _wrong_case(written: str, name: str, method: str) -> tuple[int, Any] | None:
 
 
 def _parsed(query: str) -> dict[str, Any]:
-    """Read a query as the package qs does, as far as one bracket: text, an array for repeated keys, or an object."""
+    """Return a query as the package qs reads it, as far as one bracket: text, an array for repeated keys, or an object."""
     found: dict[str, Any] = {}
     for item in query.partition("#")[0].split("&"):
         key, _, value = (js.decoded(part) for part in item.partition("="))
@@ -257,7 +257,7 @@ def _no_constant(name: str) -> None:
 
 
 def _change_data(body: Any, rule: Rule) -> None:  # noqa: ANN401 (JSON)
-    """Changes an answer as a fault of the data says; records are copied, never changed."""
+    """Change an answer as a fault of the data says; records are copied, never changed."""
     listing = isinstance(body, dict) and "results" in body
     if rule.action == "count" and listing:
         body["info"] = {**body["info"], "count": rule.options["count"]}

@@ -1,4 +1,4 @@
-"""What ends a command of the sandbox with one line, and how that line names the command."""
+"""Errors that end a command of the sandbox with one line, and how that line names the command."""
 
 from __future__ import annotations
 

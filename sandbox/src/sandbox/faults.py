@@ -1,7 +1,7 @@
 """Fault injection: rules that a request matches, what they do to the answer, and the list of requests seen.
 
 A rule is a JSON object: `method` (any where left out), `path` (regular expression searched in path and query), `skip`
-and `times` (how many matching requests to let pass first, and to apply; `times` null spoils all), `action`, and the
+and `times` (how many matching requests to let pass first, and how many to disturb; `times` null: all), `action`, and the
 action's own keys: status (`status`, `headers`, `body`), reset, truncate (`bytes`), bad_json, slow (`seconds`), hold.
 Faults of the API's data: count (`count`), field (`id`, `set`, `drop`). Of a proxy: `contains` (regular expression
 searched in the request's body), `when` (`after`: the request goes through first), replace (`find`, `with`).
@@ -22,32 +22,25 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 PREFIX = "/__sandbox__"
-ACTIONS = {"status", "reset", "truncate", "bad_json", "slow", "hold", "count", "field", "replace"}
-KEYS = {
-    "method",
-    "path",
-    "skip",
-    "times",
-    "action",
-    "status",
-    "headers",
-    "body",
-    "seconds",
-    "bytes",
-    "count",
-    "id",
-    "set",
-    "drop",
-    "contains",
-    "when",
-    "find",
-    "with",
+# Each action with the keys of its own.
+ACTIONS = {
+    "status": {"status", "headers", "body"},
+    "reset": set[str](),
+    "truncate": {"bytes"},
+    "bad_json": set[str](),
+    "slow": {"seconds"},
+    "hold": set[str](),
+    "count": {"count"},
+    "field": {"id", "set", "drop"},
+    "replace": {"find", "with", "status"},
 }
+COMMON = {"action", "path", "method", "skip", "times", "contains"}
+KEYS = COMMON.union({"when"}, *ACTIONS.values())
 
 
 @dataclass
 class Rule:
-    """One ordered fault."""
+    """One fault, and what is left of it."""
 
     action: str
     path: str = ""
@@ -60,10 +53,10 @@ class Rule:
 
     @classmethod
     def of(cls, given: Any) -> Rule:  # noqa: ANN401 (JSON)
-        """Read a rule.
+        """Return a rule read from JSON.
 
         Raises:
-            ValueError: It is no object, its action is unknown, its path is no expression, or a key is unknown.
+            ValueError: It is not an object, its action or a key is unknown, or its path is not a regular expression.
         """
         if not isinstance(given, dict) or given.get("action") not in ACTIONS:
             raise ValueError(
@@ -75,10 +68,9 @@ class Rule:
             re.compile(given.get("path", ""))
         except re.error as error:
             raise ValueError(f"path {given['path']!r}: {error}") from error
-        own = {"action", "path", "method", "skip", "times", "contains"}
         return cls(
-            **{key: value for key, value in given.items() if key in own},
-            options={key: value for key, value in given.items() if key not in own},
+            **{key: value for key, value in given.items() if key in COMMON},
+            options={key: value for key, value in given.items() if key not in COMMON},
         )
 
     def matches(self, method: str, path: str, body: bytes) -> bool:
@@ -107,7 +99,7 @@ class Faults:
         self._held = 0
 
     def add_routes(self, app: web.Application) -> None:
-        """Adds the control routes."""
+        """Add the control routes."""
         app.router.add_put(f"{PREFIX}/faults", self._put_rules)
         app.router.add_get(f"{PREFIX}/faults", self._count_hits)
         app.router.add_delete(f"{PREFIX}/faults", self._clear_rules)
@@ -144,7 +136,7 @@ class Faults:
         return web.json_response([])
 
     def note(self, request: web.Request) -> dict[str, Any]:
-        """Lists a request; its status is null until it is answered."""
+        """Add a request to the list and return its entry; its status is null until it is answered."""
         connection = self._connections.setdefault(id(request.transport), len(self._connections) + 1)
         seen = {
             "method": request.method,
@@ -158,14 +150,14 @@ class Faults:
         return seen
 
     def rule(self, request: web.Request, body: bytes = b"") -> Rule | None:
-        """Return the first rule that spoils this request."""
+        """Return the first rule that matches this request."""
         path = request.path_qs
         return next((rule for rule in self.rules if rule.matches(request.method, path, body)), None)
 
     async def apply(
         self, request: web.Request, rule: Rule, answer: Callable[[], Awaitable[web.Response]]
     ) -> web.StreamResponse:
-        """Does what the rule says to the answer."""
+        """Return the answer that the rule makes of this one."""
         options = rule.options
         if rule.action == "status":
             return web.Response(

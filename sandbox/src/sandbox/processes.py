@@ -1,4 +1,4 @@
-"""Processes by what Linux says of them in /proc: which one it is, who holds a lock, which carry a mark in their environment."""
+"""Processes as Linux shows them in /proc: which one it is, who holds a lock, which carry a mark in their environment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STOP_SECONDS = 10.0
 
 
 def start_time(pid: int) -> str | None:
-    """Return what tells a process from a later one of the same id; None when it has ended."""
+    """Return when a process started, which distinguishes it from a later one of the same id; None when it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,6 +1,6 @@
-"""A proxy before a local service: passes everything on, lists what it passed, and injects faults.
+"""A proxy in front of a local service: passes everything on, lists what it passed, and injects faults.
 
-A rule with `"when": "after"` lets the request through first and spoils its answer: what a client sees when the answer
+A rule with `"when": "after"` lets the request through first and disturbs its answer: what a client sees when the answer
 to something that has happened is lost. `replace` changes the answer's text by a regular expression (`find`, `with`).
 """
 

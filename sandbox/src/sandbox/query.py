@@ -1,4 +1,4 @@
-"""A question to the local BigQuery, answered as a table in the terminal."""
+"""Queries on the local BigQuery, with their rows as a table in the terminal."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _try(sql: str | None) -> None:
 
 
 def _message(error: GoogleAPIError) -> str:
-    """BigQuery's own words in one line, without the client's repetition of them."""
+    """Return BigQuery's own message in one line, without the client's repetition of it."""
     reported = getattr(error, "errors", None) or [{}]
     return " ".join(str(reported[0].get("message") or getattr(error, "message", error)).split())
 

@@ -20,7 +20,7 @@ Records = dict[str, list[dict[str, Any]]]
 
 
 def check_folder(folder: Path) -> None:
-    """Say early what a data folder lacks.
+    """Check that a data folder is complete.
 
     Raises:
         SandboxError: The folder or one of its files is not there.
@@ -33,10 +33,10 @@ def check_folder(folder: Path) -> None:
 
 
 def read_folder(folder: Path) -> Records:
-    """Read a file for each resource of entities.yml, sorted by key.
+    """Return the records of each resource of entities.yml, sorted by key.
 
     Raises:
-        SandboxError: A file is missing, a line is no JSON object with a key of whole numbers or texts, or a key is there twice.
+        SandboxError: A file is missing, a line is not a JSON object with a key of integers or strings, or a key occurs twice.
     """
     check_folder(folder)
     found: Records = {}
@@ -54,8 +54,8 @@ def read_folder(folder: Path) -> Records:
                     ) from None
                 if key in records or not all(type(part) in {int, str} for part in key):
                     raise SandboxError(
-                        f"{path}, line {number}: {', '.join(fields)} {', '.join(map(repr, key))} is no whole number or text, "
-                        "or there twice"
+                        f"{path}, line {number}: {', '.join(fields)} {', '.join(map(repr, key))} is not an integer or a string, "
+                        "or occurs twice"
                     )
                 records[key] = record
         found[resource] = [

@@ -1,4 +1,4 @@
-"""Where the API's records come from, and the name of that: in the ledger, in the verdict, on the page, and of its home.
+"""Where the API's records come from, by name: in the ledger, in the verdict, on the page, and as its home folder.
 
 A warehouse holds the versions of one source. So each source has a home of its own below `.sandbox`, and `.sandbox/current`
 names the one that was chosen last.
@@ -20,7 +20,7 @@ from sandbox.universe import Size
 LIVE_API = "https://rickandmortyapi.com/api"
 # Written by `sandbox capture` beside the records.
 CAPTURED = "captured.json"
-# Answers of the real API that a project keeps: it is on them where nothing else is said.
+# Answers of the real API that a project keeps: the default source.
 ANSWERS = Path("answers")
 
 

@@ -110,7 +110,7 @@ class Size:
         """Read `characters=826,locations=126,episodes=51,seed=1`; with characters alone the others follow in proportion.
 
         Raises:
-            ValueError: A key is unknown, or a value is no whole number from 0 on.
+            ValueError: A key is unknown, or a value is not an integer from 0 up.
         """
         given: dict[str, int] = {}
         for item in filter(None, text.split(",")):

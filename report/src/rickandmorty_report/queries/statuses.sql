@@ -1,4 +1,4 @@
--- The 12 largest values of each breakdown, the rest summed in one row a status.
+-- The 12 largest values of each breakdown, the rest summed in one row per status.
 WITH sized AS (
     SELECT
         breakdown,

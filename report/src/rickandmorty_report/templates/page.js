@@ -1,4 +1,4 @@
-// Draws the charts, wires the controls, filters the lists and tells ages. `vegaEmbed` is in the bundle around this file.
+// Draws the charts, wires the controls, filters the lists and shows ages. `vegaEmbed` is in the bundle around this file.
 const FIRST = 20;
 
 async function draw() {
@@ -22,7 +22,7 @@ async function draw() {
         return view.signal(control.dataset.parameter, control.value).runAsync();
       };
       control.addEventListener("change", set);
-      await set(); // a browser keeps choices when it loads the page anew
+      await set(); // a browser keeps choices when it reloads the page
     }
   }));
   document.documentElement.dataset.drawn = Object.keys(specs).length;

@@ -1,1 +1,1 @@
-"""The local BigQuery: bqemulator, mended where it is looser than the real one on what this project relies on."""
+"""The local BigQuery: bqemulator, patched where it accepts what the real one refuses and this project relies on."""

@@ -49,7 +49,7 @@ WORDS = {"true": True, "t": True, "yes": True, "y": True, "1": True} | {
 
 
 class NotPlainError(ValueError):
-    """A block that is to be read row by row."""
+    """The block must be read row by row."""
 
 
 class BadRowError(Exception):
@@ -145,7 +145,7 @@ def read_each(block: bytes, position: int, fields: Sequence[Field], *, ignore_un
     """Return a block, read row by row; `position` is where it starts in the file.
 
     Raises:
-        BadRowError: A row is none that BigQuery takes.
+        BadRowError: BigQuery would refuse a row.
     """
     found = []
     for line in block.split(b"\n"):

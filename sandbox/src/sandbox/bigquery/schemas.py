@@ -128,7 +128,7 @@ def _kept(field: Field, given: Field | None, allowed: Iterable[str], path: str) 
 
 
 def alterations(table: str, old: Iterable[Field], new: Iterable[Field]) -> Iterator[str]:
-    """Yield DuckDB's statements that make of a table with the fields `old` one with the fields `new`."""
+    """Yield DuckDB's statements that turn a table with the fields `old` into one with the fields `new`."""
     before = {field.name: field for field in old}
     for field in new:
         column, was = quoted(field.name), before.get(field.name)

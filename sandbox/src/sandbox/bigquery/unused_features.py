@@ -1,4 +1,4 @@
-"""What the emulator does that nothing here asks for is left out: it costs start, memory, disk and half of a query."""
+"""Switches off what the emulator does and nothing here uses: it costs start-up, memory, disk and half of a query."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def capture(self: Any, *table: str, kind: str = "AUTO") -> Any:  # noqa: ANN401 
     return _capture(self, *table, kind=kind) if kind == "USER" else None
 
 
-@patching.replaces_method(_snapshots, "resolve_time_travel", why="the past is not kept, which is said")
+@patching.replaces_method(_snapshots, "resolve_time_travel", why="the past is not kept: an error says so")
 def no_past(self: Any, project_id: str, dataset_id: str, table_id: str, target: datetime) -> Never:  # noqa: ANN401, ARG001
     """Refuse to read a table as it was.
 

@@ -1,4 +1,4 @@
-"""What both strict services share: who asks, the control routes, and refusals as answers.
+"""What both strict services share: accounts, the control routes, and refusals as answers.
 
 `PUT /__sandbox__/accounts` takes accounts as `rules.json` has them: {"token": {"project": [roles], "datasets": {"*": [roles]},
 "buckets": {"name": [roles]}}}. A client is an account by its bearer token; one without a token is the pipeline's.
@@ -59,7 +59,7 @@ class StrictProxy(Proxy):
         raise NotImplementedError
 
     async def upstream(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:  # noqa: ANN401 (JSON)
-        """Ask the service itself, past the rules; returns status and JSON. Names in the path may be of any script."""
+        """Return status and JSON of the service itself, without the rules; names in the path may be in any script."""
         url = URL(self.address + quote(path, safe="/?&=%:,"), encoded=True)
         async with self.client.request(method, url, json=body) as answer:
             text = await answer.read()

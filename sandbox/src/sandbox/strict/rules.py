@@ -93,10 +93,10 @@ class Rules:
         self.accounts |= made
 
     def account(self, authorization: str | None) -> Account:
-        """Return whose token a request carries.
+        """Return the account whose token a request carries.
 
         Raises:
-            Refused: Nobody's.
+            Refused: There is none.
         """
         token = (authorization or "").removeprefix("Bearer ") or self.anonymous
         if token not in self.accounts:
@@ -126,18 +126,18 @@ def _of(bindings: dict[str, list[str]], name: str) -> list[str]:
 
 
 class Rate:
-    """At most so many events of a key in so many seconds."""
+    """Counts events per key, for limits within a time."""
 
     def __init__(self) -> None:
         self._seen: dict[str, deque[float]] = defaultdict(deque)
 
     def full(self, key: str, most: float, seconds: float, now: float) -> bool:
-        """Return whether one more would be too many."""
+        """Return whether `most` events have happened in the last `seconds`."""
         seen = self._seen[key]
         while seen and seen[0] <= now - seconds:
             seen.popleft()
         return len(seen) >= most
 
     def add(self, key: str, now: float) -> None:
-        """Count one."""
+        """Count an event."""
         self._seen[key].append(now)
