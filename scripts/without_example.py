@@ -14,7 +14,7 @@ DROPPED = re.compile(
     r"""
     tap-\w+/(src/\w+/schemas/ | tests/(?!conftest|tap_api))
     | sandbox/tests/(test_api | test_cli | test_universe)
-    | tests/(?!conftest | logging_filter | googlesql | warehouse
+    | tests/(?!conftest | logging_filter | googlesql | kept_dbt | warehouse
         | test_(google_apis | meltano_project | repository | run_progress | schemas | secrets | target_sql)\.py)
     | terraform/schemas/(?!_loads)
     | transform/(models/(history | marts/core)/ | tests/ | .*(_semantic_models | marts/reports/_unit_tests)\.yml)

@@ -58,7 +58,7 @@ class Runs:
         sdk = Path(shutil.which("gcloud") or "").resolve().parents[1]
         python = sdk / "platform" / "bundledpythonunix" / "bin" / "python3"
         if python.is_file():
-            warm.stand_in(folder / "gcloud", sdk / "lib" / "gcloud.py", *GCLOUD, python=python)
+            warm.stand_in(folder / "gcloud", warm.script(sdk / "lib" / "gcloud.py", *GCLOUD, python=python))
 
     def behave(self, **behaviour: Any) -> None:
         """Set how the Meltano of the container behaves."""

@@ -22,6 +22,8 @@ from foreign.servers import TOKEN, IssueTracker, Shop, Source, serving
 from testkit.whole_pipeline import ROOT, Sandbox, program
 from warehouse import Warehouse, kept_dbt
 
+from testkit import warm
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -85,7 +87,7 @@ class OwnProject:
         """Start the target, with the tap's messages as its input."""
         config_file, state_file = self.folder / "config.json", self.folder / "state.json"
         config_file.write_text(json.dumps({"api_url": self.source.url, "retry_seconds": 20, **config}))
-        command = [sys.executable, "-m", f"tap_{self.name}", "--config", str(config_file)]
+        command = warm.command(f"tap_{self.name}", "--config", str(config_file), imports="tap_rickandmorty.*")
         if self.state is not None:
             state_file.write_text(json.dumps(self.state))
             command += ["--state", str(state_file)]
@@ -102,7 +104,10 @@ class OwnProject:
             )
         assert tap.returncode == 0, tap.stderr.decode()[-3000:]
         return subprocess.Popen(
-            [sys.executable, "-m", "target_bigquery", "--config=ENV"],
+            # Where it is killed it must be the target itself that dies.
+            warm.command("target_bigquery", "--config=ENV")
+            if stdout == subprocess.PIPE
+            else [sys.executable, "-m", "target_bigquery", "--config=ENV"],
             env={
                 **os.environ,
                 **self.sandbox.env,

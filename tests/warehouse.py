@@ -11,39 +11,21 @@ import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.cloud import bigquery
-from testkit.whole_pipeline import ROOT, Sandbox
+from testkit.whole_pipeline import IMPORTS, ROOT, Sandbox
+
+from testkit import warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 ENTITIES = ("characters", "episodes", "locations")
 DBT_PYTHON = ROOT / ".meltano/utilities/dbt-bigquery/venv/bin/python"
 SITE = "https://rickandmortyapi.com/api"
-# One invocation per line on stdin, its outcome on the last line of stdout; parsing is done once.
-KEPT_RUNNING = """
-import json, os, sys
-from dbt.cli.main import dbtRunner
-runner, answers = dbtRunner(), os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)
-for line in sys.stdin:
-    asked = json.loads(line)
-    before = dict(os.environ)
-    os.environ.update(asked["environment"])
-    done = runner.invoke(asked["arguments"])
-    os.environ.clear()
-    os.environ.update(before)
-    results = [
-        [r.node.name if hasattr(r, "node") else r.unique_id, str(r.status), r.message or ""]
-        for r in getattr(done.result, "results", None) or []
-    ]
-    answers.write(json.dumps({"ok": bool(done.success), "error": str(done.exception or ""), "results": results}) + "\\n")
-    answers.flush()
-"""
 
 
 @dataclass
@@ -172,7 +154,7 @@ def kept_dbt(sandbox: Sandbox, folder: Path, transform: Path) -> Iterator[Wareho
     with (
         (folder / "dbt.log").open("w") as log,
         subprocess.Popen(
-            [DBT_PYTHON, "-c", KEPT_RUNNING],
+            warm.script(Path(__file__).with_name("kept_dbt.py"), *IMPORTS["dbt"], python=DBT_PYTHON),
             env=environment,
             cwd=folder,
             text=True,

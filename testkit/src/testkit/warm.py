@@ -2,7 +2,7 @@
 
 `command("target_bigquery", "--config=ENV")` is a command line like `python -m target_bigquery --config=ENV`, for any use of
 `subprocess`: arguments, environment, folder, the three streams, signals and the exit status are the caller's.
-`stand_in(file, program, …)` writes a program that starts another Python program in the same way, for who starts it by its path.
+`script(program, …)` does the same for any script of Python, and `stand_in` makes a program of it that is started by its path.
 The process id is that of a small client (warm_client.py), whose death is the program's. What measures memory or start-up,
 or sets a variable that Python reads when it starts, runs the program itself.
 """
@@ -30,33 +30,34 @@ from pathlib import Path
 MOST = 1 << 20
 
 
-def command(module: str, *arguments: str) -> list[str]:
-    """Return the command line that starts `python -m module` from its warm process."""
-    return [*_client(sys.executable, module, f"{module}.*"), *arguments]
+def command(module: str, *arguments: str, imports: str = "") -> list[str]:
+    """Return the command line that starts `python -m module` from its warm process.
+
+    A module that is found by the caller's PYTHONPATH alone names another's `imports`, which are nearly its own.
+    """
+    return [*_client(sys.executable, module, imports or f"{module}.*"), *arguments]
 
 
-def stand_in(file: Path, program: Path, *imports: str, python: Path | None = None) -> None:
-    """Write a program that starts a script of Python from its warm process.
+def script(program: Path, *imports: str, python: Path | None = None) -> list[str]:
+    """Return the command line that starts a script of Python from its warm process.
 
     Args:
-        file: What is written.
         program: The script.
         imports: What the warm process imports: modules, or `package.*` for all that is in one.
         python: Its interpreter; without one it is beside the script.
     """
-    client = _client(str(python or program.with_name("python")), str(program), *imports)
-    file.write_text(f'#!/bin/sh\nexec {shlex.join(client)} "$@"\n')
+    return _client(str(python or program.with_name("python")), str(program), *imports)
+
+
+def stand_in(file: Path, command: list[str]) -> None:
+    """Write a program that runs this command line, for who starts a program by its path."""
+    file.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
     file.chmod(0o755)
 
 
 def _client(python: str, program: str, *imports: str) -> list[str]:
-    return [
-        sys.executable,
-        "-I",
-        "-S",
-        str(Path(__file__).with_name("warm_client.py")),
-        _server(python, program, *imports),
-    ]
+    client = str(Path(__file__).with_name("warm_client.py"))
+    return [sys.executable, "-I", "-S", client, _server(python, program, *imports)]
 
 
 @functools.cache
@@ -126,6 +127,7 @@ def _become(caller: socket.socket, name: str) -> None:
         os.chdir(call["folder"])
         os.environ.clear()
         os.environ.update(call["environment"])
+        sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
         sys.argv = [name, *call["arguments"]]
         return
     for file in (*files, 0, 1, 2):

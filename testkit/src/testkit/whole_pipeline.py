@@ -178,7 +178,7 @@ class Project:
         command = self.folder / "meltano-command"
         if not command.exists():
             meltano = Path(program("MELTANO_COMMAND", ".venvs/meltano/bin/meltano"))
-            warm.stand_in(command, meltano, *IMPORTS["meltano"])
+            warm.stand_in(command, warm.script(meltano, *IMPORTS["meltano"]))
         return str(command)
 
     def environment(self, run_id: str | None = None) -> dict[str, str]:
@@ -211,7 +211,7 @@ class Project:
                 for found in (*venv.iterdir(), *(venv / "bin").iterdir()):
                     copy = made / found.relative_to(venv)
                     if found.name in IMPORTS:
-                        warm.stand_in(copy, found, *IMPORTS[found.name])
+                        warm.stand_in(copy, warm.script(found, *IMPORTS[found.name]))
                     elif found.name != "bin":
                         copy.symlink_to(found)
         return folder
