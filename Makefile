@@ -73,8 +73,9 @@ tables: $(VENVS)/sandbox/.done ## List the local BigQuery's tables and their row
 # Other projects' targets and taps, for the tests of ours.
 FOREIGN := $(patsubst tap-rickandmorty/tests/targets/%.txt,$(VENVS)/target-%/.done,$(wildcard tap-rickandmorty/tests/targets/*.txt)) \
 	$(patsubst target-bigquery/tests/taps/%.txt,$(VENVS)/tap-%/.done,$(wildcard target-bigquery/tests/taps/*.txt))
+# Three workers keep two cores busy: many tests wait for other programs.
 test: install $(VENVS)/checkov/.done $(FOREIGN) check ## Run lint, types and every test, offline
-	@$(MAKE) pytest ARGS="-n 2 --dist loadgroup -m 'not slow'"
+	@$(MAKE) pytest ARGS="-n 3 --dist loadgroup -m 'not slow'"
 
 test-faults: ## Run the fault matrix alone (docs/reliability.md)
 	@$(MAKE) pytest ARGS="tests/test_fault_matrix.py target-bigquery/tests/test_target_singer.py -n 2"

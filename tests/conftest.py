@@ -68,6 +68,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             "fresh_clone": "fresh-clone",
             "dbt_warehouse": "dbt-warehouse",
             "own_project": item.path.name,
+            # `terraform test` takes a minute.
+            "tested": "terraform-test",
         }
         for fixture, group in groups.items():
             if fixture in getattr(item, "fixturenames", ()) and not item.get_closest_marker("xdist_group"):

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 FOLDERS = {"report": "report", "kestra": "orchestrate", "terraform": "terraform", "benchmarks": "benchmarks"}
 HERE = [part for part, folder in FOLDERS.items() if (ROOT / folder).is_dir()]
-CHOICES = [list(parts) for size in range(len(HERE) + 1) for parts in combinations(HERE, size)]
+# By default none, one, all but one and all.
+CHOICES = [
+    pytest.param(list(parts), marks=pytest.mark.slow if 1 < size < len(HERE) - 1 else ())
+    for size in range(len(HERE) + 1)
+    for parts in combinations(HERE, size)
+]
 SECONDS = 1200
 
 

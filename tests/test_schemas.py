@@ -215,7 +215,14 @@ def checker(name: str) -> Callable[[Path], None] | None:
 CHECKED = [name for name in files() if checker(name) and not any(fnmatch(name, p) for p in ELSEWHERE)]
 
 
-@pytest.mark.parametrize("name", CHECKED)
+# Its checker takes seconds to be made, in each process anew.
+ONE_PROCESS = pytest.mark.xdist_group("pyproject")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=ONE_PROCESS if checker(name) is pyproject else ()) for name in CHECKED],
+)
 def test_a_file_is_what_its_published_schema_says(name: str) -> None:
     """Its tool's schema finds nothing wrong."""
     check = checker(name)
