@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from typing import TYPE_CHECKING
 
+from testkit.programs import run
 from testkit.whole_pipeline import ROOT, program
 
 if TYPE_CHECKING:
@@ -20,15 +20,8 @@ def test_the_project_parses_with_no_warning_but_the_known_one(tmp_path: Path) ->
     dbt = program("DBT_2_COMMAND", ".venvs/dbt-2/bin/dbt")
     folders = ["--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path / "logs")]
     project = ["--project-dir", str(ROOT / "transform"), "--profiles-dir", str(ROOT / "transform")]
-    done = subprocess.run(
-        [dbt, "parse", *project, *folders],
-        cwd=tmp_path,
-        env={**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "NO_COLOR": "1"},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    env = {**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "NO_COLOR": "1"}
+    done = run(dbt, "parse", *project, *folders, cwd=tmp_path, env=env)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     warnings = [line for line in said.splitlines() if line.startswith(("[warning]", "[error]"))]

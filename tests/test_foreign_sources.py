@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from foreign.servers import TOKEN, IssueTracker, Shop, Source, serving
-from testkit.whole_pipeline import ROOT, Sandbox, program
+from testkit.programs import succeed
+from testkit.whole_pipeline import ROOT, Sandbox, running_sandbox
 from warehouse import Warehouse, kept_dbt
 
 from testkit import warm
@@ -52,15 +53,7 @@ class OwnProject:
 
     def script(self, script: str, *arguments: str, folder: Path = ROOT) -> None:
         """Run a script of the project in `folder`."""
-        done = subprocess.run(
-            [sys.executable, folder / "scripts" / script, *arguments],
-            cwd=folder,
-            check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout
+        succeed(sys.executable, folder / "scripts" / script, *arguments, cwd=folder)
 
     def make(self, samples: dict[str, tuple[list[dict[str, Any]], list[str]]], settings: str = "") -> None:
         """Make it as docs/onboarding.md says: `make new`, `make entity` for each, then streams and settings."""
@@ -144,14 +137,8 @@ class OwnProject:
 @pytest.fixture(scope="module")
 def sandbox_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A local Cloud Storage and BigQuery of this module's own."""
-    sandbox = Sandbox(
-        program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox"), tmp_path_factory.mktemp("sandbox")
-    )
-    try:
-        sandbox.start("--parts", "storage,bigquery")
+    with running_sandbox(tmp_path_factory.mktemp("sandbox"), "--parts", "storage,bigquery") as sandbox:
         yield sandbox
-    finally:
-        sandbox.stop()
 
 
 @pytest.fixture

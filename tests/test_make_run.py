@@ -15,6 +15,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from testkit.programs import run, succeed
 from testkit.project_copy import copy_project
 from testkit.whole_pipeline import ROOT, program, python_program, running_sandbox
 
@@ -23,17 +24,16 @@ def test_a_bad_data_folder_is_one_line_that_says_what_is_missing(tmp_path: Path)
     """`--data` with a folder that lacks a file names it, says how to make one, and ends with status 2."""
     (tmp_path / "character.jsonl").write_text("")
     python = Path(program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox")).with_name("python")
-    done = subprocess.run(
-        [python, ROOT / "scripts" / "run_pipeline.py", "--data", tmp_path],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = run(python, ROOT / "scripts" / "run_pipeline.py", "--data", tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "episode.jsonl, location.jsonl not found" in done.stderr
     assert "sandbox capture" in done.stderr
+
+
+def unmade() -> dict[str, str]:
+    """Return the environment without what a make that runs the tests has set."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
 
 
 NASTY = """it's `id` $HOME $(id) $(shell id) "quoted" \\ # é -- the end"""
@@ -45,36 +45,14 @@ def test_make_query_hands_the_sql_over_as_it_is(tmp_path: Path) -> None:
     command = ["make", "--old-file=.venvs/sandbox/.done", "query", f"SANDBOX_COMMAND={spy}"]
     sql = f"{NASTY}\nSELECT 2\n"
     for arguments, environment in (([f"SQL={sql}"], {}), ([], {"SQL": sql})):
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-        done = subprocess.run(
-            [*command, *arguments],
-            cwd=ROOT,
-            env=kept | environment,
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert json.loads(done.stdout)[-2:] == ["--", sql]
+        said = succeed(*command, *arguments, cwd=ROOT, env=unmade() | environment)
+        assert json.loads(said)[-2:] == ["--", sql]
 
 
 def test_make_run_hands_the_folder_over_as_it_is() -> None:
     """A folder whose name has a quote and a dollar is named in the one line, as it was typed."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    done = subprocess.run(
-        [
-            "make",
-            *(f"--old-file={part}/.done" for part in (".venvs/sandbox", ".venvs/meltano", ".meltano")),
-            "run",
-            f"DATA={NASTY}",
-        ],
-        cwd=ROOT,
-        env=kept,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    made = (f"--old-file={part}/.done" for part in (".venvs/sandbox", ".venvs/meltano", ".meltano"))
+    done = run("make", *made, "run", f"DATA={NASTY}", cwd=ROOT, env=unmade())
     assert done.returncode == 2
     assert f"DATA={NASTY}: not a folder" in done.stderr
 
@@ -174,9 +152,7 @@ def clone(tmp_path: Path) -> Clone:
 def test_a_run_that_is_ended_leaves_no_process(clone: Clone, number: signal.Signals) -> None:
     """Meltano, what it has started and the sandbox are gone; a second run meanwhile is refused in one line."""
     with clone.start() as process:
-        second = subprocess.run(
-            clone.command, env=clone.env, check=False, capture_output=True, text=True, timeout=60
-        )
+        second = run(*clone.command, env=clone.env)
         assert second.returncode == 1
         assert second.stderr == (
             f"make run: another run is under way in this folder (process {process.pid}); wait for it, or end it: kill {process.pid}\n"
@@ -196,15 +172,12 @@ def test_twenty_runs_ended_at_random_leave_nothing_and_the_next_is_right() -> No
     """SIGTERM to make, or SIGHUP to all of the terminal, at any moment of the real run."""
     mark = f"MAKE_RUN_TEST={uuid.uuid4()}"
     name, value = mark.split("=")
-    env = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")} | {name: value}
+    env = unmade() | {name: value}
     chance = random.Random(20)  # noqa: S311 (moments)
 
     def whole() -> float:
         began = time.monotonic()
-        done = subprocess.run(
-            ["make", "run"], cwd=ROOT, env=env, check=False, capture_output=True, text=True, timeout=900
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        succeed("make", "run", cwd=ROOT, env=env, seconds=900)
         assert left(mark) == []
         return time.monotonic() - began
 
@@ -242,13 +215,8 @@ def test_the_doctor_names_what_is_wrong_with_its_remedy(tmp_path: Path) -> None:
     with subprocess.Popen(
         ["sleep", "600"], env={"SANDBOX_PART": str(gone), "PATH": os.environ["PATH"]}
     ) as part:
-        done = subprocess.run(
-            [sys.executable, tmp_path / "scripts" / "doctor.py", "--problems"],
-            env={"PATH": os.environ["PATH"], "SSL_CERT_FILE": "/nowhere.pem", "LC_ALL": "C.UTF-8"},
-            check=False,
-            capture_output=True,
-            text=True,
-        )
+        env = {"PATH": os.environ["PATH"], "SSL_CERT_FILE": "/nowhere.pem", "LC_ALL": "C.UTF-8"}
+        done = run(sys.executable, tmp_path / "scripts" / "doctor.py", "--problems", env=env)
         part.kill()
     assert done.returncode == 1
     said = done.stdout.splitlines()
@@ -270,14 +238,8 @@ def test_the_prompt_answers_statements_and_goes_on_after_an_error(tmp_path: Path
     command = program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox")
     statements = "SELECT 1 AS `a b`;\nSELECT\n  nothing;\nSELECT 'after' AS word\n"
     with running_sandbox(tmp_path, "--parts", "bigquery"):
-        done = subprocess.run(
-            [command, "--home", tmp_path, "shell"],
-            input=statements,
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=90,
-        )
+        done = run(command, "--home", tmp_path, "shell", stdin=statements)
+    assert done.returncode == 0
     assert "a b" in done.stdout
     assert "after" in done.stdout
     assert done.stderr.startswith("BigQuery: ")

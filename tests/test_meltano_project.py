@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from testkit.whole_pipeline import ROOT, Sandbox, program
+from testkit.programs import succeed
+from testkit.project_copy import unmarked
+from testkit.whole_pipeline import IMPORTS, ROOT, program, running_sandbox
+
+from testkit import warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -29,33 +31,17 @@ def project_copy(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of a local Cloud Storage with the landing bucket."""
-    home = tmp_path_factory.mktemp("storage")
-    sandbox = Sandbox(program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox"), home)
-    try:
-        sandbox.start("--parts", "storage")
+    with running_sandbox(tmp_path_factory.mktemp("storage"), "--parts", "storage") as sandbox:
         yield sandbox.env
-    finally:
-        sandbox.stop()
 
 
 def meltano(folder: Path, *arguments: str, **environment: str) -> str:
     """Return what a command of Meltano in a folder of the test's own says on stdout."""
-    done = subprocess.run(
-        [program("MELTANO_COMMAND", ".venvs/meltano/bin/meltano"), "--log-level", "warning", *arguments],
-        cwd=folder,
-        env={
-            **{name: value for name, value in os.environ.items() if not name.startswith("MELTANO_")},
-            "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
-            "NO_COLOR": "1",
-            **environment,
-        },
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
+    command = warm.script(Path(program("MELTANO_COMMAND", ".venvs/meltano/bin/meltano")), *IMPORTS["meltano"])
+    env = {"MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false", "NO_COLOR": "1"}
+    return succeed(
+        *command, "--log-level", "warning", *arguments, cwd=folder, env=unmarked() | env | environment
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_what_meltano_writes_passes_the_style_check(project_copy: Path) -> None:
@@ -65,14 +51,7 @@ def test_what_meltano_writes_passes_the_style_check(project_copy: Path) -> None:
     written = (project_copy / "meltano.yml").read_text(encoding="utf-8")
     assert "max_attempts: 7" in written
     assert "interval: '@daily'" in written
-    checked = subprocess.run(
-        [sys.executable, "-m", "yamllint", "--strict", "meltano.yml"],
-        cwd=project_copy,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert checked.returncode == 0, checked.stdout
+    succeed(sys.executable, "-m", "yamllint", "--strict", "meltano.yml", cwd=project_copy)
 
 
 def test_state_lives_in_the_landing_bucket(
@@ -87,14 +66,7 @@ def test_state_lives_in_the_landing_bucket(
     }
     for day in ("01", "02"):
         state["bookmarks"]["characters"]["replication_key_value"] = f"2026-11-{day}T00:00:00Z"
-        meltano(
-            project_copy,
-            "state",
-            "set",
-            "--force",
-            state_id,
-            json.dumps({"singer_state": state}),
-            **in_the_bucket,
-        )
+        given = json.dumps({"singer_state": state})
+        meltano(project_copy, "state", "set", "--force", state_id, given, **in_the_bucket)
     elsewhere = {**in_the_bucket, "MELTANO_DATABASE_URI": f"sqlite:///{tmp_path}/another-machine.db"}
     assert json.loads(meltano(project_copy, "state", "get", state_id, **elsewhere)) == {"singer_state": state}

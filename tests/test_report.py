@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from typing import TYPE_CHECKING
 
 import yaml
+from testkit.programs import succeed
 from testkit.whole_pipeline import ROOT
 
 if TYPE_CHECKING:
@@ -19,16 +19,8 @@ def test_the_page_tells_the_counts_of_the_run(built_pipeline: BuiltPipeline, tmp
     """`meltano run report:build` writes the page, with the counts of the newest load, which the mart agrees with."""
     output = tmp_path / "page.html"
     runner = built_pipeline.project_runner
-    done = subprocess.run(
-        [runner.command, "run", "report:build"],
-        cwd=ROOT,
-        env=runner.environment() | {"REPORT_OUTPUT": str(output)},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    environment = runner.environment() | {"REPORT_OUTPUT": str(output)}
+    succeed(runner.command, "run", "report:build", cwd=ROOT, env=environment)
     html = output.read_text(encoding="utf-8")
     assert "Verdict: " in html
     assert "Verdict: fail" not in html

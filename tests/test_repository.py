@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import yaml
+from testkit.programs import succeed
 from testkit.required_tools import tool
 from testkit.whole_pipeline import ROOT
 
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 def tracked() -> list[str]:
     """The names of the files that git tracks."""
-    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
-    return [name for name in done.stdout.split("\0") if name]
+    return [name for name in succeed("git", "ls-files", "-z", cwd=ROOT).split("\0") if name]
 
 
 # What only develops and checks; everything else ships, or is what a newcomer runs.
@@ -66,28 +65,14 @@ def test_every_environment_is_installed_with_bytecode() -> None:
 
 def test_plugin_locks_say_what_the_plugins_say() -> None:
     """plugins/*.lock are what `--about` of tap and target gives today."""
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "plugin_locks.py", "--check"],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    succeed(sys.executable, ROOT / "scripts" / "plugin_locks.py", "--check")
 
 
 def test_the_list_of_entities_is_carried_everywhere() -> None:
     """meltano.yml, the flow and dbt's variables name the entities of entities.yml, and the tap has exactly their streams."""
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "entities.py", "--check"],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    succeed(sys.executable, ROOT / "scripts" / "entities.py", "--check")
     tap = next(ROOT.glob("tap-*/pyproject.toml")).parent.name
-    discovered = json.loads(
-        subprocess.run([tool(tap), "--discover"], check=True, capture_output=True, text=True).stdout
-    )
+    discovered = json.loads(succeed(tool(tap), "--discover"))
     listed = yaml.safe_load((ROOT / "entities.yml").read_text(encoding="utf-8"))["entities"]
     assert {stream["stream"]: stream["key_properties"] for stream in discovered["streams"]} == {
         entity["name"]: entity["key"] for entity in listed
@@ -96,13 +81,7 @@ def test_the_list_of_entities_is_carried_everywhere() -> None:
 
 def test_the_documentation_says_what_the_code_says() -> None:
     """Settings tables and docs/reliability.md are what the settings and the tests' cases give today."""
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "reference_docs.py", "--check"],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    succeed(sys.executable, ROOT / "scripts" / "reference_docs.py", "--check")
 
 
 def test_every_variable_of_the_environment_is_explained() -> None:
@@ -137,13 +116,7 @@ def test_every_variable_of_the_environment_is_explained() -> None:
 
 def test_the_documentation_is_a_site(tmp_path: Path) -> None:
     """Every page is reached, no link within the repository leads nowhere, and a browser asks no other host for a page."""
-    done = subprocess.run(
-        [tool("sphinx-build"), "-q", "-W", "--keep-going", "-b", "html", ROOT / "docs", tmp_path],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    succeed(tool("sphinx-build"), "-q", "-W", "--keep-going", "-b", "html", ROOT / "docs", tmp_path)
     # What a browser fetches by itself; links are for people.
     fetched = re.compile(
         r"""<(?:script|img|iframe|object|source|link)\b[^>]*?\b(?:src|data|href)="(?:https?:)?//|@import\s|url\(["']?(?:https?:)?//|import\b[^;]*https?://"""
@@ -156,10 +129,7 @@ def test_the_documentation_is_a_site(tmp_path: Path) -> None:
 def test_make_clean_removes_what_git_ignores() -> None:
     """Everything that is built goes; what a person has written into .env stays."""
     ignored = set((ROOT / ".gitignore").read_text().split()) - {".env"}
-    recipe = subprocess.run(
-        ["make", "--dry-run", "clean"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout
-    removed = set(re.findall(r"[\w./*-]+", recipe))
+    removed = set(re.findall(r"[\w./*-]+", succeed("make", "--dry-run", "clean", cwd=ROOT)))
     assert not {name.rstrip("/") for name in ignored if name != "*.pyc"} - removed
     assert ".env" not in removed
 

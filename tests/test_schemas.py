@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import tomllib
 from datetime import date
 from fnmatch import fnmatch
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from jsonschema import validators
+from testkit.programs import succeed
 from testkit.project_copy import project_files
 from testkit.required_tools import missing, tool
 from testkit.whole_pipeline import ROOT
@@ -138,14 +138,7 @@ def json_schema(file: Path) -> None:
 
 def pre_commit(file: Path) -> None:
     """Checks by pre-commit's own word on its configuration."""
-    done = subprocess.run(
-        [tool("pre-commit"), "validate-config", file],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    succeed(tool("pre-commit"), "validate-config", file)
 
 
 def osv_scanner(file: Path) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 from google.cloud.bigquery import QueryJob
 from googlesql import Analyzer, SqlRefusedError
+from testkit.programs import succeed
 from testkit.whole_pipeline import ROOT
 
 if TYPE_CHECKING:
@@ -52,16 +52,8 @@ def test_every_statement_of_a_retraction_passes(analyzer: Analyzer, built_pipeli
     """What `make retract` asks and changes, undone before it is done: no file of dbt's holds these statements."""
     runner = built_pipeline.project_runner
     arguments = json.dumps({"run_id": built_pipeline.sandbox.value(RUN), "undo": True})
-    done = subprocess.run(
-        [runner.command, "invoke", "dbt-bigquery", "run-operation", "retract", "--args", arguments],
-        cwd=ROOT,
-        env=runner.environment(),
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    retraction = ("run-operation", "retract", "--args", arguments)
+    succeed(runner.command, "invoke", "dbt-bigquery", *retraction, cwd=ROOT, env=runner.environment())
     jobs = built_pipeline.bigquery.list_jobs(max_results=20)
     sent = [
         job.query for job in jobs if isinstance(job, QueryJob) and "._loads`" in job.query.replace("`.`", ".")
