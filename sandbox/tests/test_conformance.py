@@ -54,19 +54,17 @@ class Warehouse:
 
     def table(self, schema: list[bigquery.SchemaField] = SCHEMA) -> bigquery.Table:
         """A new empty table, partitioned by day and clustered by key."""
-        table = bigquery.Table(
-            f"{self.bigquery.project}.{self.dataset}.t{uuid.uuid4().hex[:8]}", schema=schema
-        )
+        table = bigquery.Table(self.new_name(), schema=schema)
         table.time_partitioning = bigquery.TimePartitioning(field="at")
         table.clustering_fields = ["id"]
         return self.bigquery.create_table(table)
 
     def put(self, rows: list[dict[str, Any]]) -> str:
         """A gzip part of rows; its address."""
-        name = f"conformance/{uuid.uuid4().hex}.jsonl.gz"
+        blob = self.blob()
         body = gzip.compress("\n".join(json.dumps(row) for row in rows).encode())
-        self.storage.bucket(BUCKET).blob(name).upload_from_string(body, content_type="application/gzip")
-        return f"gs://{BUCKET}/{name}"
+        blob.upload_from_string(body, content_type="application/gzip")
+        return f"gs://{BUCKET}/{blob.name}"
 
     def load(
         self, table: bigquery.Table, uris: str | list[str], job_id: str | None = None, **options: Any
@@ -84,10 +82,22 @@ class Warehouse:
         job.result(timeout=60)
         return job
 
+    def new_name(self) -> str:
+        """The name of a table that does not exist yet."""
+        return f"{self.bigquery.project}.{self.dataset}.t{uuid.uuid4().hex[:8]}"
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a query."""
+        return [tuple(row) for row in self.bigquery.query_and_wait(sql, job_retry=None)]
+
     def count(self, table: bigquery.Table) -> int:
         """The table's rows."""
-        (row,) = self.bigquery.query(f"SELECT COUNT(*) FROM `{table.dataset_id}.{table.table_id}`").result()
-        return int(row[0])
+        ((count,),) = self.query(f"SELECT COUNT(*) FROM `{table}`")
+        return int(count)
+
+    def blob(self, **options: Any) -> storage.Blob:
+        """A new object."""
+        return self.storage.bucket(BUCKET).blob(f"conformance/{uuid.uuid4().hex}", **options)
 
 
 @pytest.fixture(scope="module")
@@ -188,9 +198,7 @@ def test_a_value_is_converted_where_nothing_is_lost(warehouse: Warehouse) -> Non
     row = {f"c{place}": value for place, (_, value, _) in enumerate(CONVERTED)}
     rows = [row, {f"list{place}": [value] for place, (_, value, _) in enumerate(LISTS)}]
     warehouse.load(table, warehouse.put(rows), schema=list(table.schema))
-    one, other = warehouse.bigquery.query_and_wait(
-        f"SELECT * FROM {table.dataset_id}.{table.table_id} ORDER BY c0 IS NULL"
-    )
+    one, other = warehouse.bigquery.query_and_wait(f"SELECT * FROM `{table}` ORDER BY c0 IS NULL")
     wanted = [value for _, _, value in CONVERTED]
     lists = [value for _, _, value in LISTS]
     assert [one[f"c{place}"] for place in range(len(wanted))] == wanted
@@ -211,13 +219,13 @@ def test_values_come_back_as_they_were_sent(warehouse: Warehouse) -> None:
     """RECORD, REPEATED, TIMESTAMP and text beyond ASCII come back whole: "Loading JSON data from Cloud Storage"."""
     table = warehouse.table()
     warehouse.load(table, warehouse.put(ROWS[:1]))
-    (row,) = warehouse.bigquery.query(f"SELECT * FROM `{table.dataset_id}.{table.table_id}`").result()
+    (row,) = warehouse.bigquery.query_and_wait(f"SELECT * FROM `{table}`")
     assert {**dict(row), "at": row["at"].isoformat()} == {**ROWS[0], "at": "2026-01-01T00:00:00+00:00"}
 
 
 def test_create_never_refuses_a_missing_table(warehouse: Warehouse) -> None:
     """A job with CREATE_NEVER on a missing table fails with notFound: "REST Resource: jobs"."""
-    table = bigquery.Table(f"{warehouse.bigquery.project}.{warehouse.dataset}.missing")
+    table = bigquery.Table(warehouse.new_name())
     with pytest.raises(exceptions.NotFound):
         warehouse.load(table, warehouse.put(ROWS))
 
@@ -236,30 +244,17 @@ def test_an_integer_column_can_be_widened_to_float(warehouse: Warehouse) -> None
     """ALTER COLUMN SET DATA TYPE widens INT64 to FLOAT64; the rows and the other columns stay: "Modifying table schemas"."""
     table = warehouse.table([*SCHEMA, F("size", "INTEGER", description="In metres.")])
     warehouse.load(table, warehouse.put([{**ROWS[0], "size": 5}]), schema=list(table.schema))
-    name = f"`{table.dataset_id}.{table.table_id}`"
-    warehouse.bigquery.query_and_wait(f"ALTER TABLE {name} ALTER COLUMN size SET DATA TYPE FLOAT64")
+    warehouse.query(f"ALTER TABLE `{table}` ALTER COLUMN size SET DATA TYPE FLOAT64")
     changed = warehouse.bigquery.get_table(table.reference)
     assert [(f.name, f.field_type, f.mode) for f in changed.schema] == [
         *((f.name, f.field_type, f.mode) for f in SCHEMA),
         ("size", "FLOAT", "NULLABLE"),
     ]
-    assert [row["size"] for row in warehouse.bigquery.query_and_wait(f"SELECT size FROM {name}")] == [5.0]
+    assert warehouse.query(f"SELECT size FROM `{table}`") == [(5.0,)]
 
 
-NAMES = [
-    "default",
-    "order",
-    "end",
-    "from",
-    "group",
-    "select",
-    "struct",
-    "名前",
-    "größe",
-    "grüße",
-    "two words",
-    "a-b",
-]
+RESERVED = ["default", "order", "end", "from", "group", "select", "struct"]
+NAMES = [*RESERVED, "名前", "größe", "grüße", "two words", "a-b"]
 NAMED = [F(name, "STRING") for name in NAMES]
 NAMED_VALUES = {name: f"value of {name}" for name in NAMES}
 NAME_PLACES: dict[str, tuple[list[bigquery.SchemaField], dict[str, Any]]] = {
@@ -277,33 +272,27 @@ def test_a_column_may_have_a_reserved_or_foreign_name(
     warehouse: Warehouse, schema: list[bigquery.SchemaField], row: dict[str, Any]
 ) -> None:
     """Reserved words, letters of any script, spaces and dashes are column names, at each depth: "Flexible column names"."""
-    table = bigquery.Table(
-        f"{warehouse.bigquery.project}.{warehouse.dataset}.t{uuid.uuid4().hex[:8]}", schema=schema
-    )
-    warehouse.bigquery.create_table(table)
+    table = warehouse.bigquery.create_table(bigquery.Table(warehouse.new_name(), schema=schema))
     warehouse.load(table, warehouse.put([row]), schema=schema)
-    copy = f"{table.dataset_id}.{table.table_id}_copy"
-    warehouse.bigquery.query_and_wait(
-        f"CREATE TABLE {copy} AS SELECT * FROM {table.dataset_id}.{table.table_id}"
-    )
-    for name in (f"{table.dataset_id}.{table.table_id}", copy):
+    copy = warehouse.new_name()
+    warehouse.query(f"CREATE TABLE `{copy}` AS SELECT * FROM `{table}`")
+    for name in (str(table), copy):
         assert warehouse.bigquery.get_table(name).schema == schema
-        assert [dict(found) for found in warehouse.bigquery.query_and_wait(f"SELECT * FROM {name}")] == [row]
+        assert [dict(found) for found in warehouse.bigquery.query_and_wait(f"SELECT * FROM `{name}`")] == [
+            row
+        ]
 
 
 def test_a_reserved_name_is_read_by_its_path(warehouse: Warehouse) -> None:
     """After a dot a reserved word needs no back-quotes: "Lexical structure and syntax"."""
-    (row,) = warehouse.bigquery.query_and_wait(
-        "SELECT label.default AS a, label.`order` AS b FROM (SELECT STRUCT(1 AS `default`, 2 AS `order`) AS label)"
-    )
-    assert (row["a"], row["b"]) == (1, 2)
+    sql = "SELECT label.default, label.`order` FROM (SELECT STRUCT(1 AS `default`, 2 AS `order`) AS label)"
+    assert warehouse.query(sql) == [(1, 2)]
 
 
 def test_a_table_has_2000_columns(warehouse: Warehouse) -> None:
     """A table may have up to 10,000 columns; a row of 2,000 is loaded and counted: "Quotas and limits"."""
     schema = [F(f"c{i}", "STRING") for i in range(2000)]
-    table = bigquery.Table(f"{warehouse.bigquery.project}.{warehouse.dataset}.wide", schema=schema)
-    warehouse.bigquery.create_table(table)
+    table = warehouse.bigquery.create_table(bigquery.Table(warehouse.new_name(), schema=schema))
     warehouse.load(table, warehouse.put([{field.name: "x" for field in schema}]), schema=schema)
     found = warehouse.bigquery.get_table(table.reference)
     assert (found.num_rows, len(found.schema)) == (1, 2000)
@@ -313,10 +302,12 @@ def test_a_table_has_2000_columns(warehouse: Warehouse) -> None:
 def test_a_column_is_added_by_ddl(warehouse: Warehouse) -> None:
     """ALTER TABLE ADD COLUMN, DROP COLUMN and DROP NOT NULL are in the table's schema: "Data definition language"."""
     table = warehouse.table()
-    name = f"`{table.dataset_id}.{table.table_id}`"
-    warehouse.bigquery.query_and_wait(f"ALTER TABLE {name} ADD COLUMN `group` STRUCT<`end` STRING>")
-    warehouse.bigquery.query_and_wait(f"ALTER TABLE {name} DROP COLUMN name")
-    warehouse.bigquery.query_and_wait(f"ALTER TABLE {name} ALTER COLUMN id DROP NOT NULL")
+    for change in (
+        "ADD COLUMN `group` STRUCT<`end` STRING>",
+        "DROP COLUMN name",
+        "ALTER COLUMN id DROP NOT NULL",
+    ):
+        warehouse.query(f"ALTER TABLE `{table}` {change}")
     assert warehouse.bigquery.get_table(table.reference).schema == [
         F("id", "INTEGER"),
         *SCHEMA[2:],
@@ -334,7 +325,7 @@ AS (SELECT id, name, tags FROM (SELECT {id} AS id, "a" AS name, ["x"] AS tags) A
 def test_a_declared_column_is_required(warehouse: Warehouse) -> None:
     """NOT NULL columns of CREATE TABLE AS are REQUIRED; a NULL fails the statement, and the old table stays: "Data definition language"."""
     name = f"{warehouse.dataset}.declared"
-    warehouse.bigquery.query_and_wait(DECLARED.format(name=name, id=1))
+    warehouse.query(DECLARED.format(name=name, id=1))
     table = warehouse.bigquery.get_table(name)
     assert [field.mode for field in table.schema] == ["REQUIRED", "NULLABLE", "REPEATED"]
     assert (table.description, table.labels) == ('What it "is"', {"layer": "mart"})
@@ -343,16 +334,14 @@ def test_a_declared_column_is_required(warehouse: Warehouse) -> None:
         f"INSERT INTO {name} VALUES (NULL, 'b', [])",
     ):
         with pytest.raises(exceptions.BadRequest, match="id cannot be null"):
-            warehouse.bigquery.query_and_wait(sql, job_retry=None)
-    assert [tuple(row) for row in warehouse.bigquery.query_and_wait(f"SELECT * FROM {name}")] == [
-        (1, "a", ["x"])
-    ]
+            warehouse.query(sql)
+    assert warehouse.query(f"SELECT * FROM {name}") == [(1, "a", ["x"])]
 
 
 def test_a_view_has_labels_and_descriptions(warehouse: Warehouse) -> None:
     """CREATE VIEW … OPTIONS, and the columns' descriptions by tables.patch: "Data definition language"."""
     name = f"{warehouse.dataset}.labelled"
-    warehouse.bigquery.query_and_wait(
+    warehouse.query(
         f"CREATE OR REPLACE VIEW {name} OPTIONS(description=\"\"\"Two\nlines\"\"\", labels=[('a', 'b'), ('c', 'd')]) AS SELECT 1 AS x"
     )
     view = warehouse.bigquery.get_table(name)
@@ -365,9 +354,8 @@ def test_a_view_has_labels_and_descriptions(warehouse: Warehouse) -> None:
 def test_truncating_the_data_keeps_schema_and_policies(warehouse: Warehouse) -> None:
     """WRITE_TRUNCATE_DATA replaces rows alone; WRITE_TRUNCATE takes the job's schema and drops policies: "REST Resource: jobs"."""
     table = warehouse.table([*SCHEMA[:-1], F("at", "TIMESTAMP", description="When.")])
-    name = f"{table.dataset_id}.{table.table_id}"
-    warehouse.bigquery.query_and_wait(
-        f"CREATE ROW ACCESS POLICY mine ON {name} GRANT TO ('user:a@example.com') FILTER USING (id = 1)"
+    warehouse.query(
+        f"CREATE ROW ACCESS POLICY mine ON `{table}` GRANT TO ('user:a@example.com') FILTER USING (id = 1)"
     )
     path = f"/projects/{table.project}/datasets/{table.dataset_id}/tables/{table.table_id}/rowAccessPolicies"
 
@@ -395,7 +383,7 @@ UNSUPPORTED = [
 def test_a_statement_that_cannot_be_run_is_refused_at_once(warehouse: Warehouse, sql: str) -> None:
     """It is a 4xx with a message, never a 500, which the clients would retry until their time-out: "Error messages"."""
     with pytest.raises(exceptions.ClientError) as caught:
-        warehouse.bigquery.query_and_wait(sql)
+        warehouse.query(sql)
     assert caught.value.message
 
 
@@ -414,21 +402,15 @@ def test_an_array_of_a_row_is_joined_by_its_name(warehouse: Warehouse) -> None:
     """FROM t, t.array is FROM t, UNNEST(t.array), also below a join: "Query syntax"."""
     table = warehouse.table()
     warehouse.load(table, warehouse.put(ROWS))
-    name = f"{table.dataset_id}.{table.table_id}"
-    (row,) = warehouse.bigquery.query_and_wait(
-        f"SELECT COUNT(*), MAX(e) FROM (SELECT t.id, e FROM {name} AS t, t.episode AS e) JOIN {name} USING (id)"
-    )
-    assert tuple(row) == (10, "b")
+    sql = f"SELECT COUNT(*), MAX(e) FROM (SELECT t.id, e FROM `{table}` AS t, t.episode AS e) JOIN `{table}` USING (id)"
+    assert warehouse.query(sql) == [(10, "b")]
 
 
 def test_the_past_of_a_table_is_refused(warehouse: Warehouse) -> None:
     """The sandbox keeps no history of tables, and says so rather than reading the present."""
     table = warehouse.table()
     with pytest.raises(exceptions.BadRequest, match="keeps no history"):
-        warehouse.bigquery.query_and_wait(
-            f"SELECT * FROM {table.dataset_id}.{table.table_id} FOR SYSTEM_TIME AS OF CURRENT_TIMESTAMP()",
-            job_retry=None,
-        )
+        warehouse.query(f"SELECT * FROM `{table}` FOR SYSTEM_TIME AS OF CURRENT_TIMESTAMP()")
 
 
 def test_partitioning_and_clustering_are_kept(warehouse: Warehouse) -> None:
@@ -451,7 +433,7 @@ def test_a_failed_truncate_keeps_the_rows(warehouse: Warehouse) -> None:
 
 def test_an_object_is_created_once(warehouse: Warehouse) -> None:
     """IfGenerationMatch 0 on a name in use is refused with 412, the object stays: "Request preconditions"."""
-    blob = warehouse.storage.bucket(BUCKET).blob(f"conformance/{uuid.uuid4().hex}")
+    blob = warehouse.blob()
     blob.upload_from_string(b"one", if_generation_match=0)
     with pytest.raises(exceptions.PreconditionFailed):
         warehouse.storage.bucket(BUCKET).blob(blob.name).upload_from_string(b"two", if_generation_match=0)
@@ -463,7 +445,7 @@ LARGE = b"0123456789abcdef" * (20 << 16) + b"!"
 
 def test_a_large_object_is_uploaded_in_chunks(warehouse: Warehouse) -> None:
     """A resumable upload of several chunks is one object with its checksum: "Resumable uploads"."""
-    blob = warehouse.storage.bucket(BUCKET).blob(f"conformance/{uuid.uuid4().hex}", chunk_size=4 << 20)
+    blob = warehouse.blob(chunk_size=4 << 20)
     blob.upload_from_string(LARGE, checksum="crc32c")
     assert blob.download_as_bytes() == LARGE
 
@@ -471,7 +453,7 @@ def test_a_large_object_is_uploaded_in_chunks(warehouse: Warehouse) -> None:
 @pytest.mark.xfail(reason="fake-gcs-server forgets the precondition of a resumable upload (README, Limits)")
 def test_a_large_object_is_created_once(warehouse: Warehouse) -> None:
     """IfGenerationMatch 0 holds for resumable uploads too: "Request preconditions"."""
-    blob = warehouse.storage.bucket(BUCKET).blob(f"conformance/{uuid.uuid4().hex}", chunk_size=4 << 20)
+    blob = warehouse.blob(chunk_size=4 << 20)
     blob.upload_from_string(LARGE, if_generation_match=0)
     with pytest.raises(exceptions.PreconditionFailed):
         warehouse.storage.bucket(BUCKET).blob(blob.name, chunk_size=4 << 20).upload_from_string(
@@ -481,7 +463,7 @@ def test_a_large_object_is_created_once(warehouse: Warehouse) -> None:
 
 def test_an_object_has_its_checksum(warehouse: Warehouse) -> None:
     """crc32c is in the object's metadata as base64: "Data validation and change detection"."""
-    blob = warehouse.storage.bucket(BUCKET).blob(f"conformance/{uuid.uuid4().hex}")
+    blob = warehouse.blob()
     blob.upload_from_string(b"123456789")
     blob.reload()
     assert blob.crc32c == "4waSgw=="

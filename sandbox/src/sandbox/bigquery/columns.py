@@ -53,32 +53,3 @@ def _type(field: dict[str, Any]) -> str:
         return str(_leaf([field])[0][1])
     inner = ", ".join(f"{quoted(name)} {kind}" for name, kind in columns(field.get("fields") or []))
     return f"STRUCT({inner})" + ("[]" if (field.get("mode") or "").upper() == "REPEATED" else "")
-
-
-@patching.replaces(
-    "storage.type_map", "_parse_struct_fields", why="the names in DuckDB's STRUCT(…) may be quoted"
-)
-def struct_fields(inner: str) -> list[tuple[str, str]]:
-    """Return (name, type) of each field in the text between STRUCT's brackets, DuckDB's or BigQuery's."""
-    found, depth, inside, start = [], 0, False, 0
-    for position, char in enumerate(inner + ","):
-        if char == '"':
-            inside = not inside
-        elif inside:
-            continue
-        elif char in "<(":
-            depth += 1
-        elif char in ">)":
-            depth -= 1
-        elif char == "," and not depth:
-            if field := inner[start:position].strip():
-                found.append(_name_and_type(field))
-            start = position + 1
-    return found
-
-
-def _name_and_type(field: str) -> tuple[str, str]:
-    if match := re.match(r'"((?:[^"]|"")*)"\s*(.+)', field, re.DOTALL):
-        return match[1].replace('""', '"'), match[2]
-    name, _, kind = field.partition(" ")
-    return name, kind.strip()

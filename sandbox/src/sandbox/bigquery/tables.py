@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from bqemulator.api.dependencies import AppContext, get_context
 from bqemulator.domain.errors import ResourceRef, ValidationError, resource_not_found
@@ -11,14 +11,15 @@ from fastapi import Depends, Request
 
 from . import patching, schemas
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 Ctx = Annotated[AppContext, Depends(get_context)]
 TABLES = "/projects/{project_id}/datasets/{dataset_id}/tables"
 TABLE = TABLES + "/{table_id}"
 ROUTES = "api.routes.tables"
 _get = patching.route(ROUTES, "GET", TABLE)
 _list = patching.route(ROUTES, "GET", TABLES)
-_patch = patching.route(ROUTES, "PATCH", TABLE)
-_put = patching.route(ROUTES, "PUT", TABLE)
 _columns = patching.get(ROUTES, "bq_schema_to_duckdb_columns")
 _snapshots = patching.get("versioning.snapshots", "SnapshotManager")
 _record = _snapshots.record_change
@@ -80,22 +81,22 @@ async def _change_columns(
             ctx.engine.execute(statement)
 
 
-@patching.replaces_route(ROUTES, "PATCH", TABLE, why="columns are added and relaxed in storage too")
-async def patch_table(
-    project_id: str, dataset_id: str, table_id: str, request: Request, ctx: Ctx
-) -> dict[str, Any]:
-    """Change what is given of a table."""
-    await _change_columns(project_id, dataset_id, table_id, request, ctx)
-    return _with_location(await _patch(project_id, dataset_id, table_id, request, ctx), ctx)
+def _with_columns(change: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the endpoint that changes a table, with its columns changed in storage first."""
+
+    async def endpoint(
+        project_id: str, dataset_id: str, table_id: str, request: Request, ctx: Ctx
+    ) -> dict[str, Any]:
+        await _change_columns(project_id, dataset_id, table_id, request, ctx)
+        return _with_location(await change(project_id, dataset_id, table_id, request, ctx), ctx)
+
+    return endpoint
 
 
-@patching.replaces_route(ROUTES, "PUT", TABLE, why="the same")
-async def put_table(
-    project_id: str, dataset_id: str, table_id: str, request: Request, ctx: Ctx
-) -> dict[str, Any]:
-    """Replace what a table is."""
-    await _change_columns(project_id, dataset_id, table_id, request, ctx)
-    return _with_location(await _put(project_id, dataset_id, table_id, request, ctx), ctx)
+for _method in ("PATCH", "PUT"):
+    patching.replaces_route(ROUTES, _method, TABLE, why="columns are added and relaxed in storage too")(
+        _with_columns(patching.route(ROUTES, _method, TABLE))
+    )
 
 
 @patching.replaces_method(_snapshots, "record_change", why="lastModifiedTime follows DML")
