@@ -24,27 +24,27 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ((3, 11), (3, 14))
 LEAST_MB = 2000
 LEAST_TEMPORARY_MB = 500
-Finding = tuple[bool, str]  # whether it is well, and what to read
+PREFIXES = ("TAP_RICKANDMORTY_", "TARGET_BIGQUERY_", "DBT_", "MELTANO_", "DATASET_PREFIX", "REPORT_OUTPUT")
+OURS = ("MELTANO_COMMAND", "MELTANO_SEND_ANONYMOUS_USAGE_STATS")
+Finding = tuple[bool, str]  # whether all is well, and the line to print
+
+
+def finding(well: bool, text: str, remedy: str) -> Finding:  # noqa: FBT001 (what is found)
+    """Return a line about `text`; the remedy is printed where something is wrong."""
+    return well, text if well else f"{text}: {remedy}"
 
 
 def platform() -> Iterator[Finding]:
     """Linux, the machine, Python, and the programs that make needs."""
-    known = sys.platform == "linux" and os.uname().machine in {"x86_64", "aarch64"}
-    yield (
-        known,
-        f"platform: {sys.platform} on {os.uname().machine}"
-        + (
-            ""
-            if known
-            else ": the sandbox runs on Linux, x86-64 or arm64; use a container or a virtual machine"
-        ),
+    yield finding(
+        sys.platform == "linux" and os.uname().machine in {"x86_64", "aarch64"},
+        f"platform: {sys.platform} on {os.uname().machine}",
+        "the sandbox runs on Linux, x86-64 or arm64; use a container or a virtual machine",
     )
-    found = ".".join(map(str, sys.version_info[:3]))
-    good = PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]
-    yield (
-        good,
-        f"Python: {found}"
-        + ("" if good else ": 3.11 to 3.14 is needed; name another with make PYTHON=python3.12 …"),
+    yield finding(
+        PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1],
+        f"Python: {'.'.join(map(str, sys.version_info[:3]))}",
+        "3.11 to 3.14 is needed; name another with make PYTHON=python3.12 …",
     )
     if not shutil.which("uv") and not (ROOT / ".venvs" / "uv" / "bin" / "uv").exists():
         try:
@@ -59,11 +59,9 @@ def platform() -> Iterator[Finding]:
 
 
 def folder() -> Iterator[Finding]:
-    """The project's folder: may it be written, is there room, whose is what lies in it."""
-    writable = os.access(ROOT, os.W_OK)
-    yield (
-        writable,
-        f"folder: {ROOT}" + ("" if writable else ": it cannot be written; clone into a folder of your own"),
+    """The project's folder: write access, free space, files of other users."""
+    yield finding(
+        os.access(ROOT, os.W_OK), f"folder: {ROOT}", "it cannot be written; clone into a folder of your own"
     )
     for name in (".venvs", ".meltano", ".sandbox", "output", "transform/target"):
         path = ROOT / name
@@ -79,24 +77,21 @@ def folder() -> Iterator[Finding]:
             free = shutil.disk_usage(place).free // 1_000_000
         except OSError as error:
             yield False, f"disk: {place}: {error.strerror}; set TMPDIR to a folder that exists"
-            continue
-        enough = free >= least
-        yield (
-            enough,
-            f"disk: {place} has {free:,} MB free"
-            + ("" if enough else f": {least:,} MB are needed; make room, or clone elsewhere"),
-        )
+        else:
+            yield finding(
+                free >= least,
+                f"disk: {place} has {free:,} MB free",
+                f"{least:,} MB are needed; make room, or clone elsewhere",
+            )
 
 
 def surroundings() -> Iterator[Finding]:
     """Locale, proxy, certificates."""
     encoding = locale.getpreferredencoding(do_setlocale=False)
-    good = encoding.upper().replace("-", "") == "UTF8"
-    yield good, f"locale: {encoding}" + ("" if good else ": set LC_ALL=C.UTF-8, or PYTHONUTF8=1")
-    proxies = [
-        name for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY") if os.environ.get(name)
-    ]
-    if proxies:
+    utf_8 = encoding.upper().replace("-", "") == "UTF8"
+    yield finding(utf_8, f"locale: {encoding}", "set LC_ALL=C.UTF-8, or PYTHONUTF8=1")
+    names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
+    if proxies := [name for name in names if os.environ.get(name)]:
         yield True, f"proxy: {', '.join(proxies)} set; the sandbox on this machine is reached past it"
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE"):
         if (value := os.environ.get(name)) and not Path(value).is_file():
@@ -126,32 +121,23 @@ def settings() -> Iterator[Finding]:
             elif not value:
                 yield False, f".env: line {number}: {name} has no value; put a # before it"
         yield True, f".env: {len(lines)} lines"
-    prefixes = (
-        "TAP_RICKANDMORTY_",
-        "TARGET_BIGQUERY_",
-        "DBT_",
-        "MELTANO_",
-        "DATASET_PREFIX",
-        "REPORT_OUTPUT",
-    )
-    ours = ("MELTANO_COMMAND", "MELTANO_SEND_ANONYMOUS_USAGE_STATS")
-    given = sorted(name for name in os.environ if name.startswith(prefixes) and name not in ours)
+    given = sorted(name for name in os.environ if name.startswith(PREFIXES) and name not in OURS)
     if given and "SANDBOX_EXEC" not in os.environ:
         yield True, f"environment: {', '.join(given)} set: they go before meltano.yml and .env"
 
 
 def leftovers() -> Iterator[Finding]:
     """Parts of this folder's sandbox that run though their home is gone, and a free port."""
+    mark = b"SANDBOX_PART="
     for process in Path("/proc").glob("[0-9]*"):
         try:
             environ = (process / "environ").read_bytes().split(b"\0")
         except OSError:
             continue
-        for entry in environ:
-            home = (
-                os.fsdecode(entry).partition("SANDBOX_PART=")[2] if entry.startswith(b"SANDBOX_PART=") else ""
-            )
-            if home and Path(home).is_relative_to(ROOT) and not (Path(home) / "state.json").exists():
+        for home in (
+            Path(os.fsdecode(entry.removeprefix(mark))) for entry in environ if entry.startswith(mark)
+        ):
+            if home.is_relative_to(ROOT) and not (home / "state.json").exists():
                 yield (
                     False,
                     f"leftovers: process {process.name} serves {home}, which is gone; kill {process.name}",

@@ -83,7 +83,7 @@ def resource_files() -> list[str]:
 
 
 def hold_run_lock() -> None:
-    """Hold the lock of this folder's `make run` for as long as this process lives, whatever it becomes."""
+    """Hold the lock of this folder's `make run` while this process lives, across `exec` too."""
     (ROOT / ".sandbox").mkdir(exist_ok=True)
     # Not truncated before the lock is held: it names the other run.
     lock = os.open(ROOT / ".sandbox" / "run.lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -129,7 +129,7 @@ def under_sandbox(data: Path | None, *, live: bool, version: int | None) -> NoRe
 
 
 def log_file(run_id: str) -> Path:
-    """Return the file of a run's whole log; the oldest ones go."""
+    """Return the file for a run's whole log; the oldest are deleted."""
     folder = ROOT / ".meltano" / "run-logs"
     folder.mkdir(parents=True, exist_ok=True)
     for old in sorted(folder.glob("*.jsonl"), key=lambda path: path.stat().st_mtime)[: -KEPT_LOGS + 1]:
@@ -229,31 +229,24 @@ def follow(lines: queue.Queue[str | None], progress: Progress, kept: Any) -> Non
                 say(f"{progress.since():6.1f} s  {shown}")
 
 
-class Warehouse:
-    """The local BigQuery, as this run has left it."""
+def query_marts(sql: str) -> list[dict[str, Any]] | None:
+    """Return the rows of a query on the local BigQuery's marts, as this run has left them; None where its table is missing.
 
-    def __init__(self) -> None:
-        # Half a second of start that waits until it is needed.
-        from google.cloud import bigquery  # noqa: PLC0415
+    Raises:
+        GoogleAPIError: BigQuery refuses the query.
+    """
+    # Half a second of start that waits until it is needed.
+    from google.api_core.exceptions import NotFound  # noqa: PLC0415
+    from google.cloud import bigquery  # noqa: PLC0415
 
-        self._client = bigquery.Client()
-        self._marts = f"{LOCAL['DATASET_PREFIX']}rickandmorty_marts"
-
-    def rows(self, sql: str) -> list[dict[str, Any]] | None:
-        """Return the rows of a query on the marts; None where its table is not there.
-
-        Raises:
-            GoogleAPIError: BigQuery refuses the query.
-        """
-        from google.api_core.exceptions import NotFound  # noqa: PLC0415
-        from google.cloud import bigquery  # noqa: PLC0415
-
-        config = bigquery.QueryJobConfig(default_dataset=f"{self._client.project}.{self._marts}")
-        try:
-            found = self._client.query(sql, job_config=config, timeout=60).result(timeout=60)
-        except NotFound:
-            return None
-        return [dict(row.items()) for row in found]
+    client = bigquery.Client()
+    marts = f"{client.project}.{LOCAL['DATASET_PREFIX']}rickandmorty_marts"
+    try:
+        config = bigquery.QueryJobConfig(default_dataset=marts)
+        found = client.query(sql, job_config=config, timeout=60).result(timeout=60)
+    except NotFound:
+        return None
+    return [dict(row.items()) for row in found]
 
 
 VERDICT = """
@@ -272,8 +265,8 @@ ORDER BY row_count DESC
 """
 
 
-def verdict(checks: list[dict[str, Any]]) -> str:
-    """Say the verdict in words: one line, and one for each check that did not pass; return its status."""
+def show_verdict(checks: list[dict[str, Any]]) -> str:
+    """Print the verdict in one line, and a line per check that did not pass; return its status."""
     by_status = {
         status: [c for c in checks if c["status"] == status] for status in ("fail", "warn", "ignore", "pass")
     }
@@ -285,8 +278,8 @@ def verdict(checks: list[dict[str, Any]]) -> str:
     return worst
 
 
-def table(rows: list[dict[str, Any]], progress: Progress) -> bool:
-    """Print each entity at each step; return whether its counts agree where they are known."""
+def show_counts(rows: list[dict[str, Any]], progress: Progress) -> bool:
+    """Print the counts of each entity at each step; return whether those that are known agree."""
     headings = ["entity", "API's count", "extracted", "loaded", "landed", "in the mart", "seconds"]
     cells, equal = [headings], True
     for row in rows:
@@ -333,7 +326,7 @@ def build_page() -> tuple[subprocess.CompletedProcess[str] | None, float]:
     return page, time.monotonic() - began
 
 
-def summary(progress: Progress) -> None:
+def show_problems(progress: Progress) -> None:
     """Repeat the warnings and errors, dbt's from its run_results.json."""
     try:
         results = json.loads(RUN_RESULTS.read_text(encoding="utf-8"))
@@ -350,8 +343,8 @@ def summary(progress: Progress) -> None:
             say(f"  {text}")
 
 
-def doctor() -> None:
-    """Say what of this machine may be the reason."""
+def show_machine_problems() -> None:
+    """Print what on this machine may be the reason."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "doctor.py"), "--problems"],
         check=False,
@@ -375,17 +368,16 @@ def inside(started: float) -> int:
     log_name = log.relative_to(ROOT)
     progress = Progress()
     status = meltano(run_id, progress, log)
-    summary(progress)
+    show_problems(progress)
     try:
-        warehouse = Warehouse()
         # An earlier run's verdict says nothing of this one.
-        checks = warehouse.rows(VERDICT.format(run_id=run_id))
-        decided = verdict(checks) if checks else None
+        checks = query_marts(VERDICT.format(run_id=run_id))
+        decided = show_verdict(checks) if checks else None
         if status:
             if decided == "fail":
                 # The page says it too, over the marts of the last build that passed; before the first there is none.
                 build_page()
-            doctor()
+            show_machine_problems()
             reason = (
                 "the verdict is fail, the marts are as they were"
                 if decided == "fail"
@@ -395,11 +387,11 @@ def inside(started: float) -> int:
                 f"meltano ended with status {status}: {reason}; the whole log is in {log_name}",
                 max(status, 1),
             )
-        loads = warehouse.rows(LOADS) or []
+        loads = query_marts(LOADS) or []
     except GoogleAPIError as error:
-        fail(f"the local BigQuery could not be asked: {clean(str(error))}; the log is in {log_name}")
+        fail(f"the local BigQuery could not be queried: {clean(str(error))}; the log is in {log_name}")
     page, page_seconds = build_page()
-    equal = table(loads, progress)
+    equal = show_counts(loads, progress)
     say(times(progress, sandbox_seconds, page_seconds))
     versions = max((row["loads"] for row in loads), default=0)
     say(

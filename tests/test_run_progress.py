@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 import pytest
-from run_pipeline import table, verdict
+from run_pipeline import show_counts, show_verdict
 from run_progress import Progress, clean
 from testkit.whole_pipeline import ROOT
 
@@ -172,7 +172,7 @@ def test_the_verdict_is_said_in_words(
 ) -> None:
     """The worst status, how many checks of each, and a line for each that did not pass."""
     checks = [{"status": s, "message": "characters: drop: expected 826,\n got 0"} for s in statuses]
-    assert verdict(checks) == word
+    assert show_verdict(checks) == word
     said = capfdbinary.readouterr().out.decode().splitlines()
     assert said[0].startswith(f"Verdict: {word} ({len(checks)} checks: ")
     assert len(said) == lines
@@ -195,5 +195,5 @@ def test_a_delta_is_not_compared_with_its_mart(
     """Three records came: the mart holds as many after a whole version, and any number after a delta."""
     progress = Progress(extracted={"issues": 3})
     row = {"entity": "issues", "replication": replication, "row_count": loaded, "landed_row_count": loaded}
-    assert table([{**row, "mart_row_count": mart, "seconds": 1.0}], progress) is equal
+    assert show_counts([{**row, "mart_row_count": mart, "seconds": 1.0}], progress) is equal
     assert (b"<- differ" in capfdbinary.readouterr().out) is not equal
