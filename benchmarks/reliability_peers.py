@@ -107,7 +107,7 @@ class Trial:
     def inject(self, place: str = "", rules: Sequence[Rule] = ()) -> None:
         """Inject faults at one place and clear those at the others."""
         for name, proxy in self._proxies.items():
-            proxy.order(*(rules if name == place else ()))
+            proxy.inject(*(rules if name == place else ()))
 
     def require_hit(self, place: str, rules: Sequence[Rule]) -> None:
         """See that each of the faults injected there has hit.

@@ -109,14 +109,16 @@ def follow(copy: ProjectCopy, title: str) -> None:
 def test_the_walk_through_gives_a_fourth_working_entity(copy: ProjectCopy) -> None:
     """After the page's steps vehicles are in their mart, in Terraform's schemas and in the flows; run and lint are green."""
     follow(copy, "Add an entity")
-    assert re.search(r"\b25\b\W+17\b", copy.said[copy.said.rindex("Verdict: ") :]), copy.said[-2000:]
+    assert re.search(r"\b25\b\W+17\b", copy.output[copy.output.rindex("Verdict: ") :]), copy.output[-2000:]
 
 
 @pytest.mark.slow
 def test_the_walk_through_lands_another_api(copy: ProjectCopy) -> None:
     """After the page's steps the books of an API with another envelope are in their mart; run, lint and tests are green."""
     follow(copy, "Make it yours for another API")
-    assert re.search(r"\b3\b\W+1000\W+3\b", copy.said[copy.said.rindex("Verdict: ") :]), copy.said[-2000:]
+    assert re.search(r"\b3\b\W+1000\W+3\b", copy.output[copy.output.rindex("Verdict: ") :]), copy.output[
+        -2000:
+    ]
 
 
 @pytest.mark.parametrize("title", ["Add an entity", "Make it yours for another API"])
@@ -195,5 +197,5 @@ def test_make_entity_refuses_what_it_cannot_do(copy: ProjectCopy, arguments: str
     """It says what was expected, and writes nothing."""
     (copy.folder / "issues.jsonl").write_text('{"id": 1}\n')
     copy.run(f"! {PYTHON} scripts/entities.py {arguments}")
-    assert expected in copy.said
+    assert expected in copy.output
     copy.run(f"{PYTHON} scripts/entities.py --check")

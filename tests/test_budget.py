@@ -63,8 +63,8 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 def run(services: Sandbox, api: Relay, storage: Proxy, bigquery: Proxy, **settings: str) -> Spent:
     """One run of `tap | target`, everything counted."""
     requests.delete(services.control("requests"), timeout=10).raise_for_status()
-    storage.order()
-    bigquery.order()
+    storage.inject()
+    bigquery.inject()
     before = api.connections
     env = {
         **os.environ,

@@ -16,9 +16,9 @@ from testkit.fault_matrix import (
     BIGQUERY,
     KILLS,
     LOADED,
-    LOADED_UNSAID,
-    NOTHING_OF_IT,
+    LOADED_UNCONFIRMED,
     STORAGE,
+    STREAM_NOT_LOADED,
     Fault,
     Kill,
 )
@@ -60,12 +60,12 @@ def bigquery(services: Sandbox) -> Iterator[Proxy]:
 @pytest.fixture
 def bench(services: Sandbox, storage: Proxy, bigquery: Proxy) -> Iterator[Bench]:
     """The target behind the proxies, on a dataset of its own."""
-    storage.order()
-    bigquery.order()
+    storage.inject()
+    bigquery.inject()
     proxied = {"STORAGE_EMULATOR_HOST": storage.url, "BIGQUERY_EMULATOR_HOST": bigquery.url}
     yield Bench({**services.env, **proxied})
-    storage.order()
-    bigquery.order()
+    storage.inject()
+    bigquery.inject()
 
 
 def run(bench: Bench, version: int, settings: tuple[tuple[str, str], ...] = ()) -> Any:
@@ -74,7 +74,7 @@ def run(bench: Bench, version: int, settings: tuple[tuple[str, str], ...] = ()) 
     return bench.load(SCHEMA, *records, whole(version), STATE, **dict(settings))
 
 
-def told(bench: Bench) -> list[tuple[str, int]]:
+def ledger(bench: Bench) -> list[tuple[str, int]]:
     """The ledger's runs and rows."""
     return sorted((row["run_id"], row["rows"]) for row in bench.rows("_loads"))
 
@@ -83,17 +83,32 @@ def told(bench: Bench) -> list[tuple[str, int]]:
 def test_a_fault_of_the_cloud(case: Fault, bench: Bench, storage: Proxy, bigquery: Proxy) -> None:
     """The run ends as the matrix says; after it the same run id leaves the rows there once, and one row in the ledger."""
     proxy = storage if case.place == "Cloud Storage" else bigquery
-    proxy.order(*case.rules)
+    proxy.inject(*case.rules)
     first = run(bench, 1, case.settings)
-    proxy.order()
+    proxy.inject()
     assert "Traceback" not in first.stderr
-    assert case.said in first.stderr.strip().rpartition("\n")[2]
+    assert case.message in first.stderr.strip().rpartition("\n")[2]
     assert (first.returncode, bool(first.stdout)) == ((0, True) if case.outcome == LOADED else (1, False))
-    assert len(bench.rows()) == (3 if case.outcome in {LOADED, LOADED_UNSAID} else 0)
+    assert len(bench.rows()) == (3 if case.outcome in {LOADED, LOADED_UNCONFIRMED} else 0)
     second = run(bench, 2)
     assert second.returncode == 0, second.stderr
     assert len(bench.rows()) == 3
-    assert told(bench) == [(bench.run_id, 3)]
+    assert ledger(bench) == [(bench.run_id, 3)]
+
+
+def killed_at(kill: Kill, bench: Bench, proxy: Proxy, *messages: dict[str, Any], **settings: str) -> None:
+    """Run the target and kill it once the stage's request is held; no STATE came out of it."""
+    proxy.inject(kill.rule, *kill.more)
+    with bench.start(*messages, **settings) as process:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.stdin = None
+        reached = proxy.await_held(process)
+        process.kill()
+        out, log = process.communicate(timeout=30)
+    assert reached, log
+    assert out == ""
+    proxy.inject()
 
 
 @pytest.mark.parametrize(
@@ -113,20 +128,10 @@ def test_the_target_killed(method: str, kill: Kill, bench: Bench, storage: Proxy
 
     settings = {"load_method": method, "part_size_mb": "1"}
     proxy = storage if kill.service == "storage" else bigquery
-    proxy.order(kill.rule, *kill.more)
-    with bench.start(*messages(1), **settings) as process:
-        assert process.stdin is not None
-        process.stdin.close()
-        process.stdin = None
-        reached = proxy.await_held(process)
-        process.kill()
-        out, log = process.communicate(timeout=30)
-    assert reached, log
-    assert out == ""
-    proxy.order()
-    again = bench.load(*messages(2), **settings)
-    assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout) == STATE["value"]
+    killed_at(kill, bench, proxy, *messages(1), **settings)
+    repeated = bench.load(*messages(2), **settings)
+    assert repeated.returncode == 0, repeated.stderr
+    assert json.loads(repeated.stdout) == STATE["value"]
     assert sorted(row["id"] for row in bench.rows()) == [1, 2, 3]
     first_run, bench.run_id = bench.run_id, str(uuid.uuid4())
     another = bench.load(*messages(3), **settings)
@@ -136,7 +141,7 @@ def test_the_target_killed(method: str, kill: Kill, bench: Bench, storage: Proxy
     assert sorted((row["id"], row["_sdc_run_id"]) for row in rows) == sorted(
         (number, run_id) for number in (1, 2, 3) for run_id in kept
     )
-    assert told(bench) == sorted([(first_run, 3), (bench.run_id, 3)])
+    assert ledger(bench) == sorted([(first_run, 3), (bench.run_id, 3)])
 
 
 @pytest.mark.parametrize("kill", KILLS["append-only"][-3:], ids=lambda kill: kill.id)
@@ -150,19 +155,11 @@ def test_another_run_mends_the_ledger_after_a_crash(kill: Kill, bench: Bench, bi
         upload = f"{bench.env['STORAGE_EMULATOR_HOST']}/upload/storage/v1/b/local-landing/o"
         marker = {"uploadType": "media", "name": f"_runs/{today}/ffffffff-{number}~0"}
         requests.post(upload, params=marker, timeout=10).raise_for_status()
-    bigquery.order(kill.rule)
-    with bench.start(SCHEMA, record(1), whole(), STATE) as process:
-        assert process.stdin is not None
-        process.stdin.close()
-        process.stdin = None
-        assert bigquery.await_held(process)
-        process.kill()
-        process.communicate(timeout=30)
-    bigquery.order()
+    killed_at(kill, bench, bigquery, SCHEMA, record(1), whole(), STATE)
     killed, bench.run_id = bench.run_id, str(uuid.uuid4())
     assert run(bench, 2).returncode == 0
     assert len(bench.rows()) == 4
-    assert told(bench) == sorted([(killed, 1), (bench.run_id, 3)])
+    assert ledger(bench) == sorted([(killed, 1), (bench.run_id, 3)])
 
 
 def test_two_processes_of_one_run_at_the_same_time(bench: Bench) -> None:
@@ -174,7 +171,7 @@ def test_two_processes_of_one_run_at_the_same_time(bench: Bench) -> None:
         assert process.returncode == 0, log
         assert json.loads(out) == STATE["value"]
     assert len(bench.rows()) == 2
-    assert told(bench) == [(bench.run_id, 2)]
+    assert ledger(bench) == [(bench.run_id, 2)]
 
 
 def test_two_runs_at_the_same_time(bench: Bench) -> None:
@@ -185,7 +182,7 @@ def test_two_runs_at_the_same_time(bench: Bench) -> None:
         _, log = process.communicate(timeout=90)
         assert process.returncode == 0, log
     assert sorted(row["_sdc_run_id"] for row in bench.rows()) == sorted([bench.run_id, other.run_id] * 2)
-    assert told(bench) == sorted([(bench.run_id, 2), (other.run_id, 2)])
+    assert ledger(bench) == sorted([(bench.run_id, 2), (other.run_id, 2)])
 
 
 def pipe(services: Sandbox, bench: Bench, **settings: str) -> Pipe:
@@ -208,11 +205,11 @@ def test_a_fault_of_the_api(case: Fault, bench: Bench, services: Sandbox) -> Non
     services.faults()
     log, out = ended.tap_log, ended.out
     assert "Traceback" not in log
-    assert case.warned in log
-    if case.outcome == NOTHING_OF_IT:
+    assert case.warning in log
+    if case.outcome == STREAM_NOT_LOADED:
         # The tap holds a listing until it is whole: the target has seen a SCHEMA, and has nothing to fail for.
         assert (ended.statuses[0], out) == (1, "")
-        assert case.said in log.strip().rpartition("\n")[2]
+        assert case.message in log.strip().rpartition("\n")[2]
         assert bench.rows("characters") == []
         return
     assert ended.statuses == (0, 0), log
@@ -228,12 +225,12 @@ def test_two_runs_that_add_columns_at_the_same_time(bench: Bench, services: Sand
     assert bench.load(SCHEMA, record(1), whole()).returncode == 0
     other = Bench(dict(services.env), bench.dataset)
     bench.run_id = str(uuid.uuid4())
-    bigquery.order({"action": "hold", "method": "PATCH", "path": "/tables/things"})
+    bigquery.inject({"action": "hold", "method": "PATCH", "path": "/tables/things"})
     with bench.start(schema(color={"type": "string"}), record(2, 2, color="red"), whole(2), STATE) as process:
         assert bigquery.await_held(process)
         run = other.load(schema(size={"type": "integer"}), record(3, 3, size=5), whole(3), STATE)
         assert run.returncode == 0, run.stderr
-        bigquery.order()
+        bigquery.inject()
         out, log = process.communicate(timeout=60)
     assert process.returncode == 0, log
     assert json.loads(out) == STATE["value"]

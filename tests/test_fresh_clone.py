@@ -35,7 +35,7 @@ def marts(clone: ProjectCopy) -> str:
 
 def test_the_first_run_says_what_it_did(fresh_clone: ProjectCopy) -> None:
     """Source, phases, verdict, counts, page; the proxy is not asked for what is on this machine."""
-    said = fresh_clone.said
+    said = fresh_clone.output
     assert "Source: captured folder it's données of " in said
     assert "Verdict: pass" in said
     assert ("The page: output/report.html" in said) == WITH_PAGE

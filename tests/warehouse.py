@@ -64,8 +64,8 @@ class Warehouse:
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         assert line, (self.folder / "dbt.log").read_text(errors="replace")[-4000:]
-        told = json.loads(line)
-        return Done(told["ok"], told["error"], [tuple(result) for result in told["results"]])
+        outcome = json.loads(line)
+        return Done(outcome["ok"], outcome["error"], [tuple(result) for result in outcome["results"]])
 
     def build(self, *arguments: str, **environment: str) -> Done:
         """Run `dbt build` as Meltano does."""

@@ -96,7 +96,7 @@ def test_an_unforeseen_error(bench: Bench, tmp_path: Path) -> None:
     with Proxy(
         program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox"), bench.env["BIGQUERY_EMULATOR_HOST"]
     ) as bigquery:
-        bigquery.order({**nonsense, **INSERT, "body": "[]", "times": None})
+        bigquery.inject({**nonsense, **INSERT, "body": "[]", "times": None})
         run = at(bench, tmp_path, BIGQUERY_EMULATOR_HOST=bigquery.url).load(*THREE, whole(), STATE)
     refused(run, "unforeseen", "run again with the same run id", "no STATE")
     assert not list(tmp_path.glob(PARTS))

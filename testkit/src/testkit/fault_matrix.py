@@ -13,12 +13,12 @@ Rule = dict[str, Any]
 
 LOADED = "loaded once, exit status 0, STATE"
 REFUSED = "nothing loaded, exit status 1, no STATE"
-LOADED_UNSAID = "loaded, but not said to be: exit status 1, no STATE"
+LOADED_UNCONFIRMED = "loaded, but not confirmed: exit status 1, no STATE"
 
 GOOGLE_ERROR = '{{"error": {{"code": {status}, "message": "{text}", "errors": [{{"reason": "{reason}", "message": "{text}"}}]}}}}'
 
 
-def google(status: int, reason: str, text: str = "as ordered", **more: Any) -> Rule:
+def google(status: int, reason: str, text: str = "injected", **more: Any) -> Rule:
     """Return an error answer in the form of Google's APIs."""
     body = GOOGLE_ERROR.format(status=status, reason=reason, text=text)
     headers = {"Content-Type": "application/json"}
@@ -27,15 +27,14 @@ def google(status: int, reason: str, text: str = "as ordered", **more: Any) -> R
 
 @dataclass(frozen=True)
 class Fault:
-    """One case of a fault in an answer: `said` is in the last line of the log, `again` is the outcome of the same run id next."""
+    """One case of a fault in an answer: `message` is in the last line of the log, `warning` anywhere in it."""
 
     place: str
     fault: str
     rules: tuple[Rule, ...]
     outcome: str = LOADED
-    said: str = ""
-    warned: str = ""
-    again: str = LOADED
+    message: str = ""
+    warning: str = ""
     settings: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -129,7 +128,7 @@ BIGQUERY = [
         "BigQuery",
         "503 on polling for good",
         (RUNS, google(503, "backendError", times=None, **POLL)),
-        LOADED_UNSAID,
+        LOADED_UNCONFIRMED,
         "run again with the same run id",
         settings=SHORT,
     ),
@@ -181,7 +180,7 @@ BIGQUERY = [
                 "path": "/jobs",
             },
         ),
-        LOADED_UNSAID,
+        LOADED_UNCONFIRMED,
         "reports 2 rows, 3 were staged",
     ),
     Fault(
@@ -198,7 +197,7 @@ BIGQUERY = [
         "Ledger",
         "403 for good",
         (google(403, "accessDenied", times=None, **LEDGER),),
-        LOADED_UNSAID,
+        LOADED_UNCONFIRMED,
         "no permission",
     ),
 ]
@@ -263,7 +262,7 @@ def _api(status: int, **more: Any) -> Rule:
     return {"action": "status", "status": status, **BY_IDS, **more}
 
 
-NOTHING_OF_IT = "nothing loaded of that stream, exit status 1, no STATE"
+STREAM_NOT_LOADED = "nothing loaded of that stream, exit status 1, no STATE"
 API = [
     Fault("API", "429 with Retry-After in seconds", (_api(429, headers={"Retry-After": "1"}),)),
     Fault(
@@ -282,14 +281,14 @@ API = [
         "API",
         "503 for good",
         (_api(503, times=None, body="busy", **ALL),),
-        NOTHING_OF_IT,
+        STREAM_NOT_LOADED,
         "character: status 503, body 'busy' after 2 attempts",
     ),
     Fault(
         "API",
         "403",
         (_api(403, times=None, **ALL),),
-        NOTHING_OF_IT,
+        STREAM_NOT_LOADED,
         "character: status 403, body nothing after 1 attempt",
     ),
     Fault("API", "long addresses refused", (_api(414, times=None),)),
@@ -305,35 +304,35 @@ API = [
         "API",
         "count 0 for good",
         ({"action": "count", "count": 0, "times": None, **PAGES},),
-        NOTHING_OF_IT,
+        STREAM_NOT_LOADED,
         "max_shrink_percent",
     ),
     Fault(
         "API",
         "count differs for good",
         ({"action": "count", "count": 99, "times": None, **PAGES},),
-        NOTHING_OF_IT,
+        STREAM_NOT_LOADED,
         "60 records came, but the API counts 99",
     ),
     Fault(
         "API",
         "an id twice",
         ({"action": "field", "id": 21, "set": {"id": 20}, "times": None, **ALL},),
-        NOTHING_OF_IT,
+        STREAM_NOT_LOADED,
         "id 20 comes after id 20",
     ),
     Fault(
         "API",
         "a field missing",
         ({"action": "field", "id": 21, "drop": ["species"], "times": None, **ALL},),
-        NOTHING_OF_IT,
+        STREAM_NOT_LOADED,
         "species",
     ),
     Fault(
         "API",
         "a field of another type",
         ({"action": "field", "id": 21, "set": {"name": 7}, "times": None, **ALL},),
-        NOTHING_OF_IT,
+        STREAM_NOT_LOADED,
         "name",
     ),
     Fault(
@@ -341,13 +340,13 @@ API = [
         "a new field",
         ({"action": "field", "id": 21, "set": {"planet": "Mars"}, "times": None, **ALL},),
         LOADED,
-        warned="planet",
+        warning="planet",
     ),
     Fault(
         "API",
         "an unknown status",
         ({"action": "field", "id": 21, "set": {"status": "Asleep"}, "times": None, **ALL},),
         LOADED,
-        warned="Asleep",
+        warning="Asleep",
     ),
 ]

@@ -56,11 +56,11 @@ def project_files() -> list[str]:
 
 @dataclass
 class ProjectCopy:
-    """A copy of the project. `said` is everything that its commands have printed."""
+    """A copy of the project. `output` is everything that its commands have printed."""
 
     folder: Path
     env: dict[str, str] = field(default_factory=unmarked)
-    said: str = ""
+    output: str = ""
 
     def run(self, commands: str, status: int | None = 0, seconds: float = 600, **env: str) -> str:
         """Run commands as a person's shell would, stopping at the first that fails; return what they print.
@@ -91,7 +91,7 @@ class ProjectCopy:
                 ended = process.wait()
         text = log.read_text(encoding="utf-8", errors="replace")
         assert status is None or ended == status, f"{commands}\nstatus {ended}: {text[-6000:]}"
-        self.said += text
+        self.output += text
         return text
 
 

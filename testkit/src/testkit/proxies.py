@@ -43,20 +43,20 @@ class Proxy:
         assert self._process.stdout is not None
         self._process.stdout.close()
 
-    def order(self, *rules: dict[str, Any]) -> None:
+    def inject(self, *rules: dict[str, Any]) -> None:
         """Inject faults in place of those before, and forget the requests seen."""
         requests.delete(f"{self.url}/__sandbox__/faults", timeout=10).raise_for_status()
         requests.delete(f"{self.url}/__sandbox__/requests", timeout=10).raise_for_status()
         requests.put(f"{self.url}/__sandbox__/faults", json=list(rules), timeout=10).raise_for_status()
 
     def missed(self, rules: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Those of the rules in force that have spoilt no answer yet."""
+        """Those of the rules in force that have matched no request yet."""
         answer = requests.get(f"{self.url}/__sandbox__/faults", timeout=10)
         answer.raise_for_status()
         return [rule for rule, hits in zip(rules, answer.json(), strict=True) if not hits]
 
     def seen(self) -> list[dict[str, Any]]:
-        """The requests since the last order."""
+        """The requests since rules were last injected."""
         found: list[dict[str, Any]] = requests.get(f"{self.url}/__sandbox__/requests", timeout=10).json()
         return found
 

@@ -16,10 +16,10 @@ import pytest
 
 def missing(name: str, advice: str) -> NoReturn:
     """Skips the test, or fails it where `REQUIRE_TOOLS` names the tool."""
-    said = f"{name} is not there: {advice}"
+    message = f"{name} is not there: {advice}"
     if name in os.environ.get("REQUIRE_TOOLS", "").split():
-        pytest.fail(said)
-    pytest.skip(said)
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 def tool(name: str, advice: str = "`make install` installs it") -> str:

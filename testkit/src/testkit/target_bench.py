@@ -236,11 +236,11 @@ class Bench:
                 return
 
 
-def refused(run: subprocess.CompletedProcess[str], *said: str) -> None:
-    """Say that a run failed in one clear line and let no STATE out."""
+def refused(run: subprocess.CompletedProcess[str], *messages: str) -> None:
+    """Assert that a run failed, with these texts in its last line, and let no STATE out."""
     assert run.returncode == 1, run.stderr
     assert run.stdout == ""
     assert "Traceback" not in run.stderr
     last = run.stderr.strip().rpartition("\n")[2]
-    for text in said:
+    for text in messages:
         assert text in last
