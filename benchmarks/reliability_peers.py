@@ -4,7 +4,8 @@
 
 The faults are those of testkit/src/testkit/fault_matrix.py, injected by the same proxies. Loaders get the same messages: a stream of
 three records without versions, and STATE. Faults of the API go through the template's tap and z3, and through ours. A fault that never
-hit ends the program, and nothing is written. With --places or --only the table is printed and the page stays as it is.
+hit ends the program, and nothing is written. Every row is printed; the page gets those in which the loaders differ, and stays as it is
+with --places or --only.
 """
 
 from __future__ import annotations
@@ -253,8 +254,10 @@ def main() -> int:
         trial = Trial(sandbox, storage, bigquery, work)
         for place, fault, what in cases(arguments.places.split(","), arguments.only):
             outcomes = [attempt(trial, loader, place, what).text for loader in LOADERS]
-            lines.append(f"| {place} | {fault} | {' | '.join(outcomes)} |")
-            print(lines[-1], flush=True)
+            row = f"| {place} | {fault} | {' | '.join(outcomes)} |"
+            print(row, flush=True)
+            if len(set(outcomes)) > 1:
+                lines.append(row)
     if not arguments.only and arguments.places == ",".join(PLACES):
         insert("peers", "\n".join(lines), ROOT / "docs" / "reliability.md")
     return 0

@@ -49,9 +49,12 @@ def settings(name: str) -> str:
 
 
 def faults() -> str:
-    """Return the table of faults of the API, the cloud and the ledger."""
-    cases = [*fault_matrix.API, *fault_matrix.STORAGE, *fault_matrix.BIGQUERY]
-    return table(["where", "fault", "what comes of it"], [[c.place, c.fault, c.outcome] for c in cases])
+    """Return the table of faults of the API, the cloud and the ledger: one row per place and outcome."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for case in (*fault_matrix.API, *fault_matrix.STORAGE, *fault_matrix.BIGQUERY):
+        found.setdefault((case.place, case.outcome), []).append(case.fault)
+    rows = [[place, outcome, "; ".join(names)] for (place, outcome), names in found.items()]
+    return table(["where", "outcome", "faults"], rows)
 
 
 def kills() -> str:
@@ -68,7 +71,7 @@ def singer() -> str:
     for file in sorted((ROOT / "target-bigquery/tests/singer").glob("*.singer")):
         with file.open(encoding="utf-8") as lines:
             rows.append([file.stem.replace("-", " "), json.loads(next(lines))["outcome"]])
-    return table(["case", "what comes of it"], rows)
+    return table(["case", "outcome"], rows)
 
 
 def current() -> dict[Path, str]:
