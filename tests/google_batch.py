@@ -1,10 +1,10 @@
-"""A stand-in of the REST APIs of Google Batch, Cloud Logging and Cloud Storage, for Google's own `gcloud`.
+"""A stand-in for the REST APIs of Google Batch, Cloud Logging and Cloud Storage, for Google's own `gcloud`.
 
 Methods, states, refusals and messages are those of the references:
 https://cloud.google.com/batch/docs/reference/rest/v1/projects.locations.jobs,
 https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list,
 https://cloud.google.com/storage/docs/json_api/v1/objects.
-A job goes one state further each time somebody asks for it; its container is a process of this machine. Faults are ordered by the tests.
+A job goes one state further each time it is polled; its container is a process of this machine. Tests inject the faults.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import RLock, Thread
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from testkit.servers import Server
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from email.message import Message
     from pathlib import Path
 
 TOKEN = "a-token"
-# Fields of a Job that somebody may write, as far as a pipeline has use for them; any other is refused.
+# Writable fields of a Job, as far as a pipeline uses them; any other is refused.
 KNOWN: dict[str, Any] = {
     "taskGroups": [
         {
@@ -124,13 +126,11 @@ def check(value: Any, known: Any, where: str) -> None:
         raise Refused(400, "INVALID_ARGUMENT", f"Invalid value at '{where}' ({known.__name__}), {value!r}")
 
 
-class GoogleBatch(ThreadingHTTPServer):
+class GoogleBatch(Server):
     """The server; `container` says what a container runs, given its variables."""
 
-    daemon_threads = True
-
     def __init__(self, container: Callable[[dict[str, str]], list[str]], folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__()
         self.container = container
         self.folder = folder
         self.lock = RLock()
@@ -141,26 +141,14 @@ class GoogleBatch(ThreadingHTTPServer):
         self.log_reads: list[int] = []
         # How often the log of a job that has ended is read without its last lines, and how many those are: they are late while it runs too.
         self.late = (0, 0)
-        Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
-
-    @property
-    def address(self) -> str:
-        """Its address."""
-        return f"http://127.0.0.1:{self.server_port}"
 
     def forget(self) -> None:
         """End every container and forget everything; as new."""
         with self.lock:
             for job in self.jobs.values():
                 self.end_container(job)
-            self.jobs, self.objects, self.faults, self.seen, self.log_reads, self.late = (
-                {},
-                {},
-                [],
-                [],
-                [],
-                (0, 0),
-            )
+            self.jobs, self.objects, self.faults = {}, {}, []
+            self.seen, self.log_reads, self.late = [], [], (0, 0)
 
     def environment(self) -> dict[str, str]:
         """Return what makes gcloud and Google's clients ask here, with a token that is accepted."""
@@ -174,9 +162,9 @@ class GoogleBatch(ThreadingHTTPServer):
             "CLOUDSDK_CORE_DISABLE_FILE_LOGGING": "true",
             "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "true",
             "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(config / "token"),
-            "CLOUDSDK_API_ENDPOINT_OVERRIDES_BATCH": f"{self.address}/",
-            "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": f"{self.address}/",
-            "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"{self.address}/storage/v1/",
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_BATCH": f"{self.url}/",
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": f"{self.url}/",
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"{self.url}/storage/v1/",
         }
 
     def calls(self, pattern: str) -> list[str]:
@@ -244,8 +232,8 @@ class GoogleBatch(ThreadingHTTPServer):
             job.reader.join()
             job.state = "FAILED" if code else "SUCCEEDED"
             if code:
-                said = f"Job state is set from RUNNING to FAILED for job {job.name}. Job failed due to task failure. Exit code {code}."
-                job.events.append({"type": "STATUS_CHANGED", "description": said})
+                text = f"Job state is set from RUNNING to FAILED for job {job.name}. Job failed due to task failure. Exit code {code}."
+                job.events.append({"type": "STATUS_CHANGED", "description": text})
         elif job.state == "DELETION_IN_PROGRESS":
             del self.jobs[job.name.rpartition("/")[2]]
 
@@ -261,6 +249,36 @@ class GoogleBatch(ThreadingHTTPServer):
             "createTime": job.created,
             "status": status,
         }
+
+    def respond(self, method: str, path: str, headers: Message, body: bytes) -> tuple[int, bytes]:
+        """Answer one request."""
+        with self.lock:
+            self.seen.append((f"{method} {path}", body.decode(errors="replace")))
+            try:
+                self.spoil(method, path, body)
+                # An emulator of Cloud Storage wants no credentials.
+                if not path.startswith(("/storage/", "/upload/")):
+                    self.authenticate(headers)
+                found = self.answer(method, path, body)
+            except Refused as refused:
+                return refused.code, json.dumps(refused.body).encode()
+        return 200, found if isinstance(found, bytes) else json.dumps(found).encode()
+
+    def spoil(self, method: str, path: str, body: bytes) -> None:
+        """Refuse a request that one of the faults is for."""
+        fault = next(
+            (f for f in self.faults if f.times > 0 and re.search(f.request, f"{method} {path}")), None
+        )
+        if fault is not None:
+            fault.times -= 1
+            if fault.after:
+                self.answer(method, path, body)
+            raise Refused(fault.code, fault.status, fault.message)
+
+    def authenticate(self, headers: Message) -> None:
+        """Refuse a request without the token."""
+        if headers.get("Authorization") != f"Bearer {TOKEN}":
+            raise Refused(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.")
 
     def answer(self, method: str, target: str, body: bytes) -> dict[str, Any] | bytes:
         """Answer one request.
@@ -384,54 +402,5 @@ class GoogleBatch(ThreadingHTTPServer):
             "size": str(len(self.objects[key])),
             "generation": "1",
             "metageneration": "1",
-            "mediaLink": f"{self.address}/storage/v1/b/{bucket}/o/{quote(key.partition('/')[2], safe='')}?alt=media",
+            "mediaLink": f"{self.url}/storage/v1/b/{bucket}/o/{quote(key.partition('/')[2], safe='')}?alt=media",
         }
-
-
-class Handler(BaseHTTPRequestHandler):
-    """One request."""
-
-    protocol_version = "HTTP/1.1"
-
-    def handle_one(self) -> None:
-        """Answer, or do as a fault says."""
-        server = self.server
-        assert isinstance(server, GoogleBatch)
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        call = f"{self.command} {self.path}"
-        with server.lock:
-            server.seen.append((call, body.decode(errors="replace")))
-            try:
-                found = self.found(server, call, body)
-            except Refused as refused:
-                self.reply(refused.code, json.dumps(refused.body).encode())
-                return
-        self.reply(200, found if isinstance(found, bytes) else json.dumps(found).encode())
-
-    def found(self, server: GoogleBatch, call: str, body: bytes) -> dict[str, Any] | bytes:
-        """Return the truth, or what a fault says instead."""
-        fault = next((f for f in server.faults if f.times > 0 and re.search(f.request, call)), None)
-        if fault is not None:
-            fault.times -= 1
-            if fault.after:
-                server.answer(self.command, self.path, body)
-            raise Refused(fault.code, fault.status, fault.message)
-        signed_in = self.headers.get("Authorization") == f"Bearer {TOKEN}"
-        # An emulator of Cloud Storage wants no credentials.
-        if not signed_in and not self.path.startswith(("/storage/", "/upload/")):
-            raise Refused(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.")
-        return server.answer(self.command, self.path, body)
-
-    do_GET = do_POST = do_DELETE = handle_one  # noqa: N815 - http.server's names
-
-    def reply(self, code: int, content: bytes) -> None:
-        """Send the answer."""
-        self.send_response(code)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.wfile.write(content)
-
-    def log_message(self, *_: Any) -> None:
-        """The tests look at `seen`."""

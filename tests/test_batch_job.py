@@ -67,7 +67,7 @@ class Runs:
     def start(self, command: str = "run", **more: str) -> subprocess.Popen[str]:
         """Start it as Kestra does: the files of the package, Python and gcloud."""
         given = {"FAKES": str(self.folder), "MELTANO": str(SOURCES / "fake_meltano.py")}
-        given |= {"TARGET_BIGQUERY_BUCKET": "a-landing", "STORAGE_EMULATOR_HOST": self.batch.address}
+        given |= {"TARGET_BIGQUERY_BUCKET": "a-landing", "STORAGE_EMULATOR_HOST": self.batch.url}
         environment = {
             **os.environ,
             **self.batch.environment(),
@@ -141,8 +141,7 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleBatch]:
     server = GoogleBatch(lambda _: [str(PROGRAMS / "meltano-job")], tmp_path_factory.mktemp("batch"))
     yield server
     server.forget()
-    server.shutdown()
-    server.server_close()
+    server.close()
 
 
 @pytest.fixture

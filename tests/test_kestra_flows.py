@@ -15,10 +15,8 @@ import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import combinations
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,9 +24,11 @@ import yaml
 from google_batch import GoogleBatch
 from kestra_engine import FLOWS, PIPELINE, ROOT, SOURCES, Engine, RefusedError, flows, temporary
 from testkit.required_tools import missing
+from testkit.servers import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from email.message import Message
 
     from testkit.whole_pipeline import Project
 
@@ -86,36 +86,25 @@ def eventually(found: Callable[[], Any], otherwise: str, seconds: float = 600) -
     pytest.fail(f"{otherwise} in {seconds} s")
 
 
-class Webhook(HTTPServer):
+class Webhook(Server):
     """Takes what the alert posts."""
 
-    class Handler(BaseHTTPRequestHandler):
-        """Keeps the bodies."""
-
-        def do_POST(self) -> None:
-            """Take one."""
-            assert isinstance(self.server, Webhook)
-            self.server.posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(self.server.statuses.pop(0) if self.server.statuses else 200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            """Stay silent."""
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), self.Handler)
+        super().__init__()
         self.posts: list[dict[str, str]] = []
         self.statuses: list[int] = []
-        Thread(target=self.serve_forever, daemon=True).start()
+
+    def respond(self, _: str, __: str, ___: Message, body: bytes) -> tuple[int, bytes]:
+        """Keep a message."""
+        self.posts.append(json.loads(body))
+        return (self.statuses.pop(0) if self.statuses else 200), b""
 
 
 @pytest.fixture(scope="module")
 def webhook() -> Iterator[Webhook]:
     """A webhook."""
-    server = Webhook()
-    yield server
-    server.shutdown()
+    with Webhook() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +119,7 @@ def batch(folder: Path) -> Iterator[GoogleBatch]:
     server = GoogleBatch(lambda _: [str(PROGRAMS / "meltano-job")], folder)
     yield server
     server.forget()
-    server.shutdown()
+    server.close()
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +127,7 @@ def kestra(folder: Path, webhook: Webhook, batch: GoogleBatch) -> Iterator[Engin
     """The engine, every variant deployed, its settings set."""
     (folder / "fakes").mkdir()
     (folder / "fakes" / "behaviour.json").write_text("{}")
-    secret = base64.b64encode(f"http://127.0.0.1:{webhook.server_port}/hook".encode()).decode()
+    secret = base64.b64encode(f"{webhook.url}/hook".encode()).decode()
     given = {"FAKES": str(folder / "fakes"), "MELTANO": str(SOURCES / "fake_meltano.py")}
     environment = {
         "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}",
@@ -150,7 +139,7 @@ def kestra(folder: Path, webhook: Webhook, batch: GoogleBatch) -> Iterator[Engin
         engine.deploy(f"rickandmorty.{variant}", variant)
         engine.settings(f"rickandmorty.{variant}", **NEEDED, environment=given, retry_seconds="0.1")
     engine.settings(LOCAL, meltano=given["MELTANO"], environment={"FAKES": given["FAKES"]})
-    landing = {"TARGET_BIGQUERY_BUCKET": "a-landing", "STORAGE_EMULATOR_HOST": batch.address}
+    landing = {"TARGET_BIGQUERY_BUCKET": "a-landing", "STORAGE_EMULATOR_HOST": batch.url}
     engine.settings(BATCH, environment=given | landing, poll_seconds="PT0.2S", log_seconds="5")
     yield engine
     engine.close()

@@ -97,8 +97,7 @@ def bucket(tmp_path: Path) -> Iterator[GoogleBatch]:
     """A landing bucket."""
     server = GoogleBatch(lambda _: ["false"], tmp_path)
     yield server
-    server.shutdown()
-    server.server_close()
+    server.close()
 
 
 def point(metric: str, value: float, stream: str, **tags: str) -> dict[str, Any]:
@@ -180,7 +179,7 @@ def test_a_second_attempt_does_not_count_a_load_twice(meltano: Meltano) -> None:
 def test_the_result_lies_in_the_landing_bucket(meltano: Meltano, bucket: GoogleBatch) -> None:
     """Run, job, state, attempts, figures, dbt's nodes: as JSON, under the run's id."""
     run_id = str(uuid.uuid4())
-    environment = {"TARGET_BIGQUERY_BUCKET": "a-landing", "STORAGE_EMULATOR_HOST": bucket.address}
+    environment = {"TARGET_BIGQUERY_BUCKET": "a-landing", "STORAGE_EMULATOR_HOST": bucket.url}
     given = {"ENVIRONMENT": json.dumps(environment), "MELTANO_RUN_ID": run_id}
     meltano.says(
         target=results(
@@ -209,9 +208,8 @@ def test_the_result_lies_in_the_landing_bucket(meltano: Meltano, bucket: GoogleB
 
 def test_a_bucket_that_cannot_be_written_to_is_a_warning(meltano: Meltano, bucket: GoogleBatch) -> None:
     """The job has done what it was asked for: its exit status stays 0."""
-    address = bucket.address
-    bucket.shutdown()
-    bucket.server_close()
+    address = bucket.url
+    bucket.close()
     done = meltano.run(TARGET_BIGQUERY_BUCKET="a-landing", STORAGE_EMULATOR_HOST=address, JOB_TIMEOUT="60")
     assert done.status == 0
     (warning,) = [message for message in done.at("WARN") if "result" in message]

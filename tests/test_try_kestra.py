@@ -5,33 +5,34 @@ from __future__ import annotations
 import json
 import re
 import sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from testkit.programs import run
+from testkit.servers import Server
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
+    from email.message import Message
 
 SCRIPT = Path(__file__).resolve().parent.parent / ".github" / "scripts" / "try_kestra.py"
 WHOLE = {job: {"state": "SUCCESS", "rows": 1} for job in ("character", "episode", "location", "dbt")}
 
 
-class Kestra(ThreadingHTTPServer):
+class Kestra(Server):
     """Executions that go one state further each time they are looked at."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__()
         self.executions: dict[str, dict[str, Any]] = {}
         self.calls: list[str] = []
         self.wrong: dict[str, str] = {}
-        Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+
+    def respond(self, method: str, path: str, _: Message, body: bytes) -> tuple[int, bytes]:
+        """Answer one call."""
+        return 200, json.dumps(self.answer(f"{method} {path}", body.decode())).encode()
 
     def start(self, form: str) -> dict[str, Any]:
         """POST /executions/{namespace}/{flow}."""
@@ -66,39 +67,20 @@ class Kestra(ThreadingHTTPServer):
         return self.shown(found)
 
 
-class Handler(BaseHTTPRequestHandler):
-    """One call."""
-
-    def one(self) -> None:
-        """Answer."""
-        server = self.server
-        assert isinstance(server, Kestra)
-        form = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-        content = json.dumps(server.answer(f"{self.command} {self.path}", form)).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    do_GET = do_POST = do_DELETE = one  # noqa: N815 - http.server's names
-
-    def log_message(self, *_: Any) -> None:
-        """Stay silent."""
-
-
 @pytest.fixture
 def kestra() -> Iterator[Kestra]:
     """The stand-in."""
-    server = Kestra()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with Kestra() as server:
+        yield server
 
 
 def tried(kestra: Kestra) -> subprocess.CompletedProcess[str]:
     """Run the script."""
-    address = f"http://127.0.0.1:{kestra.server_port}"
-    variables = {"KESTRA_URL": address, "KESTRA_TOKEN": "me:secret", "KESTRA_NAMESPACE": "rickandmorty.local"}
+    variables = {
+        "KESTRA_URL": kestra.url,
+        "KESTRA_TOKEN": "me:secret",
+        "KESTRA_NAMESPACE": "rickandmorty.local",
+    }
     return run(sys.executable, SCRIPT, env={**variables, "POLL_SECONDS": "0.01"})
 
 

@@ -8,9 +8,7 @@ import os
 import re
 import shutil
 import sys
-import threading
 import tomllib
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import distribution
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +16,13 @@ import pytest
 import yaml
 from testkit.programs import run, succeed
 from testkit.required_tools import missing, tool
+from testkit.servers import Server
 from testkit.whole_pipeline import ROOT
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
+    from email.message import Message
     from pathlib import Path
 
 GITHUB = ROOT / ".github"
@@ -502,55 +502,49 @@ def test_a_vulnerability_fails_the_scan_once_it_has_a_fix() -> None:
     assert script("fixable.py", stdin="").returncode == 2
 
 
-class Kestra(BaseHTTPRequestHandler):
-    """Takes what a Kestra server takes, and keeps it."""
+class Kestra(Server):
+    """Takes what a Kestra server takes, and keeps method, path, authorization and body."""
 
-    seen: list[tuple[str, str, str, str]]
-    status = 200
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, str, str, str]] = []
+        self.status = 200
 
-    def answer(self) -> None:
-        """Keep method, path, content type and body."""
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        self.seen.append((self.command, self.path, self.headers["Authorization"], body))
-        self.send_response(self.status)
-        self.end_headers()
-        self.wfile.write(b"{}" if self.status == 200 else b'{"message":"Invalid entity: no such task"}')
-
-    do_POST = do_PUT = answer  # noqa: N815 (http.server's names)
-
-    def log_message(self, *_: Any) -> None:
-        """The test looks at `seen`."""
+    def respond(self, method: str, path: str, headers: Message, body: bytes) -> tuple[int, bytes]:
+        """Keep a request."""
+        self.seen.append((method, path, headers["Authorization"], body.decode()))
+        return self.status, b"{}" if self.status == 200 else b'{"message":"Invalid entity: no such task"}'
 
 
 @pytest.fixture
-def kestra() -> Iterator[tuple[str, type[Kestra]]]:
+def kestra() -> Iterator[Kestra]:
     """A local server with Kestra's routes."""
-    handler = type("Handler", (Kestra,), {"seen": []})
-    server = HTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", handler
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with Kestra() as server:
+        yield server
 
 
-def test_flows_are_deployed_with_the_image_by_digest(kestra: tuple[str, type[Kestra]]) -> None:
+def deploy(kestra: Kestra, token: str = "t", **variables: str) -> subprocess.CompletedProcess[str]:  # noqa: S107 (made up)
+    """Run deploy_flows.py against a server."""
+    return script(
+        "deploy_flows.py", **{"KESTRA_URL": kestra.url, "KESTRA_TOKEN": token, "IMAGE": "", **variables}
+    )
+
+
+def test_flows_are_deployed_with_the_image_by_digest(kestra: Kestra) -> None:
     """The image goes first, then the flows, the called before the calling; nothing else is sent, and the token is in no message."""
-    url, handler = kestra
     image = f"europe-docker.example/p/r/pipeline@{DIGEST}"
-    done = script("deploy_flows.py", KESTRA_URL=url, KESTRA_TOKEN="secret-token", IMAGE=image)  # noqa: S106 (made up)
+    done = deploy(kestra, "secret-token", IMAGE=image)
     assert done.returncode == 0, done.stderr
-    assert [path for _, path, _, _ in handler.seen] == [
+    assert [path for _, path, _, _ in kestra.seen] == [
         "/api/v1/main/namespaces/rickandmorty/kv/image",
         "/api/v1/main/flows/bulk?delete=false&namespace=rickandmorty",
     ]
-    assert json.loads(handler.seen[-2][3]) == image
-    flows = list(yaml.safe_load_all(handler.seen[-1][3]))
+    assert json.loads(kestra.seen[-2][3]) == image
+    flows = list(yaml.safe_load_all(kestra.seen[-1][3]))
     assert [flow["id"] for flow in flows] == ["meltano_run", "meltano_jobs", "rick_and_morty_pipeline"]
     program = flows[0]["tasks"][0]["inputFiles"]["meltano_job/batch.py"]
     assert program == (ROOT / "orchestrate/meltano-job/src/meltano_job/batch.py").read_text()
-    assert {authorization for _, _, authorization, _ in handler.seen} == {"Bearer secret-token"}
+    assert {authorization for _, _, authorization, _ in kestra.seen} == {"Bearer secret-token"}
     assert "secret-token" not in done.stdout + done.stderr
 
 
@@ -565,38 +559,34 @@ def test_every_runner_has_the_one_interface(runner: str) -> None:
     assert set(whole) - set(interface) <= {"tasks", "afterExecution"}
 
 
-def test_terraforms_settings_go_to_kestra(kestra: tuple[str, type[Kestra]], tmp_path: Path) -> None:
+def test_terraforms_settings_go_to_kestra(kestra: Kestra, tmp_path: Path) -> None:
     """Each setting of the file is put, the map of variables as it is; the image there has no digest, and stays as it is."""
-    url, handler = kestra
     file = tmp_path / "kestra.json"
     environment = {"MELTANO_ENVIRONMENT": "prod", "TARGET_BIGQUERY_LOCATION": "EU"}
     file.write_text(
         json.dumps({"gcp_region": "europe-west1", "image": "pipeline", "environment": environment})
     )
-    done = script("deploy_flows.py", KESTRA_URL=url, KESTRA_TOKEN="t", IMAGE="", KESTRA_SETTINGS=str(file))  # noqa: S106 (made up)
+    done = deploy(kestra, KESTRA_SETTINGS=str(file))
     assert done.returncode == 0, done.stderr
     puts = {
         path.rpartition("/kv/")[2]: json.loads(body)
-        for method, path, _, body in handler.seen
+        for method, path, _, body in kestra.seen
         if method == "PUT"
     }
     assert puts == {"gcp_region": "europe-west1", "environment": environment}
 
 
-def test_an_environment_is_a_namespace(kestra: tuple[str, type[Kestra]]) -> None:
+def test_an_environment_is_a_namespace(kestra: Kestra) -> None:
     """With KESTRA_NAMESPACE settings and flows go there; the files of the flows stay as they are."""
-    url, handler = kestra
-    variables = {"KESTRA_NAMESPACE": "rickandmorty.dev", "KESTRA_RUNNER": "local", "IMAGE": ""}
-    done = script("deploy_flows.py", KESTRA_URL=url, KESTRA_TOKEN="t", **variables)  # noqa: S106 (made up)
+    done = deploy(kestra, KESTRA_NAMESPACE="rickandmorty.dev", KESTRA_RUNNER="local")
     assert done.returncode == 0, done.stderr
-    assert all("rickandmorty.dev" in path for _, path, _, _ in handler.seen)
-    flows = list(yaml.safe_load_all(handler.seen[-1][3]))
+    assert all("rickandmorty.dev" in path for _, path, _, _ in kestra.seen)
+    flows = list(yaml.safe_load_all(kestra.seen[-1][3]))
     assert [flow["namespace"] for flow in flows] == ["rickandmorty.dev"] * 3
 
 
-def test_compose_deploys_the_flows_into_the_kestra_that_it_starts(kestra: tuple[str, type[Kestra]]) -> None:
+def test_compose_deploys_the_flows_into_the_kestra_that_it_starts(kestra: Kestra) -> None:
     """The service `flows` of compose.yaml, run as it stands there, signs in as the service `kestra` expects and loads the local variant."""
-    url, handler = kestra
     # Docker Compose's own interpolation, with nothing set.
     text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (ROOT / "compose.yaml").read_text())
     services = yaml.safe_load(text)["services"]
@@ -617,20 +607,19 @@ def test_compose_deploys_the_flows_into_the_kestra_that_it_starts(kestra: tuple[
         for inside, outside in places.items()
         if script.startswith(inside)
     ]
-    succeed(sys.executable, path, env=flows["environment"] | {"KESTRA_URL": url})
+    succeed(sys.executable, path, env=flows["environment"] | {"KESTRA_URL": kestra.url})
     account = configuration["kestra"]["server"]["basic-auth"]
     basic = base64.b64encode(f"{account['username']}:{account['password']}".encode()).decode()
-    assert {authorization for _, _, authorization, _ in handler.seen} == {f"Basic {basic}"}
-    meltano_run, *_ = yaml.safe_load_all(handler.seen[-1][3])
+    assert {authorization for _, _, authorization, _ in kestra.seen} == {f"Basic {basic}"}
+    meltano_run, *_ = yaml.safe_load_all(kestra.seen[-1][3])
     assert meltano_run["tasks"][0]["taskRunner"]["type"] == "io.kestra.plugin.core.runner.Process"
     assert meltano_run["namespace"] == "rickandmorty.local"
 
 
-def test_what_kestra_refuses_is_one_line(kestra: tuple[str, type[Kestra]]) -> None:
+def test_what_kestra_refuses_is_one_line(kestra: Kestra) -> None:
     """Address, status and Kestra's words, no token; so is each wrong variable."""
-    url, handler = kestra
-    handler.status = 422
-    done = script("deploy_flows.py", KESTRA_URL=url, KESTRA_TOKEN="me:secret", IMAGE="")  # noqa: S106 (made up)
+    kestra.status = 422
+    done = deploy(kestra, "me:secret")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "status 422" in done.stderr
     assert "no such task" in done.stderr
@@ -643,6 +632,6 @@ def test_what_kestra_refuses_is_one_line(kestra: tuple[str, type[Kestra]]) -> No
         ({"KESTRA_SETTINGS": "nowhere.json"}, "terraform output -json kestra"),
         ({"KESTRA_URL": "kestra"}, "expected https"),
     ]:
-        done = script("deploy_flows.py", **{"KESTRA_URL": url, "KESTRA_TOKEN": "t", **variables})
+        done = deploy(kestra, **variables)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1)
         assert said in done.stderr

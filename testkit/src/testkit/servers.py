@@ -1,0 +1,55 @@
+"""A local HTTP server for a test, on a free port."""
+
+from __future__ import annotations
+
+import contextlib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from email.message import Message
+
+
+class Server(ThreadingHTTPServer):
+    """Runs from its making until `close` or the end of its `with` block; a subclass says in `respond` what it answers."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+
+    def respond(self, method: str, path: str, headers: Message, body: bytes) -> tuple[int, bytes]:
+        """Return the status and the content of the answer to a request."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Stop listening."""
+        self.shutdown()
+        self.server_close()
+
+    def __exit__(self, *_: object) -> None:
+        """Stop listening."""
+        self.close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def _answer(self) -> None:
+        assert isinstance(self.server, Server)
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        status, content = self.server.respond(self.command, self.path, self.headers, body)
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.wfile.write(content)
+
+    do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815 (http.server's names)
+
+    def log_message(self, *_: Any) -> None:
+        """Log nothing; a test looks at what its server has kept."""
