@@ -178,6 +178,10 @@ class GoogleBatch(Server):
             for call in self.calls(r"^POST /v1/.*jobId=")
         ]
 
+    def running(self) -> bool:
+        """Return whether a container has been started."""
+        return any(job.process for job in self.jobs.values())
+
     def operator(self, name: str, does: str) -> None:
         """What a person does in the console: `cancel` or `delete`."""
         with self.lock:

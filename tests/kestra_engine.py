@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from testkit.programs import run
+from testkit.programs import eventually, run
 from testkit.required_tools import missing
 
 if TYPE_CHECKING:
@@ -210,9 +210,7 @@ class Engine:
         """Restart an execution that has ended, and wait for it."""
         before = len(self.look(execution)[1].root["states"])
         self.ask("restart", id=execution)
-        deadline = time.monotonic() + seconds
-        while len(self.look(execution)[1].root["states"]) == before and time.monotonic() < deadline:
-            time.sleep(0.05)
+        eventually(lambda: len(self.look(execution)[1].root["states"]) > before, "it was not restarted")
         return self.wait(execution, seconds)
 
     def wait(self, execution: str, seconds: float = 600) -> Run:

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from google_batch import Fault, GoogleBatch
 from kestra_engine import ROOT, SOURCES
+from testkit.programs import eventually
 from testkit.required_tools import missing
 
 from testkit import warm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 PACKAGE = ROOT / "orchestrate" / "meltano-job" / "src"
 PROGRAMS = ROOT / ".venvs" / "meltano" / "bin"
@@ -120,16 +120,6 @@ class Output:
         return [message for found, message in self.lines if found == level]
 
 
-def eventually(found: Callable[[], Any]) -> Any:
-    """Wait for something."""
-    deadline = time.monotonic() + 600
-    while time.monotonic() < deadline:
-        if value := found():
-            return value
-        time.sleep(0.05)
-    return pytest.fail("it has not come in 600 s")
-
-
 @pytest.fixture(scope="module")
 def batch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleBatch]:
     """The stand-in."""
@@ -175,7 +165,7 @@ def test_a_log_that_is_refused_half_way_doubles_and_loses_nothing(runs: Runs) ->
     """What the log had shown is not repeated; the failure's reason, which it had not, comes from the bucket."""
     runs.behave(episode={"fail": 9, "status": 3, "together": 2})
     process = runs.start()
-    eventually(lambda: any(runs.batch.log_reads))
+    eventually(lambda: any(runs.batch.log_reads), "the log was not read")
     runs.batch.faults = [
         Fault("entries:list", 403, "PERMISSION_DENIED", "Permission denied for all log views")
     ]
@@ -224,11 +214,11 @@ def test_the_log_is_read_as_it_grows_and_not_whole_each_time(runs: Runs) -> None
     """A line older than a minute is not read again."""
     runs.behave(episode={"sleep": 300})
     process = runs.start()
-    eventually(lambda: any(runs.batch.log_reads))
+    eventually(lambda: any(runs.batch.log_reads), "the log was not read")
     (job,) = runs.batch.jobs.values()
     job.lines[:0] = [("2020-01-01T00:00:00.000000Z", "a line of long ago")] * 50
     before = len(runs.batch.log_reads)
-    eventually(lambda: len(runs.batch.log_reads) > before + 1)
+    eventually(lambda: len(runs.batch.log_reads) > before + 1, "the log was not read again")
     assert max(runs.batch.log_reads[before:]) < 50
     runs.batch.operator(f"{NAME}-1", "cancel")
     assert runs.end(process).status == 1
@@ -239,7 +229,7 @@ def test_what_an_operator_stops_in_google_cloud_stays_stopped(runs: Runs, does: 
     """A cancelled and a deleted job end the run in one line, and no other job is submitted."""
     runs.behave(episode={"sleep": 300})
     process = runs.start(ATTEMPTS="5")
-    eventually(lambda: runs.batch.jobs and next(iter(runs.batch.jobs.values())).process)
+    eventually(runs.batch.running, "no container has started")
     runs.batch.operator(f"{NAME}-1", does)
     done = runs.end(process)
     assert done.status == 1
@@ -298,7 +288,7 @@ def test_a_process_that_dies_is_followed_by_one_that_finds_its_job(runs: Runs) -
     """As in a crash of Kestra: the next process goes on waiting for the same job, and logs it whole."""
     runs.behave(episode={"sleep": 3})
     with runs.start() as first:
-        eventually(lambda: runs.batch.jobs and next(iter(runs.batch.jobs.values())).process)
+        eventually(runs.batch.running, "no container has started")
         first.kill()
     done = runs.run()
     assert done.status == 0

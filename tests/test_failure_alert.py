@@ -8,11 +8,11 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from logging_filter import matches
+from testkit.programs import eventually
 from testkit.whole_pipeline import ROOT
 
 if TYPE_CHECKING:
@@ -78,10 +78,7 @@ def job(tmp_path: Path, program: str, **variables: str) -> tuple[int, str]:
         text=True,
     )
     if "MARK" in program:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "began").exists():
-            assert time.monotonic() < deadline, "the job did not start"
-            time.sleep(0.02)
+        eventually((tmp_path / "began").exists, "the job has not started")
         process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=120)
     return process.returncode, output

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,11 +22,12 @@ import pytest
 import yaml
 from google_batch import GoogleBatch
 from kestra_engine import FLOWS, PIPELINE, ROOT, SOURCES, Engine, RefusedError, flows, temporary
+from testkit.programs import eventually
 from testkit.required_tools import missing
 from testkit.servers import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from email.message import Message
 
     from testkit.whole_pipeline import Project
@@ -74,16 +74,6 @@ class Fakes:
     def until(self, job: str, times: int = 1, seconds: float = 600) -> dict[str, Any]:
         """Wait for a job's beginning, the first or a later one."""
         return eventually(lambda: self.begun(job)[times - 1 :], f"{job} has not begun", seconds)[0]
-
-
-def eventually(found: Callable[[], Any], otherwise: str, seconds: float = 600) -> Any:
-    """Wait until something is there, and return it."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if value := found():
-            return value
-        time.sleep(0.05)
-    pytest.fail(f"{otherwise} in {seconds} s")
 
 
 class Webhook(Server):
@@ -237,7 +227,7 @@ def test_the_schedule_arrives_switched_off_and_its_inputs_are_taken(kestra: Engi
         soon = datetime.now(UTC) + timedelta(seconds=seconds)
         cron = f'cron: "{soon.second} {soon.minute} {soon.hour} {soon.day} {soon.month} *"\n    withSeconds: true'
         kestra.deploy(namespace, "local", **{"disabled: true": "disabled: false", 'cron: "0 6 * * *"': cron})
-        with suppress(pytest.fail.Exception):
+        with suppress(AssertionError):
             found = eventually(
                 lambda name=namespace: kestra.ask("roots", namespace=name, flow=PIPELINE),
                 "no run",
@@ -416,10 +406,7 @@ def test_a_kill_ends_everything_below(kestra: Engine, fakes: Fakes) -> None:
     run = kestra.wait(execution)
     assert run.state == "KILLED"
     assert {e["state"] for e in run.jobs.values()} == {"KILLED"}
-    deadline = time.monotonic() + 10
-    while any(map(alive, pids)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not any(map(alive, pids))
+    eventually(lambda: not any(map(alive, pids)), "a process has not ended")
     assert not fakes.begun("dbt")
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import pytest
 from google_batch import GoogleBatch
 from kestra_engine import ROOT, SOURCES
 from test_batch_job import Output
+from testkit.programs import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -260,9 +260,7 @@ def test_a_signal_ends_meltano_and_no_attempt_follows(meltano: Meltano, number: 
     (meltano.folder / "behaviour.json").write_text('{"episode": {"sleep": 300}}')
     process = meltano.start(ATTEMPTS="5")
     calls = meltano.folder / "calls.jsonl"
-    deadline = time.monotonic() + 60
-    while not (calls.exists() and calls.read_text().endswith("\n")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    eventually(lambda: calls.exists() and calls.read_text().endswith("\n"), "Meltano has not started")
     pid = json.loads(calls.read_text())["pid"]
     process.send_signal(number)
     with process:

@@ -1,12 +1,13 @@
-"""Programs that a test runs to their end."""
+"""Programs that a test runs to their end, and waiting for what others do."""
 
 from __future__ import annotations
 
 import subprocess
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 
@@ -34,3 +35,13 @@ def succeed(
     done = run(*command, stdin=stdin, cwd=cwd, env=env, seconds=seconds)
     assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     return done.stdout
+
+
+def eventually(found: Callable[[], Any], missing: str, seconds: float = 600) -> Any:
+    """Return what `found` returns as soon as that is true; fail with what is missing."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := found():
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"{missing} within {seconds:g} s")
