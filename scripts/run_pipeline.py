@@ -256,8 +256,16 @@ WHERE run_id = '{run_id}'
 QUALIFY decided_at = MAX(decided_at) OVER ()
 ORDER BY CASE status WHEN 'fail' THEN 0 WHEN 'warn' THEN 1 ELSE 2 END, check_name, entity
 """
+# An incremental stream without a record loads nothing: its newest load is an earlier run's, the mart's rows are today's.
 LOADS = """
-SELECT entity, run_id, replication, row_count, landed_row_count, mart_row_count, seconds, COUNT(*) OVER (PARTITION BY entity) AS loads
+SELECT
+    entity,
+    replication,
+    IF(run_id = '{run_id}', row_count, 0) AS row_count,
+    IF(run_id = '{run_id}', landed_row_count, NULL) AS landed_row_count,
+    mart_row_count,
+    IF(run_id = '{run_id}', seconds, NULL) AS seconds,
+    COUNT(*) OVER (PARTITION BY entity) AS loads
 FROM rpt_loads
 WHERE TRUE
 QUALIFY ROW_NUMBER() OVER (PARTITION BY entity ORDER BY finished_at DESC) = 1
@@ -387,7 +395,7 @@ def inside(started: float) -> int:
                 f"meltano ended with status {status}: {reason}; the whole log is in {log_name}",
                 max(status, 1),
             )
-        loads = query_marts(LOADS) or []
+        loads = query_marts(LOADS.format(run_id=run_id)) or []
     except GoogleAPIError as error:
         fail(f"the local BigQuery could not be queried: {clean(str(error))}; the log is in {log_name}")
     page, page_seconds = build_page()

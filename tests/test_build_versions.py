@@ -248,6 +248,22 @@ def test_the_verdict_fails(warehouse: Warehouse) -> None:
     assert warehouse.ask(f"SELECT DISTINCT run_id FROM `{MARTS}.rpt_verdict`") == [("first",)]
 
 
+def test_a_whole_version_after_deltas_is_compared_with_what_they_left(warehouse: Warehouse) -> None:
+    """20 characters and 1 more, by deltas alone; the first whole version has 18 of the 21, and drops."""
+    delta = {"replication": "incremental", "proof": "state"}
+    people = [character(i, (1,), 1) for i in range(1, 21)]
+    warehouse.land("characters", people, "first", **delta)
+    warehouse.land("episodes", [episode(1, (1,))], "first")
+    warehouse.land("locations", [location(1, (1,))], "first")
+    warehouse.land("characters", [character(i) for i in (20, 21)], "delta", **delta)
+    warehouse.land("characters", [character(i, (1,), 1) for i in range(1, 19)], "whole")
+    done = warehouse.build("--select", "+rpt_verdict")
+    assert not done.ok
+    assert verdict(warehouse, "fail") == [("drop", "characters")]
+    got = f"SELECT expected FROM `{MARTS}.rpt_verdict` WHERE check_name = 'drop' AND entity = 'characters'"
+    assert warehouse.ask(got) == [("at most 10 % fewer than 21",)]
+
+
 def test_no_record_and_an_odd_status_and_an_entity_that_is_missing(warehouse: Warehouse) -> None:
     """A first load of 0 records, a status that nobody knows, and a landing table without a version."""
     warehouse.land("characters", [character(1, status="Frozen")], "first")

@@ -184,10 +184,11 @@ def test_the_verdict_is_said_in_words(
     [
         ("incremental", 3, 1050, True),
         ("incremental", 2, 1050, False),
+        ("incremental", 0, 1050, False),
         ("full", 3, 3, True),
         ("full", 3, 1050, False),
     ],
-    ids=["delta", "delta-that-lost-one", "version", "version-unlike-its-mart"],
+    ids=["delta", "delta-that-lost-one", "delta-that-lost-all", "version", "version-unlike-its-mart"],
 )
 def test_a_delta_is_not_compared_with_its_mart(
     capfdbinary: pytest.CaptureFixture[bytes], replication: str, loaded: int, mart: int, *, equal: bool

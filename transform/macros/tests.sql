@@ -25,7 +25,7 @@ WITH whole AS (
 
 SELECT
     {% for column in key %}
-        landing.{{ column }} AS key_{{ loop.index }},
+        landing.`{{ column }}` AS key_{{ loop.index }},
     {% endfor %}
     MAX(landing._sdc_table_version) AS table_version
 FROM {{ source('rickandmorty', stream) }} AS landing
@@ -33,10 +33,10 @@ INNER JOIN {{ ref('int_build_versions') }} AS versions
     ON versions.entity = '{{ stream }}' AND landing._sdc_table_version = versions.table_version
 CROSS JOIN whole
 LEFT JOIN {{ model }} AS staged
-    ON {% for column, name in key.items() %}landing.{{ column }} = staged.{{ name }}{{ '' if loop.last else ' AND ' }}{% endfor %}
+    ON {% for column, name in key.items() %}landing.`{{ column }}` = staged.{{ name }}{{ '' if loop.last else ' AND ' }}{% endfor %}
 
 WHERE versions.started_at >= IFNULL(whole.started_at, TIMESTAMP '1970-01-01 00:00:00+00') AND staged.table_version IS NULL
-GROUP BY {% for column in key %}landing.{{ column }}{{ '' if loop.last else ', ' }}{% endfor %}
+GROUP BY {% for column in key %}landing.`{{ column }}`{{ '' if loop.last else ', ' }}{% endfor %}
 
 HAVING COUNTIF(landing._sdc_deleted_at IS NOT NULL) = 0
 {% endtest %}

@@ -34,8 +34,8 @@
     WHERE {{ of_versions(newest) }}
 {%- endmacro %}
 
-{% macro newest_record_of_each_key(stream, key) -%}
-    {%- set wholes = build_versions(stream) | selectattr('replication', 'equalto', 'full') | list -%}
+{% macro newest_record_of_each_key(stream, key, skipped=0) -%}
+    {%- set wholes = build_versions(stream)[skipped:] | selectattr('replication', 'equalto', 'full') | list -%}
     {#- A whole version holds all there is: what it lacks was deleted at the source. -#}
     {%- set since = wholes | map(attribute='started_at') | max if wholes else '1970-01-01 00:00:00+00' -%}
     (
@@ -45,11 +45,11 @@
             landed._sdc_batched_at >= TIMESTAMP '{{ since }}'
             AND landed._sdc_table_version IN (
                 SELECT versions.table_version FROM {{ ref('int_build_versions') }} AS versions
-                WHERE versions.entity = '{{ stream }}'
+                WHERE versions.entity = '{{ stream }}'{{ ' AND versions.recency > ' ~ skipped if skipped }}
             )
         QUALIFY
             ROW_NUMBER() OVER (
-                PARTITION BY landed.{{ key | join(', landed.') }}
+                PARTITION BY landed.`{{ key | join('`, landed.`') }}`
                 ORDER BY landed._sdc_batched_at DESC, landed._sdc_sequence DESC, landed._sdc_extracted_at DESC
             ) = 1
             AND landed._sdc_deleted_at IS NULL

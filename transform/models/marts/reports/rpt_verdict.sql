@@ -12,16 +12,6 @@ WITH policies AS (
     {% endfor %}
 ),
 
-wholes AS (
-    SELECT
-        entity,
-        recency,
-        row_count,
-        LEAD(row_count) OVER (PARTITION BY entity ORDER BY recency) AS row_count_before
-    FROM {{ ref('int_build_versions') }}
-    WHERE IFNULL(replication, 'full') = 'full'
-),
-
 compared AS (
     SELECT
         landed.entity,
@@ -33,15 +23,15 @@ compared AS (
         newest.source,
         IFNULL(newest.replication, 'full') = 'incremental' AS is_delta,
         DIV(TIMESTAMP_DIFF(CURRENT_TIMESTAMP(), newest.finished_at, SECOND), 3600) AS age,
-        wholes.row_count_before,
+        IF(
+            IFNULL(newest.replication, 'full') = 'incremental', NULL, IFNULL(landed.known_row_count, before.row_count)
+        ) AS row_count_before,
         before.source AS source_before
     FROM {{ ref('int_landed') }} AS landed
     LEFT JOIN {{ ref('int_build_versions') }} AS newest
         ON landed.entity = newest.entity AND newest.recency = 1
     LEFT JOIN {{ ref('int_build_versions') }} AS before
         ON landed.entity = before.entity AND before.recency = 2
-    LEFT JOIN wholes
-        ON landed.entity = wholes.entity AND wholes.recency = 1
 ),
 
 found AS (
