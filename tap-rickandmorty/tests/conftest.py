@@ -3,46 +3,51 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import threading
+import os
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tap_api import Api, Outcome, command, in_this_process, serve
+from tap_api import Api, Outcome, environment, serving
+
+from testkit import warm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
-# Each run is a process of its own, forked from one that has imported the tap: the import is most of what a run costs.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tap_rickandmorty.tap"])
+
+TRUST = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+@pytest.fixture(autouse=True)
+def direct_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests do without the machine's own proxies and certificates."""
+    for name in os.environ:
+        if name.lower().endswith("_proxy") or name in TRUST:
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture
 def api() -> Iterator[Api]:
     """An API of 45 characters, 3 episodes and 21 locations on a free port."""
-    server = serve()
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield server.api
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving() as api:
+        yield api
 
 
 @pytest.fixture
-def run_tap(api: Api, tmp_path: Path) -> Callable[..., Outcome]:
+def run_tap(api: Api) -> Callable[..., Outcome]:
     """Runs the tap as a process against the local API."""
 
     def run(*arguments: str, **settings: Any) -> Outcome:
-        line, env = command(api, *arguments, **settings)
-        out, err = tmp_path / "out", tmp_path / "err"
-        process = PROCESSES.Process(target=in_this_process, args=(line[3:], env, str(out), str(err)))
-        process.start()
-        process.join(60)
-        assert process.exitcode is not None, err.read_text()
-        messages = [json.loads(text) for text in out.read_text().splitlines() if text.startswith('{"type"')]
-        return Outcome(process.exitcode, messages, err.read_text(), out.read_text())
+        done = subprocess.run(
+            warm.command("tap_rickandmorty", "--config=ENV", *arguments),
+            env=environment(api, **settings),
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        messages = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"type"')]
+        return Outcome(done.returncode, messages, done.stderr, done.stdout)
 
     return run

@@ -1,4 +1,4 @@
-"""A local API for the tap's tests: real HTTP, real sockets, faults to order; and how the tap is run on it."""
+"""A local API for the tap's tests, with real HTTP and faults on request; and how the tap is run on it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import os
 import re
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import ssl
+    from collections.abc import Callable, Iterator
 
 PAGE = 20
 RESOURCES = {"characters": "character", "episodes": "episode", "locations": "location"}
@@ -288,35 +290,43 @@ class Outcome:
         return self.log.strip().rpartition("\n")[2]
 
 
-def command(api: Api, *arguments: str, **settings: Any) -> tuple[list[str], dict[str, str]]:
-    """The tap's command line and environment, with settings by environment variables."""
+def environment(api: Api, **settings: Any) -> dict[str, str]:
+    """The tap's environment, with its settings as variables and no others of its kind."""
     given = {"api_url": api.url, "retry_seconds": 20, **settings}
     variables = {f"TAP_RICKANDMORTY_{name.upper()}": str(value) for name, value in given.items()}
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("TAP_RICKANDMORTY_")}
-    return [sys.executable, "-m", "tap_rickandmorty", "--config=ENV", *arguments], {**kept, **variables}
+    return {k: v for k, v in os.environ.items() if not k.startswith("TAP_RICKANDMORTY_")} | variables
 
 
-def in_this_process(arguments: list[str], env: dict[str, str], out: str, err: str) -> None:
-    """Runs the tap's command line with an environment, its output in files."""
-    os.environ.clear()
-    os.environ.update(env)
-    for path, number in ((out, 1), (err, 2)):
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(handle, number)
-    from tap_rickandmorty.tap import TapRickAndMorty  # noqa: PLC0415 (in the new process)
+def started(api: Api) -> subprocess.Popen[str]:
+    """The tap, started on an API."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tap_rickandmorty", "--config=ENV"],
+        env=environment(api),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
-    TapRickAndMorty.cli(args=arguments, prog_name="tap-rickandmorty")
 
-
-def serve() -> Server:
-    """An API of 45 characters, 3 episodes and 21 locations, bound to a free port but not yet answering."""
+@contextmanager
+def serving(tls: ssl.SSLContext | None = None) -> Iterator[Api]:
+    """An API of 45 characters, 3 episodes and 21 locations on a free port, by HTTPS where a context is given."""
     server = Server(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.api = Api(
-        f"http://127.0.0.1:{server.server_address[1]}/api",
+        f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}/api",
         {
             "character": [character(i) for i in range(1, 46)],
             "episode": [episode(i) for i in range(1, 4)],
             "location": [location(i) for i in range(1, 22)],
         },
     )
-    return server
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield server.api
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import ssl
@@ -12,21 +11,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from tap_api import Api, Outcome, serve, status
+from tap_api import Api, Outcome, serving, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-TRUST = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
-
-
-@pytest.fixture(autouse=True)
-def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine's own proxies and certificates are not this test's."""
-    for name in os.environ:
-        if name.lower().endswith("_proxy") or name in TRUST:
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="module")
@@ -63,17 +52,10 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tls_api(certificates: Path) -> Iterator[Api]:
     """The API, by HTTPS."""
-    server = serve()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates / "cert.pem", certificates / "key.pem")
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.api.url = server.api.url.replace("http:", "https:")
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield server.api
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(context) as api:
+        yield api
 
 
 @pytest.mark.parametrize(

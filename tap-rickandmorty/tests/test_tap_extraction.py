@@ -1,25 +1,15 @@
-"""What the tap sends: every record once, in order, and its word that a version is whole only when it is."""
+"""What the tap sends: every record once, in order, and ACTIVATE_VERSION only when the version is whole."""
 
 from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tap_api import (
-    RESOURCES,
-    Api,
-    Outcome,
-    character,
-    command,
-    episode,
-    location,
-    slow,
-)
+from tap_api import RESOURCES, Api, Outcome, character, episode, location, slow, started
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,8 +115,7 @@ def test_deselected_fields_and_streams_are_not_sent(
     api: Api, run_tap: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     """A catalog's selection holds: no requests for a deselected stream, no values of a deselected field."""
-    line, env = command(api, "--discover")
-    catalog = json.loads(subprocess.run(line, env=env, check=True, capture_output=True, text=True).stdout)
+    catalog = json.loads(run_tap("--discover").out)
     for stream in catalog["streams"]:
         for entry in stream["metadata"]:
             if entry["breadcrumb"] == []:
@@ -143,7 +132,7 @@ def test_deselected_fields_and_streams_are_not_sent(
 
 
 def test_the_connection_test_sends_no_activate_version(run_tap: Callable[..., Outcome]) -> None:
-    """`--test` reads a record a stream and says of none that it is whole."""
+    """`--test` reads one record per stream and activates none."""
     run = run_tap("--test")
     assert run.status == 0, run.log
     assert [m for m in run.messages if m["type"] == "ACTIVATE_VERSION"] == []
@@ -151,12 +140,9 @@ def test_the_connection_test_sends_no_activate_version(run_tap: Callable[..., Ou
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_tap_with_one_line(api: Api, sent: signal.Signals) -> None:
-    """SIGTERM and Ctrl-C end the tap while requests are open; nothing is said to be whole, and no STATE goes out."""
+    """SIGTERM and Ctrl-C end the tap while requests are open; no version is activated, and no STATE goes out."""
     api.fault(r"character/1,", slow(5))
-    line, env = command(api)
-    with subprocess.Popen(
-        line, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with started(api) as process:
         while len(api.asked("character")) < 2:
             assert process.poll() is None
             time.sleep(0.02)
@@ -171,32 +157,10 @@ def test_a_signal_ends_the_tap_with_one_line(api: Api, sent: signal.Signals) -> 
     assert "STATE" not in out
 
 
-def test_a_proxy_of_the_environment_is_used(
-    api: Api, run_tap: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """HTTP_PROXY takes the requests, with the whole address; NO_PROXY names hosts that go without."""
-    monkeypatch.setenv("http_proxy", api.url.removesuffix("/api"))
-    monkeypatch.setenv("no_proxy", "")
-    run = run_tap(api_url="http://api.example/api")
-    assert run.status == 0, run.log
-    assert {path.partition("/1,")[0] for path, _ in api.requests} == {
-        f"http://api.example/api/{resource}" for resource in RESOURCES.values()
-    }
-    api.requests.clear()
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    run = run_tap()
-    assert run.status == 0, run.log
-    assert "/api/character" in {path for path, _ in api.requests}
-
-
 def test_a_reader_that_goes_away_is_one_line(api: Api) -> None:
     """When the target dies, the tap ends with status 1 and says so, without a traceback."""
     api.records["character"] = [character(i, name="x" * 4000) for i in range(1, 401)]
-    line, env = command(api)
-    with subprocess.Popen(
-        line, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with started(api) as process:
         assert process.stdout is not None
         process.stdout.readline()
         process.stdout.close()

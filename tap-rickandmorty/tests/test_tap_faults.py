@@ -322,7 +322,7 @@ def test_where_long_addresses_are_refused_pages_are_read_and_the_log_says_so(
     api.fault(r"character/1,", fault, times=99)
     run = run_tap()
     assert run.status == 0, run.log
-    assert "characters: not to be read by ids" in run.log
+    assert "characters: cannot be read by ids" in run.log
     assert [r["id"] for r in run.records("characters")] == list(range(1, 46))
     assert len(run.activated("characters")) == 1
     assert [path for path in api.asked("character") if "," not in path].count("/api/character?page=2") == 2

@@ -1,4 +1,4 @@
-"""What every stream of the API has in common, on the hooks of the SDK's RESTStream.
+"""What all streams of the API have in common, on the hooks of the SDK's RESTStream.
 
 A stream of another API starts here: `path`, `get_new_paginator`, `authenticator`, `records_jsonpath` and
 `replication_key` are the SDK's, and do what its documentation says.
@@ -13,7 +13,7 @@ import time
 from datetime import UTC, datetime
 from http import HTTPStatus
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import backoff
 import msgspec
@@ -22,9 +22,11 @@ from singer_sdk import RESTStream
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.helpers.jsonpath import extract_jsonpath
+from singer_sdk.mapper import RemoveRecordTransform
+from singer_sdk.singerlib import ActivateVersionMessage
 from typing_extensions import override
 
-from tap_rickandmorty.drift import WHAT_BECOMES_OF_IT, Drift
+from tap_rickandmorty.drift import CONSEQUENCES, Drift
 from tap_rickandmorty.errors import ApiError
 from tap_rickandmorty.session import FIRST_PAUSE, LONGEST_PAUSE, retry_after
 
@@ -35,13 +37,14 @@ if TYPE_CHECKING:
     from singer_sdk import Tap
     from singer_sdk.helpers.types import Context
 
-    from tap_rickandmorty.session import Address, Session
+    from tap_rickandmorty.session import Address, Answer, Session
+    from tap_rickandmorty.writer import Writer
 
 SHOWN_BODY = 120
 
 
 class ApiStream(RESTStream[Any]):
-    """A stream of the API: its schema lies in schemas/, its requests are retried within a budget."""
+    """A stream of the API: its schema is a file in schemas/, its requests are retried within a budget."""
 
     extra_retry_statuses = (408, 425, 429)
     # The drift check sees every value; conformance would check them again, and drop fields in silence.
@@ -50,10 +53,11 @@ class ApiStream(RESTStream[Any]):
     emit_activate_version_messages = False
 
     def __init__(self, tap: Tap, address: Address, session: Session) -> None:
+        self.tap, self.address, self._session = tap, address, session
+        self.version: int | None = None
         schema = json.loads((files("tap_rickandmorty") / "schemas" / f"{self.name}.json").read_bytes())
-        policies = {kind: str(tap.config[f"drift_{kind}"]) for kind in WHAT_BECOMES_OF_IT}
+        policies = {kind: str(tap.config[f"drift_{kind}"]) for kind in CONSEQUENCES}
         self.drift = Drift(self.name, schema, policies, keys=self.primary_keys)
-        self.address, self._session = address, session
         super().__init__(tap, schema=self.drift.outgoing)
 
     @property
@@ -90,22 +94,22 @@ class ApiStream(RESTStream[Any]):
         super().validate_response(response)
         if response.status_code != HTTPStatus.OK:
             raise FatalAPIError(self.response_error_message(response))
-        vars(response)["said"] = decoded(response)
+        cast("Answer", response).document = decoded(response)
 
     @override
     def response_error_message(self, response: requests.Response) -> str:
-        return f"status {response.status_code}, body {beginning(response.content)}"
+        return f"status {response.status_code}, body {excerpt(response.content)}"
 
     @override
     def parse_response(self, response: requests.Response) -> Iterable[dict[str, Any]]:
-        yield from extract_jsonpath(self.records_jsonpath, input=vars(response)["said"])
+        yield from extract_jsonpath(self.records_jsonpath, input=cast("Answer", response).document)
 
     @property
     @override
     def replication_method(self) -> str:
-        """FULL_TABLE where there is no replication key, and where the setting `full_read`, if the tap has it, asks for that.
+        """FULL_TABLE where there is no replication key, or where the setting `full_read`, if the tap has one, is on.
 
-        A full read finds what the source has deleted. Child streams are read for the parents that came, never whole.
+        A full read finds what the source has deleted. Child streams are read for the parents extracted, never whole.
         """
         if self.parent_stream_type is None and self.config.get("full_read"):
             return "FULL_TABLE"
@@ -113,17 +117,25 @@ class ApiStream(RESTStream[Any]):
 
     @override
     def get_records(self, context: Context | None) -> Iterable[dict[str, Any]]:
-        """Yield every record; a FULL_TABLE stream is a version, said to be whole after its last record."""
-        self.new_version()
+        """Yield every record; a FULL_TABLE stream is a version, activated after its last record."""
+        self.begin_version()
         yield from self.request_records(context)
-        self.drift.report()
-        if self.selected and self._stream_version:
-            self._write_activate_version_message(self._stream_version)
+        self.finish()
 
-    def new_version(self) -> None:
-        """Let the records that follow be of a version of their own, where the stream is read whole."""
+    def begin_version(self) -> None:
+        """Number the records that follow as a version of their own, where the stream is read whole."""
         if self.replication_method == "FULL_TABLE" and self.parent_stream_type is None:
-            self._stream_version = max(time.time_ns() // 1_000_000, (self._stream_version or 0) + 1)
+            self.version = max(time.time_ns() // 1_000_000, (self.version or 0) + 1)
+            names = (stream_map.stream_alias for stream_map in self.stream_maps)
+            cast("Writer", self.tap.message_writer).versions |= dict.fromkeys(names, self.version)
+
+    def finish(self) -> None:
+        """Report the drift of the records read, and activate their version, where they have one."""
+        self.drift.report()
+        if self.version and self.selected:
+            for stream_map in self.stream_maps:
+                if not isinstance(stream_map, RemoveRecordTransform):
+                    self.tap.write_message(ActivateVersionMessage(stream_map.stream_alias, self.version))
 
     @override
     def post_process(self, row: dict[str, Any], context: Context | None = None) -> dict[str, Any] | None:
@@ -134,16 +146,16 @@ class ApiStream(RESTStream[Any]):
         return int(self.config["max_attempts"])
 
     def tries(self, status: int | None) -> int:  # noqa: ARG002 (for streams that know better)
-        """Return how often a request that was answered with this status, or not at all, is sent in all."""
+        """Return how many times a request is sent whose answer has this status; None where there was no answer."""
         return self.backoff_max_tries()
 
     @override
     def backoff_wait_generator(self) -> Generator[float, Any, None]:
-        """Yield pauses of half a second, doubled each time, and no shorter than the API asks for."""
+        """Yield pauses in seconds: half a second, doubled each time, and no shorter than the API asks for."""
         began = time.monotonic()
         pause, failure = FIRST_PAUSE, (yield 0.0)
         for tries in itertools.count(1):
-            wait = max(pause, _asked(failure))
+            wait = max(pause, _requested_pause(failure))
             late = time.monotonic() - began + wait > self.config["retry_seconds"]
             if late or tries >= self.tries(_status(failure)):
                 return
@@ -166,7 +178,7 @@ class ApiStream(RESTStream[Any]):
 
     @override
     def request_decorator(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a request that is tried again while that may help; an ApiError tells why it was given up."""
+        """Return a request that is retried while that may help, and then raises ApiError with the reason."""
         return backoff.on_exception(
             self.backoff_wait_generator,
             (RetriableAPIError, FatalAPIError),
@@ -179,7 +191,7 @@ class ApiStream(RESTStream[Any]):
         )(func)
 
     def _give_up(self, details: Any) -> None:  # noqa: ANN401 (backoff's)
-        error, tries, pause = details["exception"], details["tries"], _asked(details["exception"])
+        error, tries, pause = details["exception"], details["tries"], _requested_pause(details["exception"])
         raise ApiError(
             f"{self._shown(details['args'][0])}: {error} after {tries} attempt{'s'[: tries > 1]} in "
             f"{details['elapsed']:.0f} s (allowed: max_attempts {self.config['max_attempts']}, "
@@ -197,27 +209,27 @@ def _status(error: Any) -> int | None:  # noqa: ANN401 (an exception)
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
-def _asked(error: Any) -> float:  # noqa: ANN401 (an exception)
-    """Return the pause that the answer behind an error asks for, in seconds."""
+def _requested_pause(error: Any) -> float:  # noqa: ANN401 (an exception)
+    """Return the pause in seconds that the failed response asks for."""
     response = getattr(error, "response", None)
     return 0.0 if response is None else retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
 
 
 def decoded(response: requests.Response) -> Any:  # noqa: ANN401 (JSON)
-    """Return what an answer says.
+    """Return an answer's JSON document.
 
     Raises:
-        RetriableAPIError: It is not JSON.
+        RetriableAPIError: The body is not JSON.
     """
     try:
         return msgspec.json.decode(response.content.removeprefix(b"\xef\xbb\xbf"))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise RetriableAPIError(
-            f"status {response.status_code}, but not JSON: {beginning(response.content)}", response
+            f"status {response.status_code}, but not JSON: {excerpt(response.content)}", response
         ) from None
 
 
-def beginning(body: bytes) -> str:
-    """Return the first words of a body for a log line."""
+def excerpt(body: bytes) -> str:
+    """Return the beginning of a body for a log line."""
     text = " ".join(body[: SHOWN_BODY * 2].decode("utf-8", "replace").split())
     return f"{text[:SHOWN_BODY]!r}" if text else "nothing"

@@ -1,7 +1,7 @@
-"""Drift: what the API serves against what a stream's schema says, for any JSON Schema that a stream may have.
+"""Drift: records that do not match the stream's schema, which may be any JSON Schema.
 
-Four kinds, each with its policy: `fail` ends the run at the first, `warn` says each field once at the stream's end
-with a count and a sample, `ignore` says nothing. What a policy lets through, the SCHEMA that goes out allows.
+There are four kinds, each with a policy: `fail` ends the run at the first record, `warn` reports each field once, at the
+end of the stream, with a count and a sample, `ignore` reports nothing. The SCHEMA sent allows what the policies let through.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ KEYWORDS = {
     "enum": "unknown_value",
     "const": "unknown_value",
 }
-# The property of a schema that takes what the others cannot hold.
+# The property for values that the others cannot hold.
 NEW_FIELDS = "new_fields"
-WHAT_BECOMES_OF_IT = {
+CONSEQUENCES = {
     "new_field": f"its values are kept in {NEW_FIELDS}; add it to the schema",
     "missing_field": "it is extracted without a value",
     "retyped_field": f"it is extracted without a value, which is kept in {NEW_FIELDS}; change the schema",
@@ -42,8 +42,8 @@ COMBINED = {"anyOf", "oneOf", "allOf", "$ref"}
 
 
 @dataclass
-class Finding:
-    """One kind of drift of one field: how often, and a sample record's id and value."""
+class Deviation:
+    """One kind of drift of one field: number of records, and a sample record's id and value."""
 
     expected: str
     record_id: Any
@@ -61,7 +61,7 @@ class Drift:
         keys: The key properties; whatever the policies say, a record has them.
 
     Attributes:
-        outgoing: The schema with what the policies let through allowed: the one for the catalog and for targets.
+        outgoing: The schema for the catalog and for targets, which allows what the policies let through.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class Drift:
         self._keeps = NEW_FIELDS in schema.get("properties", {})
         checked = {"$schema": "http://json-schema.org/draft-07/schema#", **schema, "properties": properties}
         self._validator = jsonschema_rs.validator_for(_closed(checked, schema), validate_formats=False)
-        self._findings: dict[tuple[str, str], Finding] = {}
+        self._deviations: dict[tuple[str, str], Deviation] = {}
         self.outgoing = _loosened(schema, policies, keys)
 
     def check(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Return the record, with what the schema cannot hold moved into `new_fields` where the policy allows that.
+        """Return the record, with what the schema cannot hold moved to `new_fields` where the policy allows that.
 
         Raises:
             DriftError: The record drifted in a way whose policy is `fail`, or lacks its key.
@@ -86,19 +86,19 @@ class Drift:
         kept: dict[str, Any] = {}
         record_id = record.get(self._keys[0]) if self._keys else None
         for error in list(self._validator.iter_errors(record)):
-            word, said, path = error.kind.name, error.kind.value, list(error.instance_path)
+            word, found, path = error.kind.name, error.kind.value, list(error.instance_path)
             kind = KEYWORDS.get(word, "retyped_field")
             if kind == "new_field":
-                for name in said:
+                for name in found:
                     value = _at(record, path).pop(name, None)
-                    self._found(kind, [*path, name], record_id, "no such field", _shown(value))
+                    self._note(kind, [*path, name], record_id, "no such field", _shown(value))
                     if self._policies[kind] == "warn":
                         kept[_dotted([*path, name])] = value
             elif kind == "missing_field":
-                self._found(kind, [*path, said], record_id, "a value", "nothing")
+                self._note(kind, [*path, found], record_id, "a value", "nothing")
             else:
                 field = path[: _depth(list(error.evaluation_path))]
-                self._found(kind, path if field else [], record_id, _expected(error), _shown(error.instance))
+                self._note(kind, path if field else [], record_id, _expected(error), _shown(error.instance))
                 holder, name = _at(record, field[:-1]), field[-1]
                 if kind == "retyped_field" and name in holder and _dotted(field) not in kept:
                     kept[_dotted(field)], holder[name] = holder[name], None
@@ -108,24 +108,24 @@ class Drift:
 
     def report(self) -> None:
         """Log one line and one METRIC point for each field that drifted, and forget them."""
-        for (kind, field), finding in self._findings.items():
+        for (kind, field), seen in self._deviations.items():
             logger.warning(
                 "%s: %s %s in %d records, such as id %s: expected %s, got %s; %s",
                 self._stream,
                 kind.replace("_", " "),
                 field,
-                finding.count,
-                finding.record_id,
-                finding.expected,
-                finding.got,
-                WHAT_BECOMES_OF_IT[kind],
+                seen.count,
+                seen.record_id,
+                seen.expected,
+                seen.got,
+                CONSEQUENCES[kind],
             )
-            tags = {"stream": self._stream, "kind": kind, "field": field, "record_id": finding.record_id}
-            tags |= {"expected": finding.expected, "got": finding.got}
-            log_count(Metric.SCHEMA_DRIFT, finding.count, tags)
-        self._findings.clear()
+            tags = {"stream": self._stream, "kind": kind, "field": field, "record_id": seen.record_id}
+            tags |= {"expected": seen.expected, "got": seen.got}
+            log_count(Metric.SCHEMA_DRIFT, seen.count, tags)
+        self._deviations.clear()
 
-    def _found(self, kind: str, path: list[str | int], record_id: Any, expected: str, got: str) -> None:  # noqa: ANN401 (JSON)
+    def _note(self, kind: str, path: list[str | int], record_id: Any, expected: str, got: str) -> None:  # noqa: ANN401 (JSON)
         field = re.sub(r"\[\d+\]", "[]", _dotted(path))
         # Neither a key nor a record as a whole can be left out.
         needed = field in {"", *self._keys} and kind != "new_field"
@@ -137,11 +137,11 @@ class Drift:
                 f"got {got}; {cure}"
             )
         if policy == "warn":
-            self._findings.setdefault((kind, field), Finding(expected, record_id, got)).count += 1
+            self._deviations.setdefault((kind, field), Deviation(expected, record_id, got)).count += 1
 
 
 class Metric(StrEnum):
-    """The counters that the SDK does not have."""
+    """The METRIC counters that the SDK does not have."""
 
     SOURCE_RECORD_COUNT = "source_record_count"
     SCHEMA_DRIFT = "schema_drift"
@@ -153,7 +153,7 @@ def log_count(metric: Metric, value: int, tags: dict[str, Any]) -> None:
 
 
 def _closed(schema: Any, root: dict[str, Any], within: tuple[str, ...] = ()) -> Any:  # noqa: ANN401 (a JSON schema)
-    """Return a schema in which objects with properties have no others, unless it says so; as Singer's targets take it."""
+    """Return the schema as Singer's targets read it: objects have no other properties, unless it says so."""
     if not isinstance(schema, dict):
         return schema
     reference = schema.get("$ref", "")
@@ -173,7 +173,7 @@ def _closed(schema: Any, root: dict[str, Any], within: tuple[str, ...] = ()) -> 
 
 
 def _loosened(schema: Any, policies: dict[str, str], keys: Sequence[str] = ()) -> Any:  # noqa: ANN401 (a JSON schema)
-    """Return a schema that allows what the policies let through, except of its keys."""
+    """Return a schema that allows what the policies let through, except for keys."""
     if not isinstance(schema, dict):
         return schema
     loose = dict(schema)
@@ -207,7 +207,7 @@ def _nullable(schema: Any) -> Any:  # noqa: ANN401 (a JSON schema)
 
 
 def _depth(steps: list[str | int]) -> int:
-    """Return how many steps of a path within a schema lead through properties, the only places for a null."""
+    """Return how many steps of a path in a schema lead through properties: only there can a value become null."""
     depth = 0
     while len(steps) > 1 and steps[0] in {"properties", "allOf"}:
         depth += steps[0] == "properties"
@@ -228,12 +228,12 @@ def _dotted(path: list[str | int]) -> str:
 
 
 def _expected(error: Any) -> str:  # noqa: ANN401 (jsonschema_rs's)
-    word, said = error.kind.name, error.kind.value
+    word, value = error.kind.name, error.kind.value
     if word == "type":
-        return " or ".join(said)
-    if word in {"anyOf", "oneOf", "oneOfNotValid"} and isinstance(said, list):
-        return " or ".join(dict.fromkeys(_expected(option) for options in said for option in options[:1]))
-    return f"one of {', '.join(map(str, said))}" if word == "enum" else f"{word} {said}"
+        return " or ".join(value)
+    if word in {"anyOf", "oneOf", "oneOfNotValid"} and isinstance(value, list):
+        return " or ".join(dict.fromkeys(_expected(option) for options in value for option in options[:1]))
+    return f"one of {', '.join(map(str, value))}" if word == "enum" else f"{word} {value}"
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401 (JSON)

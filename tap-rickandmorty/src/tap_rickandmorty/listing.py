@@ -1,6 +1,6 @@
-"""Listings: a resource read whole, or not said to be whole. docs/decisions/0008-reading-by-ids.md says what is proved.
+"""Listings: a resource that is activated only when it was read whole (docs/decisions/0008-reading-by-ids.md).
 
-Page 1 tells the count; then one address names every id up to it and a margin, so that all records come from one
+Page 1 gives the count; then one address names every id up to it and a margin, so that all records come from one
 query. Where the API refuses such addresses, pages are read, twice. The SDK drives both: a reading is its paginator.
 """
 
@@ -19,7 +19,7 @@ from singer_sdk.exceptions import FatalAPIError
 from singer_sdk.pagination import BaseAPIPaginator
 from typing_extensions import override
 
-from tap_rickandmorty.client import ApiStream, beginning, decoded
+from tap_rickandmorty.client import ApiStream, decoded, excerpt
 from tap_rickandmorty.drift import Metric, log_count
 from tap_rickandmorty.errors import ApiError, CollapsedError, IncompleteError
 from tap_rickandmorty.session import FIRST_PAUSE, REFUSALS
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from singer_sdk.helpers.types import Context
     from singer_sdk.streams.rest import HTTPRequest, PageContext
 
-    from tap_rickandmorty.session import Address, Session
+    from tap_rickandmorty.session import Address, Answer, Session
 
     Records = list[dict[str, Any]]
 
@@ -43,14 +43,14 @@ LONGEST_IDS = 6_000  # characters of an address; the makers' program takes 12 KB
 LARGEST_ANSWER = 1 << 20  # bytes that one address of a listing that takes several should ask for
 MOST_HELD = 5_000  # records kept until their listing is whole; above, they are sent as they come
 TRIES_BY_IDS = 2
-SPARSEST = 10  # ids for each record; beyond, pages are fewer requests
+SPARSEST = 10  # ids per record; beyond, pages are fewer requests
 
 
-class MisfitError(Exception):
-    """The answers of one reading do not fit together: they are of different ages, or records came or went."""
+class InconsistentError(Exception):
+    """The answers of one reading contradict each other: they differ in age, or records came or went."""
 
 
-class CollapseError(MisfitError):
+class ShrunkError(InconsistentError):
     """The listing is empty, or has shrunk beyond what may vanish."""
 
 
@@ -59,12 +59,12 @@ class RefusedError(Exception):
 
 
 @dataclass(eq=False)
-class Ask:
-    """A request: of a page, or of records by their ids.
+class PageToken:
+    """A request for a page, or for records by their ids.
 
     Attributes:
         emits: Its records are the listing's.
-        fresh: Ask the caches on the way for a new answer.
+        fresh: Caches on the way are asked for a new answer.
     """
 
     page: int = 1
@@ -75,7 +75,7 @@ class Ask:
 
 @dataclass
 class Page:
-    """A page of a listing, or the records asked for by ids (then without count).
+    """A page of a listing, or the records requested by ids (then without count).
 
     Attributes:
         size: Bytes of the answer.
@@ -90,16 +90,16 @@ class Page:
         self.ids = array("q", [record["id"] for record in self.records])
 
 
-class Reading(BaseAPIPaginator[Ask]):
-    """One reading of a listing: which requests it takes, and whether their answers fit together.
+class Reading(BaseAPIPaginator[PageToken]):
+    """One reading of a listing: the requests that it takes, and whether their answers are consistent.
 
     Args:
-        fewest: The listing has collapsed where the API counts fewer.
-        fresh: Ask the caches on the way for new answers.
-        by_ids: By ids, or by pages.
+        fewest: The least count that the listing may have.
+        fresh: Caches on the way are asked for new answers.
+        by_ids: Read by ids, or by pages.
 
     Attributes:
-        total: The API's own count; None until page 1 has come.
+        total: The API's own count; None until page 1 is read.
         page: The last answer.
     """
 
@@ -110,29 +110,29 @@ class Reading(BaseAPIPaginator[Ask]):
         self._fewest, self._fresh = fewest, fresh
         self._count, self._digest = 0, hashlib.sha256()
         self._last: int | None = None
-        self._asks = self._by_ids() if by_ids else self._by_pages()
-        super().__init__(next(self._asks))
+        self._tokens = self._by_ids() if by_ids else self._by_pages()
+        super().__init__(next(self._tokens))
 
     @override
-    def get_next(self, response: requests.Response) -> Ask | None:
+    def get_next(self, response: requests.Response) -> PageToken | None:
         """Return the next request.
 
         Raises:
-            MisfitError: The answers do not fit together.
-            RefusedError: The ids are too far apart to be asked for.
+            InconsistentError: The answers contradict each other.
+            RefusedError: The ids are too far apart to be requested.
         """
         with suppress(StopIteration):
-            return self._asks.send(self.page)
+            return self._tokens.send(self.page)
         return None
 
-    def _first(self, page: Page) -> None:
+    def _start(self, page: Page) -> None:
         self.total = page.count
         if page.count < self._fewest:
-            raise CollapseError(f"the API serves {page.count} records, at least {self._fewest} were expected")
+            raise ShrunkError(f"the API serves {page.count} records, at least {self._fewest} were expected")
 
-    def _by_ids(self) -> Generator[Ask, Page, None]:
-        page = yield Ask(fresh=self._fresh)
-        self._first(page)
+    def _by_ids(self) -> Generator[PageToken, Page, None]:
+        page = yield PageToken(fresh=self._fresh)
+        self._start(page)
         if not page.count:
             return
         low = min([1, *page.ids[:1]])
@@ -140,101 +140,104 @@ class Reading(BaseAPIPaginator[Ask]):
         cut = _ids_address(low, top)[0][-1] < top
         most = LARGEST_ANSWER * len(page.ids) // page.size if cut else LONGEST_IDS
         if self._fresh or cut:
-            page = yield Ask(page=last, fresh=True)
+            page = yield PageToken(page=last, fresh=True)
             if not page.ids:
-                raise MisfitError(f"page 1 tells of {last} pages, and page {last} has no records")
+                raise InconsistentError(f"page 1 says there are {last} pages, and page {last} has no records")
             if page.count > page.ids[-1] - low + 1:
-                raise MisfitError(f"the API counts {page.count} records, and its last id is {page.ids[-1]}")
+                raise InconsistentError(
+                    f"the API counts {page.count} records, and its last id is {page.ids[-1]}"
+                )
             top = max(top, page.ids[-1] + 100)
             if top > SPARSEST * page.count + 1_000:
                 raise RefusedError(f"ids up to {page.ids[-1]} for {page.count} records")
         while low <= top:
             ids, address = _ids_address(low, top, most)
-            found = yield Ask(ids=address, emits=True, fresh=self._fresh)
-            self._take(found.ids, low, ids[-1])
+            found = yield PageToken(ids=address, emits=True, fresh=self._fresh)
+            self._add(found.ids, low, ids[-1])
             low = ids[-1] + 1
             most = min(2 * len(ids), LARGEST_ANSWER * len(ids) // found.size) if cut else LONGEST_IDS
         if cut:
-            page = yield Ask(page=last, fresh=True)
+            page = yield PageToken(page=last, fresh=True)
             if page.ids[-1:].tolist() != [self._last]:
-                raise MisfitError(f"the last id read is {self._last}, and is now {page.ids[-1:].tolist()}")
+                raise InconsistentError(
+                    f"the last id read is {self._last}, and is now {page.ids[-1:].tolist()}"
+                )
         self.total = page.count
-        self._agree()
+        self._check_count()
 
-    def _by_pages(self) -> Generator[Ask, Page, None]:
+    def _by_pages(self) -> Generator[PageToken, Page, None]:
         before = ""
         for fresh, emits in ((self._fresh, True), (True, False)):
             self._count, self._last, self._digest = 0, None, hashlib.sha256()
-            page = first = yield Ask(emits=emits, fresh=fresh)
-            self._first(first)
-            self._take(page.ids)
+            page = first = yield PageToken(emits=emits, fresh=fresh)
+            self._start(first)
+            self._add(page.ids)
             for number in range(2, first.pages + 1):
-                page = yield Ask(number, emits=emits, fresh=fresh)
+                page = yield PageToken(number, emits=emits, fresh=fresh)
                 if (page.count, page.pages) != (first.count, first.pages):
-                    raise MisfitError(
+                    raise InconsistentError(
                         f"page 1 counts {first.count} records on {first.pages} pages, "
                         f"page {number} counts {page.count} on {page.pages}"
                     )
-                self._take(page.ids)
-            self._agree()
+                self._add(page.ids)
+            self._check_count()
             if before not in {"", self._digest.hexdigest()}:
-                raise MisfitError("the pages held other records when they were read again")
+                raise InconsistentError("the pages held other records when they were read again")
             before = self._digest.hexdigest()
 
-    def _take(self, ids: array[int], low: int | None = None, high: int | None = None) -> None:
+    def _add(self, ids: array[int], low: int | None = None, high: int | None = None) -> None:
         for number in ids:
             if self._last is not None and number <= self._last:
-                raise MisfitError(f"id {number} comes after id {self._last}")
+                raise InconsistentError(f"id {number} comes after id {self._last}")
             if low is not None and high is not None and not low <= number <= high:
-                raise MisfitError(f"ids {low} to {high} were asked for, and id {number} came")
+                raise InconsistentError(f"ids {low} to {high} were asked for, and id {number} came")
             self._last = number
         self._count += len(ids)
         self._digest.update(ids.tobytes())
 
-    def _agree(self) -> None:
+    def _check_count(self) -> None:
         if self._count != self.total:
-            raise MisfitError(f"{self._count} records came, but the API counts {self.total}")
+            raise InconsistentError(f"{self._count} records came, but the API counts {self.total}")
 
 
 def _ids_address(low: int, top: int, most: int = LONGEST_IDS) -> tuple[range, str]:
-    """Return as many ids from `low` to `top` as one address may name, and how it names them; always two or more."""
+    """Return as many ids from `low` to `top` as one address may name, at least two, and their text in the address."""
     most = min(most, LONGEST_IDS // (len(str(top)) + 1))
     ids = range(low, max(low + 2, min(top + 1, low + most)))
     return ids, ",".join(map(str, ids))
 
 
-def page_of(said: Any) -> Page:  # noqa: ANN401 (JSON)
-    """Return the page, or the records, that an answer holds.
+def parse_page(document: Any) -> Page:  # noqa: ANN401 (JSON)
+    """Return the page, or the records, in an answer.
 
     Raises:
-        KeyError, TypeError, AttributeError, OverflowError: It is no listing, and no list of records with whole-number ids.
+        KeyError, TypeError, AttributeError, OverflowError: It is neither a listing nor a list of records with integer ids.
     """
-    if isinstance(said, list):
-        return Page(sorted(said, key=lambda record: _whole(record["id"])))
-    if said.get("error") == NOTHING_HERE:
+    if isinstance(document, list):
+        return Page(sorted(document, key=lambda record: _integer(record["id"])))
+    if document.get("error") == NOTHING_HERE:
         return Page([])
-    info, records = said["info"], said["results"]
+    info, records = document["info"], document["results"]
     if not isinstance(records, list):
         raise TypeError(records)
     for record in records:
-        _whole(record["id"])
+        _integer(record["id"])
     if info["count"] is None and not records:
         return Page([])
     pages = info.get("pages")
-    return Page(records, _whole(info["count"]), -(-info["count"] // PAGE) if pages is None else _whole(pages))
+    return Page(
+        records, _integer(info["count"]), -(-info["count"] // PAGE) if pages is None else _integer(pages)
+    )
 
 
-def _whole(number: Any) -> int:  # noqa: ANN401 (JSON)
+def _integer(number: Any) -> int:  # noqa: ANN401 (JSON)
     if type(number) is not int:
         raise TypeError(number)
     return number
 
 
 class ListingStream(ApiStream):
-    """A resource of the API as a FULL_TABLE stream.
-
-    ACTIVATE_VERSION goes out after the last record, and only when the listing was read whole: it is the tap's word.
-    """
+    """A resource of the API as a FULL_TABLE stream: ACTIVATE_VERSION follows a listing that was read whole, and no other."""
 
     primary_keys: ClassVar[tuple[str, ...]] = ("id",)
     # The API has no change date (`created` never changes), so there is nothing to replicate by.
@@ -242,7 +245,7 @@ class ListingStream(ApiStream):
 
     def __init__(self, tap: Tap, address: Address, session: Session) -> None:
         super().__init__(tap, address, session)
-        self.tap, self._pool = tap, session.pool
+        self._pool = session.pool
         self._reading: Reading
         self._records: Records = []
         self._begun: tuple[Iterator[Records], Future[list[Records]]] | None = None
@@ -252,43 +255,44 @@ class ListingStream(ApiStream):
         return self._reading
 
     @override
-    def get_http_request(self, *, page: PageContext[Ask]) -> HTTPRequest:
-        request, ask = super().get_http_request(page=page), cast("Ask", page.next_page_token)
-        if ask.ids:
-            request.url += f"/{ask.ids}"
-        elif ask.page > 1:
-            request.params["page"] = ask.page
-        if ask.fresh:
+    def get_http_request(self, *, page: PageContext[PageToken]) -> HTTPRequest:
+        request, token = super().get_http_request(page=page), cast("PageToken", page.next_page_token)
+        if token.ids:
+            request.url += f"/{token.ids}"
+        elif token.page > 1:
+            request.params["page"] = token.page
+        if token.fresh:
             request.headers["Cache-Control"] = "no-cache"
         return request
 
     @override
     def tries(self, status: int | None) -> int:
-        # What the API says to an address by ids is the address's fault as a rule, and pages are read instead.
+        # An address that names ids is usually refused for its length: pages are read instead of trying again.
         by_ids = self._reading.current_value.ids and status not in REFUSALS
         return TRIES_BY_IDS if by_ids else super().tries(status)
 
     @override
     def validate_response(self, response: requests.Response) -> None:
-        nothing = f'"{NOTHING_HERE}"'.encode() in response.content and not self._reading.current_value.ids
-        if response.status_code != HTTPStatus.NOT_FOUND or not nothing:
-            super().validate_response(response)
+        answer, token = cast("Answer", response), self._reading.current_value
+        empty = f'"{NOTHING_HERE}"'.encode() in answer.content and not token.ids
+        if answer.status_code == HTTPStatus.NOT_FOUND and empty:
+            answer.document = decoded(answer)
+        else:
+            super().validate_response(answer)
         try:
-            page = page_of(decoded(response))
+            page = parse_page(answer.document)
         except (KeyError, TypeError, AttributeError, OverflowError):
             raise FatalAPIError(
                 "expected info.count, info.pages and results with whole-number ids, "
-                f"got {beginning(response.content)}"
+                f"got {excerpt(answer.content)}"
             ) from None
-        page.size = len(response.content)
-        self._reading.page, self._records = page, page.records if self._reading.current_value.emits else []
-        page.records = []
-        # The SDK keeps an answer until the next has come: this one has been read.
-        vars(response)["_content"] = b""
+        page.size = len(answer.content)
+        self._reading.page, self._records = page, page.records if token.emits else []
+        page.records, answer.document, answer.content = [], None, b""
 
     @override
     def parse_response(self, response: requests.Response) -> Iterable[Any]:
-        """Yield the records of an answer at once, as one list."""
+        """Yield the records of an answer as one list."""
         yield self._records
 
     @override
@@ -296,7 +300,7 @@ class ListingStream(ApiStream):
         """Yield every record of the listing, ascending by id.
 
         Raises:
-            IncompleteError: Every reading found answers that do not fit together.
+            IncompleteError: The answers of every reading contradict each other.
             CollapsedError: The listing is empty or has shrunk too far.
             ApiError: A page could not be read.
         """
@@ -310,36 +314,36 @@ class ListingStream(ApiStream):
                         yield batch.pop()
                 break
             except (RefusedError, ApiError) as refusal:
-                asked = self._reading.current_value
+                by_ids = bool(self._reading.current_value.ids)
                 if isinstance(refusal, ApiError) and (
-                    not asked.ids or refusal.status == HTTPStatus.TOO_MANY_REQUESTS
+                    not by_ids or refusal.status == HTTPStatus.TOO_MANY_REQUESTS
                 ):
                     raise
                 self.logger.warning(
-                    "%s: not to be read by ids (%s); reading pages instead", self.name, refusal
+                    "%s: cannot be read by ids (%s); reading pages instead", self.name, refusal
                 )
                 by_ids = False
-            except MisfitError as misfit:
-                if isinstance(misfit, CollapseError) and attempt > 1:
-                    raise self._collapsed(misfit) from misfit
+            except InconsistentError as error:
+                if isinstance(error, ShrunkError) and attempt > 1:
+                    raise self._collapsed(error) from error
                 if attempt >= attempts:
                     raise IncompleteError(
-                        f"{self.name}: the listing changed while it was read, {attempts} times: {misfit}; "
-                        "the version is not said to be whole, so nothing of it counts; run again later"
-                    ) from misfit
+                        f"{self.name}: the listing changed while it was read, {attempts} times: {error}; "
+                        "its version is not activated, so nothing of it counts; run again later"
+                    ) from error
                 attempt, by_ids = attempt + 1, by_ids and attempt < TRIES_BY_IDS
                 self.logger.warning(
                     "%s: the listing changed while it was read (%s); reading it again, attempt %d of %d",
                     self.name,
-                    misfit,
+                    error,
                     attempt,
                     attempts,
                 )
                 time.sleep(FIRST_PAUSE)
-        self._finish()
+        self.finish()
 
     def _batches(self, *, fresh: bool, by_ids: bool) -> Iterator[Records]:
-        """Yield a reading's records: once it is whole, or, where it is too large to be held, each answer's as it comes."""
+        """Yield a reading's records: held until it is whole, or, where it is too large for that, answer by answer."""
         if self._begun is None:
             self.begin(fresh=fresh, by_ids=by_ids)
         (answers, future), self._begun = cast("Any", self._begun), None
@@ -352,15 +356,15 @@ class ListingStream(ApiStream):
             for stream in streams[streams.index(self) + 1 :][: self.config["concurrency"] - 1]:
                 stream.begin()
         held = future.result()
-        self.new_version()
+        self.begin_version()
         while held:
-            # One answer is read while the one before is sent.
+            # The next answer is read while this one is sent.
             future = self._pool.submit(list, islice(answers, 1))
             yield from held
             held = future.result()
 
     def begin(self, *, fresh: bool = False, by_ids: bool = True) -> None:
-        """Start a reading, for get_records to go on with: all of it, or page 1 where it is too large to be held."""
+        """Start a reading that get_records continues: all of it, or page 1 where it is too large to be held."""
         if self._begun is None:
             self._reading = reading = Reading(self._fewest, fresh=fresh, by_ids=by_ids)
             answers = cast("Iterator[Records]", iter(self.request_records(None)))
@@ -373,37 +377,36 @@ class ListingStream(ApiStream):
 
     @property
     def source(self) -> str:
-        """The name of where the records come from: counts are compared within one source only."""
+        """The name of the data's source: counts are compared within one source only."""
         return str(self.config.get("source") or self.address.base)
 
     @property
-    def _past(self) -> int | None:
+    def _last_count(self) -> int | None:
         """The count of the last whole reading of this source, None where none is known."""
         kept = self.stream_state
-        past = kept.get("complete_count") if kept.get("source") == self.source else None
-        return past if isinstance(past, int) else None
+        count = kept.get("complete_count") if kept.get("source") == self.source else None
+        return count if isinstance(count, int) else None
 
     @property
     def _fewest(self) -> int:
         stays = 100 - int(self.config["max_shrink_percent"])
-        return min(stays, 1) if self._past is None else -(-self._past * stays // 100)
+        return min(stays, 1) if self._last_count is None else -(-self._last_count * stays // 100)
 
-    def _collapsed(self, misfit: MisfitError) -> CollapsedError:
-        past = self._past
-        before = "no earlier reading is known" if past is None else f"{past} records when it was last whole"
+    def _collapsed(self, error: ShrunkError) -> CollapsedError:
+        count = self._last_count
+        before = "no earlier reading is known" if count is None else f"{count} records when it was last whole"
         return CollapsedError(
-            f"{self.name}: {misfit}, also when asked past the caches ({before}, source {self.source}); look at the "
+            f"{self.name}: {error}, also when asked past the caches ({before}, source {self.source}); look at the "
             f"source, and where this is right, set max_shrink_percent (now {self.config['max_shrink_percent']}) to "
             "the share that may vanish, 100 for all"
         )
 
-    def _finish(self) -> None:
-        """Say that the stream is whole: in the log, as a METRIC, in STATE for the next run, and to the target."""
+    @override
+    def finish(self) -> None:
+        """Record that the stream was read whole: in the log, as a METRIC, in STATE for the next run, and for the target."""
         count = self._reading.total or 0
-        self.drift.report()
         way = "ids" if self._reading.by_ids else "pages"
         self.logger.info("%s: %d records, whole, read by %s", self.name, count, way)
         log_count(Metric.SOURCE_RECORD_COUNT, count, {"stream": self.name})
         self.stream_state.update(complete_count=count, source=self.source)
-        if self.selected and self._stream_version:
-            self._write_activate_version_message(self._stream_version)
+        super().finish()

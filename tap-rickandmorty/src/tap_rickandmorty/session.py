@@ -1,7 +1,7 @@
-"""The session that every stream asks through: `requests`, with what a polite and patient client needs around it.
+"""The session of all streams: `requests`, made safe for the API and for the tap.
 
-One gate for all requests, a deadline for each, a bound on what it brings, redirects within the host, and failures
-told in one line without a secret. Proxies and certificates come from the environment, as `requests` reads it.
+One gate for all requests, a deadline for each, a bound on a body's size, redirects within the host, and errors of one
+line without secrets. Proxies and certificates come from the environment, as `requests` reads it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Address:
         self.login = (user, password) if user or password else None
 
     def safe(self, text: object) -> str:
-        """Return a text in one line, long addresses cut, without what is secret in any address."""
+        """Return a text in one line, without the secrets of any address in it, and with long lists of ids cut."""
         line = " ".join(str(text).split())
         line = re.sub(r"//[^/@\s]+@", "//***@", line)
         for name in self.params:
@@ -64,7 +64,7 @@ class Address:
 
 
 def retry_after(value: str | None, now: datetime) -> float:
-    """Return the seconds that a Retry-After header asks for (RFC 9110, 10.2.3); 0 where it says nothing usable."""
+    """Return the seconds that a Retry-After header asks for (RFC 9110, 10.2.3); 0 where it cannot be used."""
     text = (value or "").strip()
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
         return float(text)
@@ -75,15 +75,15 @@ def retry_after(value: str | None, now: datetime) -> float:
 
 
 class Gate:
-    """Lets requests of every thread through, spaced out for as long as the API refuses them.
+    """Lets the requests of all threads through, with pauses between them for as long as the API refuses some.
 
-    A refusal doubles the space between two requests, an answer narrows it by a fifth.
+    A refusal doubles the pause between two requests, an answer shortens it by a fifth.
     """
 
     def __init__(self, longest: float) -> None:
         self._longest = longest
         self._lock = threading.Lock()
-        self._next = self._refused = self._space = 0.0
+        self._next = self._refused = self._pause = 0.0
 
     def enter(self) -> float:
         """Wait for this request's turn; return when it came, in monotonic seconds.
@@ -96,7 +96,7 @@ class Gate:
                 now = time.monotonic()
                 wait = self._next - now
                 if wait <= 0:
-                    self._next = now + self._space
+                    self._next = now + self._pause
                     return now
             if wait > self._longest:
                 raise FatalAPIError(
@@ -105,21 +105,21 @@ class Gate:
             time.sleep(wait)
 
     def refused(self, entered: float, asked: float) -> None:
-        """Make everything wait: as long as the API asks for, and never shorter than the backoff."""
+        """Make all requests wait: as long as the API asks for, and no shorter than the backoff."""
         with self._lock:
             if entered >= self._refused:
-                self._space = min(LONGEST_PAUSE, max(FIRST_PAUSE, self._space * 2))
+                self._pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, self._pause * 2))
                 self._refused = time.monotonic()
-            self._next = max(self._next, time.monotonic() + max(asked, self._space))
+            self._next = max(self._next, time.monotonic() + max(asked, self._pause))
 
     def answered(self) -> None:
-        """Take note that a request was let through."""
+        """Shorten the pause between requests: the API let one through."""
         with self._lock:
-            self._space = self._space * 0.8 if self._space > 0.05 else 0.0  # noqa: PLR2004 (seconds)
+            self._pause = self._pause * 0.8 if self._pause > 0.05 else 0.0  # noqa: PLR2004 (seconds)
 
 
 class _Deadline:
-    """Breaks the connection in use when a request takes too long: a socket's own time-out starts anew with each byte."""
+    """Breaks the connection in use when a request takes too long: a socket's own time-out restarts with each byte."""
 
     current = threading.local()
 
@@ -145,7 +145,7 @@ class _Deadline:
 
 
 class _Watched:
-    """Tells the deadline of this thread which socket its request went through."""
+    """A connection that registers its socket with this thread's deadline."""
 
     sock: socket.socket | None
 
@@ -160,7 +160,7 @@ def _watched(connection: type) -> type:
 
 
 class _Bounded:
-    """A raw answer of which no more than LARGEST_BODY is unpacked."""
+    """A raw answer that decompresses to LARGEST_BODY at most."""
 
     def __init__(self, raw: urllib3.BaseHTTPResponse) -> None:
         self._raw = raw
@@ -182,7 +182,7 @@ class _Bounded:
 
 
 class _Adapter(HTTPAdapter):
-    """The connections: bounded, watched, and trusting SSL_CERT_FILE and SSL_CERT_DIR, which `requests` does not read."""
+    """Makes connections that trust SSL_CERT_FILE and SSL_CERT_DIR, which `requests` does not read."""
 
     def __init__(self, connections: int) -> None:
         self._context: ssl.SSLContext | None = None
@@ -212,12 +212,30 @@ class _Adapter(HTTPAdapter):
         return response
 
 
+class Answer(requests.Response):
+    """A whole answer, whose body can be dropped: the SDK keeps an answer until the next has come.
+
+    Attributes:
+        content: The body.
+        document: The JSON document in it, once it is decoded.
+    """
+
+    content = b""
+
+    def __init__(self, response: requests.Response) -> None:
+        super().__init__()
+        self.status_code, self.url, self.headers = response.status_code, response.url, response.headers
+        self.elapsed, self.request, self.encoding = response.elapsed, response.request, response.encoding
+        self.raw, self.history, self.content = response.raw, response.history, response.content
+        self.document: Any = None
+
+
 class Session(requests.Session):
-    """Sends a request and brings the whole answer; safe to use from several threads.
+    """Sends requests and reads whole answers; safe to use from several threads.
 
     Args:
         address: The API's.
-        connections: At most so many at a time.
+        connections: Most connections at a time.
         retry_seconds: The longest pause that the API may ask for.
         other_hosts: Whether redirects may lead away from the API's host.
     """
@@ -233,11 +251,11 @@ class Session(requests.Session):
         adapter = _Adapter(connections)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
-        # For streams that are read side by side.
+        # For streams that are read concurrently.
         self.pool = ThreadPoolExecutor(connections, thread_name_prefix="reading")
 
     @override
-    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> Answer:
         """Send a request.
 
         Raises:
@@ -261,13 +279,13 @@ class Session(requests.Session):
         if deadline.passed:
             raise RetriableAPIError(f"no whole answer within {seconds:.0f} s")
         if failure is not None:
-            raise self._told(failure, seconds) from failure
+            raise self._classified(failure, seconds) from failure
         if response.status_code in REFUSALS:
             asked = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
             self._gate.refused(entered, asked)
         else:
             self._gate.answered()
-        return response
+        return Answer(response)
 
     @override
     def get_redirect_target(self, resp: requests.Response) -> str | None:
@@ -283,8 +301,8 @@ class Session(requests.Session):
                 )
         return target
 
-    def _told(self, error: Exception, seconds: float) -> Exception:
-        """Return what an error of requests comes down to."""
+    def _classified(self, error: Exception, seconds: float) -> RetriableAPIError | FatalAPIError:
+        """Return the SDK's error for one of requests: worth a retry or not, with the cause in one line."""
         cause = self._address.safe(_innermost(error))
         if isinstance(error, requests.exceptions.Timeout):
             return RetriableAPIError(f"no whole answer within {seconds:.0f} s")
@@ -300,13 +318,13 @@ class Session(requests.Session):
 
 
 def _goes_without_proxy(url: str) -> bool:
-    """Say whether no_proxy names host and port; requests takes such entries for names, not for IP addresses."""
+    """Return whether no_proxy names host and port; requests reads such entries for names, not for IP addresses."""
     listed = (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").replace(" ", "").split(",")
     return urlsplit(url).netloc.rpartition("@")[2].lower() in [entry.lower() for entry in listed if entry]
 
 
 def _innermost(error: BaseException) -> str:
-    """Name the deepest cause that requests and urllib3 wrapped."""
+    """Return the text of the deepest cause that requests and urllib3 wrapped."""
     seen: BaseException = error
     while True:
         inner = getattr(seen, "reason", None)

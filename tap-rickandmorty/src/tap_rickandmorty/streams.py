@@ -11,21 +11,21 @@ if TYPE_CHECKING:
 
 
 class CharactersStream(ListingStream):
-    """The characters of the show: one record each."""
+    """The characters of the show: one record per character."""
 
     name = "characters"
     path = "/character"
 
 
 class EpisodesStream(ListingStream):
-    """The episodes of the show: one record each."""
+    """The episodes of the show: one record per episode."""
 
     name = "episodes"
     path = "/episode"
 
 
 class LocationsStream(ListingStream):
-    """The places of the show: one record each."""
+    """The places of the show: one record per place."""
 
     name = "locations"
     path = "/location"

@@ -41,7 +41,7 @@ class TapRickAndMorty(Tap):
     name = "tap-rickandmorty"
     package_name = "rickandmorty-tap"
     message_writer_class = Writer
-    # A version that is read again would be in the batches twice.
+    # A listing that is read again would be in the batches twice.
     capabilities: ClassVar[list[Any]] = [c for c in Tap.capabilities if c is not PluginCapabilities.BATCH]
 
     config_jsonschema: ClassVar[dict[str, Any]] = json.loads(
@@ -56,12 +56,12 @@ class TapRickAndMorty(Tap):
         parse_env_config: bool = False,
         **kwargs: Any,  # noqa: ANN401 (the SDK's)
     ) -> None:
-        # A setting that is null or blank, as Meltano gives those whose variable is not set, is not given.
+        # Null and blank settings count as absent: Meltano passes them where a variable is not set.
         given = {name: value for name, value in (config or {}).items() if value not in (None, "")}
-        wrong = list(_odd_environment(self.config_jsonschema["properties"])) if parse_env_config else []
+        wrong = list(_invalid_variables(self.config_jsonschema["properties"])) if parse_env_config else []
         if not wrong:
             super().__init__(config=given, parse_env_config=parse_env_config, **kwargs)
-            wrong = list(_misconfigured(self.config)) if kwargs.get("validate_config", True) else []
+            wrong = list(_invalid_settings(self.config)) if kwargs.get("validate_config", True) else []
         if wrong:
             raise ConfigValidationError(
                 "Config validation failed", errors=wrong, schema=self.config_jsonschema
@@ -94,8 +94,8 @@ class TapRickAndMorty(Tap):
             super().cb_test(ctx, param, value)
 
 
-def _odd_environment(settings: dict[str, Any]) -> Iterator[str]:
-    """Take blank variables away, and yield what is wrong with whole numbers: the SDK would stumble over both."""
+def _invalid_variables(settings: dict[str, Any]) -> Iterator[str]:
+    """Remove blank variables, and yield what is wrong with integers: the SDK would fail on both with a traceback."""
     for name, item in settings.items():
         value = os.environ.get(PREFIX + name.upper(), "x")
         if not value.strip():
@@ -104,8 +104,8 @@ def _odd_environment(settings: dict[str, Any]) -> Iterator[str]:
             yield f"{name}: {value!r} is not of type 'integer'"
 
 
-def _misconfigured(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with the settings that a JSON schema cannot say, without a secret."""
+def _invalid_settings(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the settings beyond their JSON schema, without secrets."""
     url = config["api_url"]
     try:
         parts = urlsplit(url)
@@ -120,35 +120,35 @@ def _misconfigured(config: Mapping[str, Any]) -> Iterator[str]:
 
 @contextmanager
 def _one_line(logger: logging.Logger) -> Iterator[None]:
-    """End the process with one line in the log where something fails; the traceback is there at level DEBUG."""
+    """End the process with one line in the log where something fails; level DEBUG adds the traceback."""
     try:
         yield
     except (ConfigValidationError, click.exceptions.Exit, click.ClickException, click.Abort):
         raise
     except BrokenPipeError:
-        # The reader has gone; its own message says why. Python would complain again when it closes stdout.
+        # The reader's own message says why it ended. Python would complain again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _end(logger, "the program that reads the records has ended before the tap; look at its message")
     except TapError as error:
         _end(logger, str(error))
     except Exception as error:
-        logger.debug("unforeseen", exc_info=True)
+        logger.debug("unexpected", exc_info=True)
         _end(
             logger,
-            f"{type(error).__name__}: {Address('').safe(error)}; this was not foreseen: run again with "
-            f"{PREFIX}LOGLEVEL=debug for where it happened",
+            f"{type(error).__name__}: {Address('').safe(error)}; this error is unexpected: run again with "
+            f"{PREFIX}LOGLEVEL=debug for its traceback",
         )
 
 
 def _end(logger: logging.Logger, message: str) -> NoReturn:
     logger.error(message)
-    # Threads may still wait for the API; nothing of theirs is needed any more.
+    # Threads may still wait for the API, and what they read is no longer needed.
     sys.stdout.flush()
     os._exit(1)
 
 
 def _terminated(signum: int, _: FrameType | None) -> NoReturn:
-    # No STATE and no last records: what was sent is not said to be whole, and the target will not load it.
+    # No STATE and no ACTIVATE_VERSION: the target will not load what was sent.
     name = signal.Signals(signum).name
     os.write(2, f"tap-rickandmorty: ended by {name}; the stream in progress is not complete\n".encode())
     os._exit(128 + signum)

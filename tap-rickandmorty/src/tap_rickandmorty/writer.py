@@ -1,4 +1,4 @@
-"""Writes messages: records by standard output's own buffer, everything else at once."""
+"""Writes messages: records with their stream's version and by standard output's own buffer, everything else at once."""
 
 from __future__ import annotations
 
@@ -14,10 +14,21 @@ if TYPE_CHECKING:
 
 
 class Writer(MsgSpecWriter):
-    """Writes to standard output; the SDK's own writer makes a system call for each record."""
+    """Writes to standard output; the SDK's own writer makes a system call per record.
+
+    Attributes:
+        versions: The version of each stream's records, by the name that the stream is sent under.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.versions: dict[str, int] = {}
 
     @override
     def write_message(self, message: Message) -> None:
-        sys.stdout.buffer.write(self.format_message(message))
-        if not isinstance(message, RecordMessage):
+        if isinstance(message, RecordMessage):
+            message.version = self.versions.get(message.stream)
+            sys.stdout.buffer.write(self.format_message(message))
+        else:
+            sys.stdout.buffer.write(self.format_message(message))
             sys.stdout.flush()
