@@ -170,6 +170,7 @@ TABLE: list[tuple[str, Callable[[Path], None]]] = [
     ("*/ruff.toml", ruff),
     ("tap-rickandmorty/src/tap_rickandmorty/schemas/*.json", json_schema),
     ("tap-rickandmorty/src/tap_rickandmorty/settings.json", json_schema),
+    ("target-bigquery/src/target_bigquery/settings.json", json_schema),
 ]
 # Files without a published schema, or whose tool is run over them by another test.
 ELSEWHERE = {

@@ -1,4 +1,4 @@
-"""The local disk: full, left behind by a killed process, and cleaned up after an error that nobody has foreseen."""
+"""The local disk: full, left behind by a killed process, and cleaned up after an unexpected error."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_killed(bench: Bench, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(PARTS))
 
 
-def test_an_unforeseen_error(bench: Bench, tmp_path: Path) -> None:
+def test_an_unexpected_error(bench: Bench, tmp_path: Path) -> None:
     """An answer that Google's client cannot read ends the run in one line, and the folder is gone."""
     nonsense = {"action": "status", "status": 200, "headers": {"Content-Type": "application/json"}}
     with Proxy(
@@ -98,7 +98,7 @@ def test_an_unforeseen_error(bench: Bench, tmp_path: Path) -> None:
     ) as bigquery:
         bigquery.inject({**nonsense, **INSERT, "body": "[]", "times": None})
         run = at(bench, tmp_path, BIGQUERY_EMULATOR_HOST=bigquery.url).load(*THREE, whole(), STATE)
-    refused(run, "unforeseen", "run again with the same run id", "no STATE")
+    refused(run, "unexpected", "run again with the same run id", "no STATE")
     assert not list(tmp_path.glob(PARTS))
 
 

@@ -1,7 +1,7 @@
 """Whatever the order of messages, whatever dies and is repeated: every record once, or no STATE past it.
 
-The life of versions and the decision by content are the target's own; the world around them, Cloud Storage and BigQuery and
-a tap that reads a source that moves on, is a few lines here. An attempt may die before any of its effects on the world.
+The lifecycle of versions and the comparison with manifests are the target's own; Cloud Storage, BigQuery and a tap whose
+source grows are modelled in a few lines. An attempt may die before any of its effects on them.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Attempt:
     def __init__(self, world: World, run_id: str, name: int, dies_after: int) -> None:
         self.world, self.run_id, self.name = world, run_id, name
         self.left = dies_after
-        self.life = Lifecycle()
+        self.lifecycle = Lifecycle()
         self.earlier: dict[str, Earlier] = {}
         self.staged: dict[str, list[bytes]] = {}
         self.version: dict[str, int | None] = {}
@@ -83,10 +83,10 @@ class Attempt:
         for kind, *rest in messages:
             match kind:
                 case "schema":
-                    self.life.schema(rest[0], bookmarked=rest[1])
+                    self.lifecycle.schema(rest[0], bookmarked=rest[1])
                 case "record":
                     stream, version, number = rest
-                    self.do(self.life.record(stream, version))
+                    self.do(self.lifecycle.record(stream, version))
                     row = {"stream": stream, "record": number, "_sdc_run_id": self.run_id}
                     self.staged[stream].append(
                         msgspec.json.encode(
@@ -94,12 +94,12 @@ class Attempt:
                         )
                     )
                 case "activate":
-                    self.do(self.life.activate(*rest))
+                    self.do(self.lifecycle.activate(*rest))
                 case "state":
-                    self.life.state(rest[0])
+                    self.lifecycle.state(rest[0])
                 case "checkpoint":
-                    self.do(self.life.checkpoint())
-        actions, wrong = self.life.end()
+                    self.do(self.lifecycle.checkpoint())
+        actions, wrong = self.lifecycle.end()
         last = [action for action in actions if isinstance(action, Release)]
         self.do(action for action in actions if action not in last)
         for manifest in self.manifests():
@@ -109,7 +109,7 @@ class Attempt:
         self.do(last)
 
     def do(self, actions: Iterable[Action]) -> None:
-        """Do what the life of the versions asks for."""
+        """Carry out the lifecycle's actions."""
         for action in actions:
             match action:
                 case Begin(stream, version):
@@ -269,7 +269,7 @@ def messages(source: Source, state: dict[str, Any], plan: dict[str, Any]) -> lis
     return [*sent, ("state", final)]
 
 
-def hold(world: World, source: Source, sent: list[tuple[Any, ...]], run_id: str, *, whole: bool) -> None:
+def check(world: World, source: Source, sent: list[tuple[Any, ...]], run_id: str, *, whole: bool) -> None:
     """The model: each record once, or no STATE past it."""
     rows = world.rows()
     for name, style in source.styles.items():
@@ -309,18 +309,18 @@ def test_each_record_once_or_no_state_past_it(drawn: tuple[dict[str, str], list[
             attempt.send(sent)
         except DiedError:
             event("died")
-            hold(world, source, sent, run_id, whole=False)
+            check(world, source, sent, run_id, whole=False)
             continue
         except TargetError as error:
             event(f"refused: {str(error).partition(':')[2][:30]}")
-            hold(world, source, sent, run_id, whole=False)
+            check(world, source, sent, run_id, whole=False)
             if "run with another run id" in str(error) and "incremental" in styles.values():
                 return  # another run id reads again what this one has loaded
             if "run with another run id" in str(error):
                 run += 1
             continue
         event("ended well")
-        hold(world, source, sent, run_id, whole=True)
+        check(world, source, sent, run_id, whole=True)
         if plan["cut"] is None:
             run += 1  # else the tap has died, and the runner repeats the run
 
@@ -348,27 +348,27 @@ def test_what_a_state_says_of_a_stream(state: dict[str, Any], done: bool) -> Non
 
 def test_a_stream_with_records_that_are_not_loaded_keeps_its_bookmark() -> None:
     """Along the way, STATE is put together from the bookmarks of what is loaded."""
-    life = Lifecycle()
-    life.schema("inc", bookmarked=True)
-    life.schema("full")
-    life.state({"bookmarks": {"full": {"v": 1}, "inc": {"replication_key_value": 0}}})
-    life.record("full", 7)
-    life.record("inc", None)
-    life.state({"bookmarks": {"full": {"v": 2}, "inc": {"replication_key_value": 5}}})
-    load, release = life.checkpoint()
+    lifecycle = Lifecycle()
+    lifecycle.schema("inc", bookmarked=True)
+    lifecycle.schema("full")
+    lifecycle.state({"bookmarks": {"full": {"v": 1}, "inc": {"replication_key_value": 0}}})
+    lifecycle.record("full", 7)
+    lifecycle.record("inc", None)
+    lifecycle.state({"bookmarks": {"full": {"v": 2}, "inc": {"replication_key_value": 5}}})
+    load, release = lifecycle.checkpoint()
     assert load == Load("inc", None, Proof.STATE, Replication.INCREMENTAL)
     assert release == Release({"bookmarks": {"full": {"v": 1}, "inc": {"replication_key_value": 5}}})
 
 
 def test_no_state_along_the_way_past_a_stream_whose_bookmark_before_is_not_known() -> None:
     """What is loaded is loaded; STATE waits."""
-    life = Lifecycle()
-    life.schema("inc", bookmarked=True)
-    life.schema("full")
-    life.record("full", 7)
-    life.record("inc", None)
-    life.state({"bookmarks": {"full": {"v": 2}, "inc": {"replication_key_value": 5}}})
-    assert not any(isinstance(action, Release) for action in life.checkpoint())
+    lifecycle = Lifecycle()
+    lifecycle.schema("inc", bookmarked=True)
+    lifecycle.schema("full")
+    lifecycle.record("full", 7)
+    lifecycle.record("inc", None)
+    lifecycle.state({"bookmarks": {"full": {"v": 2}, "inc": {"replication_key_value": 5}}})
+    assert not any(isinstance(action, Release) for action in lifecycle.checkpoint())
 
 
 # singer-sdk's own order for two parents of which each has one child, before the parents' end.
@@ -403,8 +403,8 @@ def test_which_streams_of_parents_and_children_a_state_proves(
     messages: list[tuple[Any, ...]], proven: set[str]
 ) -> None:
     """A STATE after one parent's children says nothing of the next one's."""
-    life = Lifecycle(overwrite=True)
+    lifecycle = Lifecycle(overwrite=True)
     for kind, *rest in messages:
-        getattr(life, kind)(*rest)
-    actions, _ = life.end()
+        getattr(lifecycle, kind)(*rest)
+    actions, _ = lifecycle.end()
     assert {action.stream for action in actions if isinstance(action, Load)} == proven

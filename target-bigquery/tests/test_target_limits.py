@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from testkit.target_bench import SCHEMA, record, refused, whole
 
 if TYPE_CHECKING:
     from testkit.target_bench import Bench
@@ -56,21 +57,38 @@ def test_2000_columns(bench: Bench) -> None:
     """A record that fills them all comes back whole."""
     fields = {f"field_{number}": {"type": ["integer", "null"]} for number in range(COLUMNS)}
     values = {name: number for number, name in enumerate(fields)}
-    record = {"type": "RECORD", "stream": "wide", "record": {"id": 1, **values}}
-    run = bench.load(stream("wide", **fields), record)
+    run = bench.load(
+        stream("wide", **fields), {"type": "RECORD", "stream": "wide", "record": {"id": 1, **values}}
+    )
     assert run.returncode == 0, run.stderr
     (row,) = bench.rows("wide")
     assert {name: row[name] for name in fields} == values
+
+
+def test_a_record_of_ten_megabytes(bench: Bench) -> None:
+    """It is loaded whole."""
+    text = "Ünna " * 2_000_000
+    run = bench.load(SCHEMA, record(1, name=text), whole())
+    assert run.returncode == 0, run.stderr
+    (row,) = bench.rows()
+    assert row["name"] == text
+
+
+def test_a_record_longer_than_bigquery_takes(bench: Bench) -> None:
+    """More than 100 MB in one row is refused, with the record and the bytes."""
+    refused(bench.load(SCHEMA, record(1, name="x" * 100_000_000), whole()), "things: record id 1: 100000")
+    assert bench.rows() == []
 
 
 @pytest.mark.slow
 def test_a_record_of_50_mb(bench: Bench) -> None:
     """It comes back whole; the target holds a few copies of it and no more."""
     text = random.Random(0).randbytes(LARGE // 2).hex()  # noqa: S311 (text that gzip cannot make small)
-    record = {"type": "RECORD", "stream": "large", "record": {"id": 1, "text": text}}
-    lines = "".join(
-        f"{json.dumps(message)}\n" for message in (stream("large", text={"type": "string"}), record)
+    messages = (
+        stream("large", text={"type": "string"}),
+        {"type": "RECORD", "stream": "large", "record": {"id": 1, "text": text}},
     )
+    lines = "".join(f"{json.dumps(message)}\n" for message in messages)
     run = subprocess.run(
         [sys.executable, "-c", PEAK, sys.executable, "-m", "target_bigquery", "--config=ENV"],
         input=lines,

@@ -47,7 +47,7 @@ def points(run: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:
 
 
 def test_the_figures_of_a_version_are_metric_points(bench: Bench) -> None:
-    """Records, rows, bytes and seconds, with the run, the version, the job and the proof as tags."""
+    """Records, rows, bytes and seconds, with run, version, job and proof as tags; under the same run id again, nothing is loaded."""
     run = bench.load(SCHEMA, record(1), record(2), whole(), STATE)
     found = points(run)
     assert [found[name]["value"] for name in ("record_count", "rows_loaded")] == [2, 2]
@@ -63,52 +63,15 @@ def test_the_figures_of_a_version_are_metric_points(bench: Bench) -> None:
             "proof": "tap",
             "loaded_before": "false",
         }
-    again = points(bench.load(SCHEMA, record(1), record(2), whole(), STATE))
-    assert (again["rows_loaded"]["value"], again["rows_loaded"]["tags"]["loaded_before"]) == (2, "true")
-
-
-def test_the_same_run_id_twice_is_loaded_once(bench: Bench) -> None:
-    """A repeated run finds the same rows loaded, says so, ends well, and changes neither table nor ledger."""
-    bench.load(SCHEMA, record(1), record(2), whole(1), STATE)
     again = bench.load(SCHEMA, record(2, 2), record(1, 2), whole(2), STATE)
-    assert again.returncode == 0, again.stderr
     assert "is loaded already, 2 rows" in again.stderr
-    assert len(bench.rows()) == 2
-    assert len(bench.rows("_loads")) == 1
-
-
-def test_another_run_id_appends(bench: Bench) -> None:
-    """The next run adds its version; the rows of the first stay."""
-    bench.load(SCHEMA, record(1), whole(1))
-    bench.run_id = "next-run"
-    assert bench.load(SCHEMA, record(1, 2), whole(2)).returncode == 0
-    assert sorted(r["_sdc_table_version"] for r in bench.rows()) == [1, 2]
-
-
-def test_a_version_that_is_not_whole_is_not_loaded(bench: Bench) -> None:
-    """Without ACTIVATE_VERSION the run fails, names stream and count, lets no STATE out and loads nothing."""
-    run = bench.load(SCHEMA, record(1), record(2), STATE)
-    refused(run, "things: 2 records staged, stream not complete, nothing loaded")
-    assert bench.rows() == []
-
-
-def test_a_newer_version_replaces_one_that_was_never_whole(bench: Bench) -> None:
-    """When the tap reads again, only the version it says is whole is loaded."""
-    run = bench.load(SCHEMA, record(1, 1), record(2, 1), record(1, 2), whole(2))
-    assert run.returncode == 0, run.stderr
-    assert [(r["id"], r["_sdc_table_version"]) for r in bench.rows()] == [(1, 2)]
-
-
-def test_streams_without_versions_load_at_the_end_of_input(bench: Bench) -> None:
-    """Another tap's records, with no version or one announced before them, are loaded when the input ends."""
-    assert bench.load(SCHEMA, record(1, None)).returncode == 0
-    bench.run_id = "announced"
-    assert bench.load(SCHEMA, whole(7), record(2, 7)).returncode == 0
-    assert sorted(r["id"] for r in bench.rows()) == [1, 2]
+    rows_loaded = points(again)["rows_loaded"]
+    assert (rows_loaded["value"], rows_loaded["tags"]["loaded_before"]) == (2, "true")
+    assert (len(bench.rows()), len(bench.rows("_loads"))) == (2, 1)
 
 
 def test_an_empty_whole_stream_is_in_the_ledger_with_no_rows(bench: Bench) -> None:
-    """ACTIVATE_VERSION without records ends well, and the ledger tells 0 rows."""
+    """ACTIVATE_VERSION without records succeeds, and the ledger has 0 rows."""
     run = bench.load(SCHEMA, whole(), STATE)
     assert run.returncode == 0, run.stderr
     assert bench.rows() == []
@@ -116,37 +79,18 @@ def test_an_empty_whole_stream_is_in_the_ledger_with_no_rows(bench: Bench) -> No
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "unknown-field": ({"planet": "x"}, "field planet: not in the stream's schema"),
     "unknown-nested-field": ({"origin": {"name": "x"}}, "field origin.name: not in the stream's schema"),
     "text-for-an-array": ({"links": "a"}, "field links: expected an array"),
-    "null-in-an-array": ({"links": [None]}, "field links[0]: expected STRING"),
     "number-for-text": ({"name": 5}, "field name: expected STRING, got int '5'"),
-    "bad-date": ({"created": "soon"}, "field created: expected a TIMESTAMP"),
-    "year-10000": ({"created": "10000-01-01T00:00:00Z"}, "field created: expected a TIMESTAMP"),
-    "no-key": ({"id": None}, "a record lacks its key id"),
 }
 
 
-@pytest.mark.parametrize(("change", "said"), BAD.values(), ids=BAD.keys())
-def test_a_value_that_does_not_fit_ends_the_run(bench: Bench, change: dict[str, Any], said: str) -> None:
-    """The line names stream, record, field, expected and got; nothing is loaded, no STATE goes out."""
+@pytest.mark.parametrize(("change", "named"), BAD.values(), ids=BAD.keys())
+def test_a_value_that_does_not_fit_ends_the_run(bench: Bench, change: dict[str, Any], named: str) -> None:
+    """The line names stream, record, field, expected and got; nothing is loaded, no STATE goes out. More are in singer/."""
     run = bench.load(SCHEMA, record(1), record(2, **change), whole(), STATE)
-    refused(run, "things: ", said)
+    refused(run, f"things: record id 2: {named}")
     assert bench.rows() == []
-
-
-def test_an_integer_beyond_64_bits_is_refused(bench: Bench) -> None:
-    """A key of 2^63 is named, not cut."""
-    refused(bench.load(SCHEMA, record(2**63), whole()), "field id: expected a whole number of 64 bits")
-
-
-def test_a_column_of_another_type_is_refused_before_loading(bench: Bench) -> None:
-    """The line names column, old and new type; the table is as it was."""
-    bench.load(SCHEMA, record(1), whole())
-    bench.run_id = "changed"
-    run = bench.load(schema(name={"type": "integer"}), record(2, 2, name=5), whole(2), STATE)
-    refused(run, "column name is NULLABLE STRING in the table, the stream sends NULLABLE INTEGER")
-    assert [r["id"] for r in bench.rows()] == [1]
 
 
 def test_a_new_column_is_added(bench: Bench) -> None:
@@ -158,8 +102,8 @@ def test_a_new_column_is_added(bench: Bench) -> None:
     assert {r["id"]: r["planet"] for r in bench.rows()} == {1: None, 2: "Mars"}
 
 
-def test_a_missing_table_is_refused_where_it_is_not_the_targets_to_make(bench: Bench) -> None:
-    """With create_tables off the line names table and what makes it."""
+def test_a_missing_table_is_refused_with_create_tables_off(bench: Bench) -> None:
+    """The line names the table and what creates it."""
     refused(bench.load(SCHEMA, record(1), whole(), create_tables="false"), "things is not there", "Terraform")
 
 
@@ -212,14 +156,14 @@ def test_sigterm_loads_nothing(bench: Bench) -> None:
     assert bench.rows() == []
 
 
-def test_the_ledger_says_what_the_version_rests_on(bench: Bench) -> None:
+def test_the_ledger_has_the_proof_of_a_version(bench: Bench) -> None:
     """Proof, replication, source and extractor are in the row; nobody has retracted it."""
     bench.env = {**bench.env, "MELTANO_EXTRACTOR_NAME": "tap-things"}
     run = bench.load(SCHEMA, record(1), whole(), STATE, source="https://things.example")
     assert run.returncode == 0, run.stderr
     (row,) = bench.rows("_loads")
-    said = ("proof", "replication", "source", "extractor", "retracted_at", "retraction_reason")
-    assert [row[name] for name in said] == [
+    columns = ("proof", "replication", "source", "extractor", "retracted_at", "retraction_reason")
+    assert [row[name] for name in columns] == [
         "tap", "full", "https://things.example", "tap-things", None, None
     ]  # fmt: skip
 

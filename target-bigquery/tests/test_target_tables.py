@@ -1,9 +1,10 @@
-"""Tables that are there already: what is changed, what is used as it is, and what is refused."""
+"""Existing tables: what is changed, used as it is, or refused."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from google.cloud import bigquery
 from testkit.target_bench import SCHEMA, STATE, Bench, record, refused, schema, whole
 
@@ -44,18 +45,27 @@ def test_a_column_that_the_stream_no_longer_sends_stays(bench: Bench) -> None:
     assert {row["id"]: row["name"] for row in bench.rows()} == {1: "Ünna", 2: None}
 
 
-def test_a_plain_column_that_becomes_an_array_is_refused(bench: Bench) -> None:
-    """The line names column, old and new mode; the table is as it was."""
+@pytest.mark.parametrize(
+    ("field", "value", "now"),
+    [
+        ({"type": "integer"}, 5, "NULLABLE INTEGER"),
+        ({"type": "array", "items": {"type": "string"}}, ["x"], "REPEATED STRING"),
+    ],
+    ids=["type", "array"],
+)
+def test_a_column_that_becomes_another_is_refused(
+    bench: Bench, field: dict[str, Any], value: object, now: str
+) -> None:
+    """The line names column, old and new; the table is as it was."""
     bench.load(SCHEMA, record(1, 1), whole(1))
-    bench.run_id = "arrays"
-    changed = schema(name={"type": "array", "items": {"type": "string"}})
-    run = bench.load(changed, record(2, 2, name=["x"]), whole(2), STATE)
-    refused(run, "column name is NULLABLE STRING in the table, the stream sends REPEATED STRING")
-    assert len(bench.rows()) == 1
+    bench.run_id = "changed"
+    run = bench.load(schema(name=field), record(2, 2, name=value), whole(2), STATE)
+    refused(run, f"column name is NULLABLE STRING in the table, the stream sends {now}")
+    assert [row["id"] for row in bench.rows()] == [1]
 
 
-def test_a_changed_table_is_refused_where_it_is_not_the_targets_to_change(bench: Bench) -> None:
-    """With create_tables off, the line names the column that is new."""
+def test_a_changed_table_is_refused_with_create_tables_off(bench: Bench) -> None:
+    """The line names the new column."""
     bench.load(SCHEMA, record(1, 1), whole(1))
     bench.run_id = "fixed"
     run = bench.load(
@@ -64,7 +74,7 @@ def test_a_changed_table_is_refused_where_it_is_not_the_targets_to_change(bench:
     refused(run, "column planet (NULLABLE STRING) is new", "Terraform")
 
 
-def test_a_job_that_fails_is_told_with_its_reason(bench: Bench) -> None:
+def test_a_failed_job_is_reported_with_its_reason(bench: Bench) -> None:
     """A REQUIRED column that the stream does not know: the line names job, reason and where the parts are."""
     make(bench, F("id", "INTEGER", "REQUIRED"), F("planet", "STRING", "REQUIRED"))
     run = bench.load(SCHEMA, record(1), whole(), STATE)
@@ -72,8 +82,8 @@ def test_a_job_that_fails_is_told_with_its_reason(bench: Bench) -> None:
     assert bench.rows() == []
 
 
-def test_another_layout_is_said_and_used(bench: Bench) -> None:
-    """A table without partitions or clustering is loaded; the log says what it lacks."""
+def test_another_layout_is_logged_and_used(bench: Bench) -> None:
+    """A table without partitions or clustering is loaded; the log names both."""
     make(bench, F("id", "INTEGER", "REQUIRED"))
     run = bench.load(SCHEMA, record(1), whole(), STATE)
     assert run.returncode == 0, run.stderr

@@ -17,7 +17,7 @@ COMPRESSIONS = (None, "none", "gzip")
 
 
 def records(stream: str, message: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield each record of the files, and where it stands.
+    """Yield each record of the files, after its file and line.
 
     Raises:
         TargetError: A file is not local, not JSON lines, or cannot be read.
@@ -36,7 +36,7 @@ def records(stream: str, message: dict[str, Any]) -> Iterator[tuple[str, Any]]:
                 "batch_config to a file:// folder"
             )
         path = Path(unquote(parts.path))
-        # A path with fewer slashes than a URL needs has its first folder where the host would be.
+        # In file://folder/…, with a slash too few, the first folder is parsed as the host.
         path = path if not parts.netloc else Path(parts.netloc + parts.path)
         try:
             with gzip.open(path) if encoding.get("compression") == "gzip" else path.open("rb") as lines:

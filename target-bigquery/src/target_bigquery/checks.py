@@ -1,4 +1,4 @@
-"""`target-bigquery --check`: what a run does, tried step by step, each said in one line with what to do."""
+"""`target-bigquery --check`: tries what a run does, and prints one line per step with what to do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from google.api_core.exceptions import Forbidden, NotFound
 from google.cloud import bigquery
 
-from target_bigquery.cloud import FAILURES, Cloud, said
+from target_bigquery.cloud import FAILURES, Cloud, message_of
 from target_bigquery.errors import TargetError
 from target_bigquery.landing import Landing
 from target_bigquery.names import LEDGER
@@ -26,62 +26,62 @@ if TYPE_CHECKING:
     from target_bigquery.settings import Settings
 
 FOLDER = "_check/"
-LIVES = timedelta(hours=1)
+TABLE_LIFETIME = timedelta(hours=1)
 # A check makes a few calls, each of which may take its time-out.
 CALLS = 3
 
 
 def run(settings: Settings) -> bool:
-    """Try everything that a run does, print a line for each, and say whether all is well; nothing is loaded.
+    """Try everything that a run does, but load nothing; print a line for each check, and return whether all passed.
 
-    The checks run side by side; one that has no answer within the time-outs fails.
+    The checks run concurrently; one without an answer within the time-outs fails.
     """
     cloud: Cloud | None = None
 
     def credentials() -> str:
         nonlocal cloud
         cloud = Cloud(settings)
-        used = cloud.bigquery._credentials  # noqa: SLF001 (the client has no other way to say whose it uses)
+        used = cloud.bigquery._credentials  # noqa: SLF001 (the client has no public way to name its account)
         return str(getattr(used, "service_account_email", None) or "Application Default Credentials")
 
-    limit = settings.timeout * CALLS
-    if not _told("credentials", _started(credentials), limit) or cloud is None:
+    limit = settings.timeout_seconds * CALLS
+    if not _reported("credentials", _started(credentials), limit) or cloud is None:
         return False
     checks = {"jobs": _jobs, "dataset": _dataset, "tables": _tables, "bucket": _bucket}
     started = {name: _started(partial(check, cloud)) for name, check in checks.items()}
-    passed = [_told(name, done, limit) for name, done in started.items()]
+    passed = [_reported(name, done, limit) for name, done in started.items()]
     return all(passed)
 
 
-def end(*, well: bool) -> None:
+def exit_process(*, passed: bool) -> None:
     """End the process with the check's exit status, whatever still waits for an answer."""
     sys.stdout.flush()
-    os._exit(0 if well else 1)
+    os._exit(0 if passed else 1)
 
 
 def _started(check: Callable[[], str]) -> Future[str]:
-    """Start a check in a thread that nobody has to wait for."""
+    """Start a check in a thread that does not keep the process alive."""
     done: Future[str] = Future()
 
     def work() -> None:
         try:
             done.set_result(check())
-        except BaseException as error:  # noqa: BLE001 (told with its line)
+        except BaseException as error:  # noqa: BLE001 (printed in its line)
             done.set_exception(error)
 
     Thread(target=work, daemon=True).start()
     return done
 
 
-def _told(name: str, done: Future[str], limit: float) -> bool:
-    """Print a check's line, and say whether it passed."""
+def _reported(name: str, done: Future[str], limit: float) -> bool:
+    """Print a check's line, and return whether it passed."""
     try:
         mark, text = "ok", done.result(timeout=limit)
     except NoAnswerError:
         mark, text = "FAIL", f"no answer within {limit:.0f} s; look at the network, a proxy, timeout_seconds"
     except (TargetError, *FAILURES) as error:
-        mark, text = "FAIL", said(error)
-    print(f"{mark:5} {name:12} {text}")  # noqa: T201 (what was asked for)
+        mark, text = "FAIL", message_of(error)
+    print(f"{mark:5} {name:12} {text}")  # noqa: T201 (the check's output)
     return mark == "ok"
 
 
@@ -120,7 +120,7 @@ def _dataset(cloud: Cloud) -> str:
 
 
 def _tables(cloud: Cloud) -> str:
-    """Make a table for a moment, load nothing into it and read it; else read the ledger, and load nothing into it."""
+    """Create a temporary table and read it; where tables are not created here, read the ledger."""
     settings = cloud.settings
     role = f"grant roles/bigquery.dataEditor on {settings.dataset}"
     try:
@@ -132,7 +132,7 @@ def _tables(cloud: Cloud) -> str:
         cloud.bigquery.get_dataset(cloud.dataset, **cloud.call)
         name = f"_check_{uuid.uuid4().hex}"
         table = bigquery.Table(cloud.dataset.table(name), schema=[bigquery.SchemaField("x", "INTEGER")])
-        table.expires = datetime.now(UTC) + LIVES
+        table.expires = datetime.now(UTC) + TABLE_LIFETIME
         cloud.bigquery.create_table(table, **cloud.call)
         try:
             cloud.query(f"SELECT COUNT(*) FROM `{settings.project}.{settings.dataset}.{name}`")  # noqa: S608
@@ -145,12 +145,14 @@ def _tables(cloud: Cloud) -> str:
             f"{settings.dataset}.{LEDGER} is not there; create the tables (Terraform does), or set create_tables to true"
         ) from error
     except Forbidden as error:
-        raise TargetError(f"tables may not be made, or not be read, in {settings.dataset}; {role}") from error
+        raise TargetError(
+            f"tables may not be created, or not be read, in {settings.dataset}; {role}"
+        ) from error
     return f"may be made and read in {settings.dataset}"
 
 
 def _bucket(cloud: Cloud) -> str:
-    """Create an object, read it and list it: a run does nothing else with the bucket."""
+    """Create an object, read it and list it, as a run does."""
     settings = cloud.settings
     landing = Landing(cloud)
     name = f"{FOLDER}{settings.process}"
@@ -161,7 +163,7 @@ def _bucket(cloud: Cloud) -> str:
     try:
         location = str(cloud.storage.get_bucket(settings.bucket, **cloud.storage_call).location)
     except Forbidden:
-        # The stated roles do not include storage.buckets.get; a load job tells the same.
+        # The documented roles do not include storage.buckets.get; a load job reports the same.
         return text
     if not _near(location, settings.location):
         raise TargetError(
@@ -171,7 +173,7 @@ def _bucket(cloud: Cloud) -> str:
 
 
 def _near(bucket: str, dataset: str) -> bool:
-    """Say whether load jobs may read from the one into the other.
+    """Return whether load jobs may read from the bucket's location into the dataset's.
 
     A dataset in the US multi-region reads any bucket; the others need the same place, or a region of their
     multi-region (https://cloud.google.com/bigquery/docs/batch-loading-data#data-locations).

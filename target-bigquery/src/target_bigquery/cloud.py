@@ -1,4 +1,4 @@
-"""Google's clients of one run: made once, with the run's time-outs, and what they raise told in one line."""
+"""Google's clients of one run: created once, with the run's time-outs, and their errors explained in one line."""
 
 from __future__ import annotations
 
@@ -41,23 +41,23 @@ class Cloud:
             self.storage = storage.Client(project=settings.project)
         except DefaultCredentialsError as error:
             raise TargetError(
-                f"no Application Default Credentials: {said(error)}; run 'gcloud auth application-default login', "
+                f"no Application Default Credentials: {message_of(error)}; run 'gcloud auth application-default login', "
                 "or run where a service account is attached"
             ) from error
         self.dataset = bigquery.DatasetReference(settings.project, settings.dataset)
-        # For every call to BigQuery, and to Cloud Storage: one time-out for the call, and for the call with its retries.
+        # Arguments of all calls to BigQuery, and to Cloud Storage: a time-out for one try, and for all retries together.
         self.call: dict[str, Any] = {
-            "timeout": settings.timeout,
-            "retry": DEFAULT_RETRY.with_timeout(settings.timeout),
+            "timeout": settings.timeout_seconds,
+            "retry": DEFAULT_RETRY.with_timeout(settings.timeout_seconds),
         }
         self.storage_call: dict[str, Any] = {
-            "timeout": settings.timeout,
-            "retry": STORAGE_RETRY.with_timeout(settings.timeout),
+            "timeout": settings.timeout_seconds,
+            "retry": STORAGE_RETRY.with_timeout(settings.timeout_seconds),
         }
         self.job_place: dict[str, Any] = {"project": settings.project, "location": settings.location}
 
     def query(self, sql: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
-        """Return the rows of a query that changes nothing.
+        """Return the rows of a query.
 
         Raises:
             GoogleAPIError: BigQuery refused.
@@ -67,11 +67,11 @@ class Cloud:
         return [tuple(row.values()) for row in job.result(job_retry=None, **self.call)]
 
     @contextmanager
-    def telling(self, what: str) -> Iterator[None]:
-        """Turn what Google's clients raise into one line that begins with `what`.
+    def explaining(self, what: str) -> Iterator[None]:
+        """Turn the errors of Google's clients into one line that begins with `what`.
 
         Raises:
-            TargetError: Always, where the clients raise.
+            TargetError: A client raised.
         """
         try:
             yield
@@ -79,7 +79,7 @@ class Cloud:
             raise TargetError(f"{what}: {self.explain(error)}") from error
 
     def explain(self, error: Exception) -> str:
-        """Return what a failure of Google's clients means, and what to do."""
+        """Return what an error of Google's clients means, and what to do."""
         reason = reason_of(error)
         names = {
             "project": self.settings.project,
@@ -92,13 +92,13 @@ class Cloud:
             "forbidden",
             "insufficientPermissions",
         }:
-            return f"no permission: {said(error)}; the account needs {ROLES.format(**names)}"
+            return f"no permission: {message_of(error)}; the account needs {ROLES.format(**names)}"
         if isinstance(error, Forbidden):
             return (
-                f"refused: {reason}: {said(error)}; wait or ask for more quota "
+                f"refused: {reason}: {message_of(error)}; wait or ask for more quota "
                 "(https://cloud.google.com/bigquery/quotas), then run again with the same run id"
             )
-        return f"{said(error)}; run again with the same run id, it will not load twice"
+        return f"{message_of(error)}; run again with the same run id, it will not load twice"
 
 
 def reason_of(error: Exception) -> str | None:
@@ -107,6 +107,6 @@ def reason_of(error: Exception) -> str | None:
     return next((str(reason) for reason in given if reason), None)
 
 
-def said(error: Exception) -> str:
-    """Return an error's text in one line."""
+def message_of(error: Exception) -> str:
+    """Return an error's message in one line."""
     return " ".join(str(getattr(error, "message", "") or error).split())[:LONGEST]

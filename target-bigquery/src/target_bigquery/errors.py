@@ -1,4 +1,4 @@
-"""What can end a load."""
+"""The errors that end a run."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ class TargetError(Exception):
 
 
 class ValueRefusedError(TargetError):
-    """A record's value cannot be what its column holds; the field's path is added on the way out."""
+    """A record's value does not fit its column; the field's path is added while the error propagates."""
 
-    def __init__(self, said: str) -> None:
-        super().__init__(said)
-        self.said, self.path = said, ""
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason, self.path = reason, ""
 
     @classmethod
     def of(cls, expected: str, value: object) -> ValueRefusedError:
@@ -27,10 +27,10 @@ class ValueRefusedError(TargetError):
         return cls(f"expected {expected}, got {type(value).__name__} {shown!r}")
 
     def under(self, step: str) -> ValueRefusedError:
-        """Return this error, one step further out: a field's name, or an item's place in brackets."""
+        """Return this error with a step before its path: a field's name, or an item's number in brackets."""
         self.path = step + ("." if self.path and not self.path.startswith("[") else "") + self.path
         return self
 
     def __str__(self) -> str:
-        """Return the line: the field, what was expected, what came."""
-        return f"field {self.path}: {self.said}" if self.path else self.said
+        """Return the line: field, expected, got."""
+        return f"field {self.path}: {self.reason}" if self.path else self.reason

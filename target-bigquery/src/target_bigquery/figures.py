@@ -1,4 +1,4 @@
-"""Figures of a run as METRIC points in singer-sdk's form, on its logger: what other parts read instead of sentences."""
+"""Figures of a run as METRIC points, in singer-sdk's form and on its logger, for programs to read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from singer_sdk import metrics
 
 
 class Figure(StrEnum):
-    """What is measured of a version."""
+    """The METRICs of a version."""
 
     ROWS_LOADED = "rows_loaded"
     BYTES_STAGED = "bytes_staged"
@@ -17,7 +17,7 @@ class Figure(StrEnum):
 
 
 def loaded(rows: int, size: int, seconds: float | None, **tags: str | int | None) -> None:
-    """Log what a version came to, one point for each figure.
+    """Log a loaded version, one point per figure.
 
     Args:
         rows: Rows in BigQuery.
@@ -32,7 +32,7 @@ def loaded(rows: int, size: int, seconds: float | None, **tags: str | int | None
 
 
 def _point(kind: str, figure: Figure, value: float, tags: dict[str, Any]) -> None:
-    # The SDK's own list of metrics has no place for another's.
+    # The SDK's Metric is an enum without a place for others.
     metrics.log(
         metrics.get_metrics_logger(), metrics.Point(kind, cast("metrics.Metric", figure), value, tags)
     )

@@ -1,6 +1,6 @@
 """Jobs that run once: their ids are made of what they do, so that a repeated run finds them instead of running them again.
 
-A job id is taken for ever by the first job that has it, failed or not
+A job id belongs for ever to the first job that has it, failed or not
 (https://cloud.google.com/bigquery/docs/running-jobs#generate-jobid), so a failed job is followed by the next number.
 """
 
@@ -13,24 +13,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from google.api_core.exceptions import Conflict, NotFound
+from google.cloud import bigquery
 
 from target_bigquery.errors import TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from target_bigquery.cloud import Cloud
 
 logger = logging.getLogger("target-bigquery.jobs")
 
-# A job that failed for one of these may succeed the next time
+# A job that failed for one of these reasons may succeed the next time
 # (https://cloud.google.com/bigquery/docs/error-messages).
-PASSING = {"backendError", "internalError", "jobBackendError", "jobInternalError"}
-# These pass with time: tried again after pauses that double, for as long as a load may take
+TRANSIENT_REASONS = {"backendError", "internalError", "jobBackendError", "jobInternalError"}
+# Retried after pauses that double, for as long as a load may take
 # (https://cloud.google.com/bigquery/docs/troubleshoot-quotas).
-RATES = {"jobRateLimitExceeded", "rateLimitExceeded"}
-# BigQuery's word when a DML statement met another on the same table; the reason is the same as for a wrong statement.
-MET_ANOTHER = ("due to concurrent update", "Could not serialize access")
+RATE_LIMIT_REASONS = {"jobRateLimitExceeded", "rateLimitExceeded"}
+# What BigQuery says of DML statements on one table at the same time; the reason is the same as for a wrong statement.
+CONFLICT_MESSAGES = ("due to concurrent update", "Could not serialize access")
 MOST_ATTEMPTS = 100
 FRESH_ATTEMPTS = 3
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 32.0
@@ -39,15 +40,15 @@ UNSEEN_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
-class Done:
+class FinishedJob:
     """A job that succeeded, and whether this process started it."""
 
     job: Any
-    ours: bool
+    started_here: bool
 
 
 class JobFailedError(TargetError):
-    """A job failed, for good or too often; `reason` is BigQuery's."""
+    """A job failed permanently, or too often; `reason` is BigQuery's."""
 
     def __init__(self, text: str, reason: str) -> None:
         super().__init__(text)
@@ -60,14 +61,32 @@ class Jobs:
     def __init__(self, cloud: Cloud) -> None:
         self._cloud, self._settings = cloud, cloud.settings
 
+    def statement(self, base: str, sql: str, what: str, parameters: Iterable[Any] = ()) -> FinishedJob:
+        """Run a statement that changes data, `once`."""
+        config = bigquery.QueryJobConfig(
+            query_parameters=list(parameters), labels={"process": self._settings.process}
+        )
+        return self.once(
+            base,
+            lambda job_id: self._cloud.bigquery.query(
+                sql,
+                job_id=job_id,
+                job_config=config,
+                job_retry=None,
+                **self._cloud.job_place,
+                **self._cloud.call,
+            ),
+            what,
+        )
+
     def find(self, job_id: str) -> Any | None:  # noqa: ANN401 (any kind of job)
-        """Return the job of that id, None where there is none."""
+        """Return the job with this id, None where there is none."""
         try:
             return self._cloud.bigquery.get_job(job_id, **self._cloud.job_place, **self._cloud.call)
         except NotFound:
             return None
 
-    def once(self, base: str, submit: Callable[[str], Any], what: str) -> Done:
+    def once(self, base: str, submit: Callable[[str], Any], what: str) -> FinishedJob:
         """Run a job under the first id of `base`-0, `base`-1 … that no failed job has, unless one has succeeded.
 
         Args:
@@ -76,27 +95,27 @@ class Jobs:
             what: The job, for messages.
 
         Raises:
-            JobFailedError: It failed for a reason that does not pass, or too often for one that may.
+            JobFailedError: It failed permanently, or too often.
             TargetError: It did not end in time.
         """
         fresh, pause, began = 0, FIRST_PAUSE, time.monotonic()
         for attempt in range(MOST_ATTEMPTS):
             job_id = f"{base}-{attempt}"
-            job, ours = self._start(job_id, submit)
+            job, started_here = self._start(job_id, submit)
             error = self._wait(job)
             if error is None:
-                return Done(job, ours)
-            fresh += ours
+                return FinishedJob(job, started_here)
+            fresh += started_here
             reason, text = str(error.get("reason")), str(error.get("message"))
-            rate = reason in RATES or any(one in text for one in MET_ANOTHER)
-            if fresh and not (rate or reason in PASSING):
+            limited = reason in RATE_LIMIT_REASONS or any(one in text for one in CONFLICT_MESSAGES)
+            if fresh and not (limited or reason in TRANSIENT_REASONS):
                 raise JobFailedError(f"{what}: job {job_id} failed: {why(job)}", reason)
             if fresh >= FRESH_ATTEMPTS and (
-                not rate or time.monotonic() - began > self._settings.load_timeout
+                not limited or time.monotonic() - began > self._settings.load_timeout_seconds
             ):
                 raise JobFailedError(f"{what}: job {job_id} failed, {fresh} in all: {why(job)}", reason)
             logger.warning("%s: job %s failed (%s); trying the next number", what, job_id, reason)
-            if ours:
+            if started_here:
                 time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 (no secret)
                 pause = min(LONGEST_PAUSE, pause * 2)
         raise TargetError(
@@ -127,11 +146,11 @@ class Jobs:
                 if time.monotonic() - seen > UNSEEN_SECONDS:
                     raise TargetError(
                         f"job {job.job_id} was started, but BigQuery has not known it for {UNSEEN_SECONDS:.0f} s; "
-                        "run again with the same run id: if it comes up, it will be found"
+                        "run again with the same run id: if it turns up, it will be found"
                     ) from None
-            if time.monotonic() - began > self._settings.load_timeout:
+            if time.monotonic() - began > self._settings.load_timeout_seconds:
                 raise TargetError(
-                    f"job {job.job_id} has not ended within {self._settings.load_timeout:.0f} s; it goes on in "
+                    f"job {job.job_id} has not ended within {self._settings.load_timeout_seconds:.0f} s; it goes on in "
                     "BigQuery; run again with the same run id, it will be found"
                 )
             time.sleep(pause)
@@ -141,7 +160,7 @@ class Jobs:
 
 
 def why(job: Any) -> str:  # noqa: ANN401
-    """Return a failed job's reason, its message, and the file and line where BigQuery tells them."""
+    """Return a failed job's reasons, messages, and files and lines where BigQuery gives them."""
     texts = []
     for entry in (job.errors or [job.error_result])[:3]:
         at = f" in {entry['location']}" if entry.get("location") else ""

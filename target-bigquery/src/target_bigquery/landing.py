@@ -10,7 +10,7 @@ import google_crc32c
 from google.api_core.exceptions import Forbidden, NotFound, PreconditionFailed
 from google.cloud.storage.exceptions import DataCorruption  # type: ignore[import-untyped]
 
-from target_bigquery.cloud import FAILURES, said
+from target_bigquery.cloud import FAILURES, message_of
 from target_bigquery.errors import TargetError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Staged:
 
 
 def crc32c(path: Path) -> str:
-    """Return a file's CRC32C as Cloud Storage writes it: base64 of four bytes, big-endian."""
+    """Return a file's CRC32C in Cloud Storage's form: base64 of four bytes, big-endian."""
     checksum: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -54,7 +54,7 @@ class Landing:
         """Upload a part.
 
         Raises:
-            TargetError: The bucket refuses, is not there, or what arrived is not what was sent.
+            TargetError: The bucket refuses or is missing, or the content that arrived differs.
         """
         uri, checksum = self.address(name), crc32c(path)
         blob = self._bucket.blob(name, chunk_size=CHUNK)
@@ -68,11 +68,11 @@ class Landing:
                     **self._cloud.storage_call,
                 )
             except PreconditionFailed:
-                # The name is this process's own: the answer to the first try was lost.
+                # Only this process uses the name: the answer to the first try was lost.
                 blob.reload(**self._cloud.storage_call)
         except DataCorruption as error:
             raise TargetError(
-                f"{uri}: what arrived is not what was sent; run again with the same run id"
+                f"{uri}: the content that arrived is not what was sent; run again with the same run id"
             ) from error
         except FAILURES as error:
             raise self._failed(uri, "write", error) from error
@@ -83,10 +83,10 @@ class Landing:
         return Staged(uri, rows, path.stat().st_size, checksum)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Create an object; return False where one of that name was there, with whatever content.
+        """Create an object; return False where one of that name existed, with any content.
 
         Raises:
-            TargetError: The bucket refuses, or is not there.
+            TargetError: The bucket refuses, or is missing.
         """
         blob = self._bucket.blob(name)
         try:
@@ -107,24 +107,24 @@ class Landing:
         """Return an object's content.
 
         Raises:
-            TargetError: It is not there, or may not be read.
+            TargetError: It is missing, or may not be read.
         """
         try:
             blob = self._bucket.blob(uri.removeprefix(self.address("")))
             content: bytes = blob.download_as_bytes(raw_download=True, **self._cloud.storage_call)
         except NotFound as error:
             raise TargetError(
-                f"{uri} is not there any more; a run cannot be repeated under its run id without it; run with another one"
+                f"{uri} is gone; a run cannot be repeated under its run id without it; run with another run id"
             ) from error
         except FAILURES as error:
             raise self._failed(uri, "read", error) from error
         return content
 
     def names(self, prefix: str, start: str = "") -> Iterator[str]:
-        """Yield the names that begin so, in order, those before `start` left out.
+        """Yield the object names with a prefix, in order, from `start` on.
 
         Raises:
-            TargetError: The bucket refuses, or is not there.
+            TargetError: The bucket refuses, or is missing.
         """
         try:
             yield from (
@@ -155,4 +155,6 @@ class Landing:
                 f"{uri}: no permission to {doing}; the account needs roles/storage.objectCreator and roles/storage.objectViewer "
                 f"on {bucket}"
             )
-        return TargetError(f"{uri}: {DOING[doing]} failed: {said(error)}; run again with the same run id")
+        return TargetError(
+            f"{uri}: {DOING[doing]} failed: {message_of(error)}; run again with the same run id"
+        )

@@ -1,4 +1,4 @@
-"""The ledger `_loads`: one row per stream, version and run, written by one job a run, and mended by later runs."""
+"""The ledger `_loads`: one row per stream, version and run, written by one job per run, and completed by later runs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ FIELDS = [
 
 
 def row(manifest: Manifest, job_id: str | None, finished: datetime) -> dict[str, Any]:
-    """Return the ledger's row for a load that has succeeded."""
+    """Return the ledger's row of a load that succeeded."""
     return {
         "run_id": manifest.run_id,
         "stream": manifest.stream,
@@ -78,7 +78,7 @@ def row(manifest: Manifest, job_id: str | None, finished: datetime) -> dict[str,
 
 
 def statement(table: bigquery.TableReference) -> str:
-    """Return the MERGE that adds the rows of the parameter `entries`, a JSON array, that are not there yet."""
+    """Return the MERGE that adds the missing rows of the parameter `entries`, a JSON array."""
     named = [item for item in FIELDS if not item.name.startswith("retract")]
     values = ", ".join(
         f"CAST(JSON_VALUE(entry, '$.{item.name}') AS {tables.SQL.get(item.field_type, item.field_type)}) "
@@ -98,31 +98,19 @@ def statement(table: bigquery.TableReference) -> str:
 
 
 def write(cloud: Cloud, jobs: Jobs, rows: list[dict[str, Any]]) -> None:
-    """Write the rows that are not there yet, in one job, and make the ledger where that is the target's to do.
+    """Write the missing rows in one job, and create the ledger where tables are the target's to create.
 
-    A MERGE, so that whoever tells the same load twice (a repeated run, a later one that mends) tells it once.
+    A MERGE writes each load once, however many runs report it.
 
     Raises:
-        TargetError: They could not be written.
+        TargetError: The rows could not be written.
         GoogleAPIError: BigQuery refused.
     """
     table = cloud.dataset.table(LEDGER)
     tables.ensure_ledger(cloud, table, FIELDS)
-    config = bigquery.QueryJobConfig(
-        query_parameters=[
-            bigquery.ScalarQueryParameter("entries", "STRING", msgspec.json.encode(rows).decode())
-        ],
-        labels={"process": cloud.settings.process},
-    )
-    jobs.once(
+    jobs.statement(
         f"{cloud.settings.dataset}-{LEDGER}-{cloud.settings.run_id}-{cloud.settings.process}",
-        lambda job_id: cloud.bigquery.query(
-            statement(table),
-            job_id=job_id,
-            job_config=config,
-            job_retry=None,
-            **cloud.job_place,
-            **cloud.call,
-        ),
+        statement(table),
         f"the streams are loaded, their rows in {table} are not (run again with the same run id)",
+        [bigquery.ScalarQueryParameter("entries", "STRING", msgspec.json.encode(rows).decode())],
     )

@@ -1,17 +1,17 @@
-"""The life of a stream's versions: Singer messages in, actions out, no I/O.
+"""The lifecycle of a stream's versions: Singer messages in, actions out, no I/O.
 
-A version is a run of records that is loaded by one job: the records of one `version` number, or those of a stream
-without numbers. What it is whole by is its proof:
+A version is a sequence of records that one job loads: the records of one `version` number, or those of a stream
+without numbers. Its proof shows that it is whole:
 
 - `tap`: ACTIVATE_VERSION after its records. Only where the version was not announced before them: singer-sdk taps announce
   a version first, and their child streams announce it again for each parent.
-- `state`: a STATE later than its last record that speaks of the stream as done (`says_done`). singer-sdk sends one after each
-  parent's children too, and begins the child stream again for the next: what such a tap says once more than between two
-  parents, it says of all of them.
+- `state`: a STATE after its last record that reports the stream as done (`says_done`). singer-sdk sends one after each
+  parent's children too, and starts the child stream again for the next parent: the stream is done when the number of
+  such STATEs in a row exceeds that between two parents.
 - `end_of_input`: nothing but the end. Meltano closes the target's input when a tap dies, so this proves nothing.
 
 A version that was not announced and that no ACTIVATE_VERSION closes is never loaded. One that was announced, or has no
-number, is loaded with the proof that there is; `overwrite` takes none of those without a proof.
+number, is loaded with whatever proof there is; `overwrite` refuses those with `end_of_input`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Proof(StrEnum):
-    """What a version is whole by."""
+    """What shows that a version is whole."""
 
     TAP = "tap"
     STATE = "state"
@@ -35,7 +35,7 @@ class Proof(StrEnum):
 
 
 class Replication(StrEnum):
-    """Whether a version is the whole source, or what is new in it."""
+    """Whether a version has all records of the source, or the new ones."""
 
     FULL = "full"
     INCREMENTAL = "incremental"
@@ -51,7 +51,7 @@ class Begin:
 
 @dataclass(frozen=True)
 class Load:
-    """Load what is staged of the stream's version, empty where nothing is."""
+    """Load the stream's staged version, which may be empty."""
 
     stream: str
     version: int | None
@@ -61,7 +61,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Drop:
-    """Forget what is staged of the stream's version; `why` is for the log."""
+    """Discard the stream's staged version; `why` is for the log."""
 
     stream: str
     version: int | None
@@ -70,7 +70,7 @@ class Drop:
 
 @dataclass(frozen=True)
 class Release:
-    """Let this STATE out as soon as every load asked for so far has succeeded."""
+    """Send this STATE once every load before it has succeeded."""
 
     state: dict[str, Any]
 
@@ -87,10 +87,10 @@ def bookmark_of(state: Mapping[str, Any], stream: str) -> Any:  # noqa: ANN401 (
 
 
 def resumable(state: Mapping[str, Any], stream: str) -> bool:
-    """Say whether the state stands for all of the stream's records before it.
+    """Return whether the state covers all of the stream's records before it.
 
     singer-sdk writes `progress_markers` where a stream's records are not sorted: until they are gone, the bookmark is the
-    one before the run. A state without `bookmarks` stands for everything before it.
+    one before the run. A state without `bookmarks` covers everything before it.
     """
     if not isinstance(state.get("bookmarks"), dict):
         return True
@@ -99,7 +99,7 @@ def resumable(state: Mapping[str, Any], stream: str) -> bool:
 
 
 def says_done(state: Mapping[str, Any], stream: str) -> bool:
-    """Say whether the state speaks of the stream as done: resumable, and not the one being read (`currently_syncing`)."""
+    """Return whether the state reports the stream as done: resumable, and not `currently_syncing`."""
     return resumable(state, stream) and state.get("currently_syncing") != stream
 
 
@@ -110,7 +110,7 @@ def _has_markers(bookmark: Any) -> bool:  # noqa: ANN401
 
 
 def has_position(bookmark: Any) -> bool:  # noqa: ANN401
-    """Say whether a bookmark holds a place to go on from: any value but a version or a partition's context."""
+    """Return whether a bookmark holds a position to resume from: any value but a version or a partition's context."""
     if isinstance(bookmark, dict):
         return any(has_position(v) for k, v in bookmark.items() if k not in {"version", "context"})
     if isinstance(bookmark, list):
@@ -120,19 +120,19 @@ def has_position(bookmark: Any) -> bool:  # noqa: ANN401
 
 @dataclass
 class _Stream:
-    """A stream as far as its messages have come; `source` is its name in the tap's states."""
+    """What a stream's messages so far amount to; `source` is its name in the tap's states."""
 
     source: str
     incremental: bool = False
     open: bool = False
     version: int | None = None
     rows: int = 0
-    # How many STATEs had come before its last message; and the last one before its first record that is not loaded.
+    # Number of STATEs before its last message, and the last STATE before its first record that is not loaded.
     states_before: int = 0
     base: dict[str, Any] | None = None
-    # How many STATEs in a row have said that it was done before it was begun again.
+    # Most STATEs in a row that reported it as done before it was started again.
     too_early: int = 0
-    # Versions announced before their records, and those that were whole.
+    # Versions announced before their records, and whole ones.
     announced: set[int] = field(default_factory=set)
     done: set[int] = field(default_factory=set)
 
@@ -142,10 +142,10 @@ class _Stream:
 
 
 class Lifecycle:
-    """All streams of one input; its methods take a message each and return what is to be done, in order.
+    """All streams of one input; each method takes a message and returns the actions to carry out, in order.
 
     Args:
-        overwrite: Whether a version replaces what is loaded, and so needs a proof.
+        overwrite: Whether a version replaces the table's rows, and so needs a proof.
     """
 
     def __init__(self, *, overwrite: bool = False) -> None:
@@ -165,13 +165,13 @@ class Lifecycle:
         found = self._streams.setdefault(stream, _Stream(source or stream, states_before=self._states))
         found.incremental = found.incremental or bookmarked
         if found.open or found.announced:
-            self._begun_again(found)
+            self._restarted(found)
 
     def record(self, stream: str, version: int | None) -> tuple[Action, ...]:
-        """Take a RECORD, which is to be staged after the actions.
+        """Take a RECORD, which is staged after the actions.
 
         Raises:
-            TargetError: Its version is older than the one in progress, or was whole already.
+            TargetError: Its version is older than the one in progress, or already whole.
         """
         found = self._streams[stream]
         if found.open and version == found.version:
@@ -187,20 +187,20 @@ class Lifecycle:
                 raise TargetError(
                     f"{stream}: a record of version {version} came after records of version {before}"
                 )
-            actions.append(self._give_up(stream, found, version))
+            actions.append(self._end_unfinished(stream, found, version))
         found.open, found.version, found.rows = True, version, 1
         found.states_before, found.base = self._states, self._state
         return (*actions, Begin(stream, version))
 
     def activate(self, stream: str, version: int) -> tuple[Action, ...]:
-        """Take an ACTIVATE_VERSION: the end of a version, where its records came before; else its announcement."""
+        """Take an ACTIVATE_VERSION: the end of a version whose records came before, else an announcement."""
         found = self._streams[stream]
         if version in found.done or (found.open and found.version is not None and version < found.version):
             return NOTHING
         if found.open and version == found.version and version not in found.announced:
             return (self._close(stream, found, Proof.TAP),)
         if version in found.announced:
-            self._begun_again(found)
+            self._restarted(found)
         found.announced.add(version)
         found.states_before = self._states
         return NOTHING
@@ -211,10 +211,10 @@ class Lifecycle:
         self._state = value
 
     def checkpoint(self) -> tuple[Action, ...]:
-        """Return what can be loaded at the STATE just taken, and the STATE that may go out then.
+        """Return the loads that are possible at the STATE just taken, and the STATE to send after them.
 
-        Only incremental streams are loaded before the end. A stream that has records which are not keeps the bookmark that
-        it had before them; where none is known, nothing goes out yet.
+        Only incremental streams are loaded before the end. A stream with records that are not loaded keeps the bookmark that
+        it had before them; where that is unknown, no STATE goes out yet.
         """
         state = self._state
         if state is None:
@@ -246,14 +246,14 @@ class Lifecycle:
         return tuple(loads)
 
     def version_of_batch(self, stream: str) -> int | None:
-        """Return the version that records without one belong to when they come in a BATCH."""
+        """Return the version of records that come without one in a BATCH."""
         found = self._streams[stream]
         if found.open:
             return found.version
         return max((version for version in found.announced if version not in found.done), default=None)
 
     def end(self) -> tuple[tuple[Action, ...], list[str]]:
-        """Take the end of input; return what to do, and what is wrong where not everything is whole."""
+        """Take the end of input; return the actions, and an error per stream that is not whole."""
         actions: list[Action] = []
         wrong = []
         proofs = self._proofs()
@@ -295,8 +295,8 @@ class Lifecycle:
             "the tap's message, then run again"
         )
 
-    def _give_up(self, stream: str, found: _Stream, version: int | None) -> Action:
-        """End the version in progress because records of another have begun."""
+    def _end_unfinished(self, stream: str, found: _Stream, version: int | None) -> Action:
+        """End the version in progress because the records of another follow."""
         proof = self._proof(found) if found.ends_with_input else None
         if proof is None or (self._overwrite and proof is Proof.END_OF_INPUT):
             return Drop(stream, found.version, f"version {version} replaces it, and it was never whole")
@@ -308,21 +308,21 @@ class Lifecycle:
             found.done.add(found.version)
         return Load(stream, found.version, proof, self._replication(found))
 
-    def _begun_again(self, found: _Stream) -> None:
-        """Take a SCHEMA or ACTIVATE_VERSION of a stream that has begun: no STATE before it spoke of all of the stream."""
+    def _restarted(self, found: _Stream) -> None:
+        """Take a SCHEMA or ACTIVATE_VERSION of a stream that has started: no STATE before it covers the whole stream."""
         if self._state is not None and says_done(self._state, found.source):
             found.too_early = max(found.too_early, self._states - found.states_before)
         found.states_before = self._states
 
     def _proof(self, found: _Stream) -> Proof:
         later = self._states - found.states_before > found.too_early
-        said = later and self._state is not None and says_done(self._state, found.source)
-        return Proof.STATE if said else Proof.END_OF_INPUT
+        done = later and self._state is not None and says_done(self._state, found.source)
+        return Proof.STATE if done else Proof.END_OF_INPUT
 
     def _proofs(self) -> dict[str, Proof]:
-        """Return what each stream that is not whole yet rests on at the end.
+        """Return the proof at the end of input of each stream that is not whole yet.
 
-        A bookmark by partitions is true of those so far: where another stream was cut off, it may be the parent.
+        A bookmark with partitions covers those so far: where another stream was cut off, that may be the parent.
         """
         proofs = {
             name: self._proof(found) for name, found in self._streams.items() if found.open or found.announced

@@ -1,4 +1,4 @@
-"""Versions into BigQuery: parts and a manifest to Cloud Storage, one job, and in the end the ledger."""
+"""Loads versions: parts and a manifest to Cloud Storage, one job into BigQuery, and in the end the ledger's rows."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from google.cloud import bigquery
 
 from target_bigquery import figures, ledger, tables
 from target_bigquery.errors import TargetError
-from target_bigquery.jobs import Done, Jobs
+from target_bigquery.jobs import FinishedJob, Jobs
 from target_bigquery.landing import Landing, Staged
 from target_bigquery.manifest import Earlier, Manifest, folder, folder_of_run
 from target_bigquery.names import LEDGER
 from target_bigquery.parts import Part, PartWriter
-from target_bigquery.schema import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,15 +33,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("target-bigquery.load")
 
-UPSERT_TABLE_LIVES = timedelta(days=1)
-# What a crash may have kept from the ledger is looked for among the runs of so many days, the newest so many.
-MENDED_DAYS, MENDED_RUNS = 7, 20
-RUNS = "_runs/"
+UPSERT_TABLE_LIFETIME = timedelta(days=1)
+# Ledger rows that a crash kept from being written are looked for in the newest runs of the last days.
+RECOVERED_DAYS, RECOVERED_RUNS = 7, 20
+# Each process leaves a marker; a second one says that the ledger has its rows.
+RUNS, IN_LEDGER = "_runs/", ".in-ledger"
+# Replaces rows, and keeps the table's schema, partitions and row access policies
+# (https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationLoad.FIELDS.write_disposition).
+WRITE_TRUNCATE_DATA = "WRITE_TRUNCATE_DATA"
 
 
 @dataclass
 class Prepared:
-    """A stream's table, made ready: the columns to load, the table's own, and what earlier attempts have decided."""
+    """A stream's prepared table: the columns to load, the table itself, and what earlier attempts decided."""
 
     fields: list[SchemaField]
     table: bigquery.Table
@@ -53,7 +56,7 @@ class Prepared:
 class Version:
     """A version of a stream whose records are all staged.
 
-    `number` is its `_sdc_table_version`, the tap's own where it is `numbered`. `before` is the stream's load before it.
+    `number` is its `_sdc_table_version`, given by the tap where it is `numbered`. `before` is the stream's previous load.
     """
 
     stream: str
@@ -79,7 +82,7 @@ class Loader:
 
     Args:
         cloud: Google's clients.
-        scratch: A folder for files that are needed for a moment.
+        scratch: A folder for temporary files.
     """
 
     def __init__(self, cloud: Cloud, scratch: Path) -> None:
@@ -89,18 +92,18 @@ class Loader:
         self._lock = threading.Lock()
         self._decided: dict[str, list[Manifest]] | None = None
         self._earlier: dict[str, Earlier] = {}
-        self._finished: dict[str, Done | None] = {}
+        self._finished: dict[str, FinishedJob | None] = {}
         self._rows: dict[str, dict[str, Any]] = {}
         self._marker: str | None = None
 
     def prepare(self, stream: str, table: str, fields: list[SchemaField], keys: list[str]) -> Prepared:
-        """Make or check a stream's table, before anything of it is loaded.
+        """Create or check a stream's table, before anything of it is loaded.
 
         Raises:
-            TargetError: The table is not there, or cannot hold what the stream sends.
+            TargetError: The table is missing, or cannot hold what the stream sends.
         """
         reference = self._cloud.dataset.table(table)
-        with self._cloud.telling(f"{stream}: table {reference}"):
+        with self._cloud.explaining(f"{stream}: table {reference}"):
             columns, made = tables.ensure(self._cloud, reference, fields, keys)
             with self._lock:
                 earlier = self._earlier.get(table)
@@ -110,32 +113,32 @@ class Loader:
             return Prepared(columns, made, earlier)
 
     def upload(self, name: str, part: Part, prepared: Future[Prepared]) -> Staged | None:
-        """Take a part to Cloud Storage and delete it here; keep it here where an earlier attempt is to be looked at first.
+        """Move a part to Cloud Storage; leave it on disk, and return None, where it must be compared with an earlier attempt.
 
         Raises:
-            TargetError: The bucket refuses, or is not there.
+            TargetError: The bucket refuses, or is missing.
         """
         if prepared.result().earlier.is_another_attempt:
             return None
         return self._send(name, part)
 
     def load(self, version: Version) -> None:
-        """Load a version once, whatever happened before under this run id.
+        """Load a version once, whatever earlier attempts of this run did.
 
         Raises:
             TargetError: It could not be loaded; the landing table is as it was.
         """
         if version.before is not None:
             version.before.result()
-        with self._cloud.telling(f"{version.stream}: table {self._cloud.dataset.table(version.table)}"):
+        with self._cloud.explaining(f"{version.stream}: table {self._cloud.dataset.table(version.table)}"):
             ready = version.prepared.result()
             staged = [upload.result() for upload in version.uploads]
             manifest = self._decide(version, ready, staged)
             done = self._finish(manifest, ready.table)
-            self._say(manifest, done, time.monotonic() - version.clock)
+            self._report(manifest, done, time.monotonic() - version.clock)
 
     def finish_earlier(self) -> None:
-        """Load what earlier attempts of this run had decided and this one did not send again.
+        """Load what earlier attempts of this run decided and this one did not receive again.
 
         Raises:
             TargetError: It could not be loaded.
@@ -144,33 +147,33 @@ class Loader:
             decided = [manifest for found in self._manifests().values() for manifest in found]
         for manifest in decided:
             if manifest.digest not in self._finished:
-                with self._cloud.telling(
+                with self._cloud.explaining(
                     f"{manifest.stream}: table {self._cloud.dataset.table(manifest.table)}"
                 ):
-                    self._say(manifest, self._finish(manifest), 0.0)
+                    self._report(manifest, self._finish(manifest), 0.0)
 
-    def tell(self) -> None:
-        """Write the ledger's rows of this run, and those that a crash has kept from being written.
+    def write_ledger(self) -> None:
+        """Write the ledger's rows of this run, and those that crashes kept from being written.
 
         Raises:
             TargetError: BigQuery or Cloud Storage refused.
         """
         if not self._rows:
             return
-        with self._cloud.telling(f"ledger {self._cloud.dataset.table(LEDGER)}"):
-            rows, told = dict(self._rows), []
-            for marker, manifests in self._untold():
-                found = {m.digest: self._landed(m) for m in manifests if m.digest not in rows}
+        with self._cloud.explaining(f"ledger {self._cloud.dataset.table(LEDGER)}"):
+            rows, complete = dict(self._rows), [self._marker] if self._marker else []
+            for marker, manifests in self._runs_without_rows():
+                found = {m.digest: self._recovered(m) for m in manifests if m.digest not in rows}
                 rows |= {digest: row for digest, row in found.items() if row is not None}
                 today = datetime.now(UTC).date().isoformat()
                 if all(found.values()) and not marker.startswith(f"{RUNS}{today}"):
-                    told.append(marker)
+                    complete.append(marker)
             ledger.write(self._cloud, self._jobs, list(rows.values()))
-            for marker in [*told, *([self._marker] if self._marker else [])]:
-                self._landing.create(f"{marker}.told", b"")
+            for marker in complete:
+                self._landing.create(f"{marker}{IN_LEDGER}", b"")
 
     def _manifests(self) -> dict[str, list[Manifest]]:
-        """Return what earlier attempts of this run and extractor have decided, by table; listed once."""
+        """Return the manifests of earlier attempts of this run and extractor, by table; listed once."""
         if self._decided is None:
             self._decided = {}
             for manifest in self._read_all(folder(self._settings.run_id, self._settings.extractor)):
@@ -184,20 +187,20 @@ class Loader:
                 yield Manifest.decode(self._landing.read(uri))
             except msgspec.ValidationError as error:
                 raise TargetError(
-                    f"{uri} is no manifest of this target: {error}; run with another run id"
+                    f"{uri} is not a manifest of this target: {error}; run with another run id"
                 ) from error
 
     def _decide(self, version: Version, ready: Prepared, staged: list[Staged | None]) -> Manifest:
         """Return the manifest by which this version is loaded: this attempt's, or an earlier one's with the same rows.
 
         Raises:
-            TargetError: An earlier attempt has decided otherwise, and the two cannot both stand.
+            TargetError: The version contradicts what an earlier attempt decided.
         """
         earlier = ready.earlier
         while True:
             for manifest in earlier.manifests:
                 self._finish(manifest, ready.table)
-            found = self._held_against(version, earlier, staged) if earlier.is_another_attempt else None
+            found = self._compared(version, earlier, staged) if earlier.is_another_attempt else None
             if isinstance(found, Manifest):
                 return found
             parts = found if found is not None else self._sent(version, staged)
@@ -208,22 +211,22 @@ class Loader:
                 return manifest
             first = Manifest.decode(self._landing.read(self._landing.address(manifest.name)))
             if first.digest == manifest.digest:
-                # The answer to our own first try was lost.
+                # This attempt created it; the answer was lost.
                 earlier.add(first)
                 return first
-            # Another process of this run was faster: its word counts, and this version is held against it.
+            # Another process of this run was faster: its manifest counts, and this version is compared with it.
             if found is not None:
                 raise TargetError(
-                    f"{version.stream}: another process of run {self._settings.run_id} loads this stream too; wait for its "
-                    "end, then run again with the same run id"
+                    f"{version.stream}: another process of run {self._settings.run_id} loads this stream too; wait until "
+                    "it ends, then run again with the same run id"
                 )
             staged = list(parts)
-            earlier.found(first)
+            earlier.add_of_another(first)
 
-    def _held_against(
+    def _compared(
         self, version: Version, earlier: Earlier, staged: list[Staged | None]
     ) -> Manifest | list[Staged] | None:
-        """Return the manifest with the same rows, or the parts of those that are new; None where all are to be loaded."""
+        """Return the manifest with the same rows, or the parts of the new rows; None where all are to be loaded."""
         sources = [
             part.path if sent is None else self._landing.read(sent.uri)
             for part, sent in zip(version.parts, staged, strict=True)
@@ -258,7 +261,7 @@ class Loader:
         return sent
 
     def _sent(self, version: Version, staged: list[Staged | None]) -> list[Staged]:
-        """Return all parts in Cloud Storage, those sent now that were kept here."""
+        """Return all parts in Cloud Storage; those still on disk are sent now."""
         return [
             sent
             if sent is not None
@@ -289,22 +292,22 @@ class Loader:
             extractor=settings.extractor,
             keys=version.keys,
             fields=[item.to_api_repr() for item in ready.fields],
-            fingerprint=fingerprint(version.fields),
+            fingerprint=tables.fingerprint(version.fields),
             parts=parts,
             started_at=version.started.isoformat(),
             numbered=version.numbered,
         )
 
     def _mark(self) -> None:
-        """Leave a mark of this run, by time, for later runs to see whether the ledger has been told."""
+        """Leave this process's marker, by time, so that later runs see whether the ledger has its rows."""
         with self._lock:
             if self._marker is None:
                 now = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S.%f")
                 self._marker = f"{RUNS}{now}/{self._settings.run_id}~{self._settings.process}"
                 self._landing.create(self._marker, b"")
 
-    def _finish(self, manifest: Manifest, table: bigquery.Table | None = None) -> Done | None:
-        """Run a manifest's job, or find it done; None where it has no rows to load."""
+    def _finish(self, manifest: Manifest, table: bigquery.Table | None = None) -> FinishedJob | None:
+        """Return a manifest's job, run now or found finished; None where it has no rows to load."""
         if manifest.digest not in self._finished:
             done = self._run(manifest, table) if manifest.parts else None
             ended = done.job.ended if done is not None else None
@@ -314,22 +317,21 @@ class Loader:
                 self._rows[manifest.digest] = row
         return self._finished[manifest.digest]
 
-    def _run(self, manifest: Manifest, table: bigquery.Table | None) -> Done:
+    def _run(self, manifest: Manifest, table: bigquery.Table | None) -> FinishedJob:
         reference = self._cloud.dataset.table(manifest.table)
         base = manifest.job_id(self._settings.dataset)
         if manifest.method == "append-only":
             config = self._config(manifest, manifest.schema, bigquery.WriteDisposition.WRITE_APPEND)
             return self._load(manifest, f"{base}-load", reference, config)
         if manifest.method == "overwrite":
-            # The job replaces the rows in one step; columns that the stream no longer sends, and policies, are kept.
+            # The table keeps columns that the stream no longer sends, and its policies.
             known = table or self._cloud.bigquery.get_table(reference, **self._cloud.call)
             config = self._config(manifest, list(known.schema), WRITE_TRUNCATE_DATA)
             return self._load(manifest, f"{base}-load", reference, config)
         return self._upsert(manifest, reference, base)
 
-    def _upsert(self, manifest: Manifest, reference: bigquery.TableReference, base: str) -> Done:
-        merge = f"{base}-merge"
-        # The staging table is this process's own, the merge's id the manifest's: two processes of a run merge once.
+    def _upsert(self, manifest: Manifest, reference: bigquery.TableReference, base: str) -> FinishedJob:
+        # The staging table belongs to this process, the merge's id to the manifest: two processes of a run merge once.
         dataset = self._settings.staging_dataset or self._settings.dataset
         staging = bigquery.Table(
             bigquery.DatasetReference(self._settings.project, dataset).table(
@@ -337,26 +339,19 @@ class Loader:
             ),
             schema=manifest.schema,
         )
-        staging.expires = datetime.now(UTC) + UPSERT_TABLE_LIVES
+        staging.expires = datetime.now(UTC) + UPSERT_TABLE_LIFETIME
         try:
             self._cloud.bigquery.create_table(staging, exists_ok=True, **self._cloud.call)
         except Forbidden as error:
             raise TargetError(
-                f"{manifest.stream}: upsert needs a table for a moment, and may not make one in {dataset}; grant "
+                f"{manifest.stream}: upsert needs a temporary table, and may not create one in {dataset}; grant "
                 "roles/bigquery.dataEditor on it, or set staging_dataset to a dataset where it may"
             ) from error
         config = self._config(manifest, manifest.schema, bigquery.WriteDisposition.WRITE_TRUNCATE)
         self._load(manifest, f"{base}-{self._settings.process}-staging", staging.reference, config)
-        done = self._jobs.once(
-            merge,
-            lambda job_id: self._cloud.bigquery.query(
-                tables.merge_statement(reference, staging.reference, manifest.schema, manifest.keys),
-                job_id=job_id,
-                job_config=bigquery.QueryJobConfig(labels=config.labels),
-                job_retry=None,
-                **self._cloud.job_place,
-                **self._cloud.call,
-            ),
+        done = self._jobs.statement(
+            f"{base}-merge",
+            tables.merge_statement(reference, staging.reference, manifest.schema, manifest.keys),
             f"{manifest.stream}: merge into {reference}",
         )
         self._cloud.bigquery.delete_table(staging.reference, not_found_ok=True, **self._cloud.call)
@@ -368,7 +363,7 @@ class Loader:
         base: str,
         table: bigquery.TableReference,
         config: bigquery.LoadJobConfig,
-    ) -> Done:
+    ) -> FinishedJob:
         done = self._jobs.once(
             base,
             lambda job_id: self._cloud.bigquery.load_table_from_uri(
@@ -407,27 +402,27 @@ class Loader:
         }
         return config
 
-    def _untold(self) -> Iterator[tuple[str, list[Manifest]]]:
-        """Yield the newest of the runs that have not told the ledger, but this process, and their manifests."""
-        since = (datetime.now(UTC) - timedelta(days=MENDED_DAYS)).date().isoformat()
+    def _runs_without_rows(self) -> Iterator[tuple[str, list[Manifest]]]:
+        """Yield the markers of the newest runs without rows in the ledger, except this process's, and their manifests."""
+        since = (datetime.now(UTC) - timedelta(days=RECOVERED_DAYS)).date().isoformat()
         names = set(self._landing.names(RUNS, start=f"{RUNS}{since}"))
         markers = sorted(
             name
             for name in names
-            if not name.endswith(".told") and f"{name}.told" not in names and name != self._marker
+            if not name.endswith(IN_LEDGER) and f"{name}{IN_LEDGER}" not in names and name != self._marker
         )
-        for marker in markers[-MENDED_RUNS:]:
+        for marker in markers[-RECOVERED_RUNS:]:
             run_id = marker.rpartition("/")[2].partition("~")[0]
             yield marker, list(self._read_all(folder_of_run(run_id)))
 
-    def _landed(self, manifest: Manifest) -> dict[str, Any] | None:
-        """Return the ledger's row for a load of another process, None where its rows are not in the table."""
+    def _recovered(self, manifest: Manifest) -> dict[str, Any] | None:
+        """Return the ledger's row of another process's load, None where its rows are not in the table."""
         base = (
             f"{manifest.job_id(self._settings.dataset)}-{'merge' if manifest.method == 'upsert' else 'load'}"
         )
         ended, job_id = datetime.now(UTC), None
         try:
-            for attempt in range(MENDED_RUNS):
+            for attempt in range(RECOVERED_RUNS):
                 job = self._jobs.find(f"{base}-{attempt}")
                 if job is None:
                     break
@@ -435,14 +430,14 @@ class Loader:
                     job_id, ended = job.job_id, job.ended or ended
                     break
         except Forbidden:
-            # Another account's job: the table itself says what was loaded.
+            # Another account's job: the table itself shows what was loaded.
             job_id = None
         if job_id is None and manifest.parts:
             if self._rows_of(manifest) != manifest.rows:
                 return None
             job_id = f"{base}-0"
         logger.warning(
-            "%s: run %s had loaded %d rows and ended before it told the ledger; told now",
+            "%s: run %s loaded %d rows and ended before it wrote them to the ledger; they are written now",
             manifest.stream,
             manifest.run_id,
             manifest.rows,
@@ -450,7 +445,7 @@ class Loader:
         return ledger.row(manifest, job_id, ended)
 
     def _rows_of(self, manifest: Manifest) -> int:
-        """Return how many of a manifest's rows are in its table: one partition is read."""
+        """Return how many of a manifest's rows are in its table; reads one partition."""
         reference = self._cloud.dataset.table(manifest.table)
         try:
             ((count,),) = self._cloud.query(
@@ -465,8 +460,8 @@ class Loader:
             return 0
         return int(count)
 
-    def _say(self, manifest: Manifest, done: Done | None, seconds: float) -> None:
-        before = done is not None and not done.ours
+    def _report(self, manifest: Manifest, done: FinishedJob | None, seconds: float) -> None:
+        before = done is not None and not done.started_here
         figures.loaded(
             manifest.rows,
             manifest.size,
@@ -500,11 +495,6 @@ class Loader:
             )
 
 
-# Replaces rows, and keeps the table's schema, partitions and row access policies
-# (https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationLoad.FIELDS.write_disposition).
-WRITE_TRUNCATE_DATA = "WRITE_TRUNCATE_DATA"
-
-
 def part_name(run_id: str, number: int, process: str, place: str) -> str:
-    """Return the end of a part's name: no two processes of a run share one."""
+    """Return the end of a part's object name, different for each process of a run."""
     return f"run_id={run_id}/{number}-{process}-{place}.jsonl.gz"

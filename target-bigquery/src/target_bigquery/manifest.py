@@ -1,8 +1,8 @@
-"""Manifests: what one load of a stream and run is, written once in Cloud Storage before its job starts.
+"""Manifests: each describes one load of a stream and run, and is created in Cloud Storage before the load's job starts.
 
-The first attempt that creates the manifest of a place decides what the run loads there. The load job's id is made of the
-manifest's content, so whoever finishes it, finishes the same job. A later attempt of the run is held against what the
-manifests say: what they hold already is not loaded again.
+The first attempt to create the manifest of a place decides what the run loads there. The load job's id is made of the
+manifest's content, so every attempt finishes the same job. A later attempt of the run is compared with the manifests:
+rows that they have are not loaded again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-# A deletion mark is the source's own word, the rest of the metadata is the attempt's.
+# A deletion mark comes from the source, the rest of the metadata from the attempt.
 NOT_CONTENT = set(METADATA) - {"_sdc_deleted_at"}
 MODULUS = 1 << 128
 row_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
@@ -40,7 +40,7 @@ row_encoder = msgspec.json.Encoder(order="deterministic", decimal_format="number
 
 @dataclass(frozen=True)
 class Manifest:
-    """One load: a version of a stream, its parts, and what is known of it.
+    """One load: a version of a stream, its parts, and their description.
 
     `place` is its number among the run's loads of the stream, from 0. `fields` are the columns to load, as BigQuery's API
     has them. Times are ISO 8601.
@@ -85,7 +85,7 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """16 hexadecimal digits of all that the manifest says."""
+        """16 hexadecimal digits of the manifest's content."""
         return hashlib.sha256(self.encode()).hexdigest()[:16]
 
     @property
@@ -94,7 +94,7 @@ class Manifest:
         return f"{folder(self.run_id, self.extractor)}{self.table}-{self.place:05}.json"
 
     def job_id(self, dataset: str) -> str:
-        """Return the beginning of the ids of its jobs: a kind and an attempt's number follow."""
+        """Return the beginning of its job ids: a kind and an attempt's number follow."""
         table = re.sub(r"[^A-Za-z0-9_]", "_", self.table[:200])
         return f"{dataset[:200]}-{table}-{self.run_id}-{self.place}-{self.digest}"
 
@@ -104,10 +104,10 @@ class Manifest:
 
     @classmethod
     def decode(cls, content: bytes) -> Manifest:
-        """Return the manifest that an object holds.
+        """Return the manifest in an object.
 
         Raises:
-            msgspec.ValidationError: It is not one.
+            msgspec.ValidationError: The object has another content.
         """
         return msgspec.json.decode(content, type=cls)
 
@@ -123,7 +123,7 @@ def folder_of_run(run_id: str) -> str:
 
 
 def contents(parts: Iterable[bytes | Path]) -> Iterator[tuple[int, bytes]]:
-    """Yield each row's hash of 64 bits, metadata left out, and its line; parts are gzip JSON lines."""
+    """Yield each row's 64-bit hash, without metadata, and its line; parts are gzip JSON lines."""
     for part in parts:
         raw = io.BytesIO(part) if isinstance(part, bytes) else part.open("rb")
         with raw, gzip.open(raw) as lines:
@@ -133,39 +133,22 @@ def contents(parts: Iterable[bytes | Path]) -> Iterator[tuple[int, bytes]]:
 
 
 class Candidate(Protocol):
-    """A version whose records are all staged, as far as it is held against manifests."""
+    """A staged version, as far as it is compared with manifests."""
 
-    @property
-    def stream(self) -> str:
-        """The stream."""
-
-    @property
-    def number(self) -> int:
-        """Its `_sdc_table_version`."""
-
-    @property
-    def numbered(self) -> bool:
-        """Whether the tap numbered it."""
-
-    @property
-    def rows(self) -> int:
-        """Its rows."""
-
-    @property
-    def replication(self) -> Replication:
-        """Whether it is the whole source, or what is new in it."""
-
-    @property
-    def method(self) -> str:
-        """The load method."""
+    stream: str
+    number: int
+    numbered: bool
+    rows: int
+    replication: Replication
+    method: str
 
 
 class Earlier:
-    """What earlier attempts of the run have decided for one stream; one attempt's loads are held against it in order.
+    """What earlier attempts of the run decided for one stream; this attempt's versions are compared with it in order.
 
     Args:
-        manifests: Of the stream, by place.
-        read: Gives a part's content by its address.
+        manifests: The stream's manifests, by place.
+        read: Returns a part's content by its address.
     """
 
     def __init__(self, manifests: list[Manifest], read: Callable[[str], bytes]) -> None:
@@ -178,15 +161,15 @@ class Earlier:
 
     @property
     def is_another_attempt(self) -> bool:
-        """Say whether anything was decided by another attempt of the run."""
+        """Return whether another attempt of the run decided anything."""
         return bool(self._others)
 
     def add(self, manifest: Manifest) -> None:
-        """Take a manifest that this attempt has created."""
+        """Add a manifest that this attempt created."""
         self.manifests.append(manifest)
 
-    def found(self, manifest: Manifest) -> None:
-        """Take a manifest that another process of the run has created in the meantime."""
+    def add_of_another(self, manifest: Manifest) -> None:
+        """Add a manifest that another process of the run created in the meantime."""
         self.manifests.append(manifest)
         self._others.append(manifest)
         self._unmatched.append(manifest)
@@ -196,18 +179,18 @@ class Earlier:
             )
 
     def decide(self, candidate: Candidate, parts: list[bytes | Path]) -> Manifest | Iterator[bytes] | None:
-        """Hold a version of this attempt against what others have decided.
+        """Compare a version of this attempt with what others decided.
 
         Args:
-            candidate: What the version is.
+            candidate: The version.
             parts: Its rows, as gzip JSON lines.
 
         Returns:
-            The manifest that has exactly these rows, in any order; else the lines of the rows that are new, where the
-            stream is incremental; else None: all rows are to be loaded.
+            The manifest that has exactly these rows, in any order; else, for an incremental stream, the lines of the new
+            rows; else None: all rows are to be loaded.
 
         Raises:
-            TargetError: The two cannot both stand.
+            TargetError: The version contradicts what others decided.
         """
         same = self._same(candidate.rows, parts)
         if same is not None or candidate.method != "append-only":
@@ -223,7 +206,7 @@ class Earlier:
         )
 
     def _same(self, rows: int, parts: list[bytes | Path]) -> Manifest | None:
-        """Return the manifest that has exactly these rows, None where none has; each is given once."""
+        """Return the manifest that has exactly these rows, None where none has; each is returned once."""
         wanted: int | None = None
         for manifest in self._unmatched:
             if manifest.rows != rows:
@@ -236,7 +219,7 @@ class Earlier:
         return None
 
     def _new(self, parts: list[bytes | Path]) -> Iterator[bytes]:
-        """Yield the lines of the rows that no other attempt has, each row counted as often as it came."""
+        """Yield the lines of the rows that no other attempt has; a row that came twice counts twice."""
         if self._left is None:
             self._left = Counter(
                 number

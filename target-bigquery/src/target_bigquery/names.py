@@ -1,4 +1,4 @@
-"""Names that BigQuery takes, made of the names that taps send.
+"""Names that BigQuery accepts, made from the names that taps send.
 
 Letters, marks and digits of every script and the underscore; no leading digit; at most 300 characters; some prefixes
 reserved; names differ by more than case (https://cloud.google.com/bigquery/docs/schemas#column_names and its section on
@@ -24,7 +24,7 @@ KEPT = ("L", "M", "N")
 def clean(name: str, *, mark: bool = False) -> str:
     """Return the BigQuery name for a field or stream.
 
-    A name of which nothing can be kept or that is too long ends in a mark made of the whole name; with `mark` any does.
+    A name that is too long, or of which nothing can be kept, ends in a hash of the whole name; with `mark` any name does.
     """
     cleaned = "".join(
         one if one == "_" or unicodedata.category(one).startswith(KEPT) else "_"
@@ -39,9 +39,9 @@ def clean(name: str, *, mark: bool = False) -> str:
 
 
 def clean_all(names: Iterable[str], taken: Container[str] = ()) -> dict[str, str]:
-    """Return the BigQuery name of each name, no two alike, and none `taken`; upper and lower case are not told apart.
+    """Return the BigQuery name of each name: unique without regard to case, and none that is `taken`.
 
-    Names that would be the same column are all marked: none gets the values that another had before it came.
+    Names that would be the same column all end in a hash, so that none inherits the values of another's column.
     """
     cleaned = {name: clean(name) for name in names}
     cleaned = {name: f"x{new}" if new.lower() in taken else new for name, new in cleaned.items()}

@@ -20,10 +20,10 @@ LEVEL = 4
 
 @contextlib.contextmanager
 def on_disk(path: Path) -> Iterator[None]:
-    """Tell in one line what the local disk refuses.
+    """Explain the local disk's errors in one line.
 
     Raises:
-        TargetError: It is full, or cannot be written.
+        TargetError: The disk is full, or cannot be written.
     """
     try:
         yield
@@ -50,7 +50,7 @@ class PartWriter:
         folder: Where the parts are written.
         prefix: Beginning of each file's name.
         limit: Compressed bytes after which a part is closed and the next begun.
-        closed: Called with each part when it is closed, in order.
+        closed: Called with the number and the part when one is closed.
     """
 
     def __init__(self, folder: Path, prefix: str, limit: int, closed: Callable[[int, Part], None]) -> None:
@@ -64,7 +64,7 @@ class PartWriter:
         self.rows = 0
 
     def write(self, line: bytes) -> None:
-        """Add one line, without its end."""
+        """Add one line, given without its line break."""
         self._buffer += line
         self._buffer += b"\n"
         self._rows += 1
@@ -73,14 +73,14 @@ class PartWriter:
             self._flush()
 
     def close(self, *, least: int = 0) -> list[Part]:
-        """End the last part; return all of them, in order, and an empty one where `least` is 1 and there is none."""
+        """Close the last part; return all parts, in order: at least one, which may be empty, where `least` is 1."""
         if self._buffer or (least and not self._parts and self._file is None):
             self._flush()
         self._close_part()
         return self._parts
 
     def abandon(self) -> None:
-        """Delete the part in progress; those closed belong to whoever was called with them."""
+        """Delete the part in progress; closed ones belong to the caller's `closed`."""
         if self._file is not None and self._raw is not None:
             self._file.close()
             self._raw.close()
@@ -104,7 +104,7 @@ class PartWriter:
             with on_disk(self._path()):
                 yield
         except TargetError:
-            # Or else Python tries to write the rest when it ends, and tells of it in a traceback.
+            # Otherwise Python tries to write the rest when it exits, and prints a traceback.
             if self._file is not None:
                 with contextlib.suppress(OSError):
                     self._file.close()

@@ -1,4 +1,4 @@
-"""Reads messages: a line that is none is one line in the log, not a traceback."""
+"""Reads messages: a line that is not a message is one line in the log, not a traceback."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SHOWN = 120
 
 
 def decode(text: str | bytes) -> Any:  # noqa: ANN401 (JSON)
-    """Return what a JSON text says, numbers with a point or an exponent as Decimal.
+    """Return the value of a JSON text, with numbers that have a point or an exponent as Decimal.
 
-    What Python's own programs write and JSON has not (NaN, half of a surrogate pair) is read too: it is refused by its field.
+    Python's extensions of JSON (NaN, half of a surrogate pair) are read too, so that the error can name their field.
 
     Raises:
-        ValueError: It is no JSON.
-        RecursionError: It nests too deep to be read.
+        ValueError: The text is not JSON.
+        RecursionError: It nests too deeply.
     """
     try:
         return decoder.decode(text)
@@ -39,11 +39,11 @@ class Reader(MsgSpecReader):
             message = decode(line)
         except (ValueError, RecursionError) as error:
             raise TargetError(
-                f"a line is no JSON ({error}): {line[:SHOWN].rstrip()!r}; look at the tap: something else wrote to its "
+                f"a line is not JSON ({error}): {line[:SHOWN].rstrip()!r}; look at the tap: something else wrote to its "
                 "standard output"
             ) from None
         if not isinstance(message, dict):
-            raise TargetError(f"a line is no Singer message: {line[:SHOWN].rstrip()!r}; look at the tap")
+            raise TargetError(f"a line is not a Singer message: {line[:SHOWN].rstrip()!r}; look at the tap")
         return message
 
     @override

@@ -1,13 +1,12 @@
-"""JSON schema to BigQuery columns, and a record to the row that a JSON load job reads.
+"""JSON schemas to BigQuery columns, and records to the rows that a JSON load job reads.
 
-Everything that JSON Schema allows has a column: one of BigQuery's own types where every allowed value fits it, else JSON.
-A schema is first spread out into alternatives of one type each (`_spread`), and these are then brought to one column.
+Every JSON schema has a column: of one of BigQuery's own types where every allowed value fits it, else JSON.
+A schema is first expanded into alternatives of one type each (`_alternatives`), which then become one column.
 Types: https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-json#details_of_loading_json_data
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from functools import cached_property, partial
@@ -163,19 +162,19 @@ class Translated:
 
 
 def root(stream: str, schema: Any) -> dict[str, Any]:  # noqa: ANN401 (whatever a tap sends)
-    """Return a stream's schema as one object with `properties`, whatever combines or refers to them.
+    """Return a stream's schema as one object with `properties`, with combinations and references resolved.
 
     Raises:
-        TargetError: It describes something else than objects.
+        TargetError: It describes something other than objects.
     """
     if isinstance(schema, dict) and isinstance(schema.get("properties"), dict) and not COMBINED & set(schema):
         return schema
     whole = schema if isinstance(schema, dict) else {}
     try:
-        alternatives = _spread(schema, _Place(stream, whole))
+        alternatives = _alternatives(schema, _Place(stream, whole))
     except _RecursionError as error:
         raise TargetError(
-            f"{stream}: the schema is nothing but {error.ref}, that is itself; look at the tap"
+            f"{stream}: the schema is nothing but {error.ref}, a reference to itself; look at the tap"
         ) from None
     found = [one for one in alternatives if one.get("type", "object") == "object"]
     if not found:
@@ -214,12 +213,12 @@ def translate(
         wide: Called for each integer that a FLOAT would round.
 
     Raises:
-        TargetError: The schema is not one, or a key is not in it or no scalar.
+        TargetError: The schema is invalid, or a key is not in it or not a scalar.
     """
     types = converters(lossy=lossy, wide=wide)
     translator = _Translator(types)
     place = _Place(stream, schema)
-    # A tap's field that is named as the target's own metadata is dropped, unless it is a key.
+    # A tap's field with the name of the target's own metadata is dropped, unless it is a key.
     names = {
         name: value
         for name, value in _properties(schema, stream).items()
@@ -249,21 +248,12 @@ def metadata_fields() -> list[SchemaField]:
     return [SchemaField(name, kind, description=text) for name, (kind, text) in METADATA.items()]
 
 
-def fingerprint(fields: Iterable[SchemaField]) -> str:
-    """Return 16 hexadecimal digits that change when names, types or modes change, descriptions left out."""
-
-    def shape(item: SchemaField) -> list[Any]:
-        return [item.name, item.field_type, item.mode, [shape(f) for f in item.fields]]
-
-    return hashlib.sha256(msgspec.json.encode([shape(f) for f in fields])).hexdigest()[:16]
-
-
 COMBINED = {"$ref", "allOf", "anyOf", "oneOf"}
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where in a schema: for messages, the whole schema, depth, and the references that led here."""
+    """A place in a schema: its name for messages, the whole schema, the depth, and the references that led here."""
 
     where: str
     root: dict[str, Any]
@@ -271,7 +261,7 @@ class _Place:
     refs: frozenset[str] = frozenset()
 
     def into(self, name: str, *, refs: Iterable[str] = (), deeper: bool = False) -> _Place:
-        """Return the place of a part."""
+        """Return the place of a subschema."""
         return replace(
             self,
             where=f"{self.where}{name}",
@@ -288,13 +278,13 @@ class _RecursionError(Exception):
         self.ref = ref
 
 
-def _spread(schema: Any, place: _Place, used: set[str] | None = None) -> list[dict[str, Any]]:  # noqa: ANN401
-    """Return the alternatives of a schema, each of one `type` or, where it says nothing of types, of none.
+def _alternatives(schema: Any, place: _Place, used: set[str] | None = None) -> list[dict[str, Any]]:  # noqa: ANN401
+    """Return the alternatives of a schema, each with one `type`, or with none where the schema allows any.
 
     Args:
-        schema: Any JSON schema: an object, true or false.
-        place: Where it stands.
-        used: Gets the references that were followed.
+        schema: A JSON schema: an object, true or false.
+        place: Its place.
+        used: Collects the references that were followed.
 
     Raises:
         TargetError: It is not a JSON schema, or a reference points nowhere.
@@ -315,25 +305,27 @@ def _spread(schema: Any, place: _Place, used: set[str] | None = None) -> list[di
         if ref in place.refs:
             raise _RecursionError(ref)
         used.add(ref)
-        found = _meet(found, _spread(_resolve(ref, place), place.into("", refs=[ref]), used))
+        found = _intersection(found, _alternatives(_resolve(ref, place), place.into("", refs=[ref]), used))
     for part in _listed(schema, "allOf", place):
-        found = _meet(found, _spread(part, place, used))
+        found = _intersection(found, _alternatives(part, place, used))
     for combined in ("anyOf", "oneOf"):
         if combined in schema:
-            union = [one for part in _listed(schema, combined, place) for one in _spread(part, place, used)]
-            found = _meet(found, union)
+            union = [
+                one for part in _listed(schema, combined, place) for one in _alternatives(part, place, used)
+            ]
+            found = _intersection(found, union)
     return found if len(found) <= MOST_ALTERNATIVES else [{}]
 
 
 def _listed(schema: dict[str, Any], keyword: str, place: _Place) -> list[Any]:
     parts = schema.get(keyword, [])
     if not isinstance(parts, list):
-        raise TargetError(f"{place.where}: {keyword} is no list in the stream's schema")
+        raise TargetError(f"{place.where}: {keyword} is not a list in the stream's schema")
     return parts
 
 
 def _types(schema: dict[str, Any], place: _Place) -> list[str]:
-    """Return the types that a schema names or, by its const or enum, allows."""
+    """Return the types that a schema names, or that its const or enum implies."""
     given = schema.get("type")
     if given is None:
         values = [schema["const"]] if "const" in schema else schema.get("enum")
@@ -342,7 +334,7 @@ def _types(schema: dict[str, Any], place: _Place) -> list[str]:
         return list(dict.fromkeys(_type_of(value) for value in values))
     kinds = given if isinstance(given, list) else [given]
     if "any" in kinds:
-        return []  # as the third draft has it
+        return []  # draft 3
     unknown = [str(kind) for kind in kinds if not isinstance(kind, str) or kind not in TYPES]
     if unknown:
         raise TargetError(f"{place.where}: unknown type {', '.join(unknown)} in the stream's schema")
@@ -361,7 +353,7 @@ def _type_of(value: Any) -> str:  # noqa: ANN401
     return names.get(type(value), "number")
 
 
-def _meet(left: list[dict[str, Any]], right: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _intersection(left: list[dict[str, Any]], right: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the alternatives that both sides allow."""
     if len(left) * len(right) > MOST_ALTERNATIVES:
         return [{}]
@@ -395,10 +387,10 @@ def _key(schema: Any) -> str:  # noqa: ANN401
 
 
 def _resolve(ref: str, place: _Place) -> Any:  # noqa: ANN401
-    """Return what a reference points to; true, that is anything, for one that points out of the schema.
+    """Return what a reference points to; true, which allows anything, for one to another document.
 
     Raises:
-        TargetError: It points into the schema, and nothing is there.
+        TargetError: It points into the schema, but to nothing.
     """
     if ref in {"#", ""}:
         return place.root
@@ -420,7 +412,7 @@ def _resolve(ref: str, place: _Place) -> Any:  # noqa: ANN401
 
 
 def _named(schema: Any, ref: str) -> Any:  # noqa: ANN401
-    """Return the part that has a name of its own (`$id`, `id`, `$anchor`), None where there is none."""
+    """Return the subschema with a name (`$id`, `id`, `$anchor`), None where there is none."""
     parts = [schema]
     while parts:
         part = parts.pop()
@@ -436,12 +428,12 @@ def _named(schema: Any, ref: str) -> Any:  # noqa: ANN401
 def _properties(schema: dict[str, Any], where: str) -> dict[str, Any]:
     found = schema.get("properties") or {}
     if not isinstance(found, dict):
-        raise TargetError(f"{where}: properties is no object in the stream's schema")
+        raise TargetError(f"{where}: properties is not an object in the stream's schema")
     return found
 
 
 def _required(schema: dict[str, Any]) -> frozenset[str]:
-    """Return the names that an object must have; the third draft says true in the field's own schema instead."""
+    """Return the names that an object must have; draft 3 has true in the field's own schema instead."""
     given = schema.get("required")
     return (
         frozenset(name for name in given if isinstance(name, str)) if isinstance(given, list) else frozenset()
@@ -449,12 +441,12 @@ def _required(schema: dict[str, Any]) -> frozenset[str]:
 
 
 def _is_open(schema: dict[str, Any]) -> bool:
-    """Say whether an object's schema allows fields on purpose that it does not list."""
+    """Return whether an object's schema explicitly allows fields that it does not list."""
     return schema.get("additionalProperties", False) is not False or any(schema.get(word) for word in OPEN)
 
 
 def _scale(schema: dict[str, Any]) -> int | None:
-    """Return the digits after the point that a number's schema tells by its multipleOf, None where it does not."""
+    """Return the digits after the point that a number's multipleOf allows, None where there is none."""
     try:
         step = Decimal(str(schema["multipleOf"]))
         exponent = step.normalize().as_tuple().exponent
@@ -464,7 +456,7 @@ def _scale(schema: dict[str, Any]) -> int | None:
 
 
 class _Translator:
-    """Brings alternatives to columns."""
+    """Makes columns of schemas."""
 
     def __init__(self, types: dict[str, Callable[[Any], Any]]) -> None:
         self._converters = types
@@ -472,7 +464,7 @@ class _Translator:
     def columns(
         self, properties: dict[str, Any], place: _Place, taken: Container[str] = ()
     ) -> tuple[Column, ...]:
-        """Return the columns of an object's properties, none with a name that is taken."""
+        """Return the columns of an object's properties, with names that are not `taken`."""
         names = clean_all(properties, taken)
         return tuple(
             self.column(key, names[key], value, place.into(f".{key}")) for key, value in properties.items()
@@ -486,14 +478,14 @@ class _Translator:
         """Return the column of one field.
 
         Raises:
-            TargetError: Its schema is not one.
+            TargetError: Its schema is invalid.
         """
         used: set[str] = set()
         try:
-            alternatives = _spread(schema, place, used)
+            alternatives = _alternatives(schema, place, used)
             column = self._of(source, name, alternatives, place.into("", refs=used))
         except _RecursionError as error:
-            # What holds itself has no end as columns; the field where it begins is JSON.
+            # A recursive structure has no finite columns: the field where it begins is JSON.
             if error.ref in place.refs and place.depth > 1:
                 raise
             alternatives, column = [], self.json(source, name)
@@ -542,7 +534,7 @@ class _Translator:
             return self.json(source, name)
         place = place.into("[]")
         used: set[str] = set()
-        alternatives = _spread(items, place, used)
+        alternatives = _alternatives(items, place, used)
         # BigQuery's arrays hold no NULL and no arrays.
         if any(one.get("type") == "null" for one in alternatives):
             return self.json(source, name)
@@ -563,7 +555,7 @@ class _Translator:
 
 
 def _implied(schema: dict[str, Any]) -> str | None:
-    """Return the type that a schema without one is of by the words it uses; None where it may be anything."""
+    """Return the type that the keywords of a schema without one imply; None where it may be anything."""
     if "properties" in schema:
         return "object"
     if schema.get("format") in FORMATS:

@@ -1,4 +1,4 @@
-"""The SDK's sink: it brings a stream's schema to the stage that takes its records."""
+"""The SDK's sink: passes a stream's schema to the stage that takes its records."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class StreamSink(Sink):
         schema: dict[str, Any],
         key_properties: Sequence[str] | None,
     ) -> None:
-        # The SDK's takes its own metadata out of the schema it is given, a key too.
+        # The SDK's constructor removes its own metadata from the schema, even a key.
         super().__init__(target, stream_name, copy.deepcopy(schema), key_properties)
         has_stages: HasStages = target
         has_stages.stage(stream_name).reshape(schema, key_properties)
 
     @override
     def get_validator(self) -> None:
-        """Return none: the stage holds records against their columns, and takes schemas of every draft."""
+        """Return None: the stage checks records against their columns, for schemas of every draft."""
 
     @override
     def process_record(self, record: dict[str, Any], context: dict[str, Any]) -> None:
@@ -48,4 +48,4 @@ class StreamSink(Sink):
 
     @override
     def process_batch(self, context: dict[str, Any]) -> None:
-        """Nothing waits in the sink: records are on disk already."""
+        """Do nothing: the records are on disk already."""

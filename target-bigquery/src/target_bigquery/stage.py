@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from singer_sdk.exceptions import MissingKeyPropertiesError
@@ -19,7 +19,6 @@ from target_bigquery.schema import metadata_fields, translate
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Future
-    from pathlib import Path
 
     from google.cloud.bigquery import SchemaField
 
@@ -27,38 +26,23 @@ if TYPE_CHECKING:
     from target_bigquery.lifecycle import Proof, Replication
     from target_bigquery.parts import Part
     from target_bigquery.settings import Settings
+    from target_bigquery.work import Work
 
 encoder = msgspec.json.Encoder(decimal_format="number")
 # https://cloud.google.com/bigquery/quotas#load_jobs
 LONGEST_ROW = 100_000_000
-# The metadata that is the tap's to say; the rest is the target's own.
+# The metadata that comes from the tap; the rest is the target's own.
 EXTRACTED_AT, DELETED_AT = TAPS_TIMES = ("_sdc_extracted_at", "_sdc_deleted_at")
 
 
-class Work(Protocol):
-    """What goes on beside the reading of records."""
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the parts."""
-
-    def prepare(
-        self, stream: str, table: str, fields: list[SchemaField], keys: list[str]
-    ) -> Future[Prepared]:
-        """Start to make a stream's table ready."""
-
-    def upload(self, name: str, part: Part, prepared: Future[Prepared]) -> Future[Staged | None]:
-        """Start a part's upload."""
-
-
 class Stage:
-    """Takes a stream's records, one version at a time."""
+    """Stages a stream's records, one version at a time."""
 
     def __init__(self, stream: str, settings: Settings, work: Work) -> None:
         self._stream, self._settings, self._work = stream, settings, work
         self._table = clean(stream)
         if self._table == LEDGER:
-            raise TargetError(f"{stream}: the ledger has that name; rename the stream with a stream map")
+            raise TargetError(f"{stream}: this is the ledger's name; rename the stream with a stream map")
         self._keys: list[str] = []
         self._fields: list[SchemaField] = []
         self._wide = False
@@ -71,28 +55,28 @@ class Stage:
         self._started = datetime.now(UTC)
         self._batched_at = ""
         self._sequence = 0
-        # The last times seen and their texts: many records share one.
+        # The last times and their texts: many records share one.
         self._received: tuple[int, str] = (0, "")
         self._last_moment: tuple[Any, str] = ("", "")
 
     def reshape(self, schema: dict[str, Any], keys: Sequence[str] | None) -> None:
-        """Take the stream's schema; a version in progress is loaded into the columns of both.
+        """Take a schema of the stream; a version in progress is loaded into the columns of both.
 
         Raises:
-            TargetError: It cannot be columns, or the version in progress cannot be loaded under both schemas.
+            TargetError: It cannot be translated to columns, or the version in progress does not fit both schemas.
         """
         stream, keys = self._stream, list(keys or ())
         translated = translate(stream, schema, keys, lossy=self._settings.allow_loss, wide=self._saw_wide)
         if self._settings.load_method == "upsert" and not keys:
             raise TargetError(
-                f"{stream}: upsert needs a key, the tap names none; use append-only or overwrite"
+                f"{stream}: upsert needs a key, and the tap names none; use append-only or overwrite"
             )
         fields = [*translated.fields(), *metadata_fields()]
         where = f"{stream}: the schema changed within a version"
         if self._writer is not None:
             if keys != self._keys:
                 raise TargetError(f"{where}: the key was {self._keys}, now it is {keys}")
-            # Nothing is rounded as long as every integer sent so far is exact as a FLOAT.
+            # Nothing is rounded while every integer so far is exact as a FLOAT.
             exact = self._settings.allow_loss or not self._wide
             fields, _ = tables.merge(self._fields, fields, where, lossy=exact)
         self._keys, self._fields, self._translated = keys, fields, translated
@@ -112,7 +96,7 @@ class Stage:
         self._version = version
         self._started = datetime.now(UTC)
         self._batched_at = self._started.isoformat()
-        # Versions without a number are numbered by their start, and no two alike.
+        # Versions without a number are numbered by their start; numbers are unique.
         self._number = (
             version if version is not None else max(int(self._started.timestamp() * 1000), self._number + 1)
         )
@@ -132,15 +116,15 @@ class Stage:
 
         Raises:
             ValueRefusedError: A value does not fit its column.
-            MissingKeyPropertiesError: The record lacks a key.
+            MissingKeyPropertiesError: The record has no value for a key.
         """
         writer = self._writer
-        assert writer is not None, "a record before its version began"  # noqa: S101 (the life of a version)
+        assert writer is not None, "a record before its version began"  # noqa: S101 (Lifecycle's order)
         row = self._row(record, time_extracted)
         now = time.time_ns() // 1_000_000
         if now != self._received[0]:
             self._received = now, datetime.fromtimestamp(now / 1000, UTC).isoformat()
-        # Strictly ascending, so that the last record of a key can be told.
+        # Strictly ascending, so that upsert finds the last record of a key.
         self._sequence = max(self._sequence + 1, now)
         row["_sdc_received_at"] = self._received[1]
         row["_sdc_batched_at"] = self._batched_at
@@ -152,14 +136,14 @@ class Stage:
         except UnicodeEncodeError:
             field = next(name for name, value in row.items() if not _is_text(value))
             raise self._refused(
-                record, f"field {field}: half of a surrogate pair, that is no character"
+                record, f"field {field}: half of a surrogate pair, which is not a character"
             ) from None
         if len(line) > LONGEST_ROW:
             raise self._refused(record, f"{len(line)} bytes, BigQuery takes {LONGEST_ROW} per row")
         writer.write(line)
 
     def drop(self) -> None:
-        """Forget the version in progress; what is uploaded of it stays for the bucket's lifecycle rule."""
+        """Discard the version in progress; the bucket's lifecycle rule deletes its uploaded parts."""
         if self._writer is not None:
             self._writer.abandon()
         for upload in self._uploads:
@@ -169,9 +153,9 @@ class Stage:
     def finish(self, proof: Proof, replication: Replication) -> Version:
         """End the version in progress, and return it."""
         writer, prepared = self._writer, self._prepared
-        assert writer is not None, "a version's end before its begin"  # noqa: S101 (the life of a version)
+        assert writer is not None, "the end of a version before its beginning"  # noqa: S101 (Lifecycle's order)
         assert prepared is not None, "a version in progress has its table"  # noqa: S101
-        # An empty version replaces the table's rows too, and that takes a file.
+        # Replacing the rows by none takes a load job too, and so a part.
         parts = writer.close(least=1 if self._settings.load_method == "overwrite" else 0)
         self._writer = None
         return Version(
@@ -195,10 +179,10 @@ class Stage:
         self._prepared = self._work.prepare(self._stream, self._table, self._fields, self._key_columns)
 
     def _upload(self, number: int, part: Part) -> None:
-        """Send a part on its way while the next is written.
+        """Start a part's upload.
 
         Raises:
-            TargetError: One before could not be uploaded.
+            TargetError: An earlier part could not be uploaded.
         """
         for upload in self._uploads:
             if upload.done():
@@ -244,7 +228,7 @@ class Stage:
 
 
 def _is_text(value: Any) -> bool:  # noqa: ANN401 (JSON)
-    """Say whether all texts in a value are whole characters."""
+    """Return whether all texts in a value are whole characters."""
     try:
         encoder.encode(value)
     except UnicodeEncodeError:

@@ -1,11 +1,13 @@
-"""Landing tables: made where that is the target's to do, else checked; widened, never narrowed."""
+"""Landing tables: created where `create_tables` is on, else checked; widened, never narrowed."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import msgspec
 from google.api_core.exceptions import BadRequest, Forbidden, NotFound, PreconditionFailed
 from google.cloud import bigquery
 from google.cloud.bigquery import SchemaField
@@ -13,6 +15,8 @@ from google.cloud.bigquery import SchemaField
 from target_bigquery.errors import TargetError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from target_bigquery.cloud import Cloud
 
 logger = logging.getLogger("target-bigquery.tables")
@@ -23,12 +27,12 @@ MOST_CLUSTERED = 4
 # BigQuery's API answers with the names on the right (https://cloud.google.com/bigquery/docs/reference/rest/v2/tables).
 SAME = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN", "STRUCT": "RECORD"}
 SQL = {new: old for old, new in SAME.items()}
-# What a column can be widened to (https://cloud.google.com/bigquery/docs/managing-table-schemas#change_column_data_type);
-# to FLOAT64 it rounds what has more than 15 digits.
+# What columns can be widened to (https://cloud.google.com/bigquery/docs/managing-table-schemas#change_column_data_type);
+# widening to FLOAT64 rounds values of more than 15 digits.
 LOSSLESS = {("INTEGER", "NUMERIC"), ("INTEGER", "BIGNUMERIC"), ("NUMERIC", "BIGNUMERIC")}
 LOSSY = {("INTEGER", "FLOAT"), ("NUMERIC", "FLOAT"), ("BIGNUMERIC", "FLOAT")}
-# What a column takes without a change: the table's type, the stream's.
-HOLDS = {
+# Types that need no change of the column: the table's, the stream's.
+COMPATIBLE = {
     ("FLOAT", "INTEGER"),
     ("FLOAT", "NUMERIC"),
     ("FLOAT", "BIGNUMERIC"),
@@ -36,16 +40,16 @@ HOLDS = {
     ("BIGNUMERIC", "INTEGER"),
     ("BIGNUMERIC", "NUMERIC"),
 }
-MAKES_IT = "create it (Terraform does in production), or set create_tables to true"
+HOW_TO_CREATE = "create it (Terraform does in production), or set create_tables to true"
 
 
 def ensure(
     cloud: Cloud, reference: bigquery.TableReference, fields: list[SchemaField], keys: list[str]
 ) -> tuple[list[SchemaField], bigquery.Table]:
-    """Make or check a landing table; return the columns to load, with the table's modes, and the table.
+    """Create or check a landing table; return the columns to load, with the table's modes, and the table.
 
     Raises:
-        TargetError: The table is missing and not the target's to make, is elsewhere, or a column cannot hold what the
+        TargetError: The table is missing and may not be created, has another location, or a column cannot hold what the
             stream sends.
         GoogleAPIError: BigQuery refused.
     """
@@ -53,33 +57,33 @@ def ensure(
     wanted.time_partitioning = bigquery.TimePartitioning(field=PARTITION_COLUMN)
     types = {item.name: item.field_type for item in fields}
     wanted.clustering_fields = [key for key in keys if types[key] in CLUSTERABLE][:MOST_CLUSTERED] or None
-    table = _made(cloud, wanted)
+    table = _created(cloud, wanted)
     location = cloud.settings.location
     if table.location and table.location.lower() != location.lower():
         raise TargetError(
             f"table {reference} is in {table.location}, the location setting says {location}; change the setting"
         )
-    _say_layout(table, wanted)
+    _warn_of_layout(table, wanted)
     merged, table = _fitted(cloud, table, fields)
     sent = {item.name.lower() for item in fields}
     return [item for item in merged if item.name.lower() in sent], table
 
 
 def ensure_ledger(cloud: Cloud, reference: bigquery.TableReference, fields: list[SchemaField]) -> None:
-    """Make the ledger, or add the columns that it lacks, where tables are the target's to make.
+    """Create the ledger, or add the columns that it lacks, where `create_tables` is on.
 
     Raises:
         GoogleAPIError: BigQuery refused.
     """
     if cloud.settings.create_tables:
-        _fitted(cloud, _made(cloud, bigquery.Table(reference, schema=fields)), fields)
+        _fitted(cloud, _created(cloud, bigquery.Table(reference, schema=fields)), fields)
 
 
-def _made(cloud: Cloud, wanted: bigquery.Table) -> bigquery.Table:
-    """Return the table of that name, made where it is missing and that is the target's to do.
+def _created(cloud: Cloud, wanted: bigquery.Table) -> bigquery.Table:
+    """Return the table of that name, created where it is missing and `create_tables` is on.
 
     Raises:
-        TargetError: It is missing, and not the target's to make.
+        TargetError: It is missing, and may not be created.
     """
     reference = wanted.reference
     try:
@@ -87,11 +91,11 @@ def _made(cloud: Cloud, wanted: bigquery.Table) -> bigquery.Table:
     except NotFound as error:
         if not cloud.settings.create_tables:
             raise TargetError(
-                f"table {reference} is not there; {MAKES_IT}; the run can then be repeated"
+                f"table {reference} is not there; {HOW_TO_CREATE}; the run can then be repeated"
             ) from error
         _ensure_dataset(cloud, bigquery.DatasetReference(reference.project, reference.dataset_id))
     except Forbidden:
-        # What is in a dataset that is not there may be refused instead of not found.
+        # BigQuery may refuse a table of a missing dataset instead of not finding it.
         dataset = bigquery.DatasetReference(reference.project, reference.dataset_id)
         if not cloud.settings.create_tables or not _ensure_dataset(cloud, dataset):
             raise
@@ -100,12 +104,12 @@ def _made(cloud: Cloud, wanted: bigquery.Table) -> bigquery.Table:
 
 
 def _ensure_dataset(cloud: Cloud, reference: bigquery.DatasetReference) -> bool:
-    """Make a dataset where it is missing, and only there; return whether it was.
+    """Create a dataset if it is missing; return whether it was.
 
-    BigQuery asks for the permission to make one before it looks.
+    BigQuery checks the permission to create one before it looks whether the dataset exists.
 
     Raises:
-        TargetError: It is missing, and may not be made.
+        TargetError: It is missing, and may not be created.
     """
     with suppress(NotFound):
         cloud.bigquery.get_dataset(reference, **cloud.call)
@@ -116,7 +120,7 @@ def _ensure_dataset(cloud: Cloud, reference: bigquery.DatasetReference) -> bool:
         cloud.bigquery.create_dataset(dataset, exists_ok=True, **cloud.call)
     except Forbidden as error:
         raise TargetError(
-            f"dataset {reference} is not there, and may not be made; create it (Terraform does), or grant "
+            f"dataset {reference} is not there, and may not be created here; create it (Terraform does), or grant "
             f"roles/bigquery.user on project {reference.project}"
         ) from error
     return True
@@ -128,17 +132,17 @@ def _fitted(
     """Change a table so that it holds what the stream sends; return its columns and the table.
 
     Raises:
-        TargetError: A column cannot hold it, or changes are not the target's to make.
+        TargetError: A column cannot hold it, or the table may not be changed.
         GoogleAPIError: BigQuery refused.
     """
     while True:
-        before = shape(list(table.schema))
+        before = shape(table.schema)
         try:
             return _widened(cloud, table, fields)
         except (PreconditionFailed, BadRequest):
-            # Another run may have changed the table since it was read; then what it added is merged too.
+            # Another run may have changed the table since it was read: merge what it added.
             table = cloud.bigquery.get_table(table.reference, **cloud.call)
-            if shape(list(table.schema)) == before:
+            if shape(table.schema) == before:
                 raise
 
 
@@ -146,10 +150,10 @@ def _widened(
     cloud: Cloud, table: bigquery.Table, fields: list[SchemaField]
 ) -> tuple[list[SchemaField], bigquery.Table]:
     reference = table.reference
-    # A table without rows has nothing to round.
+    # An empty table has nothing to round.
     lossy = cloud.settings.allow_loss or not (table.num_rows or table.streaming_buffer)
     merged, widened = merge(list(table.schema), fields, str(reference), lossy=lossy)
-    if shape(merged) == shape(list(table.schema)):
+    if shape(merged) == shape(table.schema):
         return merged, table
     if not cloud.settings.create_tables:
         raise TargetError(
@@ -161,10 +165,10 @@ def _widened(
         logger.warning("%s: column %s widened to %s", reference, name, kind)
     if widened:
         table = cloud.bigquery.get_table(reference, **cloud.call)
-    if shape(merged) != shape(list(table.schema)):
+    if shape(merged) != shape(table.schema):
         logger.info("%s: %s", reference, _differences(list(table.schema), merged))
         table.schema = merged
-        # With the table's etag: a change by another run in the meantime is refused, not undone.
+        # The table's etag makes BigQuery refuse this where another run has changed it in the meantime.
         table = cloud.bigquery.update_table(table, ["schema"], **cloud.call)
     return merged, table
 
@@ -175,28 +179,32 @@ def widen_statement(table: bigquery.TableReference, column: str, kind: str) -> s
 
 
 def quoted(table: bigquery.TableReference) -> str:
-    """Return a table's name as SQL has it."""
+    """Return a table's quoted name."""
     return f"`{table.project}.{table.dataset_id}.{table.table_id}`"
 
 
-def shape(fields: list[SchemaField]) -> list[object]:
-    """Return names, types and modes, descriptions left out."""
+def shape(fields: Iterable[SchemaField]) -> list[object]:
+    """Return names, types and modes, without descriptions."""
     return [
-        (f.name, SAME.get(f.field_type, f.field_type), f.mode or "NULLABLE", shape(list(f.fields)))
-        for f in fields
+        (f.name, SAME.get(f.field_type, f.field_type), f.mode or "NULLABLE", shape(f.fields)) for f in fields
     ]
+
+
+def fingerprint(fields: Iterable[SchemaField]) -> str:
+    """Return 16 hexadecimal digits that change with the columns' `shape`."""
+    return hashlib.sha256(msgspec.json.encode(shape(fields))).hexdigest()[:16]
 
 
 def merge(
     old: list[SchemaField], new: list[SchemaField], where: str, *, top: bool = True, lossy: bool = False
 ) -> tuple[list[SchemaField], dict[str, str]]:
-    """Return the table's columns with what the stream adds, and the new types of those to be widened.
+    """Return the table's columns with those that the stream adds, and the new types of columns to widen.
 
-    New columns come last; REQUIRED is relaxed where the stream is; BigQuery widens columns at the top level only.
+    New columns come last; REQUIRED becomes NULLABLE where the stream's column is; BigQuery widens top-level columns only.
 
     Raises:
-        TargetError: A column has another type, is an array on one side only, or would lose digits of what it holds; the
-            message names old and new.
+        TargetError: A column has another type, is an array on one side only, or would lose digits; the message names
+            both types.
     """
     by_name = {item.name.lower(): item for item in new}
     merged: list[SchemaField] = []
@@ -209,18 +217,18 @@ def merge(
         was, now = SAME.get(item.field_type, item.field_type), SAME.get(other.field_type, other.field_type)
         arrays = (item.mode == "REPEATED") != (other.mode == "REPEATED")
         plain = top and item.mode != "REPEATED"
-        said = f"{where}: column {item.name} is {item.mode} {was} in the table, the stream sends {other.mode} {now}; "
+        differ = f"{where}: column {item.name} is {item.mode} {was} in the table, the stream sends {other.mode} {now}; "
         if not arrays and plain and (was, now) in LOSSLESS:
             widened[item.name] = was = now
         elif not arrays and plain and (was, now) in LOSSY:
             if not lossy:
                 raise TargetError(
-                    f"{said}nothing was loaded: widening would round what the table holds; make the field an integer in "
+                    f"{differ}nothing was loaded: widening would round what the table holds; make the field an integer in "
                     "the stream's schema or give its multipleOf, or set allow_loss"
                 )
             widened[item.name] = was = now
-        elif (was != now and (was, now) not in HOLDS) or arrays:
-            raise TargetError(f"{said}nothing was loaded; change the stream's schema, or rebuild the table")
+        elif (was != now and (was, now) not in COMPATIBLE) or arrays:
+            raise TargetError(f"{differ}nothing was loaded; change the stream's schema, or rebuild the table")
         mode = item.mode if item.mode != "REQUIRED" or other.mode == "REQUIRED" else "NULLABLE"
         inner, _ = merge(list(item.fields), list(other.fields), f"{where}.{item.name}", top=False)
         merged.append(SchemaField(item.name, was, mode=mode, description=item.description, fields=inner))
@@ -243,7 +251,7 @@ def merge_statement(
     """Return the MERGE that brings the last record of each key from the staging table into the table."""
     columns = [f"`{item.name}`" for item in fields]
     on = " AND ".join(f"kept.`{key}` = sent.`{key}`" for key in keys)
-    # A FLOAT64 has no partitions; its text has.
+    # BigQuery does not partition by FLOAT64, but by its text.
     by = ", ".join(f"TO_JSON_STRING(`{key}`)" for key in keys)
     updates = ", ".join(f"{c} = sent.{c}" for c in columns)
     # The names are a dataset's, a table's and columns', cleaned: letters, digits and underscores.
@@ -264,7 +272,7 @@ def count_statement(table: bigquery.TableReference) -> str:
 
 
 def _differences(old: list[SchemaField], new: list[SchemaField]) -> str:
-    """Name the columns that differ, in the table and in the stream."""
+    """Return the columns that differ between the table and the stream, as text."""
     known = {item.name.lower(): item for item in old}
     texts = []
     for item in new:
@@ -281,7 +289,7 @@ def _differences(old: list[SchemaField], new: list[SchemaField]) -> str:
     return ", ".join(texts)
 
 
-def _say_layout(table: bigquery.Table, wanted: bigquery.Table) -> None:
+def _warn_of_layout(table: bigquery.Table, wanted: bigquery.Table) -> None:
     by = table.time_partitioning.field if table.time_partitioning else None
     if by != PARTITION_COLUMN:
         logger.warning(

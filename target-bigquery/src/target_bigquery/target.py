@@ -1,8 +1,7 @@
-"""The target: messages to the life of versions, its actions to stages and loads, STATE last."""
+"""The target: passes messages to the versions' lifecycle, and carries out its actions; STATE goes out last."""
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 import signal
@@ -36,13 +35,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import FrameType
 
+    from singer_sdk.mapper import StreamMap
+
     from target_bigquery.lifecycle import Action
 
 PROGRESS_EVERY = 100_000
-FAILURES_LOOKED_FOR_EVERY = 1000
-FORESEEN = (TargetError, InvalidInputLine, RecordsWithoutSchemaException, MissingKeyPropertiesError)
-# The SDK lists these for every target; nothing here reads them.
-UNREAD = ("add_record_metadata", "batch_size_rows")
+FAILURES_CHECKED_EVERY = 1000
+EXPECTED_ERRORS = (TargetError, InvalidInputLine, RecordsWithoutSchemaException, MissingKeyPropertiesError)
+# The SDK lists these for every target; this one does not use them.
+UNUSED_SETTINGS = ("add_record_metadata", "batch_size_rows")
 
 
 class TargetBigQuery(Target):
@@ -65,20 +66,20 @@ class TargetBigQuery(Target):
         super().__init__(**kwargs)
         self.settings = Settings.of(self.config)
         self._work = Work(self.settings)
-        self._life = Lifecycle(overwrite=self.settings.load_method == "overwrite")
+        self._lifecycle = Lifecycle(overwrite=self.settings.load_method == "overwrite")
         self._stages: dict[str, Stage] = {}
         self._taken = self._taken_before = 0
         self._checked_at = time.monotonic()
 
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
-        # An empty variable, such as a line of a .env that nobody has filled in, is a setting that is not given.
-        for name in [name for name, value in self._config.items() if value == ""]:
+        # Null and blank settings count as absent: a line of a .env may not be filled in.
+        for name in [name for name, value in self._config.items() if value in (None, "")]:
             del self._config[name]
-        absent = [name for name in SCHEMA["required"] if self._config.get(name) is None]
+        absent = [name for name in SCHEMA["required"] if name not in self._config]
         if absent and raise_errors:
             errors = [
-                f"{name} is not set: {self._env_var_prefix}{name.upper()} (or the config's {name}) gives it. {SCHEMA['properties'][name]['description']}"
+                f"{name} is not set: {self._env_var_prefix}{name.upper()} sets it, or {name} in the config. {SCHEMA['properties'][name]['description']}"
                 " In a Meltano project set it in .env; without a cloud, 'make run' sets it"
                 for name in absent
             ]
@@ -105,76 +106,80 @@ class TargetBigQuery(Target):
         schema = root(stream, message_dict["schema"])
         super()._process_schema_message({**message_dict, "schema": schema, "key_properties": keys})
         for stream_map in self.mapper.stream_maps[stream]:
-            self._life.schema(
+            self._lifecycle.schema(
                 stream_map.stream_alias,
                 source=stream,
                 bookmarked=bool(message_dict.get("bookmark_properties")),
             )
 
+    def _maps(self, stream: str) -> list[StreamMap]:
+        """Return what the stream is sent on as.
+
+        Raises:
+            RecordsWithoutSchemaException: It has no SCHEMA yet.
+        """
+        if stream not in self.mapper.stream_maps:
+            self._assert_sink_exists(stream)
+        return self.mapper.stream_maps[stream]
+
+    def _version(self, message: dict[str, Any]) -> int | None:
+        """Return a message's version, None where it has none or versions are not used."""
+        version = message.get("version")
+        if version is None:
+            return None
+        if isinstance(version, bool) or not isinstance(version, int):
+            raise TargetError(
+                f"{message['stream']}: a version is {version!r}: expected a whole number; look at the tap"
+            )
+        return version if self.settings.process_activate_version_messages else None
+
     @override
     def _process_record_message(self, message_dict: dict[str, Any]) -> None:
         self._assert_line_requires(message_dict, requires={"stream", "record"})
-        stream, record, version = message_dict["stream"], message_dict["record"], message_dict.get("version")
-        if version is not None:
-            version = self._version(stream, version)
-        self._take(stream, record, version, message_dict.get("time_extracted"))
-
-    def _version(self, stream: str, version: Any) -> int | None:  # noqa: ANN401 (a tap's)
-        if isinstance(version, bool) or not isinstance(version, int):
-            raise TargetError(f"{stream}: a version is {version!r}: expected a whole number; look at the tap")
-        return version if self.settings.heed_versions else None
+        version, extracted = self._version(message_dict), message_dict.get("time_extracted")
+        self._take(message_dict["stream"], message_dict["record"], version, extracted)
 
     def _take(self, stream: str, record: Any, version: int | None, extracted: str | None) -> None:  # noqa: ANN401 (a tap's)
         if not isinstance(record, dict):
             raise TargetError(
                 f"{stream}: a record is a {type(record).__name__}, {str(record)[:60]!r}: expected an object; look at the tap"
             )
-        if stream not in self.mapper.stream_maps:
-            self._assert_sink_exists(stream)
-        for stream_map in self.mapper.stream_maps[stream]:
-            mapped = stream_map.transform(copy.copy(record))
+        for stream_map in self._maps(stream):
+            mapped = stream_map.transform(record.copy())
             if mapped is not None:
                 alias = stream_map.stream_alias
-                self._do(self._life.record(alias, version))
+                self._do(self._lifecycle.record(alias, version))
                 self._stages[alias].take(cast("dict[str, Any]", mapped), extracted)
         self._taken += 1
         if self._taken % PROGRESS_EVERY == 0:
             self.logger.info("%d records staged so far", self._taken)
-        if self._taken % FAILURES_LOOKED_FOR_EVERY == 0:
+        if self._taken % FAILURES_CHECKED_EVERY == 0:
             self._work.raise_failed()
 
     @override
     def _process_activate_version_message(self, message_dict: dict[str, Any]) -> None:
         self._assert_line_requires(message_dict, requires={"stream", "version"})
-        stream = message_dict["stream"]
-        version = self._version(stream, message_dict["version"])
-        if stream not in self.mapper.stream_maps:
-            self._assert_sink_exists(stream)
-        for stream_map in self.mapper.stream_maps[stream]:
+        version = self._version(message_dict)
+        for stream_map in self._maps(message_dict["stream"]):
             if version is not None and self.sink_exists(stream_map.stream_alias):
-                self._do(self._life.activate(stream_map.stream_alias, version))
+                self._do(self._lifecycle.activate(stream_map.stream_alias, version))
 
     @override
     def _process_batch_message(self, message_dict: dict[str, Any]) -> None:
         """Take the records of local JSON lines files.
 
         Raises:
-            TargetError: The files are elsewhere, in another format, or cannot be read.
+            TargetError: A file is not local, has another format, or cannot be read.
         """
         self._assert_line_requires(message_dict, requires={"stream", "encoding", "manifest"})
-        stream = message_dict["stream"]
-        if stream not in self.mapper.stream_maps:
-            self._assert_sink_exists(stream)
-        version = message_dict.get("version")
-        if version is not None:
-            version = self._version(stream, version)
-        else:
-            aliases = [stream_map.stream_alias for stream_map in self.mapper.stream_maps[stream]]
-            version = self._life.version_of_batch(aliases[0]) if aliases else None
+        stream, maps = message_dict["stream"], self._maps(message_dict["stream"])
+        version = self._version(message_dict)
+        if message_dict.get("version") is None and maps:
+            version = self._lifecycle.version_of_batch(maps[0].stream_alias)
         for where, record in batches.records(stream, message_dict):
             try:
                 self._take(stream, record, version, None)
-            except FORESEEN as error:
+            except EXPECTED_ERRORS as error:
                 raise TargetError(f"{error} (BATCH record {where})") from error
 
     @override
@@ -183,7 +188,7 @@ class TargetBigQuery(Target):
         value = message_dict["value"]
         if not isinstance(value, dict):
             raise TargetError(f"a STATE is {str(value)[:60]!r}: expected an object; look at the tap")
-        self._life.state(value)
+        self._lifecycle.state(value)
         if self._is_checkpoint_due():
             self._checkpoint()
 
@@ -194,17 +199,17 @@ class TargetBigQuery(Target):
         )
 
     def _checkpoint(self) -> None:
-        actions = self._life.checkpoint()
+        actions = self._lifecycle.checkpoint()
         if actions:
             self._do(actions)
             self._taken_before, self._checked_at = self._taken, time.monotonic()
 
     @override
     def _handle_max_record_age(self) -> None:
-        """STATE goes out when its data is loaded; the SDK would send it after five minutes."""
+        """Do nothing: STATE goes out when its data is loaded; the SDK would send it after five minutes."""
 
     def _do(self, actions: Iterable[Action]) -> None:
-        """Do what the life of the versions asks for, in order.
+        """Carry out the lifecycle's actions, in order.
 
         Raises:
             TargetError: A load before a STATE failed.
@@ -224,34 +229,30 @@ class TargetBigQuery(Target):
                     )
                     stage.drop()
                 case Release(state):
-                    self._raise_all(self._work.wait())
+                    if failures := self._work.wait():
+                        raise TargetError(" | ".join(failures))
                     if state:
-                        self._let_out(state)
+                        self._send(state)
 
-    def _let_out(self, state: dict[str, Any]) -> None:
+    def _send(self, state: dict[str, Any]) -> None:
         try:
             self._write_state_message(state)
         except OSError as error:
-            # Python would try once more at its end, and tell of it in a traceback.
+            # Python would try once more when it exits, and print a traceback.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise TargetError(
-                f"STATE: standard output does not take it: {error.strerror or error}; what it speaks of is loaded: run again with "
+                f"STATE cannot be written to standard output: {error.strerror or error}; its data is loaded; run again with "
                 "the same run id"
             ) from error
 
-    @staticmethod
-    def _raise_all(failures: list[str]) -> None:
-        if failures:
-            raise TargetError(" | ".join(failures))
-
     @override
     def process_endofpipe(self) -> None:
-        """Load what is whole, tell the ledger, fail for what is not whole, and only then let STATE out.
+        """Load what is whole and write the ledger; send STATE where everything is loaded.
 
         Raises:
-            TargetError: A stream is not complete, or a load failed; all of them are told.
+            TargetError: A stream is not complete, or a load failed; the line has them all.
         """
-        actions, failures = self._life.end()
+        actions, failures = self._lifecycle.end()
         last = [action for action in actions if isinstance(action, Release)]
         self._do(action for action in actions if action not in last)
         failures += self._work.wait()
@@ -261,10 +262,11 @@ class TargetBigQuery(Target):
         except TargetError as error:
             failures.append(str(error))
         try:
-            self._work.tell()
+            self._work.write_ledger()
         except TargetError as error:
             failures.append(str(error))
-        self._raise_all(list(dict.fromkeys(failures)))
+        if failures:
+            raise TargetError(" | ".join(dict.fromkeys(failures)))
         self._do(last)
         self.close()
         super().process_endofpipe()
@@ -277,7 +279,7 @@ class TargetBigQuery(Target):
     @override
     def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
         super().append_builtin_config(config_jsonschema)
-        for name in UNREAD:
+        for name in UNUSED_SETTINGS:
             config_jsonschema["properties"].pop(name, None)
 
     @classmethod
@@ -298,34 +300,34 @@ class TargetBigQuery(Target):
     def invoke(cls, *, check: bool = False, **kwargs: Any) -> None:
         """Run the target; a failure is one line and exit status 1, and no STATE goes out past what is loaded."""
         config, file_input = kwargs.pop("config"), kwargs.pop("file_input", None)
-        # The SDK's own makes the target and keeps it to itself; this one has it to close.
+        # The SDK's own method creates the target in a local variable; it has to be closed here.
         super(Target, cls).invoke(**kwargs)
         cls.print_version(print_fn=cls.logger.info)
         target: TargetBigQuery | None = None
         try:
             target = cls(config=config.config, validate_config=True, parse_env_config=config.parse_env)
             if check:
-                checks.end(well=checks.run(target.settings))
+                checks.exit_process(passed=checks.run(target.settings))
             target.listen(file_input)
         except ConfigValidationError:
-            # The SDK's command tells each of its errors in a line.
+            # The SDK's command line reports each of its errors in a line.
             raise
         except Exception as error:  # noqa: BLE001 (whatever it is, the run ends in one line, and cleaned up)
-            cls._end(target, error)
+            cls._exit(target, error)
 
     @classmethod
-    def _end(cls, target: TargetBigQuery | None, error: Exception) -> NoReturn:
+    def _exit(cls, target: TargetBigQuery | None, error: Exception) -> NoReturn:
         if target is not None:
-            # A load job that has begun is waited for, so that its outcome is in the log.
+            # Waits for load jobs that have started, so that their outcome is in the log.
             target.close()
-        if cls.logger.isEnabledFor(logging.DEBUG) and not isinstance(error, FORESEEN):
+        if cls.logger.isEnabledFor(logging.DEBUG) and not isinstance(error, EXPECTED_ERRORS):
             cls.logger.debug("".join(traceback.format_exception(error)))
         cls.logger.error(one_line(error))
         sys.exit(1)
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
-        # The SDK would drain, and so load what is not whole.
+        # The SDK would drain its sinks, and so load what is not whole.
         name = signal.Signals(signum).name
         self._work.remove_folder()
         os.write(
@@ -335,12 +337,12 @@ class TargetBigQuery(Target):
 
 
 def one_line(error: Exception) -> str:
-    """Return what ended the run, in one line."""
+    """Return the error that ended the run, in one line."""
     text = " ".join(str(error).split())
-    if isinstance(error, FORESEEN):
+    if isinstance(error, EXPECTED_ERRORS):
         return text
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return (
-        f"unforeseen {type(error).__name__} at {os.path.basename(frame.filename)}:{frame.lineno}: {text[:300]}; nothing more "  # noqa: PTH119
+        f"unexpected {type(error).__name__} at {os.path.basename(frame.filename)}:{frame.lineno}: {text[:300]}; nothing more "  # noqa: PTH119
         "was loaded, no STATE; run again with the same run id, and with TARGET_BIGQUERY_LOG_LEVEL=debug for its traceback"
     )

@@ -1,6 +1,6 @@
 """A record's values as BigQuery's JSON load job reads them: by BigQuery's grammar, not Python's.
 
-What the job takes goes through as it came. What it does not take, but says the same in another form, is converted
+Values that the job accepts are passed on unchanged. Others are converted where they have an equivalent form
 (`20240101T000000Z`, a week date, an offset beyond ±14:00). What would lose something is refused, unless loss is allowed.
 
 Grammar and ranges: https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types and
@@ -25,7 +25,7 @@ INT64 = range(-(2**63), 2**63)
 # A JSON column keeps unsigned 64 bits too.
 JSON_INTEGERS = range(-(2**63), 2**64)
 EXACT_IN_DOUBLE = range(-(2**53), 2**53 + 1)
-# A double keeps every number of so many digits.
+# A double keeps every number with this many digits.
 DOUBLE_DIGITS = 15
 MOST_DIGITS = 400
 
@@ -35,7 +35,7 @@ AT = re.compile(
 )
 DAY = re.compile(r"\d{4}-\d\d-\d\d")
 OF_DAY = re.compile(r"\d\d:\d\d:\d\d(?:\.\d{1,6})?")
-# What people write and neither BigQuery nor Python takes everywhere, in parts.
+# Parts of looser forms that BigQuery or Python accepts, but not both.
 LOOSE_DAY = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})(?=$|[Tt ])")
 LOOSE_TIME = re.compile(r"(?P<before>^|[Tt ])(\d{1,2}):(\d{1,2})(?::(\d{1,2}))?(?=$|[.,Zz+ -])")
 FRACTION = re.compile(r"[.,](\d+)")
@@ -48,7 +48,7 @@ DECIMALS = {"NUMERIC": (29, 9), "BIGNUMERIC": (38, 38)}
 
 
 def converters(*, lossy: bool, wide: Callable[[], None] = lambda: None) -> dict[str, Callable[[Any], Any]]:
-    """Return the function for each column type; it raises ValueRefusedError for what the column cannot hold.
+    """Return the conversion for each column type; it raises ValueRefusedError for values that do not fit.
 
     Args:
         lossy: Whether digits that a column cannot hold are cut instead of refused.
@@ -76,10 +76,10 @@ def converters(*, lossy: bool, wide: Callable[[], None] = lambda: None) -> dict[
 
 
 def text(value: Any) -> str:  # noqa: ANN401 (JSON)
-    """Return a text as it is.
+    """Return a text unchanged.
 
     Raises:
-        ValueRefusedError: It is none.
+        ValueRefusedError: The value is not a text.
     """
     if isinstance(value, str):
         return value
@@ -129,7 +129,7 @@ def _float(value: Any, *, lossy: bool) -> Any:  # noqa: ANN401
 
 
 def _is_kept(value: float | Decimal, double: float) -> bool:
-    """Say whether a number can be read back from its double: as one of the texts that programs write of it, or exactly."""
+    """Return whether a number can be read back from its double: exactly, or as a text that programs write for it."""
     if isinstance(value, int):
         return value in EXACT_IN_DOUBLE or int(double) == value
     if not isinstance(value, Decimal) or len(value.as_tuple().digits) <= DOUBLE_DIGITS:
@@ -160,7 +160,7 @@ def _decimal(value: Any, *, kind: str, lossy: bool) -> str:  # noqa: ANN401
 def _timestamp(value: Any, *, lossy: bool) -> str:  # noqa: ANN401
     if isinstance(value, str):
         try:
-            # Python checks month, day and hour; the pattern has made sure of the form.
+            # The pattern checks the form, Python month, day and hour.
             at = datetime.fromisoformat(value) if AT.fullmatch(value) and value.isascii() else None
             if at is not None and value[:4] not in EDGE_YEARS:
                 return value
@@ -180,7 +180,7 @@ def _date(value: Any) -> str:  # noqa: ANN401
                 date.fromisoformat(value)
                 return value
             at = datetime.fromisoformat(_iso(value, lossy=False))
-            # A moment is a day only at midnight and without an offset to turn it into another day's.
+            # A timestamp is a date only at midnight and without an offset, which could change the date.
             if at.time() == time() and (at.tzinfo is None or not at.utcoffset()):
                 return at.date().isoformat()
         except ValueError:
@@ -197,7 +197,7 @@ def _time(value: Any, *, lossy: bool) -> str:  # noqa: ANN401
             of_day = time.fromisoformat(_iso(value, lossy=lossy))
             if of_day.tzinfo is None:
                 return of_day.isoformat()
-            # BigQuery's TIME has no zone; as in a TIMESTAMP, an offset is reckoned in and not kept.
+            # BigQuery's TIME has no zone: the offset is applied and dropped, as in a TIMESTAMP.
             return datetime.combine(date(2000, 1, 2), of_day).astimezone(UTC).time().isoformat()
         except ValueError:
             pass
@@ -205,7 +205,7 @@ def _time(value: Any, *, lossy: bool) -> str:  # noqa: ANN401
 
 
 def _iso(text: str, *, lossy: bool) -> str:
-    """Return a date or time in a form that Python takes, from BigQuery's and ISO's looser ones.
+    """Return a date or time in a form that Python parses, from looser forms of BigQuery and ISO.
 
     Raises:
         ValueError: It has digits beyond microseconds that are not zero.
@@ -227,23 +227,17 @@ def _iso(text: str, *, lossy: bool) -> str:
 
 
 def _json(value: Any) -> Any:  # noqa: ANN401
-    """Return the value of a JSON column as it came.
+    """Return the value of a JSON column unchanged.
 
     Raises:
-        ValueRefusedError: A number in it is beyond what BigQuery's JSON holds.
+        ValueRefusedError: It contains a number that BigQuery's JSON cannot hold.
     """
-    if isinstance(value, dict):
-        for name, item in value.items():
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             try:
                 _json(item)
             except ValueRefusedError as error:
-                raise error.under(name) from None
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            try:
-                _json(item)
-            except ValueRefusedError as error:
-                raise error.under(f"[{number}]") from None
+                raise error.under(str(key) if isinstance(value, dict) else f"[{key}]") from None
     elif (isinstance(value, int) and value not in JSON_INTEGERS) or (
         isinstance(value, float | Decimal) and not math.isfinite(float(value))
     ):

@@ -1,4 +1,4 @@
-"""What goes on beside the reading of records: threads that prepare tables, upload parts and load versions."""
+"""Background work while records are read: threads that prepare tables, upload parts and load versions."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from target_bigquery.parts import Part
     from target_bigquery.settings import Settings
 
-LOADED_SIDE_BY_SIDE = 4
-UPLOADED_SIDE_BY_SIDE = 4
+MOST_LOADS = 4
+MOST_UPLOADS = 4
 PREFIX, LOCK = "target-bigquery-", ".lock"
 
 
@@ -38,9 +38,9 @@ class Work:
         self._tables: dict[str, str] = {}
         self._last: dict[str, Future[Any]] = {}
         # Loads wait for uploads, and uploads and loads for preparations: each kind has its own threads.
-        self._preparing = ThreadPoolExecutor(LOADED_SIDE_BY_SIDE, thread_name_prefix="prepare")
-        self._uploading = ThreadPoolExecutor(UPLOADED_SIDE_BY_SIDE, thread_name_prefix="upload")
-        self._loading = ThreadPoolExecutor(LOADED_SIDE_BY_SIDE, thread_name_prefix="load")
+        self._preparing = ThreadPoolExecutor(MOST_LOADS, thread_name_prefix="prepare")
+        self._uploading = ThreadPoolExecutor(MOST_UPLOADS, thread_name_prefix="upload")
+        self._loading = ThreadPoolExecutor(MOST_LOADS, thread_name_prefix="load")
 
     @cached_property
     def folder(self) -> Path:
@@ -50,7 +50,7 @@ class Work:
             TargetError: It cannot be made.
         """
         with on_disk(Path(os.environ.get("TMPDIR", "/tmp"))):  # noqa: S108 (only named)
-            remove_left_behind()
+            remove_abandoned_folders()
             folder = Path(tempfile.mkdtemp(prefix=PREFIX))
             # Held until this process ends, however it ends.
             self._lock = (folder / LOCK).open("w")
@@ -69,7 +69,7 @@ class Work:
     def prepare(
         self, stream: str, table: str, fields: list[SchemaField], keys: list[str]
     ) -> Future[Prepared]:
-        """Start to make a stream's table ready, beside the reading of its records.
+        """Start to prepare a stream's table.
 
         Raises:
             TargetError: Another stream has that table.
@@ -83,25 +83,25 @@ class Work:
         return self._start(self._preparing, lambda: loader.prepare(stream, table, fields, keys))
 
     def upload(self, name: str, part: Part, prepared: Future[Prepared]) -> Future[Staged | None]:
-        """Start the upload of a part beside the writing of the next."""
+        """Start the upload of a part."""
         return self._start(self._uploading, lambda: self.loader.upload(name, part, prepared))
 
     def load(self, version: Version) -> None:
-        """Start the load of a version beside the reading of the next; a stream's loads keep their order."""
+        """Start the load of a version; a stream's loads keep their order."""
         version.before = self._last.get(version.stream)
         self._last[version.stream] = self._start(self._loading, lambda: self.loader.load(version))
 
-    def tell(self) -> None:
+    def write_ledger(self) -> None:
         """Write the ledger's rows, where anything was loaded.
 
         Raises:
             TargetError: They could not be written.
         """
         if "loader" in self.__dict__:
-            self.loader.tell()
+            self.loader.write_ledger()
 
     def raise_failed(self) -> None:
-        """Raise what has failed so far.
+        """Raise the first failure so far.
 
         Raises:
             TargetError: A preparation, an upload or a load failed.
@@ -112,7 +112,7 @@ class Work:
         self._started = [work for work in self._started if not work.done()]
 
     def wait(self) -> list[str]:
-        """Wait for everything started; return what failed, each line once."""
+        """Wait for everything started; return the failures, each line once."""
         failures = []
         for work in self._started:
             failed = None if work.cancelled() else work.exception()
@@ -121,11 +121,11 @@ class Work:
             elif failed is not None:
                 raise failed
         self._started = []
-        # Preparation, upload and load of a stream may tell the same failure.
+        # Preparation, upload and load of a stream may fail for the same reason.
         return list(dict.fromkeys(failures))
 
     def close(self) -> None:
-        """End the threads, a load that has begun awaited, and remove the folder of parts."""
+        """End the threads, after the loads that have started, and remove the folder of parts."""
         for pool in (self._preparing, self._uploading, self._loading):
             pool.shutdown(wait=True, cancel_futures=True)
         self.remove_folder()
@@ -141,8 +141,8 @@ class Work:
         return future
 
 
-def remove_left_behind() -> None:
-    """Remove the folders of processes that were killed: nobody holds their lock."""
+def remove_abandoned_folders() -> None:
+    """Remove the folders of processes that were killed: their locks are free."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         try:
             with (folder / LOCK).open("r+") as lock:
@@ -150,5 +150,5 @@ def remove_left_behind() -> None:
                 if folder.stat().st_uid == os.getuid():
                     shutil.rmtree(folder, ignore_errors=True)
         except OSError:
-            # In use, another user's, or no folder of parts.
+            # In use, another user's, or not a folder of parts.
             continue
