@@ -8,12 +8,12 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tap_api import Api, Outcome, environment, serving
+from tap_api import Api, Outcome, RunTap, environment, serving
 
 from testkit import warm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 
 TRUST = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -35,7 +35,7 @@ def api() -> Iterator[Api]:
 
 
 @pytest.fixture
-def run_tap(api: Api) -> Callable[..., Outcome]:
+def run_tap(api: Api) -> RunTap:
     """Runs the tap as a process against the local API."""
 
     def run(*arguments: str, **settings: Any) -> Outcome:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 PAGE = 20
 RESOURCES = {"characters": "character", "episodes": "episode", "locations": "location"}
@@ -71,41 +72,41 @@ def location(number: int) -> dict[str, Any]:
 
 
 @dataclass
-class Fault:
-    """Applies to the requests whose path matches, `times` times, after `skip` of them."""
+class Rule:
+    """Applies a fault to requests whose path matches: `times` times, after `skip` of them."""
 
     path: str
-    apply: Callable[[Handler], None]
+    fault: Fault
     times: int = 1
     skip: int = 0
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers a listing's page as the API does."""
+    """Answers as the API does."""
 
     protocol_version = "HTTP/1.1"
     server: Server  # type: ignore[assignment]
 
     def log_message(self, *_: Any) -> None:
-        """The tests count requests themselves."""
+        """Log nothing: the tests count requests."""
 
     def do_GET(self) -> None:
-        """One page, or the fault ordered for it."""
+        """Answer with a page, or with a fault."""
         api = self.server.api
         with api.lock:
             api.requests.append((self.path, dict(self.headers)))
             api.connections.add(self.client_address)
-            fault = next((f for f in api.faults if re.search(f.path, self.path) and f.times > 0), None)
-            if fault and fault.skip:
-                fault.skip -= 1
-                fault = None
-            elif fault:
-                fault.times -= 1
+            rule = next((r for r in api.faults if re.search(r.path, self.path) and r.times > 0), None)
+            if rule and rule.skip:
+                rule.skip -= 1
+                rule = None
+            elif rule:
+                rule.times -= 1
             denied = api.denies()
         if denied:
             self.answer(429, b"slow down")
-        elif fault:
-            fault.apply(self)
+        elif rule:
+            rule.fault(self)
         else:
             self.answer(*api.page(self.path))
 
@@ -120,6 +121,9 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+Fault = Callable[[Handler], None]
+
+
 class Server(ThreadingHTTPServer):
     """The server of an Api."""
 
@@ -128,16 +132,16 @@ class Server(ThreadingHTTPServer):
     api: Api
 
     def handle_error(self, *_: Any) -> None:
-        """A client that goes away is part of the tests."""
+        """Log nothing: clients that go away are part of the tests."""
 
 
 @dataclass
 class Api:
-    """The API's records, the faults ordered, and the requests seen."""
+    """The API's records and faults, and the requests that it got."""
 
     url: str
     records: dict[str, list[dict[str, Any]]]
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[Rule] = field(default_factory=list)
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     connections: set[Any] = field(default_factory=set)
     counts: dict[str, int] = field(default_factory=dict)
@@ -146,11 +150,11 @@ class Api:
     served: list[float] = field(default_factory=list)
 
     def limit(self, allowed: int, seconds: float) -> None:
-        """Let through so many requests in so many seconds; the others are 429 without Retry-After."""
+        """Allow this many requests per seconds; answer the others with 429, without Retry-After."""
         self.allowed = (allowed, seconds)
 
     def denies(self) -> bool:
-        """Whether the limit denies a request that comes now; under the lock."""
+        """Return whether the limit denies a request now; the caller holds the lock."""
         if self.allowed is None:
             return False
         now = time.monotonic()
@@ -186,16 +190,16 @@ class Api:
         body = {"info": info, "results": records[(number - 1) * PAGE : number * PAGE]}
         return 200, json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
 
-    def fault(self, path: str, apply: Callable[[Handler], None], times: int = 1, skip: int = 0) -> None:
-        """Orders a fault."""
-        self.faults.append(Fault(path, apply, times, skip))
+    def fault(self, path: str, fault: Fault, times: int = 1, skip: int = 0) -> None:
+        """Apply a fault to requests whose path matches a pattern."""
+        self.faults.append(Rule(path, fault, times, skip))
 
     def asked(self, resource: str) -> list[str]:
-        """The paths asked of a resource."""
+        """The paths requested of a resource."""
         return [path for path, _ in self.requests if f"/api/{resource}" in path]
 
 
-def status(code: int, body: bytes = b'{"error":"no"}', **headers: str) -> Callable[[Handler], None]:
+def status(code: int, body: bytes = b'{"error":"no"}', **headers: str) -> Fault:
     """The fault of an answer with this status."""
     return lambda handler: handler.answer(code, body, **headers)
 
@@ -241,7 +245,7 @@ def _drip(handler: Handler) -> None:
 
 
 def hang_up(handler: Handler) -> None:
-    """The fault of a keep-alive connection that is closed after a whole answer that did not say so."""
+    """The fault of a kept-alive connection that is closed after an answer that did not announce it."""
     handler.answer(*handler.server.api.page(handler.path))
     handler.close_connection = True
 
@@ -252,7 +256,7 @@ def bad_json(handler: Handler) -> None:
     handler.answer(200, body[: len(body) // 2])
 
 
-def slow(seconds: float) -> Callable[[Handler], None]:
+def slow(seconds: float) -> Fault:
     """The fault of an answer that comes late."""
 
     def apply(handler: Handler) -> None:
@@ -264,7 +268,7 @@ def slow(seconds: float) -> Callable[[Handler], None]:
 
 @dataclass
 class Outcome:
-    """What a run of the tap left."""
+    """The result of a run of the tap."""
 
     status: int
     messages: list[dict[str, Any]]
@@ -280,14 +284,22 @@ class Outcome:
         ]
 
     def activated(self, stream: str) -> list[int]:
-        """The versions said to be whole."""
+        """The versions activated."""
         return [
             m["version"] for m in self.messages if m["type"] == "ACTIVATE_VERSION" and m["stream"] == stream
         ]
 
+    def succeeded(self) -> Outcome:
+        """Assert that the run succeeded; return its outcome."""
+        assert self.status == 0, self.log
+        return self
+
     def last_line(self) -> str:
         """The last line of the log."""
         return self.log.strip().rpartition("\n")[2]
+
+
+RunTap = Callable[..., Outcome]
 
 
 def environment(api: Api, **settings: Any) -> dict[str, str]:

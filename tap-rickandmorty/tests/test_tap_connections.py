@@ -11,10 +11,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from tap_api import Api, Outcome, serving, status
+from tap_api import Api, RunTap, serving, status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -71,7 +71,7 @@ def tls_api(certificates: Path) -> Iterator[Api]:
 )
 def test_a_ca_of_ones_own_is_trusted(  # noqa: PLR0913, PLR0917
     tls_api: Api,
-    run_tap: Callable[..., Outcome],
+    run_tap: RunTap,
     monkeypatch: pytest.MonkeyPatch,
     certificates: Path,
     name: str,
@@ -79,15 +79,14 @@ def test_a_ca_of_ones_own_is_trusted(  # noqa: PLR0913, PLR0917
 ) -> None:
     """A file, a folder, or several folders, by each variable that is usual."""
     monkeypatch.setenv(name, value.format(certificates))
-    run = run_tap(api_url=tls_api.url)
-    assert run.status == 0, run.log
+    run_tap(api_url=tls_api.url).succeeded()
     assert len(tls_api.requests) == 6
 
 
 @pytest.mark.parametrize("value", [None, "{0}/nothing", "{0}/not-there"])
 def test_a_server_that_nobody_vouches_for_is_one_line(
     tls_api: Api,
-    run_tap: Callable[..., Outcome],
+    run_tap: RunTap,
     monkeypatch: pytest.MonkeyPatch,
     certificates: Path,
     value: str | None,
@@ -104,7 +103,7 @@ def test_a_server_that_nobody_vouches_for_is_one_line(
 
 
 def test_a_redirect_from_https_to_http_is_refused(
-    tls_api: Api, run_tap: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, certificates: Path
+    tls_api: Api, run_tap: RunTap, monkeypatch: pytest.MonkeyPatch, certificates: Path
 ) -> None:
     """What was asked for in secret is not asked for in the open, not even of the same host."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "cert.pem"))
@@ -168,7 +167,7 @@ def _pass_on(source: socket.socket, sink: socket.socket) -> None:
 @pytest.mark.parametrize("name", ["http_proxy", "all_proxy", "HTTP_PROXY"])
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
 def test_a_socks_server_takes_the_requests(
-    api: Api, run_tap: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, name: str, scheme: str
+    api: Api, run_tap: RunTap, monkeypatch: pytest.MonkeyPatch, name: str, scheme: str
 ) -> None:
     """socks5 resolves names here, socks5h there."""
     proxy = Socks()
@@ -177,7 +176,7 @@ def test_a_socks_server_takes_the_requests(
     monkeypatch.setenv(name, f"{scheme}://127.0.0.1:{proxy.port}")
     run = run_tap(api_url=f"http://{host}:{port}/api")
     proxy.close()
-    assert run.status == 0, run.log
+    run.succeeded()
     assert len(api.requests) == 6
     assert {place[0] for place in proxy.asked} <= {"api.example", "127.0.0.1"}
     assert len(proxy.asked) <= 3
@@ -185,7 +184,7 @@ def test_a_socks_server_takes_the_requests(
 
 @pytest.mark.parametrize(("password", "status_"), [("hunter2", 0), ("wr0ng", 1)])
 def test_a_socks_server_with_a_password(
-    api: Api, run_tap: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, password: str, status_: int
+    api: Api, run_tap: RunTap, monkeypatch: pytest.MonkeyPatch, password: str, status_: int
 ) -> None:
     """The right one is taken, the wrong one is one line; neither is shown."""
     proxy = Socks(login=b"\x01\x02me\x07hunter2")

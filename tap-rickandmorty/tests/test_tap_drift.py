@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from tap_api import Api, Outcome, character
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tap_api import Api, RunTap, character
 
 # Kind of drift -> what is changed in a record, and how the log names it.
 DRIFTS: dict[str, tuple[dict[str, Any], str]] = {
@@ -21,9 +18,7 @@ DRIFTS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("kind", DRIFTS)
 @pytest.mark.parametrize("policy", ["fail", "warn", "ignore", None], ids=str)
-def test_a_drift_is_handled_by_its_policy(
-    api: Api, run_tap: Callable[..., Outcome], kind: str, policy: str | None
-) -> None:
+def test_a_drift_is_handled_by_its_policy(api: Api, run_tap: RunTap, kind: str, policy: str | None) -> None:
     """`fail` ends the run at the first record, `warn` reports the field once with a count, `ignore` reports nothing.
 
     By default the source may grow, but not take something away or change a type.
@@ -60,9 +55,7 @@ def test_a_drift_is_handled_by_its_policy(
     ],
     ids=["new-nested", "missing-nested", "null-text", "element", "array-as-text", "null"],
 )
-def test_drift_is_found_at_any_depth(
-    api: Api, run_tap: Callable[..., Outcome], record: dict[str, Any], named: str
-) -> None:
+def test_drift_is_found_at_any_depth(api: Api, run_tap: RunTap, record: dict[str, Any], named: str) -> None:
     """Nested objects, arrays and nulls are checked as the top level is."""
     api.records["character"][6] = record
     run = run_tap(drift_new_field="fail")
@@ -70,7 +63,7 @@ def test_drift_is_found_at_any_depth(
     assert named in run.last_line()
 
 
-def test_the_values_of_a_new_field_are_kept(api: Api, run_tap: Callable[..., Outcome]) -> None:
+def test_the_values_of_a_new_field_are_kept(api: Api, run_tap: RunTap) -> None:
     """With `warn` they are in new_fields, by path, nested ones too; other records have none."""
     api.records["character"][6] = character(7, planet={"a": [1]}, origin={"name": "x", "url": "", "id": 3})
     found = {r["id"]: r.get("new_fields") for r in run_tap().records("characters")}

@@ -6,26 +6,21 @@ import json
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-from tap_api import RESOURCES, Api, Outcome, character, episode, location, slow, started
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tap_api import RESOURCES, Api, RunTap, character, episode, location, slow, started
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "rickandmorty"
 
 
-def test_records_are_what_the_api_serves_in_its_order(api: Api, run_tap: Callable[..., Outcome]) -> None:
+def test_records_are_what_the_api_serves_in_its_order(api: Api, run_tap: RunTap) -> None:
     """Each stream's records equal the API's, field for field, ascending by id."""
-    run = run_tap()
-    assert run.status == 0, run.log
+    run = run_tap().succeeded()
     for stream, resource in RESOURCES.items():
         assert run.records(stream) == api.records[resource]
 
 
-def test_activate_version_follows_the_last_record(run_tap: Callable[..., Outcome]) -> None:
+def test_activate_version_follows_the_last_record(run_tap: RunTap) -> None:
     """A stream's one ACTIVATE_VERSION comes after its last RECORD, with the version that every RECORD carries."""
     run = run_tap()
     for stream in RESOURCES:
@@ -36,7 +31,7 @@ def test_activate_version_follows_the_last_record(run_tap: Callable[..., Outcome
 
 
 def test_a_full_run_of_the_real_sizes_takes_six_requests_over_three_connections(
-    api: Api, run_tap: Callable[..., Outcome]
+    api: Api, run_tap: RunTap
 ) -> None:
     """826 characters, 126 locations and 51 episodes: page 1 for the count and one address for all ids, each."""
     api.records = {
@@ -44,20 +39,16 @@ def test_a_full_run_of_the_real_sizes_takes_six_requests_over_three_connections(
         "location": [location(i) for i in range(1, 127)],
         "episode": [episode(i) for i in range(1, 52)],
     }
-    run = run_tap()
-    assert run.status == 0, run.log
+    run_tap().succeeded()
     assert {r: len(api.asked(r)) for r in api.records} == {"character": 2, "location": 2, "episode": 2}
     assert len(api.connections) <= 3
     assert max(len(path) for path, _ in api.requests) < 6_100
 
 
-def test_a_large_listing_is_cut_into_addresses_and_its_edge_is_read_again(
-    api: Api, run_tap: Callable[..., Outcome]
-) -> None:
+def test_a_large_listing_is_cut_into_addresses_and_its_edge_is_read_again(api: Api, run_tap: RunTap) -> None:
     """12,000 characters: the last page before and after, and the ids between in addresses of safe length."""
     api.records["character"] = [character(i) for i in range(1, 12_001)]
-    run = run_tap()
-    assert run.status == 0, run.log
+    run = run_tap().succeeded()
     assert [r["id"] for r in run.records("characters")] == list(range(1, 12_001))
     by_ids = [path for path in api.asked("character") if "," in path]
     assert len(by_ids) > 1
@@ -69,18 +60,17 @@ def test_a_large_listing_is_cut_into_addresses_and_its_edge_is_read_again(
     ]
 
 
-def test_addresses_are_cut_to_answers_of_about_a_megabyte(api: Api, run_tap: Callable[..., Outcome]) -> None:
+def test_addresses_are_cut_to_answers_of_about_a_megabyte(api: Api, run_tap: RunTap) -> None:
     """A large listing that begins with large records: few ids at first, and as many as an address holds afterwards."""
     api.records["character"] = [character(i, name="x" * 20_000 if i <= 60 else "x") for i in range(1, 6_001)]
-    run = run_tap()
-    assert run.status == 0, run.log
+    run = run_tap().succeeded()
     assert [r["id"] for r in run.records("characters")] == list(range(1, 6_001))
     named = [path.count(",") + 1 for path in api.asked("character") if "," in path]
     assert named[0] < 60
     assert max(named) > 1_000
 
 
-def test_records_are_asked_for_at_the_given_address_only(api: Api, run_tap: Callable[..., Outcome]) -> None:
+def test_records_are_asked_for_at_the_given_address_only(api: Api, run_tap: RunTap) -> None:
     """The API's own next links, which name the live site, are not followed."""
     assert run_tap().status == 0
     assert {path.partition(",")[0] for path in api.asked("character")} == {
@@ -89,15 +79,13 @@ def test_records_are_asked_for_at_the_given_address_only(api: Api, run_tap: Call
     }
 
 
-def test_requests_introduce_the_tap(api: Api, run_tap: Callable[..., Outcome]) -> None:
+def test_requests_introduce_the_tap(api: Api, run_tap: RunTap) -> None:
     """Each request carries the tap's name and version."""
     run_tap()
     assert {headers["User-Agent"] for _, headers in api.requests} == {"tap-rickandmorty/0.1.0"}
 
 
-def test_an_empty_listing_without_a_past_is_an_error_unless_allowed(
-    api: Api, run_tap: Callable[..., Outcome]
-) -> None:
+def test_an_empty_listing_without_a_past_is_an_error_unless_allowed(api: Api, run_tap: RunTap) -> None:
     """No records are asked for again past the caches, then an error that names the setting; with it, an empty version."""
     api.records["episode"] = []
     run = run_tap()
@@ -105,15 +93,12 @@ def test_an_empty_listing_without_a_past_is_an_error_unless_allowed(
     assert "episodes: the API serves 0 records" in run.last_line()
     assert "max_shrink_percent" in run.last_line()
     assert [h.get("Cache-Control") for p, h in api.requests if "episode" in p] == [None, "no-cache"]
-    run = run_tap(max_shrink_percent=100)
-    assert run.status == 0, run.log
+    run = run_tap(max_shrink_percent=100).succeeded()
     assert run.records("episodes") == []
     assert len(run.activated("episodes")) == 1
 
 
-def test_deselected_fields_and_streams_are_not_sent(
-    api: Api, run_tap: Callable[..., Outcome], tmp_path: Path
-) -> None:
+def test_deselected_fields_and_streams_are_not_sent(api: Api, run_tap: RunTap, tmp_path: Path) -> None:
     """A catalog's selection holds: no requests for a deselected stream, no values of a deselected field."""
     catalog = json.loads(run_tap("--discover").out)
     for stream in catalog["streams"]:
@@ -123,18 +108,16 @@ def test_deselected_fields_and_streams_are_not_sent(
             if entry["breadcrumb"] == ["properties", "image"]:
                 entry["metadata"]["selected"] = False
     (tmp_path / "catalog.json").write_text(json.dumps(catalog))
-    run = run_tap("--catalog", str(tmp_path / "catalog.json"))
-    assert run.status == 0, run.log
+    run = run_tap("--catalog", str(tmp_path / "catalog.json")).succeeded()
     assert run.records("characters")[0].keys() == character(1).keys() - {"image"}
     assert len(run.activated("characters")) == 1
     assert run.records("episodes") == []
     assert api.asked("episode") == []
 
 
-def test_the_connection_test_sends_no_activate_version(run_tap: Callable[..., Outcome]) -> None:
+def test_the_connection_test_sends_no_activate_version(run_tap: RunTap) -> None:
     """`--test` reads one record per stream and activates none."""
-    run = run_tap("--test")
-    assert run.status == 0, run.log
+    run = run_tap("--test").succeeded()
     assert [m for m in run.messages if m["type"] == "ACTIVATE_VERSION"] == []
 
 
@@ -173,13 +156,12 @@ def test_a_reader_that_goes_away_is_one_line(api: Api) -> None:
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data/rickandmorty is not there")
-def test_the_real_data_set_comes_through_field_for_field(api: Api, run_tap: Callable[..., Outcome]) -> None:
+def test_the_real_data_set_comes_through_field_for_field(api: Api, run_tap: RunTap) -> None:
     """All 493 characters, 76 locations and 31 episodes are sent exactly as the API gives them."""
     for resource in api.records:
         with (SHARED / f"{resource}.jsonl").open(encoding="utf-8") as lines:
             api.records[resource] = [json.loads(line) for line in lines]
-    run = run_tap()
-    assert run.status == 0, run.log
+    run = run_tap().succeeded()
     for stream, resource in RESOURCES.items():
         assert run.records(stream) == api.records[resource]
     assert {s: len(run.records(s)) for s in RESOURCES} == {"characters": 493, "episodes": 31, "locations": 76}

@@ -1,4 +1,4 @@
-"""What the tap does when the API fails: one table of faults that pass, one of faults that stay."""
+"""What the tap does when the API fails: a table of temporary faults, one of permanent ones, one of those not retried."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import email.utils
 import gzip
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 from tap_api import (
     Api,
+    Fault,
     Handler,
-    Outcome,
+    RunTap,
     bad_json,
     drip_body,
     drip_headers,
@@ -24,11 +24,8 @@ from tap_api import (
 )
 from tap_rickandmorty.session import retry_after
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 GZIP = {"Content_Encoding": "gzip"}
-PASSING = {
+TEMPORARY = {
     "408": status(408),
     "425": status(425),
     "429": status(429, b"slow down"),
@@ -63,31 +60,27 @@ PASSING = {
 
 
 @pytest.mark.parametrize("path", [r"character$", r"character/1,"], ids=["page-1", "by-ids"])
-@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING.keys())
-def test_a_fault_that_passes_is_retried(
-    api: Api, run_tap: Callable[..., Outcome], fault: Callable[[Handler], None], path: str
-) -> None:
-    """One failed answer is asked again, each record is sent once, and the stream is whole."""
+@pytest.mark.parametrize("fault", TEMPORARY.values(), ids=TEMPORARY.keys())
+def test_a_temporary_fault_is_retried(api: Api, run_tap: RunTap, fault: Fault, path: str) -> None:
+    """A failed request is sent again, each record is sent once, and the stream is whole."""
     api.fault(path, fault)
-    run = run_tap(timeout=1)
-    assert run.status == 0, run.log
+    run = run_tap(timeout=1).succeeded()
     assert len(run.activated("characters")) == 1
     assert [r["id"] for r in run.records("characters")] == list(range(1, 46))
     assert len(api.asked("character")) == 3
     assert "Traceback" not in run.log
 
 
-def test_a_connection_closed_under_us_is_opened_anew(api: Api, run_tap: Callable[..., Outcome]) -> None:
+def test_a_connection_closed_by_the_server_is_reopened(api: Api, run_tap: RunTap) -> None:
     """A server that closes each kept-alive connection after its answer costs connections, not records."""
     api.fault(r"/api/", hang_up, times=99)
-    run = run_tap(concurrency=1)
-    assert run.status == 0, run.log
+    run = run_tap(concurrency=1).succeeded()
     assert len(run.records("characters")) == 45
     assert len(run.records("locations")) == 21
 
 
-def test_a_server_that_is_not_there_is_named(api: Api, run_tap: Callable[..., Outcome]) -> None:
-    """A refused connection and a name that leads nowhere are told as such, with the address that was set."""
+def test_an_unreachable_server_is_named(api: Api, run_tap: RunTap) -> None:
+    """A refused connection and an unknown host name are reported, with the address that was set."""
     for url in ("http://127.0.0.1:1/api", "http://nowhere.invalid/api"):
         run = run_tap(api_url=url, max_attempts=2)
         assert run.status == 1
@@ -101,7 +94,7 @@ def bomb(handler: Handler) -> None:
     handler.answer(200, gzip.compress(b" " * 200_000_000, 9), Content_Encoding="gzip")
 
 
-STAYING = {
+PERMANENT = {
     "503": (status(503, b"try later"), "status 503, body 'try later'"),
     "html": (status(200, b"<html>hello</html>"), "not JSON: '<html>hello</html>'"),
     "empty-body": (status(200, b""), "not JSON: nothing"),
@@ -116,22 +109,22 @@ STAYING = {
 }
 
 
-@pytest.mark.parametrize(("fault", "said"), STAYING.values(), ids=STAYING.keys())
-def test_a_fault_that_stays_is_an_error_that_tells_all(
-    api: Api, run_tap: Callable[..., Outcome], fault: Callable[[Handler], None], said: str
+@pytest.mark.parametrize(("fault", "named"), PERMANENT.values(), ids=PERMANENT.keys())
+def test_a_permanent_fault_is_an_error_with_all_details(
+    api: Api, run_tap: RunTap, fault: Fault, named: str
 ) -> None:
     """After the attempts allowed the last line names address, what was got and the attempts; nothing is whole."""
     api.fault(r"character$", fault, times=99)
     run = run_tap(max_attempts=2, timeout=1)
     assert run.status == 1
     assert f"GET {api.url}/character: " in run.last_line()
-    assert said in run.last_line()
+    assert named in run.last_line()
     assert "after 2 attempts" in run.last_line()
     assert run.activated("characters") == []
     assert "Traceback" not in run.log
 
 
-ONCE = {
+NOT_RETRIED = {
     **{
         str(code): (status(code, b'{"error":"not for you"}'), f"status {code}")
         for code in (400, 401, 403, 404, 410, 418)
@@ -162,15 +155,13 @@ ONCE = {
 }
 
 
-@pytest.mark.parametrize(("fault", "said"), ONCE.values(), ids=ONCE.keys())
-def test_what_will_not_pass_is_not_tried_again(
-    api: Api, run_tap: Callable[..., Outcome], fault: Callable[[Handler], None], said: str
-) -> None:
-    """An answer that will not change is asked for once; the one line tells what it was, and no secret of it."""
+@pytest.mark.parametrize(("fault", "named"), NOT_RETRIED.values(), ids=NOT_RETRIED.keys())
+def test_a_fault_that_cannot_pass_is_not_retried(api: Api, run_tap: RunTap, fault: Fault, named: str) -> None:
+    """An answer that will not change is requested once; the one line says what it was, without secrets."""
     api.fault(r"character$", fault, times=99)
     run = run_tap()
     assert run.status == 1
-    assert said in run.last_line()
+    assert named in run.last_line()
     assert "after 1 attempt in" in run.last_line()
     assert "look at the api_url setting" in run.last_line()
     assert "Traceback" not in run.log
@@ -179,23 +170,19 @@ def test_what_will_not_pass_is_not_tried_again(
 
 
 def test_redirects_within_the_host_are_followed_and_to_others_where_allowed(
-    api: Api, run_tap: Callable[..., Outcome]
+    api: Api, run_tap: RunTap
 ) -> None:
     """A moved path costs a request; another host is asked only with the setting."""
     api.fault(r"character$", status(301, b"", Location="/api/character?page=1"))
-    run = run_tap()
-    assert run.status == 0, run.log
+    run = run_tap().succeeded()
     elsewhere = api.url.replace("127.0.0.1", "localhost")
     api.fault(r"character$", status(307, b"", Location=f"{elsewhere}/character?page=1"))
-    run = run_tap(allow_other_hosts="true")
-    assert run.status == 0, run.log
+    run = run_tap(allow_other_hosts="true").succeeded()
     assert len(run.records("characters")) == 45
 
 
-def test_a_pause_longer_than_the_budget_is_an_error_at_once(
-    api: Api, run_tap: Callable[..., Outcome]
-) -> None:
-    """A Retry-After beyond the retry budget is not waited for: the error tells it."""
+def test_a_pause_longer_than_the_budget_is_an_error_at_once(api: Api, run_tap: RunTap) -> None:
+    """A Retry-After beyond the retry budget is an error that names it, without a wait."""
     api.fault(r"character$", status(429, b"", Retry_After="3600"), times=99)
     run = run_tap(retry_seconds=5)
     assert run.status == 1
@@ -203,7 +190,7 @@ def test_a_pause_longer_than_the_budget_is_an_error_at_once(
     assert len(api.asked("character")) == 1
 
 
-def test_a_refusal_slows_every_request(api: Api, run_tap: Callable[..., Outcome]) -> None:
+def test_a_refusal_slows_every_request(api: Api, run_tap: RunTap) -> None:
     """After a 429 for one stream no other stream is asked for earlier than Retry-After allows."""
     times: list[float] = []
 
@@ -218,23 +205,21 @@ def test_a_refusal_slows_every_request(api: Api, run_tap: Callable[..., Outcome]
     api.fault(r"character$", refuse)
     api.fault(r"(episode|location)$", slow(0.3), times=2)
     api.fault(r"/1,", note, times=99)
-    run = run_tap()
-    assert run.status == 0, run.log
+    run_tap().succeeded()
     assert len(times) == 4
     assert min(times[1:]) - times[0] >= 1
 
 
 @pytest.mark.parametrize(("allowed", "seconds"), [(10, 5.0), (1, 1.0)], ids=["10-in-5-s", "1-a-second"])
 @pytest.mark.parametrize("way", ["by-ids", "by-pages"])
-def test_a_rate_limit_without_retry_after_is_lived_with(
-    api: Api, run_tap: Callable[..., Outcome], allowed: int, seconds: float, way: str
+def test_a_rate_limit_without_retry_after_is_respected(
+    api: Api, run_tap: RunTap, allowed: int, seconds: float, way: str
 ) -> None:
-    """What is denied does not count, as with most fronts; every stream comes whole."""
+    """Denied requests do not count, as with most rate limiters; every stream is whole."""
     api.limit(allowed, seconds)
     if way == "by-pages":
         api.fault(r"/1,", status(414), times=99)
-    run = run_tap()
-    assert run.status == 0, run.log
+    run = run_tap().succeeded()
     assert [len(run.records(s)) for s in ("characters", "episodes", "locations")] == [45, 3, 21]
 
 
@@ -270,7 +255,7 @@ def test_retry_after_as_a_date() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "said"),
+    ("setting", "value", "named"),
     [
         ("concurrency", 0, "0 is less than the minimum of 1"),
         ("concurrency", "many", "'many' is not of type 'integer'"),
@@ -283,20 +268,18 @@ def test_retry_after_as_a_date() -> None:
     ],
 )
 def test_bad_settings_are_one_clear_line(
-    run_tap: Callable[..., Outcome], api: Api, setting: str, value: object, said: str
+    run_tap: RunTap, api: Api, setting: str, value: object, named: str
 ) -> None:
     """A setting out of its range is named with its range before any request; no traceback, no secret shown."""
     run = run_tap(**{setting: value})
     assert run.status != 0
-    assert said in run.log
+    assert named in run.log
     assert "Traceback" not in run.log
     assert "hunter2" not in run.log
     assert api.requests == []
 
 
-def test_a_failure_of_the_next_stream_does_not_touch_this_one(
-    api: Api, run_tap: Callable[..., Outcome]
-) -> None:
+def test_a_failure_of_the_next_stream_does_not_touch_this_one(api: Api, run_tap: RunTap) -> None:
     """The next stream is asked for early; where it fails, the stream before it is still whole."""
     api.fault(r"episode$", status(403), times=99)
     run = run_tap()
@@ -316,12 +299,11 @@ REFUSING = {
 
 @pytest.mark.parametrize("fault", REFUSING.values(), ids=REFUSING.keys())
 def test_where_long_addresses_are_refused_pages_are_read_and_the_log_says_so(
-    api: Api, run_tap: Callable[..., Outcome], fault: Callable[[Handler], None]
+    api: Api, run_tap: RunTap, fault: Fault
 ) -> None:
     """Every page is read twice, and each record is sent once."""
     api.fault(r"character/1,", fault, times=99)
-    run = run_tap()
-    assert run.status == 0, run.log
+    run = run_tap().succeeded()
     assert "characters: cannot be read by ids" in run.log
     assert [r["id"] for r in run.records("characters")] == list(range(1, 46))
     assert len(run.activated("characters")) == 1

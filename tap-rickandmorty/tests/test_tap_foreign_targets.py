@@ -6,13 +6,10 @@ import csv
 import json
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from tap_api import Api, Handler, Outcome, character, status, truncate
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tap_api import Api, Fault, Handler, RunTap, character, status, truncate
 
 VENVS = Path(__file__).resolve().parents[2] / ".venvs"
 
@@ -36,7 +33,7 @@ def move_on(handler: Handler) -> None:
     handler.answer(*handler.server.api.page(handler.path))
 
 
-FAULTS: dict[str, list[tuple[str, Callable[[Handler], None], int]]] = {
+FAULTS: dict[str, list[tuple[str, Fault, int]]] = {
     "none": [],
     "a-stray-404": [(r"character$", status(404, b'{"error":"There is nothing here"}'), 1)],
     "an-answer-cut": [(r"character/1,", truncate, 1)],
@@ -49,9 +46,7 @@ FAULTS: dict[str, list[tuple[str, Callable[[Handler], None], int]]] = {
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_each_record_comes_once(
-    api: Api, run_tap: Callable[..., Outcome], tmp_path: Path, target: str, fault: str
-) -> None:
+def test_each_record_comes_once(api: Api, run_tap: RunTap, tmp_path: Path, target: str, fault: str) -> None:
     """What the target has written are the API's records, none twice."""
     program = VENVS / f"target-{target}" / "bin" / f"target-{target}"
     if not program.exists():
@@ -63,8 +58,7 @@ def test_each_record_comes_once(
         api.records["character"][6] = character(7, planet="Mars", species=5)
         del api.records["character"][6]["gender"]
         settings = {"drift_missing_field": "warn", "drift_retyped_field": "warn"}
-    run = run_tap(**settings)
-    assert run.status == 0, run.log
+    run = run_tap(**settings).succeeded()
     (tmp_path / "config.json").write_text(json.dumps(TARGETS[target]))
     done = subprocess.run(
         [program, "--config", tmp_path / "config.json"],

@@ -6,10 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from tap_api import Api, Outcome, character, location, status
+from tap_api import Api, RunTap, character, location, status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 SECRETS = ("hunter2", "t0ken")
@@ -19,26 +18,24 @@ SECRETS = ("hunter2", "t0ken")
     "form", ["http://{}", "{}", "http://me:hunter2@{}"], ids=["url", "host-and-port", "with-a-password"]
 )
 def test_a_proxy_takes_the_requests(
-    api: Api, run_tap: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, form: str
+    api: Api, run_tap: RunTap, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
     """Whole address, host and port, or with a password: the proxy is asked, and the password is not shown."""
     monkeypatch.setenv("http_proxy", form.format(api.url.removeprefix("http://").removesuffix("/api")))
-    run = run_tap(api_url="http://api.example/api")
-    assert run.status == 0, run.log
+    run = run_tap(api_url="http://api.example/api").succeeded()
     assert {path.startswith("http://api.example/") for path, _ in api.requests} == {True}
     assert "hunter2" not in run.log
 
 
 @pytest.mark.parametrize("form", ["{host}", "{host}:{port}", "other.example, {host}:{port}", "*"])
-def test_no_proxy_names_what_goes_without(
-    api: Api, run_tap: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, form: str
+def test_no_proxy_lists_hosts_without_a_proxy(
+    api: Api, run_tap: RunTap, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
     """A host, a host with its port, one of a list, or all."""
     host, _, port = api.url.removeprefix("http://").removesuffix("/api").partition(":")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("no_proxy", form.format(host=host, port=port))
-    run = run_tap()
-    assert run.status == 0, run.log
+    run_tap().succeeded()
     assert len(api.requests) == 6
 
 
@@ -53,9 +50,9 @@ def test_no_proxy_names_what_goes_without(
     ],
 )
 def test_a_proxy_that_does_not_work_is_one_line(
-    run_tap: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, proxy: str
+    run_tap: RunTap, monkeypatch: pytest.MonkeyPatch, proxy: str
 ) -> None:
-    """Its failure is told as any other, without its password."""
+    """Its failure is reported as any other, without its password."""
     monkeypatch.setenv("http_proxy", proxy)
     run = run_tap(max_attempts=1)
     assert run.status == 1
@@ -76,21 +73,17 @@ def test_a_proxy_that_does_not_work_is_one_line(
         "SSL_CERT_DIR",
     ],
 )
-def test_an_empty_variable_is_none(
-    run_tap: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, name: str
+def test_an_empty_variable_counts_as_absent(
+    run_tap: RunTap, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """A variable without a value is as if it were not there."""
+    """It is as if it were not set."""
     monkeypatch.setenv(name, "")
-    run = run_tap()
-    assert run.status == 0, run.log
+    run_tap().succeeded()
 
 
-def test_blank_and_null_settings_are_not_given(
-    api: Api, run_tap: Callable[..., Outcome], tmp_path: Path
-) -> None:
+def test_blank_and_null_settings_count_as_absent(api: Api, run_tap: RunTap, tmp_path: Path) -> None:
     """In the environment and in a file: the default counts."""
-    run = run_tap(concurrency="", timeout="", user_agent="", source="", drift_new_field="")
-    assert run.status == 0, run.log
+    run_tap(concurrency="", timeout="", user_agent="", source="", drift_new_field="").succeeded()
     config = {
         "api_url": api.url,
         "concurrency": None,
@@ -99,17 +92,15 @@ def test_blank_and_null_settings_are_not_given(
         "max_attempts": None,
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
-    run = run_tap(f"--config={tmp_path / 'config.json'}")
-    assert run.status == 0, run.log
+    run_tap(f"--config={tmp_path / 'config.json'}").succeeded()
 
 
-def test_secrets_of_the_address_are_sent_and_never_shown(api: Api, run_tap: Callable[..., Outcome]) -> None:
+def test_secrets_of_the_address_are_sent_and_never_shown(api: Api, run_tap: RunTap) -> None:
     """User, password and query go with every request; no log, no error and no STATE has them."""
     url = api.url.replace("http://", "http://me:hunter2@") + "?key=t0ken"
     api.fault(r"character\?", status(503))
     api.records["character"] = [character(i) for i in range(1, 46)]
-    run = run_tap(api_url=url)
-    assert run.status == 0, run.log
+    run = run_tap(api_url=url).succeeded()
     assert {"key=t0ken" in path for path, _ in api.requests} == {True}
     assert {h["Authorization"] for _, h in api.requests} == {"Basic bWU6aHVudGVyMg=="}
     assert not [word for word in SECRETS if word in run.log + run.out]
@@ -128,12 +119,11 @@ def test_secrets_of_the_address_are_sent_and_never_shown(api: Api, run_tap: Call
     assert not [word for word in SECRETS if word in run.log + run.out]
 
 
-def test_places_that_are_null_come_through(api: Api, run_tap: Callable[..., Outcome]) -> None:
+def test_places_that_are_null_come_through(api: Api, run_tap: RunTap) -> None:
     """The makers' own data has characters whose origin or location is lost, and a location with number 0."""
     api.records["character"][3] = character(4, origin=None, location=None)
     api.records["location"].insert(0, location(0))
-    run = run_tap()
-    assert run.status == 0, run.log
+    run = run_tap().succeeded()
     assert run.records("characters") == api.records["character"]
     assert run.records("locations") == api.records["location"]
     assert len(api.requests) == 6

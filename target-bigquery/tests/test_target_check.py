@@ -6,7 +6,7 @@ import socket
 from typing import Any
 
 import pytest
-from testkit.target_bench import SCHEMA, STATED, Bench, record, refused, whole
+from testkit.target_bench import SCHEMA, STATED, Bench, record, refused, succeeded, whole
 
 
 def check(bench: Bench, **settings: str) -> tuple[int, dict[str, str]]:
@@ -60,8 +60,7 @@ def test_a_dataset_that_is_not_there(cloud: dict[str, str]) -> None:
         status, lines = check(bench)
         assert status == 0, lines
         assert "is not there yet; the first run makes it" in lines["dataset"]
-        run = bench.load(SCHEMA, record(1), whole())
-        assert run.returncode == 0, run.stderr
+        succeeded(bench.load(SCHEMA, record(1), whole()))
     assert len(bench.rows()) == 1
 
 

@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from testkit.target_bench import SCHEMA, record, refused, whole
+from testkit.target_bench import SCHEMA, record, refused, succeeded, whole
 
 if TYPE_CHECKING:
     from testkit.target_bench import Bench
@@ -46,8 +46,7 @@ def test_200_streams_in_one_run(bench: Bench) -> None:
         for message in (stream(name), {"type": "RECORD", "stream": name, "record": {"id": 1}})
     ]
     state = {"bookmarks": {name: {} for name in names}}
-    run = bench.load(*messages, {"type": "STATE", "value": state})
-    assert run.returncode == 0, run.stderr
+    run = succeeded(bench.load(*messages, {"type": "STATE", "value": state}))
     assert run.stdout
     assert {row["stream"]: row["rows"] for row in bench.rows("_loads")} == dict.fromkeys(names, 1)
     assert len(ledger_jobs(bench)) == 1
@@ -57,10 +56,11 @@ def test_2000_columns(bench: Bench) -> None:
     """A record that fills them all comes back whole."""
     fields = {f"field_{number}": {"type": ["integer", "null"]} for number in range(COLUMNS)}
     values = {name: number for number, name in enumerate(fields)}
-    run = bench.load(
-        stream("wide", **fields), {"type": "RECORD", "stream": "wide", "record": {"id": 1, **values}}
+    succeeded(
+        bench.load(
+            stream("wide", **fields), {"type": "RECORD", "stream": "wide", "record": {"id": 1, **values}}
+        )
     )
-    assert run.returncode == 0, run.stderr
     (row,) = bench.rows("wide")
     assert {name: row[name] for name in fields} == values
 
@@ -68,8 +68,7 @@ def test_2000_columns(bench: Bench) -> None:
 def test_a_record_of_ten_megabytes(bench: Bench) -> None:
     """It is loaded whole."""
     text = "Ünna " * 2_000_000
-    run = bench.load(SCHEMA, record(1, name=text), whole())
-    assert run.returncode == 0, run.stderr
+    succeeded(bench.load(SCHEMA, record(1, name=text), whole()))
     (row,) = bench.rows()
     assert row["name"] == text
 

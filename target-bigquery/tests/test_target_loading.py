@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from google.cloud import bigquery
 from target_bigquery import ledger
-from testkit.target_bench import SCHEMA, STATE, Bench, record, refused, schema, whole
+from testkit.target_bench import SCHEMA, STATE, Bench, record, refused, schema, succeeded, whole
 
 if TYPE_CHECKING:
     import subprocess
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 def test_a_whole_version_is_loaded_as_it_was_sent(bench: Bench) -> None:
     """Nested values, arrays and times are in the table; metadata and the run id are beside them; STATE goes out."""
-    run = bench.load(SCHEMA, record(1), record(2, name=None), whole(), STATE)
-    assert run.returncode == 0, run.stderr
+    run = succeeded(bench.load(SCHEMA, record(1), record(2, name=None), whole(), STATE))
     assert json.loads(run.stdout) == STATE["value"]
     first, second = sorted(bench.rows(), key=lambda r: r["id"])
     assert (first["name"], first["origin"], first["links"]) == ("Ünna", {"url": "u"}, ["a", "b"])
@@ -72,8 +71,7 @@ def test_the_figures_of_a_version_are_metric_points(bench: Bench) -> None:
 
 def test_an_empty_whole_stream_is_in_the_ledger_with_no_rows(bench: Bench) -> None:
     """ACTIVATE_VERSION without records succeeds, and the ledger has 0 rows."""
-    run = bench.load(SCHEMA, whole(), STATE)
-    assert run.returncode == 0, run.stderr
+    succeeded(bench.load(SCHEMA, whole(), STATE))
     assert bench.rows() == []
     assert [r["rows"] for r in bench.rows("_loads")] == [0]
 
@@ -97,8 +95,7 @@ def test_a_new_column_is_added(bench: Bench) -> None:
     """A field that the schema gains becomes a column; older rows have no value there."""
     bench.load(SCHEMA, record(1), whole())
     bench.run_id = "wider"
-    run = bench.load(schema(planet={"type": "string"}), record(2, 2, planet="Mars"), whole(2))
-    assert run.returncode == 0, run.stderr
+    succeeded(bench.load(schema(planet={"type": "string"}), record(2, 2, planet="Mars"), whole(2)))
     assert {r["id"]: r["planet"] for r in bench.rows()} == {1: None, 2: "Mars"}
 
 
@@ -110,8 +107,7 @@ def test_a_missing_table_is_refused_with_create_tables_off(bench: Bench) -> None
 def test_a_large_part_is_sent_in_chunks(bench: Bench) -> None:
     """A part of several upload chunks arrives whole, its checksum verified."""
     texts = [secrets.token_hex(1 << 20) for _ in range(10)]
-    run = bench.load(SCHEMA, *(record(n, name=text) for n, text in enumerate(texts)), whole())
-    assert run.returncode == 0, run.stderr
+    succeeded(bench.load(SCHEMA, *(record(n, name=text) for n, text in enumerate(texts)), whole()))
     (ledger,) = bench.rows("_loads")
     assert ledger["parts"] == 1
     assert ledger["bytes"] > 8 << 20
@@ -159,8 +155,7 @@ def test_sigterm_loads_nothing(bench: Bench) -> None:
 def test_the_ledger_has_the_proof_of_a_version(bench: Bench) -> None:
     """Proof, replication, source and extractor are in the row; nobody has retracted it."""
     bench.env = {**bench.env, "MELTANO_EXTRACTOR_NAME": "tap-things"}
-    run = bench.load(SCHEMA, record(1), whole(), STATE, source="https://things.example")
-    assert run.returncode == 0, run.stderr
+    succeeded(bench.load(SCHEMA, record(1), whole(), STATE, source="https://things.example"))
     (row,) = bench.rows("_loads")
     columns = ("proof", "replication", "source", "extractor", "retracted_at", "retraction_reason")
     assert [row[name] for name in columns] == [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from testkit.target_bench import SCHEMA, STATE, Bench, record, refused, schema, whole
+from testkit.target_bench import SCHEMA, STATE, Bench, record, refused, schema, succeeded, whole
 
 
 def next_run(bench: Bench) -> None:
@@ -20,8 +20,7 @@ def test_overwrite_replaces_every_row(bench: Bench) -> None:
     assert run.returncode == 1, "a record may not hold what its schema lacks"
     narrow = record(3, 2)
     del narrow["record"]["links"]
-    run = bench.load(schema(links=None), narrow, whole(2), STATE, load_method="overwrite")
-    assert run.returncode == 0, run.stderr
+    run = succeeded(bench.load(schema(links=None), narrow, whole(2), STATE, load_method="overwrite"))
     (row,) = bench.rows()
     assert (row["id"], row["links"]) == (3, [])
     job_id = next(row["job_id"] for row in bench.rows("_loads") if row["method"] == "overwrite")
@@ -36,8 +35,7 @@ def test_overwrite_with_an_empty_stream_empties_the_table(bench: Bench) -> None:
     """A whole version without records is the source's word that there are none."""
     bench.load(SCHEMA, record(1), whole(1), load_method="overwrite")
     next_run(bench)
-    run = bench.load(SCHEMA, whole(2), STATE, load_method="overwrite")
-    assert run.returncode == 0, run.stderr
+    succeeded(bench.load(SCHEMA, whole(2), STATE, load_method="overwrite"))
     assert bench.rows() == []
     assert sorted(row["rows"] for row in bench.rows("_loads")) == [0, 1]
 
@@ -55,8 +53,7 @@ def test_upsert_replaces_by_key(bench: Bench) -> None:
     bench.load(SCHEMA, record(1), record(2), whole(1), load_method="upsert")
     next_run(bench)
     changed = [record(2, 2, name="first"), record(2, 2, name="last", links=[]), record(3, 2)]
-    run = bench.load(SCHEMA, *changed, whole(2), STATE, load_method="upsert")
-    assert run.returncode == 0, run.stderr
+    succeeded(bench.load(SCHEMA, *changed, whole(2), STATE, load_method="upsert"))
     rows = {row["id"]: (row["name"], row["links"], row["origin"]) for row in bench.rows()}
     origin = {"url": "u"}
     assert rows == {

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from target_bigquery.errors import TargetError
 from target_bigquery.names import RESERVED, clean, clean_all
 from target_bigquery.schema import translate
-from testkit.target_bench import Bench
+from testkit.target_bench import Bench, succeeded
 
 TYPES = {
     "text": ({"type": "string"}, "NULLABLE STRING"),
@@ -145,8 +145,7 @@ def test_records_come_back_from_bigquery_as_they_were_sent(
         {"type": "RECORD", "stream": "kinds", "record": {"id": number, **values}}
         for number, values in enumerate(sent)
     ]
-    run = bench.load(ALL_KINDS, *messages)
-    assert run.returncode == 0, run.stderr
+    succeeded(bench.load(ALL_KINDS, *messages))
     found = {row["id"]: row for row in bench.rows("kinds")}
     assert len(found) == len(sent)
     for number, values in enumerate(sent):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from google.cloud import bigquery
-from testkit.target_bench import SCHEMA, STATE, Bench, record, refused, schema, whole
+from testkit.target_bench import SCHEMA, STATE, Bench, record, refused, schema, succeeded, whole
 
 F = bigquery.SchemaField
 
@@ -29,8 +29,7 @@ def columns(bench: Bench) -> dict[str, str]:
 def test_required_becomes_nullable_where_the_stream_is(bench: Bench) -> None:
     """A column that the stream may leave out is relaxed, and the run loads."""
     make(bench, F("id", "INTEGER", "REQUIRED"), F("name", "STRING", "REQUIRED"))
-    run = bench.load(SCHEMA, record(1, name=None), whole(), STATE)
-    assert run.returncode == 0, run.stderr
+    succeeded(bench.load(SCHEMA, record(1, name=None), whole(), STATE))
     assert columns(bench)["name"] == "NULLABLE STRING"
 
 
@@ -40,8 +39,7 @@ def test_a_column_that_the_stream_no_longer_sends_stays(bench: Bench) -> None:
     bench.run_id = "narrower"
     narrow = record(2, 2)
     del narrow["record"]["name"]
-    run = bench.load(schema(name=None), narrow, whole(2), STATE)
-    assert run.returncode == 0, run.stderr
+    succeeded(bench.load(schema(name=None), narrow, whole(2), STATE))
     assert {row["id"]: row["name"] for row in bench.rows()} == {1: "Ünna", 2: None}
 
 
@@ -85,8 +83,7 @@ def test_a_failed_job_is_reported_with_its_reason(bench: Bench) -> None:
 def test_another_layout_is_logged_and_used(bench: Bench) -> None:
     """A table without partitions or clustering is loaded; the log names both."""
     make(bench, F("id", "INTEGER", "REQUIRED"))
-    run = bench.load(SCHEMA, record(1), whole(), STATE)
-    assert run.returncode == 0, run.stderr
+    run = succeeded(bench.load(SCHEMA, record(1), whole(), STATE))
     assert "partitioned by nothing, not by day on _sdc_batched_at" in run.stderr
     assert "clustered by nothing, not by the key id" in run.stderr
 

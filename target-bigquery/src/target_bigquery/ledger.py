@@ -18,41 +18,35 @@ if TYPE_CHECKING:
     from target_bigquery.jobs import Jobs
     from target_bigquery.manifest import Manifest
 
-FIELDS = [
-    SchemaField("run_id", "STRING", "REQUIRED", description="The run."),
-    SchemaField(
-        "stream", "STRING", "REQUIRED", description="The stream, and the landing table of that name."
-    ),
-    SchemaField(
-        "table_version", "INTEGER", description="The version loaded, as in the rows' _sdc_table_version."
-    ),
-    SchemaField(
-        "method", "STRING", description="How the rows were loaded: append-only, overwrite or upsert."
-    ),
-    SchemaField(
-        "replication", "STRING", description="full or incremental: a whole extraction, or what is new in one."
-    ),
-    SchemaField(
-        "proof",
+COLUMNS = {
+    "run_id": ("STRING", "The run."),
+    "stream": ("STRING", "The stream, and the landing table of that name."),
+    "table_version": ("INTEGER", "The version loaded, as in the rows' _sdc_table_version."),
+    "method": ("STRING", "How the rows were loaded: append-only, overwrite or upsert."),
+    "replication": ("STRING", "full or incremental: a whole extraction, or what is new in one."),
+    "proof": (
         "STRING",
-        description="What says that the version is whole: tap (ACTIVATE_VERSION after its records), state (a STATE "
-        "after them), end_of_input (nothing but the end).",
+        (
+            "What shows that the version is whole: tap (ACTIVATE_VERSION after its records), state (a STATE "
+            "after them), end_of_input (nothing but the end)."
+        ),
     ),
-    SchemaField(
-        "source", "STRING", description="Where the data came from, as the `source` setting names it."
-    ),
-    SchemaField("extractor", "STRING", description="Meltano's name of the extractor."),
-    SchemaField("rows", "INTEGER", description="Rows staged and loaded."),
-    SchemaField("bytes", "INTEGER", description="Compressed bytes of the parts."),
-    SchemaField("parts", "INTEGER", description="Parts in Cloud Storage."),
-    SchemaField("job_id", "STRING", description="The load job; none for an empty stream."),
-    SchemaField("started_at", "TIMESTAMP", description="When the target began the version."),
-    SchemaField("finished_at", "TIMESTAMP", description="When the load job had ended."),
-    SchemaField("schema_fingerprint", "STRING", description="Changes when columns, types or modes change."),
-    SchemaField(
-        "retracted_at", "TIMESTAMP", description="When somebody took the version back; null where nobody has."
-    ),
-    SchemaField("retraction_reason", "STRING", description="Why it was taken back."),
+    "source": ("STRING", "Where the data came from, as the `source` setting names it."),
+    "extractor": ("STRING", "Meltano's name of the extractor."),
+    "rows": ("INTEGER", "Rows staged and loaded."),
+    "bytes": ("INTEGER", "Compressed bytes of the parts."),
+    "parts": ("INTEGER", "Parts in Cloud Storage."),
+    "job_id": ("STRING", "The load job; none for an empty stream."),
+    "started_at": ("TIMESTAMP", "When the target began the version."),
+    "finished_at": ("TIMESTAMP", "When the load job had ended."),
+    "schema_fingerprint": ("STRING", "Changes when columns, types or modes change."),
+    "retracted_at": ("TIMESTAMP", "When the version was retracted; null where it was not."),
+    "retraction_reason": ("STRING", "Why the version was retracted."),
+}
+REQUIRED = ("run_id", "stream")
+FIELDS = [
+    SchemaField(name, kind, "REQUIRED" if name in REQUIRED else "NULLABLE", description=text)
+    for name, (kind, text) in COLUMNS.items()
 ]
 
 

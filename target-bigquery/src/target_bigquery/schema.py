@@ -38,7 +38,7 @@ METADATA = {
     "_sdc_extracted_at": ("TIMESTAMP", "When the tap read the record from the source."),
     "_sdc_received_at": ("TIMESTAMP", "When the target read the record from the tap."),
     "_sdc_batched_at": ("TIMESTAMP", "When the target began this version; one instant for all its rows."),
-    "_sdc_deleted_at": ("TIMESTAMP", "When the source deleted the record, where a tap tells."),
+    "_sdc_deleted_at": ("TIMESTAMP", "When the source deleted the record, where the tap reports it."),
     "_sdc_sequence": ("INTEGER", "Order of the records as they were received: epoch milliseconds."),
     "_sdc_table_version": (
         "INTEGER",

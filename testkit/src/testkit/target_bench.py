@@ -236,6 +236,12 @@ class Bench:
                 return
 
 
+def succeeded(run: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """Assert that a run succeeded; return it."""
+    assert run.returncode == 0, run.stderr
+    return run
+
+
 def refused(run: subprocess.CompletedProcess[str], *messages: str) -> None:
     """Assert that a run failed, with these texts in its last line, and let no STATE out."""
     assert run.returncode == 1, run.stderr
