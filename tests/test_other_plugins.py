@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from testkit.project_copy import ProjectCopy, copy_project
-from testkit.whole_pipeline import RESOURCES, ROOT, Sandbox, program
+from testkit.whole_pipeline import RESOURCES, Sandbox, program
+
+from testkit import programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,9 +63,7 @@ def copy(tmp_path: Path) -> ProjectCopy:
 def run(copy: ProjectCopy, sandbox: Sandbox, kind: str, plugin: dict[str, Any]) -> None:
     """Add a plugin, and run it with ours on the other side."""
     name = plugin["name"]
-    executable = ROOT / ".venvs" / name / "bin" / name
-    if not executable.exists():
-        pytest.skip(f"{name} is not installed; `make test` installs it")
+    executable = programs.foreign(name)
     file = copy.folder / "meltano.yml"
     project = yaml.safe_load(file.read_text(encoding="utf-8"))
     added = {"namespace": name.replace("-", "_"), "executable": str(executable), **plugin}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tap_api import Api, Outcome, RunTap, environment, serving
 
-from testkit import warm
+from testkit import programs, warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,14 +38,8 @@ def run_tap(api: Api) -> RunTap:
     """Runs the tap as a process against the local API."""
 
     def run(*arguments: str, **settings: Any) -> Outcome:
-        done = subprocess.run(
-            warm.command("tap_rickandmorty", "--config=ENV", *arguments),
-            env=environment(api, **settings),
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        command = warm.command("tap_rickandmorty", "--config=ENV", *arguments)
+        done = programs.run(*command, env=environment(api, **settings), seconds=60)
         messages = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"type"')]
         return Outcome(done.returncode, messages, done.stderr, done.stdout)
 

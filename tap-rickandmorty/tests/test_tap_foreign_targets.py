@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from tap_api import Api, Fault, Handler, RunTap, character, status, truncate
+from tap_api import RESOURCES, Api, Fault, Handler, RunTap, character, status, truncate
 
-VENVS = Path(__file__).resolve().parents[2] / ".venvs"
+from testkit import programs
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
@@ -48,9 +49,7 @@ FAULTS: dict[str, list[tuple[str, Fault, int]]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_record_comes_once(api: Api, run_tap: RunTap, tmp_path: Path, target: str, fault: str) -> None:
     """What the target has written are the API's records, none twice."""
-    program = VENVS / f"target-{target}" / "bin" / f"target-{target}"
-    if not program.exists():
-        pytest.skip(f"target-{target} is not installed; `make test` installs it")
+    program = programs.foreign(f"target-{target}")
     for path, apply, times in FAULTS[fault]:
         api.fault(path, apply, times)
     settings = {}
@@ -60,20 +59,7 @@ def test_each_record_comes_once(api: Api, run_tap: RunTap, tmp_path: Path, targe
         settings = {"drift_missing_field": "warn", "drift_retyped_field": "warn"}
     run = run_tap(**settings).succeeded()
     (tmp_path / "config.json").write_text(json.dumps(TARGETS[target]))
-    done = subprocess.run(
-        [program, "--config", tmp_path / "config.json"],
-        input=run.out,
-        cwd=tmp_path,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    for stream, resource in {
-        "characters": "character",
-        "episodes": "episode",
-        "locations": "location",
-    }.items():
+    programs.succeed(program, "--config", tmp_path / "config.json", stdin=run.out, cwd=tmp_path)
+    for stream, resource in RESOURCES.items():
         (file,) = tmp_path.glob(f"{stream}*.{target}")
         assert [int(r["id"]) for r in lines_of(file)] == [r["id"] for r in api.records[resource]]

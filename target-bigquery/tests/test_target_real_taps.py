@@ -6,22 +6,22 @@ The taps and target-jsonl are in environments of their own; `make test` installs
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 from datetime import date, datetime
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from testkit import programs
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from testkit.target_bench import Bench
 
-VENVS = Path(__file__).resolve().parents[2] / ".venvs"
 RUNS = {
     "1": [
         {"id": 11, "artifacts_saved": True, "finished_at": "2026-01-01 00:00:00.123456+00:00", "status": 10},
@@ -82,15 +82,8 @@ def api() -> Iterator[str]:
 
 
 def run(program: str, *arguments: str, folder: Path, text: str = "") -> str:
-    """Run another project's program; return what it writes."""
-    path = VENVS / program / "bin" / program
-    if not path.exists():
-        pytest.skip(f"{program} is not installed; `make test` installs it")
-    done = subprocess.run(
-        [path, *arguments], input=text, cwd=folder, check=False, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    """Run another project's program; return its output."""
+    return programs.succeed(programs.foreign(program), *arguments, stdin=text, cwd=folder)
 
 
 def configured(folder: Path, **config: Any) -> str:

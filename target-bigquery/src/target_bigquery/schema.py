@@ -50,11 +50,11 @@ METADATA = {
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its name at the source and in BigQuery, and how values get there."""
+    """One column: its type, its name at the source and in BigQuery, and how values get there."""
 
-    source: str
-    name: str
     type: str
+    source: str = ""
+    name: str = ""
     mode: str = "NULLABLE"
     description: str = field(default="", compare=False)
     columns: tuple[Column, ...] = ()
@@ -237,9 +237,8 @@ def translate(
     required = frozenset(name for name in _required(schema) if name not in METADATA)
     extra = None
     if _is_open(schema):
-        extra = replace(
-            translator.json(EXTRA, EXTRA), description="Fields that the schema allows and does not list."
-        )
+        description = "Fields that the schema allows and does not list."
+        extra = replace(translator.json, source=EXTRA, name=EXTRA, description=description)
     return Translated(tuple(columns.values()), required, types["TIMESTAMP"], extra)
 
 
@@ -460,6 +459,7 @@ class _Translator:
 
     def __init__(self, types: dict[str, Callable[[Any], Any]]) -> None:
         self._converters = types
+        self.json = self._scalar("JSON")
 
     def columns(
         self, properties: dict[str, Any], place: _Place, taken: Container[str] = ()
@@ -470,10 +470,6 @@ class _Translator:
             self.column(key, names[key], value, place.into(f".{key}")) for key, value in properties.items()
         )
 
-    def json(self, source: str, name: str) -> Column:
-        """Return a column that holds anything."""
-        return self._scalar(source, name, "JSON")
-
     def column(self, source: str, name: str, schema: Any, place: _Place) -> Column:  # noqa: ANN401
         """Return the column of one field.
 
@@ -483,75 +479,73 @@ class _Translator:
         used: set[str] = set()
         try:
             alternatives = _alternatives(schema, place, used)
-            column = self._of(source, name, alternatives, place.into("", refs=used))
+            column = self._merged(alternatives, place.into("", refs=used))
         except _RecursionError as error:
             # A recursive structure has no finite columns: the field where it begins is JSON.
             if error.ref in place.refs and place.depth > 1:
                 raise
-            alternatives, column = [], self.json(source, name)
+            alternatives, column = [], self.json
         described = [schema, *alternatives] if isinstance(schema, dict) else alternatives
         source_name = "" if name == source else f"The source's field {source}."
         description = next(
             (str(one["description"]) for one in described if one.get("description")), source_name
         )
-        return replace(column, description=description[:LONGEST_DESCRIPTION])
+        return replace(column, source=source, name=name, description=description[:LONGEST_DESCRIPTION])
 
-    def _of(self, source: str, name: str, alternatives: list[dict[str, Any]], place: _Place) -> Column:
+    def _merged(self, alternatives: list[dict[str, Any]], place: _Place) -> Column:
         kinds = {kind: [] for kind in TYPES}  # type: dict[str, list[dict[str, Any]]]
         for one in alternatives:
             kind = one.get("type") or _implied(one)
             if kind is None:
-                return self.json(source, name)
+                return self.json
             kinds[kind].append(one)
         present = [kind for kind in kinds if kinds[kind] and kind != "null"]
         if set(present) == {"integer", "number"}:
             present = ["number"]
         if len(present) != 1:
-            return self.json(source, name)
+            return self.json
         (kind,) = present
         if kind == "array":
-            found = [self._array(source, name, one, place) for one in kinds[kind]]
+            found = [self._array(one, place) for one in kinds[kind]]
         elif kind == "object":
-            found = [self._object(source, name, one, place) for one in kinds[kind]]
+            found = [self._object(one, place) for one in kinds[kind]]
         else:
-            found = [self._scalar(source, name, _scalar_type(kind, one)) for one in kinds[kind]]
+            found = [self._scalar(_scalar_type(kind, one)) for one in kinds[kind]]
         first = found[0]
         if any(other != first for other in found):
-            return (
-                self._scalar(source, name, "STRING") if kind == "string" else self._wider(source, name, found)
-            )
+            return self._scalar("STRING") if kind == "string" else self._wider(found)
         return replace(first, required=frozenset.intersection(*(one.required for one in found)))
 
-    def _wider(self, source: str, name: str, found: list[Column]) -> Column:
+    def _wider(self, found: list[Column]) -> Column:
         types = {column.type for column in found}
         if types <= {"FLOAT", "NUMERIC", "BIGNUMERIC"} and not any(c.mode == "REPEATED" for c in found):
-            return self._scalar(source, name, "FLOAT" if "FLOAT" in types else "BIGNUMERIC")
-        return self.json(source, name)
+            return self._scalar("FLOAT" if "FLOAT" in types else "BIGNUMERIC")
+        return self.json
 
-    def _array(self, source: str, name: str, schema: dict[str, Any], place: _Place) -> Column:
+    def _array(self, schema: dict[str, Any], place: _Place) -> Column:
         items = schema.get("items", True)
         if isinstance(items, list) or "prefixItems" in schema:
-            return self.json(source, name)
+            return self.json
         place = place.into("[]")
         used: set[str] = set()
         alternatives = _alternatives(items, place, used)
         # BigQuery's arrays hold no NULL and no arrays.
         if any(one.get("type") == "null" for one in alternatives):
-            return self.json(source, name)
-        column = self.column(source, name, items, place)
+            return self.json
+        column = self.column("", "", items, place)
         if column.mode == "REPEATED" or column.type == "JSON":
-            return self.json(source, name)
+            return self.json
         return replace(column, mode="REPEATED")
 
-    def _object(self, source: str, name: str, schema: dict[str, Any], place: _Place) -> Column:
+    def _object(self, schema: dict[str, Any], place: _Place) -> Column:
         properties = _properties(schema, place.where)
         if not properties or _is_open(schema) or place.depth == DEEPEST:
-            return self.json(source, name)
+            return self.json
         columns = self.columns(properties, place.into("", deeper=True))
-        return Column(source, name, "RECORD", columns=columns, required=_required(schema))
+        return Column("RECORD", columns=columns, required=_required(schema))
 
-    def _scalar(self, source: str, name: str, kind: str) -> Column:
-        return Column(source, name, kind, convert_one=self._converters[kind])
+    def _scalar(self, kind: str) -> Column:
+        return Column(kind, convert_one=self._converters[kind])
 
 
 def _implied(schema: dict[str, Any]) -> str | None:

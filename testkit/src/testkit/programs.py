@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
+
+VENVS = Path(__file__).resolve().parents[3] / ".venvs"
 
 
 def run(
@@ -45,3 +49,11 @@ def eventually(found: Callable[[], Any], missing: str, seconds: float = 600) -> 
             return value
         time.sleep(0.05)
     raise AssertionError(f"{missing} within {seconds:g} s")
+
+
+def foreign(name: str) -> Path:
+    """Return the program of another project's tap or target; skip the test where it is not installed."""
+    path = VENVS / name / "bin" / name
+    if not path.exists():
+        pytest.skip(f"{name} is not installed; `make test` installs it")
+    return path
