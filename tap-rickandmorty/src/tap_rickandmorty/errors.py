@@ -1,10 +1,10 @@
-"""What can end an extraction, sorted by what the reader of the log does next.
+"""The errors that end an extraction, sorted by what the reader of the log does next.
 
 TapError
-├── ApiError          the API did not answer as it should: look at it, then run again
-├── IncompleteError   the listing kept changing while it was read: run again later
-├── CollapsedError    the listing is empty or has shrunk too far: look at the source, or raise max_shrink_percent
-└── DriftError        the API's records are not what the schema says: change schema or policy
+├── ApiError          a request failed: look at the API, then run again
+├── IncompleteError   the answers contradict each other, since the listing changed while it was read: run again later
+│   └── CollapsedError    the listing is empty or has shrunk too far: look at the source, or raise max_shrink_percent
+└── DriftError        records do not match the schema: change schema or policy
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class ApiError(TapError):
 
 
 class IncompleteError(TapError):
-    """A stream could not be read whole."""
+    """A stream was not read whole: the answers of a reading contradict each other."""
 
 
-class CollapsedError(TapError):
-    """A stream has far fewer records than it had when it was last whole."""
+class CollapsedError(IncompleteError):
+    """A stream is empty, or has far fewer records than it had when it was last whole."""
 
 
 class DriftError(TapError):

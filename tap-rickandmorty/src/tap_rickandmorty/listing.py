@@ -46,14 +46,6 @@ TRIES_BY_IDS = 2
 SPARSEST = 10  # ids per record; beyond, pages are fewer requests
 
 
-class InconsistentError(Exception):
-    """The answers of one reading contradict each other: they differ in age, or records came or went."""
-
-
-class ShrunkError(InconsistentError):
-    """The listing is empty, or has shrunk beyond what may vanish."""
-
-
 class RefusedError(Exception):
     """The listing cannot be read by ids."""
 
@@ -118,7 +110,7 @@ class Reading(BaseAPIPaginator[PageToken]):
         """Return the next request.
 
         Raises:
-            InconsistentError: The answers contradict each other.
+            IncompleteError: The answers contradict each other.
             RefusedError: The ids are too far apart to be requested.
         """
         with suppress(StopIteration):
@@ -128,7 +120,9 @@ class Reading(BaseAPIPaginator[PageToken]):
     def _start(self, page: Page) -> None:
         self.total = page.count
         if page.count < self._fewest:
-            raise ShrunkError(f"the API serves {page.count} records, at least {self._fewest} were expected")
+            raise CollapsedError(
+                f"the API serves {page.count} records, at least {self._fewest} were expected"
+            )
 
     def _by_ids(self) -> Generator[PageToken, Page, None]:
         page = yield PageToken(fresh=self._fresh)
@@ -142,9 +136,9 @@ class Reading(BaseAPIPaginator[PageToken]):
         if self._fresh or cut:
             page = yield PageToken(page=last, fresh=True)
             if not page.ids:
-                raise InconsistentError(f"page 1 says there are {last} pages, and page {last} has no records")
+                raise IncompleteError(f"page 1 says there are {last} pages, and page {last} has no records")
             if page.count > page.ids[-1] - low + 1:
-                raise InconsistentError(
+                raise IncompleteError(
                     f"the API counts {page.count} records, and its last id is {page.ids[-1]}"
                 )
             top = max(top, page.ids[-1] + 100)
@@ -159,7 +153,7 @@ class Reading(BaseAPIPaginator[PageToken]):
         if cut:
             page = yield PageToken(page=last, fresh=True)
             if page.ids[-1:].tolist() != [self._last]:
-                raise InconsistentError(
+                raise IncompleteError(
                     f"the last id read is {self._last}, and is now {page.ids[-1:].tolist()}"
                 )
         self.total = page.count
@@ -175,29 +169,29 @@ class Reading(BaseAPIPaginator[PageToken]):
             for number in range(2, first.pages + 1):
                 page = yield PageToken(number, emits=emits, fresh=fresh)
                 if (page.count, page.pages) != (first.count, first.pages):
-                    raise InconsistentError(
+                    raise IncompleteError(
                         f"page 1 counts {first.count} records on {first.pages} pages, "
                         f"page {number} counts {page.count} on {page.pages}"
                     )
                 self._add(page.ids)
             self._check_count()
             if before not in {"", self._digest.hexdigest()}:
-                raise InconsistentError("the pages held other records when they were read again")
+                raise IncompleteError("the pages held other records when they were read again")
             before = self._digest.hexdigest()
 
     def _add(self, ids: array[int], low: int | None = None, high: int | None = None) -> None:
         for number in ids:
             if self._last is not None and number <= self._last:
-                raise InconsistentError(f"id {number} comes after id {self._last}")
+                raise IncompleteError(f"id {number} comes after id {self._last}")
             if low is not None and high is not None and not low <= number <= high:
-                raise InconsistentError(f"ids {low} to {high} were asked for, and id {number} came")
+                raise IncompleteError(f"ids {low} to {high} were asked for, and id {number} came")
             self._last = number
         self._count += len(ids)
         self._digest.update(ids.tobytes())
 
     def _check_count(self) -> None:
         if self._count != self.total:
-            raise InconsistentError(f"{self._count} records came, but the API counts {self.total}")
+            raise IncompleteError(f"{self._count} records came, but the API counts {self.total}")
 
 
 def _ids_address(low: int, top: int, most: int = LONGEST_IDS) -> tuple[range, str]:
@@ -323,8 +317,8 @@ class ListingStream(ApiStream):
                     "%s: cannot be read by ids (%s); reading pages instead", self.name, refusal
                 )
                 by_ids = False
-            except InconsistentError as error:
-                if isinstance(error, ShrunkError) and attempt > 1:
+            except IncompleteError as error:
+                if isinstance(error, CollapsedError) and attempt > 1:
                     raise self._collapsed(error) from error
                 if attempt >= attempts:
                     raise IncompleteError(
@@ -392,7 +386,7 @@ class ListingStream(ApiStream):
         stays = 100 - int(self.config["max_shrink_percent"])
         return min(stays, 1) if self._last_count is None else -(-self._last_count * stays // 100)
 
-    def _collapsed(self, error: ShrunkError) -> CollapsedError:
+    def _collapsed(self, error: CollapsedError) -> CollapsedError:
         count = self._last_count
         before = "no earlier reading is known" if count is None else f"{count} records when it was last whole"
         return CollapsedError(
