@@ -70,7 +70,7 @@ def test_addresses_are_cut_to_answers_of_about_a_megabyte(api: Api, run_tap: Run
     assert max(named) > 1_000
 
 
-def test_records_are_asked_for_at_the_given_address_only(api: Api, run_tap: RunTap) -> None:
+def test_only_the_given_address_is_requested(api: Api, run_tap: RunTap) -> None:
     """The API's own next links, which name the live site, are not followed."""
     assert run_tap().status == 0
     assert {path.partition(",")[0] for path in api.asked("character")} == {
@@ -79,7 +79,7 @@ def test_records_are_asked_for_at_the_given_address_only(api: Api, run_tap: RunT
     }
 
 
-def test_requests_introduce_the_tap(api: Api, run_tap: RunTap) -> None:
+def test_requests_have_a_user_agent(api: Api, run_tap: RunTap) -> None:
     """Each request carries the tap's name and version."""
     run_tap()
     assert {headers["User-Agent"] for _, headers in api.requests} == {"tap-rickandmorty/0.1.0"}
@@ -140,8 +140,8 @@ def test_a_signal_ends_the_tap_with_one_line(api: Api, sent: signal.Signals) -> 
     assert "STATE" not in out
 
 
-def test_a_reader_that_goes_away_is_one_line(api: Api) -> None:
-    """When the target dies, the tap ends with status 1 and says so, without a traceback."""
+def test_a_reader_that_ends_is_one_line(api: Api) -> None:
+    """When the target dies, the tap ends with status 1 and one line, without a traceback."""
     api.records["character"] = [character(i, name="x" * 4000) for i in range(1, 401)]
     with started(api) as process:
         assert process.stdout is not None

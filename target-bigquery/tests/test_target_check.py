@@ -1,4 +1,4 @@
-"""`target-bigquery --check`: one line for each thing that a run needs."""
+"""`target-bigquery --check`: one line per thing that a run needs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def check(bench: Bench, **settings: str) -> tuple[int, dict[str, str]]:
     return run.returncode, {line.split()[1]: line for line in run.stdout.splitlines()}
 
 
-def test_all_is_well(bench: Bench) -> None:
-    """With the stated roles: five lines, exit status 0, nothing left."""
+def test_everything_is_there(bench: Bench) -> None:
+    """With the documented roles: five lines, exit status 0, nothing left behind."""
     status, lines = check(bench)
     assert status == 0, lines
     assert list(lines) == ["credentials", "jobs", "dataset", "tables", "bucket"]
@@ -41,7 +41,7 @@ MISSING: dict[str, tuple[dict[str, Any], str, str]] = {
 
 @pytest.mark.parametrize(("roles", "name", "role"), MISSING.values(), ids=MISSING)
 def test_a_missing_role_is_named(bench: Bench, roles: dict[str, Any], name: str, role: str) -> None:
-    """The check names the role; the run that goes ahead all the same fails in one line that names it too."""
+    """The check names the role, and so does the one line of a run that is started anyway."""
     with bench.as_account(**{**STATED, **roles}):
         status, lines = check(bench)
         assert status == 1
@@ -51,7 +51,7 @@ def test_a_missing_role_is_named(bench: Bench, roles: dict[str, Any], name: str,
 
 
 def test_a_dataset_that_is_not_there(cloud: dict[str, str]) -> None:
-    """Who may not make it is told to create it; who may makes it in the first run, and the check says so."""
+    """Without the permission the line says to create it; with it the first run creates it, and the check says so."""
     bench = Bench(cloud)
     status, lines = check(bench)
     assert status == 1
@@ -64,8 +64,8 @@ def test_a_dataset_that_is_not_there(cloud: dict[str, str]) -> None:
     assert len(bench.rows()) == 1
 
 
-def test_what_is_missing_is_said_with_what_to_do(bench: Bench) -> None:
-    """Tables that are not the target's to make and a missing bucket fail; the others are still tried."""
+def test_what_is_missing_is_named_with_what_to_do(bench: Bench) -> None:
+    """Missing tables with create_tables off and a missing bucket fail; the other checks still run."""
     status, lines = check(bench, create_tables="false", bucket="no-such-bucket")
     assert status == 1
     assert lines["jobs"].startswith("ok")
@@ -73,8 +73,8 @@ def test_what_is_missing_is_said_with_what_to_do(bench: Bench) -> None:
     assert "no-such-bucket" in lines["bucket"]
 
 
-def test_another_location_is_said(bench: Bench) -> None:
-    """Dataset in one place, setting in another: both are named."""
+def test_another_location_is_named(bench: Bench) -> None:
+    """Dataset and setting differ: both are named."""
     status, lines = check(bench, location="europe-west1")
     assert status == 1
     assert "is in US, the location setting says europe-west1" in lines["dataset"]
@@ -90,7 +90,7 @@ def test_no_credentials_ends_the_check(bench: Bench) -> None:
 
 
 def test_without_a_network_the_check_ends_within_the_time_outs(bench: Bench) -> None:
-    """Nobody answers: every check fails in its own line, all at the same time."""
+    """Nobody answers: every check fails in a line of its own, concurrently."""
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{nobody.getsockname()[1]}"

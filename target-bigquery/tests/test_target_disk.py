@@ -62,7 +62,7 @@ def await_folders(temporary: Path, count: int) -> set[Path]:
 def test_full(records: int, used_kb: int, bench: Bench, small_disk: Path) -> None:
     """One line says which file and what to do, and the folder is gone; with room the same input is loaded."""
     noise = random.Random(0)  # noqa: S311 (text that gzip cannot make small)
-    (small_disk / "of somebody else").write_bytes(bytes(1024 * used_kb))
+    (small_disk / "another file").write_bytes(bytes(1024 * used_kb))
     named = [record(number, name=noise.randbytes(20_000).hex()) for number in range(records)]
     messages = [SCHEMA, *named, whole(), STATE]
     run = at(bench, small_disk).load(*messages)
@@ -103,7 +103,7 @@ def test_an_unexpected_error(bench: Bench, tmp_path: Path) -> None:
 
 
 def test_standard_output_is_full(bench: Bench, tmp_path: Path) -> None:
-    """STATE that cannot be written is no fault of the parts' disk; what is loaded is said to be."""
+    """STATE that cannot be written is not blamed on the parts' disk, and the line says that its data is loaded."""
     lines = "".join(f"{json.dumps(message)}\n" for message in [*THREE, whole(), STATE])
     with Path("/dev/full").open("w") as full:
         run = subprocess.run(

@@ -40,7 +40,7 @@ def test_a_whole_version_is_loaded_as_it_was_sent(bench: Bench) -> None:
 
 
 def points(run: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:
-    """The METRIC points of a run, by name."""
+    """Return the METRIC points of a run, by name."""
     lines = [line.partition("METRIC: ")[2] for line in run.stderr.splitlines() if "METRIC: " in line]
     return {point["metric"]: point for point in map(json.loads, lines)}
 
@@ -132,6 +132,12 @@ def test_bad_settings_are_one_line_each(bench: Bench) -> None:
     assert "Traceback" not in run.stderr
 
 
+def test_blank_settings_count_as_absent(bench: Bench) -> None:
+    """A setting without a value, as in a .env that is not filled in, has its default."""
+    succeeded(bench.load(SCHEMA, record(1), whole(), location="", load_method="", staging_dataset=""))
+    assert [row["method"] for row in bench.rows("_loads")] == ["append-only"]
+
+
 def test_missing_credentials_are_one_line(bench: Bench) -> None:
     """The line names the way to get Application Default Credentials."""
     bench.env = {**bench.env, "GOOGLE_APPLICATION_CREDENTIALS": "/no/such/file.json"}
@@ -141,7 +147,7 @@ def test_missing_credentials_are_one_line(bench: Bench) -> None:
 
 
 def test_sigterm_loads_nothing(bench: Bench) -> None:
-    """Ended by a signal, the target loads nothing of what was not whole, and says so."""
+    """A signal ends the target without loading what is not whole, and a line says so."""
     with bench.start(SCHEMA, record(1)) as process:
         bench.await_table()
         process.send_signal(signal.SIGTERM)

@@ -8,7 +8,7 @@ from testkit.target_bench import SCHEMA, STATE, Bench, record, refused, schema, 
 
 
 def next_run(bench: Bench) -> None:
-    """Another run id."""
+    """Take another run id."""
     bench.run_id = str(uuid.uuid4())
 
 
@@ -32,7 +32,7 @@ def test_overwrite_replaces_every_row(bench: Bench) -> None:
 
 
 def test_overwrite_with_an_empty_stream_empties_the_table(bench: Bench) -> None:
-    """A whole version without records is the source's word that there are none."""
+    """A whole version without records means that the source has none."""
     bench.load(SCHEMA, record(1), whole(1), load_method="overwrite")
     next_run(bench)
     succeeded(bench.load(SCHEMA, whole(2), STATE, load_method="overwrite"))

@@ -12,7 +12,7 @@ F = bigquery.SchemaField
 
 
 def make(bench: Bench, *fields: bigquery.SchemaField, **layout: Any) -> None:
-    """Make the table `things`."""
+    """Create the table `things`."""
     client = bench.owner()
     table = bigquery.Table(f"{client.project}.{bench.dataset}.things", schema=fields)
     for name, value in layout.items():

@@ -93,18 +93,17 @@ def _created(cloud: Cloud, wanted: bigquery.Table) -> bigquery.Table:
             raise TargetError(
                 f"table {reference} is not there; {HOW_TO_CREATE}; the run can then be repeated"
             ) from error
-        _ensure_dataset(cloud, bigquery.DatasetReference(reference.project, reference.dataset_id))
+        _ensure_dataset(cloud)
     except Forbidden:
         # BigQuery may refuse a table of a missing dataset instead of not finding it.
-        dataset = bigquery.DatasetReference(reference.project, reference.dataset_id)
-        if not cloud.settings.create_tables or not _ensure_dataset(cloud, dataset):
+        if not cloud.settings.create_tables or not _ensure_dataset(cloud):
             raise
     cloud.bigquery.create_table(wanted, exists_ok=True, **cloud.call)
     return cloud.bigquery.get_table(reference, **cloud.call)
 
 
-def _ensure_dataset(cloud: Cloud, reference: bigquery.DatasetReference) -> bool:
-    """Create a dataset if it is missing; return whether it was.
+def _ensure_dataset(cloud: Cloud) -> bool:
+    """Create the dataset if it is missing; return whether it was.
 
     BigQuery checks the permission to create one before it looks whether the dataset exists.
 
@@ -112,16 +111,16 @@ def _ensure_dataset(cloud: Cloud, reference: bigquery.DatasetReference) -> bool:
         TargetError: It is missing, and may not be created.
     """
     with suppress(NotFound):
-        cloud.bigquery.get_dataset(reference, **cloud.call)
+        cloud.bigquery.get_dataset(cloud.dataset, **cloud.call)
         return False
-    dataset = bigquery.Dataset(reference)
+    dataset = bigquery.Dataset(cloud.dataset)
     dataset.location = cloud.settings.location
     try:
         cloud.bigquery.create_dataset(dataset, exists_ok=True, **cloud.call)
     except Forbidden as error:
         raise TargetError(
-            f"dataset {reference} is not there, and may not be created here; create it (Terraform does), or grant "
-            f"roles/bigquery.user on project {reference.project}"
+            f"dataset {cloud.dataset} is not there, and may not be created here; create it (Terraform does), or grant "
+            f"roles/bigquery.user on project {cloud.settings.project}"
         ) from error
     return True
 
