@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from command_line import OneLine
+from testkit.project_files import ROOT, project_files
 from without_example import own
 
 if TYPE_CHECKING:
     import argparse
 
-ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES_API = "https://rickandmortyapi.com/api"
 RUFF = ROOT / ".venvs" / "dev" / "bin" / "ruff"
 # What belongs to a part alone. Everything else does without it: rules and tests of what is not there are left out.
@@ -61,18 +61,6 @@ ADDRESS = re.compile(r"https?://[^\s/]+\S*")
 OURS = re.compile(r"rick(?:_and_|-and-|and)morty(?!api\.com)|Rick ?[aA]nd ?Morty|RICKANDMORTY")
 
 
-def files() -> list[str]:
-    """Return the names of the project's files: what git tracks, or would."""
-    done = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return sorted(name for name in set(done.stdout.split("\0")) if name and (ROOT / name).is_file())
-
-
 def renamed(text: str, name: str) -> str:
     """Return a text with the project's name in each of its forms replaced by `name`."""
 
@@ -100,8 +88,10 @@ def rewrite(file: Path, pattern: str, text: str) -> None:
 def copy(name: str, folder: Path, parts: list[str], api: str, *, empty: bool) -> None:
     """Write the copy into `folder`, which is empty."""
     left_out = {path for part, paths in PARTS.items() if part not in parts for path in paths} | OURS_ALONE
-    overlay = [file.removeprefix("scripts/empty/") for file in files() if file.startswith("scripts/empty/")]
-    for file in sorted({*files(), *(overlay if empty else [])}):
+    overlay = [
+        file.removeprefix("scripts/empty/") for file in project_files() if file.startswith("scripts/empty/")
+    ]
+    for file in sorted({*project_files(), *(overlay if empty else [])}):
         if file.startswith(tuple(left_out)):
             continue
         content = (ROOT / file).read_bytes() if (ROOT / file).is_file() else b""

@@ -12,7 +12,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
-from testkit.project_copy import BARE_PATH, ProjectCopy, bare, copy_project, project_files
+from testkit.project_copy import BARE_PATH, ProjectCopy, bare, copy_project
+from testkit.project_files import project_files
 from testkit.whole_pipeline import ROOT
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 import pytest
-from testkit.project_copy import project_files, unmarked
+from testkit.project_copy import unmarked
+from testkit.project_files import project_files
 from testkit.whole_pipeline import ROOT, program
 
 if TYPE_CHECKING:

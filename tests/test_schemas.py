@@ -20,7 +20,7 @@ import pytest
 import yaml
 from jsonschema import validators
 from testkit.programs import succeed
-from testkit.project_copy import project_files
+from testkit.project_files import project_files
 from testkit.required_tools import missing, tool
 from testkit.whole_pipeline import ROOT
 

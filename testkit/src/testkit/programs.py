@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from testkit.project_files import ROOT
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-VENVS = Path(__file__).resolve().parents[3] / ".venvs"
+    from pathlib import Path
 
 
 def run(
@@ -53,7 +53,7 @@ def eventually(found: Callable[[], Any], missing: str, seconds: float = 600) -> 
 
 def foreign(name: str) -> Path:
     """Return the program of another project's tap or target; skip the test where it is not installed."""
-    path = VENVS / name / "bin" / name
+    path = ROOT / ".venvs" / name / "bin" / name
     if not path.exists():
         pytest.skip(f"{name} is not installed; `make test` installs it")
     return path

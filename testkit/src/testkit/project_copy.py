@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from testkit.whole_pipeline import ROOT
+from testkit.project_files import ROOT, project_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,18 +40,6 @@ def unmarked() -> dict[str, str]:
 def bare(home: Path) -> dict[str, str]:
     """Return the environment of somebody who has set nothing."""
     return {"PATH": BARE_PATH, "HOME": str(home)}
-
-
-def project_files() -> list[str]:
-    """Return the names of the files that git tracks, or would."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return [name for name in listed.stdout.split("\0") if (ROOT / name).is_file()]
 
 
 @dataclass

@@ -24,11 +24,11 @@ from google.cloud import bigquery
 from google.oauth2.credentials import Credentials
 
 from testkit import warm
+from testkit.project_files import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-ROOT = Path(__file__).resolve().parents[3]
 SHARED_DATA = ROOT.parent / "shared" / "data" / "rickandmorty"
 RUN_ALL = ["tap-rickandmorty", "target-bigquery", "dbt-bigquery:build"]
 RESOURCES: dict[str, str] = {
