@@ -12,10 +12,10 @@ EMPTY = Path(__file__).resolve().parent / "empty"
 # About the example alone.
 DROPPED = re.compile(
     r"""
-    tap-\w+/(src/\w+/schemas/ | tests/(?!conftest|tap_api))
+    tap-\w+/(src/\w+/schemas/ | tests/(?!conftest|tap_api|targets/))
     | sandbox/tests/(test_api | test_cli | test_universe)
     | tests/(?!conftest | logging_filter | googlesql | kept_dbt | warehouse
-        | test_(google_apis | meltano_project | repository | run_progress | schemas | secrets | target_sql)\.py)
+        | test_(google_apis | meltano_project | other_plugins | repository | run_progress | schemas | secrets | target_sql)\.py)
     | terraform/schemas/(?!_loads)
     | transform/(models/(history | marts/core)/ | tests/ | .*(_semantic_models | marts/reports/_unit_tests)\.yml)
     | transform/models/.*\.sql
@@ -47,7 +47,7 @@ EXAMPLES_MACROS = {
         "cleaned_locations",
         "measure",
     ),
-    *("tracked_fields", "last_parts", "history", "known_history"),
+    *("compared_entities", "tracked_fields", "last_parts", "history", "known_history"),
 }
 ITEM = r"(?m)^ {%d}- name: (\w+)\n(?:(?! {%d}- | {0,%d}\S).*\n)*"
 ITEMS, TABLES = (ITEM.replace("%d", indent) for indent in "26")

@@ -11,15 +11,14 @@ import re
 import shlex
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
+import entities
 import pytest
 import yaml
 from testkit.project_copy import ProjectCopy, copy_project
 from testkit.whole_pipeline import ROOT, program
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PAGE = ROOT / "docs" / "onboarding.md"
 FENCE = r"```\w*\n(?P<{}>.*?)^```$"
@@ -184,18 +183,69 @@ def test_make_entity_writes_what_an_incremental_entity_needs(copy: ProjectCopy) 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
+    ("field", "value", "landed", "name"),
     [
-        ("--add order-items --sample issues.jsonl", "such as order_items; RESOURCE= takes"),
-        ("--add issues --sample nowhere.jsonl", "expected a file"),
-        ("--add issues --sample issues.jsonl --key number", "record 1 of the sample: no number"),
-        ("--add characters --sample issues.jsonl", "characters.json: is there already"),
+        ("id", 1, "id", "order_id"),
+        ("from", "x", "`from`", "order_from"),
+        ("None", True, "`None`", "none"),
+        ("Größe", 1, "`Größe`", "grosse"),
+        ("aB", 1, "`aB`", "a_b"),
+        ("_type", "x", "_type", "type"),
+        ("2fast", 1, "_2fast", "order_2fast"),
+        ("run_id", "x", "run_id", "order_run_id"),
+        ("is_new", 1, "is_new", "order_is_new"),
+        ("is_new", True, "is_new", "is_new"),
+        ("sold_at", "soon", "sold_at", "sold_at_value"),
+        ("sold_at", "2026-01-01T00:00:00+05:30", "sold_at", "sold_at"),
+        ("part_count", "two", "part_count", "part_count_value"),
     ],
-    ids=["name", "sample", "key", "there"],
 )
-def test_make_entity_refuses_what_it_cannot_do(copy: ProjectCopy, arguments: str, expected: str) -> None:
-    """It says what was expected, and writes nothing."""
-    (copy.folder / "issues.jsonl").write_text('{"id": 1}\n')
-    copy.run(f"! {PYTHON} scripts/entities.py {arguments}")
-    assert expected in copy.output
-    copy.run(f"{PYTHON} scripts/entities.py --check")
+def test_a_column_has_a_name_that_lint_takes(field: str, value: Any, landed: str, name: str) -> None:
+    """Lower case, no word of SQL, and of the type that its ending promises (dbt-bouncer.yml); what SQL reads otherwise is quoted."""
+    entity = entities.Entity("orders", "order", "order", ("id",), "full")
+    schema = {"type": "object", **entities.object_of([{"id": 1, field: value}])}
+    column = entities.columns_of(entity, schema)[-1]
+    assert (column.quoted, column.name) == (landed, name)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ('{"id": 1}', "--add order-items", "such as order_items, and no word of YAML; resource takes"),
+        ('{"id": 1}', "--add on", "name 'on': expected"),
+        ('{"id": 1}', "--add issues --singular dbt", "dbt is there twice"),
+        ('{"id": 1}', "--add character --resource people", "character is there twice"),
+        ('{"id": 1}', "--add issues --key number", "record 1 of the sample: no number"),
+        ('{"id": 1}', "--add issues --since changed", "record 1 of the sample: no changed"),
+        ('{"id": 1}', "--add characters --singular hero", "characters is there twice"),
+        ('{"id": 1}', "--add loads", "loads.sql: is there already"),
+        ('{"id": {"a": 1}}', "--add issues", "a key must be one plain value"),
+        ('{"id": 1}\nnull', "--add issues", "a JSON object a line"),
+        ('{"id": 1}\n{"id": 2', "--add issues", "line 2: expected a JSON object"),
+        ("", "--add issues", "expected at least one record"),
+        (None, "--add issues", "expected a file"),
+    ],
+    ids=lambda case: case[2],
+)
+def test_make_entity_refuses_what_it_cannot_do(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    case: tuple[str | None, str, str],
+) -> None:
+    """It says what was expected in one line, and writes nothing."""
+    sample, arguments, expected = case
+    file = tmp_path / "a sample.jsonl"
+    if sample is not None:
+        file.write_text(sample)
+    written: list[Path] = []
+    monkeypatch.setattr(Path, "write_text", lambda path, *_, **__: written.append(path))
+    monkeypatch.setattr(sys, "argv", ["entities.py", *arguments.split(), "--sample", str(file)])
+    with pytest.raises(SystemExit) as ended:
+        entities.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("make entity: ")
+    assert said.count("\n") == 1
+    assert expected in said
+    assert written == []

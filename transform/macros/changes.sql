@@ -1,27 +1,34 @@
-{% macro tracked_fields() -%}
-    {{ return({
-        'characters': {
-            'name': '{side}.name', 'status': '{side}.status', 'species': '{side}.species', 'type': '{side}.type',
-            'gender': '{side}.gender', 'origin.name': '{side}.origin.name', 'origin.url': '{side}.origin.url',
-            'location.name': '{side}.location.name', 'location.url': '{side}.location.url',
-            'image': '{side}.image', 'episode': last_parts('{side}.episode'),
-            'new_fields': json_text('{side}.new_fields'),
-        },
-        'episodes': {
-            'name': '{side}.name', 'air_date': '{side}.air_date', 'episode': '{side}.episode',
-            'characters': last_parts('{side}.characters'), 'new_fields': json_text('{side}.new_fields'),
-        },
-        'locations': {
-            'name': '{side}.name', 'type': '{side}.type', 'dimension': '{side}.dimension',
-            'residents': last_parts('{side}.residents'), 'new_fields': json_text('{side}.new_fields'),
-        },
-    }) }}
+{% macro compared_entities() -%}
+    {%- set found = [] -%}
+    {%- for entity, described in var('entities').items() -%}
+        {%- set fields = var('fields')[entity] -%}
+        {%- if described.replication == 'full' and described.key == ['id'] and fields.id == 'INT64' and fields.name == 'STRING' -%}
+            {%- do found.append(entity) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(found) }}
+{%- endmacro %}
+
+{% macro tracked_fields(entity) -%}
+    {%- set found = {} -%}
+    {%- for field, kind in var('fields')[entity].items() if field not in ('id', 'url', 'created') -%}
+        {%- set column = '{side}.`' ~ field.replace('.', '`.`') ~ '`' -%}
+        {%- if kind == 'ARRAY<STRING>' -%}
+            {%- set column = last_parts(column) -%}
+        {%- elif kind == 'JSON' or 'ARRAY' in kind -%}
+            {%- set column = json_text(column) -%}
+        {%- elif kind != 'STRING' -%}
+            {%- set column = 'CAST(' ~ column ~ ' AS STRING)' -%}
+        {%- endif -%}
+        {%- do found.update({field: column}) -%}
+    {%- endfor -%}
+    {{ return(found) }}
 {%- endmacro %}
 
 {% macro last_parts(column) -%}
     ARRAY_TO_STRING(
         ARRAY(
-            SELECT ARRAY_REVERSE(SPLIT(address, '/'))[SAFE_OFFSET(0)]
+            SELECT IF(STARTS_WITH(address, 'http'), ARRAY_REVERSE(SPLIT(address, '/'))[SAFE_OFFSET(0)], address)
             FROM UNNEST({{ column }}) AS address WITH OFFSET AS position
             ORDER BY position
         ), ', '

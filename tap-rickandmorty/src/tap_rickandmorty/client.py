@@ -27,7 +27,7 @@ from singer_sdk.singerlib import ActivateVersionMessage
 from typing_extensions import override
 
 from tap_rickandmorty.drift import CONSEQUENCES, Drift
-from tap_rickandmorty.errors import ApiError
+from tap_rickandmorty.errors import ApiError, TapError
 from tap_rickandmorty.session import FIRST_PAUSE, LONGEST_PAUSE, retry_after
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import requests
     from singer_sdk import Tap
     from singer_sdk.helpers.types import Context
+    from singer_sdk.pagination import BaseAPIPaginator
 
     from tap_rickandmorty.session import Address, Answer, Session
     from tap_rickandmorty.writer import Writer
@@ -68,6 +69,18 @@ class ApiStream(RESTStream[Any]):
     @override
     def get_url_params(self, context: Context | None, next_page_token: Any) -> dict[str, Any]:
         return dict(self.address.params)
+
+    @override
+    def get_new_paginator(self) -> BaseAPIPaginator[Any]:
+        """Say how pages follow: the first of several, taken for all, would land as a whole version.
+
+        Raises:
+            TapError: The stream does not say.
+        """
+        raise TapError(
+            f"{self.name}: how its pages follow is not said; give {type(self).__name__} a get_new_paginator, "
+            "such as singer_sdk.pagination's SinglePagePaginator where one answer holds everything"
+        )
 
     @property
     @override

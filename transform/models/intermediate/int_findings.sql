@@ -18,11 +18,12 @@
 ] %}
 
 WITH records AS (
-    {% for entity in tracked_fields() %}
+    {% for entity in oddities | map(attribute=2) | unique %}
+        {% set singular = var('entities')[entity].singular %}
         SELECT
             '{{ entity }}' AS entity,
-            {{ entity[:-1] }}_id AS record_id,
-            {{ entity[:-1] }}_name AS record_name,
+            {{ singular }}_id AS record_id,
+            {{ singular }}_name AS record_name,
             new_fields
         FROM {{ ref('stg_rickandmorty__' ~ entity) }}
         {% if not loop.last %}UNION ALL{% endif %}
@@ -109,7 +110,7 @@ findings AS (
             '{{ rule }}' AS rule,
             '{{ severity }}' AS severity,
             '{{ entity }}' AS entity,
-            {{ entity[:-1] }}_id AS record_id,
+            {{ var('entities')[entity].singular }}_id AS record_id,
             {{ detail }} AS detail
         FROM {{ ref('stg_rickandmorty__' ~ entity) }}
         WHERE {{ condition }}

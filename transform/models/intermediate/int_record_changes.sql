@@ -1,5 +1,5 @@
 WITH
-{% for entity, fields in tracked_fields().items() %}
+{% for entity in compared_entities() %}
     {% set versions = build_versions(entity, 2) %}
     {# One version alone changes nothing, and what another run than the newest changed is history. #}
     {% set versions = versions if versions | length == 2 and versions[0].is_of_newest_run else [] %}
@@ -23,7 +23,7 @@ WITH
                 ELSE 'changed'
             END AS change,
             [
-                {% for field, value in fields.items() %}
+                {% for field, value in tracked_fields(entity).items() %}
                     STRUCT(
                         '{{ field }}' AS field_name,
                         {{ value.replace('{side}', 'before') }} AS value_before,
@@ -37,7 +37,7 @@ WITH
     ){{ '' if loop.last else ',' }}
 {% endfor %}
 
-{% for entity in tracked_fields() %}
+{% for entity in compared_entities() %}
     SELECT
         records.entity,
         records.record_id,
