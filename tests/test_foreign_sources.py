@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import uuid
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from foreign.servers import TOKEN, IssueTracker, Shop, Source, serving
+import yaml
+from foreign.servers import TOKEN, Answers, IssueTracker, Shop, serving
+from google.cloud import bigquery
+from run_pipeline import LOADS
+from testkit.fault_matrix import INCREMENTAL, INSERT
 from testkit.programs import succeed
+from testkit.proxies import Proxy
 from testkit.whole_pipeline import ROOT, Sandbox, running_sandbox
 from warehouse import Warehouse, kept_dbt
 
@@ -27,7 +34,6 @@ from testkit import warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 FOREIGN = ROOT / "tests" / "foreign"
 MOST_LINES = 120
@@ -37,6 +43,16 @@ SETTINGS = """\
     "full_read": {"type": ["boolean", "null"], "title": "Full read", "description": "Reads every issue, so that deletions are found."},
 """
 SINCE = ["--since", "updated_at"]
+WHOLE = """
+
+class WholeStream(ApiStream):
+    primary_keys = ("id",)
+
+    def get_new_paginator(self):
+        from singer_sdk.pagination import SinglePagePaginator
+
+        return SinglePagePaginator()
+"""
 
 
 @dataclass
@@ -44,10 +60,12 @@ class OwnProject:
     """A project of a foreign source; `state` is what Meltano would keep."""
 
     name: str
-    source: Source
-    sandbox: Sandbox
+    source: Any
     folder: Path
+    sandbox: Sandbox = field(default_factory=lambda: Sandbox("", Path()))
     state: dict[str, Any] | None = None
+    # Of its datasets; dbt's are local.
+    prefix: str = "local_"
     # Of the source's own, beside schemas.
     lines: int = 0
 
@@ -68,16 +86,21 @@ class OwnProject:
         metadata = package.parent / f"{self.name}_tap-0.1.0.dist-info" / "METADATA"
         metadata.parent.mkdir()
         metadata.write_text(f"Metadata-Version: 2.1\nName: {self.name}-tap\nVersion: 0.1.0\n")
-        own = FOREIGN / self.name / "streams.py"
-        shutil.copy(own, package / "streams.py")
+        own = package / "streams.py"
+        if (FOREIGN / self.name).is_dir():
+            shutil.copy(FOREIGN / self.name / "streams.py", own)
+        else:
+            # One answer holds everything.
+            bases = re.sub(r"\((Api|Listing)Stream\)", "(WholeStream)", own.read_text())
+            own.write_text(bases.replace("\n\nclass", WHOLE + "\n\nclass", 1))
         known = package / "settings.json"
         mark = '    "source": {'
         assert known.read_text().count(mark) == 1
         known.write_text(known.read_text().replace(mark, settings + mark))
         self.lines = len((own.read_text() + settings).splitlines())
 
-    def start(self, stdout: int = subprocess.PIPE, **config: Any) -> subprocess.Popen[bytes]:
-        """Start the target, with the tap's messages as its input."""
+    def extract(self, status: int = 0, **config: Any) -> Path:
+        """Run the tap; return the file of its messages."""
         config_file, state_file = self.folder / "config.json", self.folder / "state.json"
         config_file.write_text(json.dumps({"api_url": self.source.url, "retry_seconds": 20, **config}))
         command = warm.command(f"tap_{self.name}", "--config", str(config_file), imports="tap_rickandmorty.*")
@@ -95,7 +118,11 @@ class OwnProject:
                 stderr=subprocess.PIPE,
                 timeout=120,
             )
-        assert tap.returncode == 0, tap.stderr.decode()[-3000:]
+        assert tap.returncode == status, tap.stderr.decode()[-3000:]
+        return messages
+
+    def start(self, messages: Path, stdout: int = subprocess.PIPE, **env: str) -> subprocess.Popen[bytes]:
+        """Start the target on a file of messages."""
         return subprocess.Popen(
             # Where it is killed it must be the target itself that dies.
             warm.command("target_bigquery", "--config=ENV")
@@ -104,20 +131,21 @@ class OwnProject:
             env={
                 **os.environ,
                 **self.sandbox.env,
-                "TARGET_BIGQUERY_DATASET": f"local_{self.name}_landing",
+                "TARGET_BIGQUERY_DATASET": f"{self.prefix}{self.name}_landing",
                 "TARGET_BIGQUERY_SOURCE": self.source.url,
                 "MELTANO_RUN_ID": str(uuid.uuid4()),
+                **env,
             },
             stdin=messages.open("rb"),
             stdout=stdout,
             stderr=subprocess.PIPE,
         )
 
-    def load(self, **config: Any) -> None:
-        """Run tap and target; keep the last STATE that the target let out."""
-        with self.start(**config) as target:
-            out, err = target.communicate(timeout=120)
-        assert target.returncode == 0, err.decode()[-3000:]
+    def load(self, env: dict[str, str] | None = None, tap: int = 0, target: int = 0, **config: Any) -> None:
+        """Run tap and target, which end with these statuses; keep the last STATE that the target let out."""
+        with self.start(self.extract(tap, **config), **env or {}) as loader:
+            out, err = loader.communicate(timeout=120)
+        assert loader.returncode == target, err.decode()[-3000:]
         states = [json.loads(line) for line in out.splitlines()]
         if states and not config.get("full_read"):
             self.state = states[-1]
@@ -125,7 +153,18 @@ class OwnProject:
     def loads(self, stream: str) -> list[tuple[Any, ...]]:
         """Return what the ledger says of a stream's loads, in their order: replication and rows."""
         return self.sandbox.ask(
-            f"SELECT replication, `rows` FROM `local_{self.name}_landing._loads` WHERE stream = '{stream}' ORDER BY finished_at"
+            f"SELECT replication, `rows` FROM `{self.prefix}{self.name}_landing._loads` WHERE stream = '{stream}' ORDER BY finished_at"
+        )
+
+    def shown(self, run_id: str, entity: str) -> tuple[int, ...]:
+        """Return what `make run` shows of an entity after a run: rows loaded, landed and in the mart."""
+        client = self.sandbox.client()
+        config = bigquery.QueryJobConfig(default_dataset=f"{client.project}.local_{self.name}_marts")
+        rows = client.query(LOADS.format(run_id=run_id), job_config=config).result(timeout=60)
+        return next(
+            (row["row_count"], row["landed_row_count"], row["mart_row_count"])
+            for row in rows
+            if row["entity"] == entity
         )
 
     def mart(self, entity: str) -> list[dict[str, Any]]:
@@ -141,24 +180,49 @@ def sandbox_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]
         yield sandbox
 
 
-@pytest.fixture
-def tracker(sandbox_alone: Sandbox, tmp_path: Path) -> Iterator[OwnProject]:
+@pytest.fixture(scope="module")
+def tracker_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The issue tracker's project."""
-    client = sandbox_alone.client()
+    source = IssueTracker(url="http://127.0.0.1")
+    folder = tmp_path_factory.mktemp("tracker") / "an issue tracker"
+    project = OwnProject("tracker", source, folder)
+    issues = json.loads(json.dumps(list(source.issues.values())[:60]).replace('"-1"', '"minus_one"'))
+    samples = {
+        "issues": (issues, SINCE),
+        "comments": (source.comments(50), SINCE),
+        "labels": (source.labels, []),
+    }
+    project.make(samples, SETTINGS)
+    assert project.lines <= MOST_LINES
+    return folder
+
+
+@contextmanager
+def reading(source: IssueTracker, sandbox: Sandbox, folder: Path) -> Iterator[OwnProject]:
+    """The issue tracker's project on an empty warehouse."""
+    client = sandbox.client()
     for dataset in list(client.list_datasets()):
         client.delete_dataset(dataset.reference, delete_contents=True)
-    with serving(IssueTracker()) as source:
-        assert isinstance(source, IssueTracker)
-        project = OwnProject("tracker", source, sandbox_alone, tmp_path / "an issue tracker")
-        issues = json.loads(json.dumps(list(source.issues.values())[:60]).replace('"-1"', '"minus_one"'))
-        project.make(
-            {
-                "issues": (issues, SINCE),
-                "comments": (source.comments(50), SINCE),
-                "labels": (source.labels, []),
-            },
-            SETTINGS,
-        )
+    with serving(source):
+        yield OwnProject("tracker", source, folder, sandbox)
+
+
+@pytest.fixture
+def tracker(sandbox_alone: Sandbox, tracker_folder: Path) -> Iterator[OwnProject]:
+    """The project, on a source of 1,050 issues."""
+    with reading(IssueTracker(), sandbox_alone, tracker_folder) as project:
+        yield project
+
+
+@pytest.fixture
+def small(sandbox_alone: Sandbox, tracker_folder: Path) -> Iterator[OwnProject]:
+    """The project after its first run, on a source of 30 issues in pages of 10; three of them have changed since."""
+    with reading(IssueTracker(count=30, most=10), sandbox_alone, tracker_folder) as project:
+        # BigQuery remembers the jobs of a dataset that is gone.
+        project.prefix = f"t{uuid.uuid4().hex[:8]}_"
+        project.load(token=TOKEN)
+        for number in (7, 8, 30):
+            project.source.put(number, state="closed")
         yield project
 
 
@@ -178,8 +242,6 @@ def built(dbt: Warehouse) -> None:
 def test_an_incremental_source_is_whole_after_each_run(tracker: OwnProject, dbt: Warehouse) -> None:
     """1,050 issues, then a delta of 3: 1,050 in the mart both times, as they are now; a full read finds a deletion."""
     source = tracker.source
-    assert isinstance(source, IssueTracker)
-    assert tracker.lines <= MOST_LINES
     tracker.load(token=TOKEN)
     assert tracker.loads("issues") == [("incremental", 1050)]
     built(dbt)
@@ -201,6 +263,14 @@ def test_an_incremental_source_is_whole_after_each_run(tracker: OwnProject, dbt:
     assert len(second) == 1050
     assert {row["number"] for row in second if row["state"] == "closed"} == {7, 8, 1050}
 
+    # A run that brings nothing: what `make run` shows of it is not what an earlier run has loaded.
+    shown = f"SELECT * FROM ({LOADS.format(run_id='another')}) WHERE entity = 'issues'"
+    config = bigquery.QueryJobConfig(
+        default_dataset=f"{tracker.sandbox.client().project}.local_tracker_marts"
+    )
+    (row,) = tracker.sandbox.client().query(shown, job_config=config).result()
+    assert (row["row_count"], row["landed_row_count"], row["mart_row_count"]) == (0, None, 1050)
+
     source.delete(9)
     tracker.load(token=TOKEN)
     tracker.load(token=TOKEN, full_read=True)
@@ -214,8 +284,11 @@ def test_an_incremental_source_is_whole_after_each_run(tracker: OwnProject, dbt:
     assert third[10]["title"] == "Changed after the full read"
     verdict = "SELECT entity, check_name FROM `local_tracker_marts.rpt_verdict` WHERE status = 'fail'"
     assert tracker.sandbox.ask(verdict) == []
+    a_delta_read_as_a_version_is_found(tracker, dbt)
 
-    # The unit tests hold the right macro, and every test fails that looks at a delta read as a version.
+
+def a_delta_read_as_a_version_is_found(tracker: OwnProject, dbt: Warehouse) -> None:
+    """The unit tests hold the right macro, and every test fails that looks at a delta read as a version."""
     unit = dbt.dbt("test", "--select", "test_type:unit")
     assert unit.ok, unit.messages()
     staging = tracker.folder / "transform" / "models" / "staging" / "stg_tracker__issues.sql"
@@ -232,6 +305,7 @@ def test_an_incremental_source_is_whole_after_each_run(tracker: OwnProject, dbt:
     )
     refused = dbt.build("--select", "+dim_issues")
     assert "got a delta" in refused.messages()
+    staging.write_text(right)
 
 
 def test_killed_between_load_and_state_nothing_is_lost_and_nothing_is_twice(
@@ -239,7 +313,6 @@ def test_killed_between_load_and_state_nothing_is_lost_and_nothing_is_twice(
 ) -> None:
     """The target is killed once the rows are loaded, before STATE; the next run brings the same state of things."""
     source = tracker.source
-    assert isinstance(source, IssueTracker)
     tracker.load(token=TOKEN)
     for number in (7, 8, 1050):
         source.put(number, state="closed")
@@ -252,7 +325,7 @@ def test_killed_between_load_and_state_nothing_is_lost_and_nothing_is_twice(
         while True:
             filled += os.write(writing, b"." * 4096)
     os.set_blocking(writing, True)
-    with tracker.start(writing, token=TOKEN) as target, os.fdopen(reading, "rb") as out:
+    with tracker.start(tracker.extract(token=TOKEN), writing) as target, os.fdopen(reading, "rb") as out:
         os.close(writing)
         while tracker.sandbox.value("SELECT COUNT(*) FROM `local_tracker_landing.issues`") < 1053:
             assert target.poll() is None
@@ -270,13 +343,131 @@ def test_killed_between_load_and_state_nothing_is_lost_and_nothing_is_twice(
     assert tracker.state != before
 
 
+def issues_now(tracker: OwnProject) -> dict[int, dict[str, Any]]:
+    """Return the issues that the landing table and the ledger say there are now: the newest row of each since the last whole version."""
+    landing = f"{tracker.prefix}{tracker.name}_landing"
+    loads = tracker.sandbox.ask(
+        f"SELECT table_version, replication, started_at FROM `{landing}._loads` WHERE stream = 'issues'"
+    )
+    since = max((began for _, replication, began in loads if replication == "full"), default=None)
+    rows = tracker.sandbox.client().query(
+        f"SELECT * FROM `{landing}.issues` ORDER BY _sdc_batched_at, _sdc_sequence"
+    )
+    counted = {version for version, _, began in loads if since is None or began >= since}
+    return {
+        row["number"]: dict(row) for row in rows.result(timeout=60) if row["_sdc_table_version"] in counted
+    }
+
+
+def is_as_the_source(tracker: OwnProject) -> None:
+    """Every issue is there, as it is at the source."""
+    found = {
+        number: (row["title"], row["state"], row["comments"]) for number, row in issues_now(tracker).items()
+    }
+    assert found == {n: (i["title"], i["state"], i["comments"]) for n, i in tracker.source.issues.items()}
+
+
+def test_every_row_of_the_matrix_is_a_test() -> None:
+    """Each case of a delta names the test of this file that holds it."""
+    assert {case.test for case in INCREMENTAL} <= set(globals())
+
+
+def test_killed_before_the_load_the_next_run_brings_the_delta(small: OwnProject) -> None:
+    """SIGKILL where the load job would start: the table has the first run alone, and the state of before brings the changes."""
+    before = small.state
+    with Proxy(small.sandbox.command, small.sandbox.env["BIGQUERY_EMULATOR_HOST"]) as bigquery_proxy:
+        bigquery_proxy.order({"action": "hold", "times": None, **INSERT, "contains": "sourceUris"})
+        messages = small.extract(token=TOKEN)
+        with small.start(messages, BIGQUERY_EMULATOR_HOST=bigquery_proxy.url) as target:
+            assert bigquery_proxy.await_held(target)
+            target.kill()
+            assert target.communicate(timeout=30)[0] == b""
+        bigquery_proxy.order()
+    assert small.loads("issues") == [("incremental", 30)]
+    assert small.state == before
+    small.load(token=TOKEN)
+    assert small.loads("issues") == [("incremental", 30), ("incremental", 3)]
+    is_as_the_source(small)
+
+
+def test_state_lost_everything_is_read_again(small: OwnProject) -> None:
+    """A run without the state of before loads every issue again, each once in what staging reads."""
+    small.load(token=TOKEN)
+    small.state = None
+    small.source.put(9, state="closed")
+    small.load(token=TOKEN)
+    assert small.loads("issues") == [("incremental", 30), ("incremental", 3), ("incremental", 30)]
+    is_as_the_source(small)
+
+
+def test_the_same_run_id_again_loads_a_delta_once(small: OwnProject) -> None:
+    """An orchestrator that starts a run twice, while the source moves on: what is loaded is not again, and what is new is."""
+    run = {"MELTANO_RUN_ID": str(uuid.uuid4())}
+    before = small.state
+    small.load(run, token=TOKEN)
+    small.state = before
+    small.load(run, token=TOKEN)
+    assert small.loads("issues") == [("incremental", 30), ("incremental", 3)]
+    small.state = before
+    small.source.put(9, state="closed")
+    small.load(run, token=TOKEN)
+    assert small.loads("issues") == [("incremental", 30), ("incremental", 3), ("incremental", 1)]
+    is_as_the_source(small)
+
+
+def test_an_api_that_fails_in_the_middle_of_a_delta(small: OwnProject) -> None:
+    """The second page does not come: what came before it is loaded without a new STATE, and the next run brings all of it."""
+    for number in range(10, 30):
+        small.source.put(number, title="Changed")
+    before = (small.state or {})["bookmarks"]["issues"]
+    small.source.last_page = 1
+    small.load(tap=1, token=TOKEN, retry_seconds=1, max_attempts=2)
+    assert (small.state or {})["bookmarks"]["issues"] == before
+    small.source.last_page = None
+    small.load(token=TOKEN)
+    assert small.loads("issues") == [("incremental", 30), ("incremental", 10), ("incremental", 23)]
+    is_as_the_source(small)
+
+
+def test_a_delta_with_no_record(small: OwnProject) -> None:
+    """The only issues that changed since are gone again: no load, and the next change is found."""
+    small.load(token=TOKEN)
+    before = small.state
+    newest = small.source.issues[30]
+    small.source.delete(30)
+    small.load(token=TOKEN)
+    assert small.loads("issues") == [("incremental", 30), ("incremental", 3)]
+    assert small.state == before
+    small.source.issues[30] = newest
+    small.source.put(9, state="closed")
+    small.load(token=TOKEN)
+    is_as_the_source(small)
+
+
+def test_a_delta_after_the_schema_has_got_a_field(small: OwnProject) -> None:
+    """The tap's schema has a field more than at the first run: a column, NULL where the record came before."""
+    (file,) = small.folder.glob("tap-*/src/*/schemas/issues.json")
+    known = file.read_text()
+    schema = json.loads(known)
+    schema["properties"]["milestone"] = {"type": "string", "description": "Milestone."}
+    file.write_text(json.dumps(schema))
+    try:
+        small.source.put(9, milestone="1.0")
+        small.load(token=TOKEN)
+    finally:
+        file.write_text(known)
+    assert small.loads("issues") == [("incremental", 30), ("incremental", 4)]
+    is_as_the_source(small)
+    milestones = {number: row["milestone"] for number, row in issues_now(small).items()}
+    assert milestones == {**dict.fromkeys(range(1, 31)), 9: "1.0"}
+
+
 def test_a_listing_by_offset_with_a_request_for_each_record_is_landed(
     sandbox_alone: Sandbox, tmp_path: Path
 ) -> None:
     """60 articles, each told by a request of its own, are a whole version; the next run is another, without what is gone."""
     with serving(Shop()) as source:
-        assert isinstance(source, Shop)
-        project = OwnProject("shop", source, sandbox_alone, tmp_path / "shop")
+        project = OwnProject("shop", source, tmp_path / "shop", sandbox_alone)
         project.make({"articles": (list(source.articles.values()), ["--key", "sku"])})
         assert project.lines <= MOST_LINES
         project.load()
@@ -288,3 +479,81 @@ def test_a_listing_by_offset_with_a_request_for_each_record_is_landed(
         assert len(project.mart("articles")) == 59
         landed = "SELECT MAX(price.amount) FROM `local_shop_staging.stg_shop__articles`"
         assert sandbox_alone.value(landed) == "9.50"
+
+
+# What SQL, Python, YAML or the warehouse has other ideas of: names of entities and fields, and values.
+ODD: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
+    "orders": (
+        [
+            {
+                "id": 2**53 + number,
+                "class": "a",
+                "_type": "x",
+                "order": 1,
+                "2fast": 2,
+                "Größe": 1,
+                "a-b": 3,
+                "group": None,
+                "from": {"in": 1, "import": "y"},
+                "created_at": f"2026-01-01T00:00:0{number}+05:30",
+                "updated_date": "2026-01-01",
+                "is_x": 1,
+                "lambda": [{"def": 1, "lines": [{"sku": "a"}]}],
+            }
+            for number in (1, 2)
+        ],
+        ["--since", "created_at"],
+    ),
+    "species": (
+        [
+            {
+                "id": 1,
+                "name": None,
+                "y_at": None,
+                "z_count": None,
+                "self": 1,
+                "None": True,
+                "mixed": [1, "a", None],
+            },
+            {
+                "id": 2,
+                "name": None,
+                "y_at": None,
+                "z_count": None,
+                "self": "x",
+                "None": True,
+                "mixed": [{"a": 1}],
+            },
+        ],
+        [],
+    ),
+    "story_arcs": (
+        [
+            {"arc": "a", "part": 1, "matrix": [[1, 2], [3]], "objects": [], "o": {}},
+            {"arc": "a", "part": 2, "matrix": [], "objects": [{"a": 1}], "o": {}},
+        ],
+        ["--key", "arc, part", "--resource", "shows/{a}/arcs, on"],
+    ),
+    "select": ([{"select": "x", "order": 1}], ["--key", "select,order"]),
+    "lines": (
+        [{"order-id": 1, "from": "x", "at": "2026-01-01"}],
+        ["--key", "order-id,from", "--since", "at"],
+    ),
+}
+
+
+def test_names_and_values_that_languages_reserve_come_through(sandbox_alone: Sandbox, tmp_path: Path) -> None:
+    """Keywords, builtins, signs, no English plural, composite keys, ids above 2^53, nulls, nested arrays: read, landed, built."""
+    with serving(Answers()) as source:
+        project = OwnProject("odd", source, tmp_path / "odd", sandbox_alone)
+        project.make(ODD)
+        for entity in yaml.safe_load((project.folder / "entities.yml").read_text())["entities"]:
+            source.records[entity["resource"]] = ODD[entity["name"]][0]
+        project.load()
+        with kept_dbt(sandbox_alone, tmp_path, project.folder / "transform") as dbt:
+            built(dbt)
+            unit = dbt.dbt("test", "--select", "test_type:unit")
+            assert unit.ok, unit.messages()
+        for entity, (records, _) in ODD.items():
+            assert len(project.mart(entity)) == len(records), entity
+        assert {row["order_id"] for row in project.mart("orders")} == {2**53 + 1, 2**53 + 2}

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 TOKEN = "a-token-of-the-tests"
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
-MOST_PER_PAGE = 100
 
 Answer = tuple[int, dict[str, str], Any]
 
@@ -52,16 +51,22 @@ class IssueTracker(Source):
     """An issue tracker: Link headers, a bearer token, `since`, rate limits; issues, their comments, labels.
 
     Attributes:
-        issues: By number; 1,050 at first.
+        count: Issues at first.
+        issues: By number.
         refusals: Requests that are refused with 429 before the next is answered.
+        most: Records of a page.
+        last_page: The page after it is not served.
     """
 
+    count: int = 1050
     issues: dict[int, dict[str, Any]] = field(default_factory=dict)
     clock: int = 0
     refusals: int = 1
+    most: int = 100
+    last_page: int | None = None
 
     def __post_init__(self) -> None:
-        for number in range(1, 1051):
+        for number in range(1, self.count + 1):
             self.put(number)
         self.labels = [
             {"id": f"LA_{name}", "name": name, "color": f"{number:06x}", "default": number == 0}
@@ -125,7 +130,9 @@ class IssueTracker(Source):
     def page(self, path: str, query: dict[str, str], records: list[dict[str, Any]]) -> Answer:
         """Return a page with the links to the others and what is left of the rate limit."""
         number = int(query.get("page", "1"))
-        size = min(int(query.get("per_page", "30")), MOST_PER_PAGE)
+        size = min(int(query.get("per_page", "30")), self.most)
+        if self.last_page and number > self.last_page:
+            return 503, {}, {"message": "busy"}
         last = max(1, -(-len(records) // size))
 
         def link(to: int, rel: str) -> str:
@@ -162,6 +169,17 @@ class Shop(Source):
             case ["v2", "articles", sku]:
                 return 200, {}, self.articles[int(sku)]
         return 404, {}, {"error": "not found"}
+
+
+@dataclass
+class Answers(Source):
+    """Lists of records, each at its address and all at once."""
+
+    records: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def answer(self, path: str, query: dict[str, str], headers: Mapping[str, str]) -> Answer:  # noqa: ARG002 (nothing is asked for)
+        """Return a list."""
+        return 200, {}, self.records[unquote(path).strip("/")]
 
 
 @contextmanager
