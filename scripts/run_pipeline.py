@@ -22,6 +22,7 @@ import sys
 import threading
 import time
 import uuid
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -64,22 +65,23 @@ def fail(message: str, status: int = 1) -> NoReturn:
 
 
 def answers(url: str) -> bool:
-    """Return whether an API answers at `url` (seconds: 3 to connect, 5 to read)."""
+    """Return whether an API answers at `url` with JSON, be it a refusal (seconds: 3 to connect, 5 to read)."""
     import requests  # noqa: PLC0415 (a fifth of a second that only LIVE=1 needs)
 
     try:
-        response = requests.get(f"{url}/episode", timeout=(3, 5))
-        return response.ok and "info" in response.json()
+        response = requests.get(f"{url}/{resources()[0]}", timeout=(3, 5))
+        response.json()
     except (requests.RequestException, ValueError):
         return False
+    return response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR
 
 
-def resource_files() -> list[str]:
-    """Return the names of the files of a data folder, one for each resource."""
-    import yaml  # noqa: PLC0415 (only a data folder needs it)
+def resources() -> list[str]:
+    """Return the addresses of the entities in the API, which name the files of a data folder."""
+    import yaml  # noqa: PLC0415 (only a data folder and LIVE=1 need it)
 
     listed = yaml.safe_load((ROOT / "entities.yml").read_text(encoding="utf-8"))["entities"]
-    return [f"{entity['resource']}.jsonl" for entity in listed]
+    return [entity["resource"] for entity in listed]
 
 
 def hold_run_lock() -> None:
@@ -106,7 +108,7 @@ def under_sandbox(data: Path | None, *, live: bool, version: int | None) -> NoRe
     if data:
         if not data.is_dir():
             fail(f"DATA={data}: not a folder; make one with '.venvs/sandbox/bin/sandbox capture FOLDER'", 2)
-        if missing := [name for name in resource_files() if not (data / name).is_file()]:
+        if missing := [f"{name}.jsonl" for name in resources() if not (data / f"{name}.jsonl").is_file()]:
             fail(
                 f"DATA={data}: {', '.join(missing)} not found; make such a folder with "
                 "'.venvs/sandbox/bin/sandbox capture FOLDER'",

@@ -542,7 +542,9 @@ def fields(record: Row) -> dict[str, str | None]:
     told: dict[str, str | None] = {}
     for name, value in record.items():
         if isinstance(value, list):
-            told[name] = ", ".join(url.rpartition("/")[2] for url in value)
+            told[name] = ", ".join(
+                text.rpartition("/")[2] if text.startswith("http") else text for text in value
+            )
         elif isinstance(value, dict):
             told.update({f"{name}.{inner}": text for inner, text in value.items()})
         elif name not in {"id", "url", "created"}:

@@ -178,6 +178,15 @@ def test_make_entity_writes_what_an_incremental_entity_needs(copy: ProjectCopy) 
     assert {"name": "issue", "tasks": ["tap-rickandmorty-issue target-bigquery"]} in meltano["jobs"]
     flow = (copy.folder / "orchestrate" / "kestra" / "rick_and_morty_pipeline.yml").read_text()
     assert "values: [character, episode, location, issue]" in flow
+    fields = yaml.safe_load((copy.folder / "transform" / "dbt_project.yml").read_text())["vars"]["fields"]
+    assert fields["issues"] == {
+        "id": "STRING",
+        "_1": "INT64",
+        "default": "STRING",
+        "user.login": "STRING",
+        "changed": "TIMESTAMP",
+        "new_fields": "JSON",
+    }
     table = json.loads((copy.folder / "terraform" / "schemas" / "issues.json").read_text())
     assert table["clustered_by"] == ["id"]
 

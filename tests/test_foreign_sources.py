@@ -23,7 +23,7 @@ import pytest
 import yaml
 from foreign.servers import TOKEN, Answers, IssueTracker, Shop, serving
 from google.cloud import bigquery
-from run_pipeline import LOADS
+from run_pipeline import LOADS, answers
 from testkit.fault_matrix import INCREMENTAL, INSERT
 from testkit.programs import succeed
 from testkit.proxies import Proxy
@@ -365,6 +365,13 @@ def is_as_the_source(tracker: OwnProject) -> None:
         number: (row["title"], row["state"], row["comments"]) for number, row in issues_now(tracker).items()
     }
     assert found == {n: (i["title"], i["state"], i["comments"]) for n, i in tracker.source.issues.items()}
+
+
+def test_an_api_that_asks_for_a_token_answers() -> None:
+    """`make run LIVE=1` goes on where the API refuses in JSON, and not where there is none."""
+    with serving(IssueTracker(count=0)) as source:
+        assert answers(source.url)
+    assert not answers(source.url)
 
 
 def test_every_row_of_the_matrix_is_a_test() -> None:
