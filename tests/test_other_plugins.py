@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from testkit.project_copy import ProjectCopy, copy_project
-from testkit.whole_pipeline import RESOURCES, Sandbox, program
+from testkit.whole_pipeline import RESOURCES, ROOT, Sandbox, program
 
 from testkit import programs
 
