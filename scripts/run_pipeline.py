@@ -52,7 +52,7 @@ class Ended(Exception):  # noqa: N818 (a signal, not an error)
     """A signal asks this program to end; the signal's number is its argument."""
 
 
-def say(text: str = "") -> None:
+def echo(text: str = "") -> None:
     """Print a line in UTF-8, whatever the locale says."""
     sys.stdout.buffer.write(f"{text}\n".encode(errors="replace"))
     sys.stdout.buffer.flush()
@@ -165,7 +165,7 @@ def meltano(run_id: str, progress: Progress, log: Path) -> int:
     }
     # What a killed run has left in Meltano's list is no other run: the lock of this folder says so.
     command = [program, "--log-format", "json", "run", "--force", *BLOCKS]
-    say(f"Running: meltano run {' '.join(BLOCKS)}  (run id {run_id})")
+    echo(f"Running: meltano run {' '.join(BLOCKS)}  (run id {run_id})")
     lines: queue.Queue[str | None] = queue.Queue()
     with (
         log.open("w", encoding="utf-8") as kept,
@@ -219,7 +219,7 @@ def follow(lines: queue.Queue[str | None], progress: Progress, kept: Any) -> Non
             kept.write(line)
             for text in progress.read(line):
                 erase()
-                say(f"{progress.since():6.1f} s  {text}")
+                echo(f"{progress.since():6.1f} s  {text}")
         if time.monotonic() >= due and (terminal or progress.phase != shown):
             shown, due = progress.phase, time.monotonic() + (0.5 if terminal else PROGRESS_SECONDS)
             if terminal:
@@ -228,7 +228,7 @@ def follow(lines: queue.Queue[str | None], progress: Progress, kept: Any) -> Non
                 sys.stdout.write(f"\r\x1b[K{progress.since():6.1f} s  {shown[:width]}")
                 sys.stdout.flush()
             else:
-                say(f"{progress.since():6.1f} s  {shown}")
+                echo(f"{progress.since():6.1f} s  {shown}")
 
 
 def query_marts(sql: str) -> list[dict[str, Any]] | None:
@@ -282,9 +282,9 @@ def show_verdict(checks: list[dict[str, Any]]) -> str:
     }
     worst = next((status for status in ("fail", "warn") if by_status[status]), "pass")
     counted = ", ".join(f"{len(found)} {status}" for status, found in by_status.items() if found)
-    say(f"Verdict: {worst} ({len(checks)} checks: {counted})")
+    echo(f"Verdict: {worst} ({len(checks)} checks: {counted})")
     for check in by_status["fail"] + by_status["warn"]:
-        say(f"  {check['status']}: {clean(str(check['message']))}")
+        echo(f"  {check['status']}: {clean(str(check['message']))}")
     return worst
 
 
@@ -311,7 +311,7 @@ def show_counts(rows: list[dict[str, Any]], progress: Progress) -> bool:
     widths = [max(len(line[column]) for line in cells) for column in range(len(headings))]
     for line in cells:
         first, *others = (text.rjust(width) for text, width in zip(line, widths, strict=True))
-        say("  ".join([line[0].ljust(len(first)), *others]).rstrip())
+        echo("  ".join([line[0].ljust(len(first)), *others]).rstrip())
     return equal
 
 
@@ -344,13 +344,13 @@ def show_problems(progress: Progress) -> None:
         results = {}
     progress.results(results)
     if progress.warnings:
-        say(f"Warnings ({len(progress.warnings)}):")
+        echo(f"Warnings ({len(progress.warnings)}):")
         for text in progress.warnings:
-            say(f"  {text}")
+            echo(f"  {text}")
     if progress.errors:
-        say("What failed:")
+        echo("What failed:")
         for text in dict.fromkeys(progress.errors):
-            say(f"  {text}")
+            echo(f"  {text}")
 
 
 def show_machine_problems() -> None:
@@ -363,7 +363,7 @@ def show_machine_problems() -> None:
         encoding="utf-8",
     )
     for line in done.stdout.splitlines():
-        say(line)
+        echo(line)
 
 
 def inside(started: float) -> int:
@@ -372,7 +372,7 @@ def inside(started: float) -> int:
 
     os.environ.update(LOCAL)
     sandbox_seconds = time.time() - started
-    say(f"Source: {os.environ.get('TARGET_BIGQUERY_SOURCE')}")
+    echo(f"Source: {os.environ.get('TARGET_BIGQUERY_SOURCE')}")
     run_id = str(uuid.uuid4())
     log = log_file(run_id)
     log_name = log.relative_to(ROOT)
@@ -402,9 +402,9 @@ def inside(started: float) -> int:
         fail(f"the local BigQuery could not be queried: {clean(str(error))}; the log is in {log_name}")
     page, page_seconds = build_page()
     equal = show_counts(loads, progress)
-    say(times(progress, sandbox_seconds, page_seconds))
+    echo(times(progress, sandbox_seconds, page_seconds))
     versions = max((row["loads"] for row in loads), default=0)
-    say(
+    echo(
         f"The warehouse holds {versions} version{'' if versions == 1 else 's'} of this source; the marts show the newest."
     )
     if decided in {"fail", None}:
@@ -415,12 +415,14 @@ def inside(started: float) -> int:
         fail(f"the counts differ; the log is in {log_name}")
     if page and page.returncode:
         fail(f"the run succeeded, but its page could not be built: {clean(page.stderr)}")
-    say("Where to look next:")
-    say("  make tables         every table and its rows")
-    say("  make shell          a prompt for SQL; docs/questions.md has ten questions with their answers' SQL")
-    say(f"  {log_name}")
+    echo("Where to look next:")
+    echo("  make tables         every table and its rows")
+    echo(
+        "  make shell          a prompt for SQL; docs/questions.md has ten questions with their answers' SQL"
+    )
+    echo(f"  {log_name}")
     if page:
-        say(f"The page: {PAGE.relative_to(ROOT)}")
+        echo(f"The page: {PAGE.relative_to(ROOT)}")
     return 0
 
 

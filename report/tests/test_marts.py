@@ -158,9 +158,9 @@ def test_missing_marts_are_named_and_the_old_page_stays(cloud: dict[str, str], t
     """The message names the dataset and how the marts are built."""
     output = tmp_path / "page.html"
     output.write_text("the old one")
-    said = refusal(report(cloud | {"DATASET_PREFIX": "nowhere_"}, "--output", str(output)))
-    assert "nowhere_rickandmorty_marts" in said
-    assert "dbt-bigquery:build" in said
+    message = refusal(report(cloud | {"DATASET_PREFIX": "nowhere_"}, "--output", str(output)))
+    assert "nowhere_rickandmorty_marts" in message
+    assert "dbt-bigquery:build" in message
     assert output.read_text() == "the old one"
 
 
@@ -193,6 +193,6 @@ def test_a_bigquery_that_does_not_answer_ends_it(
     monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", "http://127.0.0.1:9")
     monkeypatch.setattr(marts, "SECONDS", 0.5)
     assert cli.main(["build"]) == 1
-    said = capsys.readouterr().err
-    assert "BigQuery did not answer" in said
-    assert "127.0.0.1" in said
+    message = capsys.readouterr().err
+    assert "BigQuery did not answer" in message
+    assert "127.0.0.1" in message

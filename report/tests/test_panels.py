@@ -63,7 +63,7 @@ def test_an_episode_without_a_season_has_its_bar_and_its_choice() -> None:
     panel = panels.episodes(without("episodes", "season_number", step=100))
     assert panel.rows[-1][0] == made_up_marts.marts()["episodes"][0]["episode_code"]
     assert list(panel.controls[0].options)[-1] == "no season"
-    assert "What has no season" in panels.seasons(without("seasons", "season_number", step=1)).says
+    assert "What has no season" in panels.seasons(without("seasons", "season_number", step=1)).sentence
 
 
 # A busy machine is no fault.
@@ -83,21 +83,21 @@ def test_everybody_who_has_the_most_is_said_to(counts: list[int], more: int) -> 
         }
         for n, count in enumerate(sorted(counts, reverse=True))
     ]
-    says = panels.characters({"characters": rows}).says
+    sentence = panels.characters({"characters": rows}).sentence
     most = max(counts)
     leading = [f"N{n}" for n, count in enumerate(sorted(counts, reverse=True)) if count == most]
     if not most:
-        assert says == "None has any episode."
+        assert sentence == "None has any episode."
         return
     episodes = f"{most} episode{'' if most == 1 else 's'}"
     if len(leading) == 1:
-        assert says == f"N0 appears most: in {episodes}."
+        assert sentence == f"N0 appears most: in {episodes}."
     elif len(leading) == len(rows) and more:
-        assert says == f"At least {len(leading)} appear most: in {episodes} each."
+        assert sentence == f"At least {len(leading)} appear most: in {episodes} each."
     else:
-        assert says.endswith(f" appear most: in {episodes} each.")
-        assert re.findall(r"N\d", says) == leading[:3]
-        assert (f"{len(leading) - 3} more" in says) == (len(leading) > 3)
+        assert sentence.endswith(f" appear most: in {episodes} each.")
+        assert re.findall(r"N\d", sentence) == leading[:3]
+        assert (f"{len(leading) - 3} more" in sentence) == (len(leading) > 3)
 
 
 def largest(rows: Rows, column: str) -> int:
@@ -108,24 +108,24 @@ def largest(rows: Rows, column: str) -> int:
 def test_each_sentence_says_what_its_figures_say() -> None:
     """The numbers in a panel's sentence and notes are those of its rows, computed here again."""
     marts = made_up_marts.marts()
-    said = {panel.key: panel for panel in (make(marts) for make in panels.ALL)}
+    made = {panel.key: panel for panel in (make(marts) for make in panels.ALL)}
 
     def numbers(text: str) -> list[int]:
         return [int(n.replace(",", "")) for n in re.findall(r"(?<![\w#])\d[\d,]*(?!\w)", text)]
 
-    assert numbers(said["characters"].says) == [largest(marts["characters"], "episode_count")]
-    assert numbers(said["locations"].says) == [largest(marts["locations"], "resident_count")]
+    assert numbers(made["characters"].sentence) == [largest(marts["characters"], "episode_count")]
+    assert numbers(made["locations"].sentence) == [largest(marts["locations"], "resident_count")]
     season = max(marts["seasons"], key=lambda row: row["appearance_count"])
-    assert numbers(said["seasons"].says) == [season["season_number"], season["appearance_count"]]
-    assert numbers(said["episodes"].says)[-1] == largest(marts["episodes"], "character_count")
-    assert numbers(said["pairs"].says)[-1] == largest(marts["pairs"], "shared_episode_count")
+    assert numbers(made["seasons"].sentence) == [season["season_number"], season["appearance_count"]]
+    assert numbers(made["episodes"].sentence)[-1] == largest(marts["episodes"], "character_count")
+    assert numbers(made["pairs"].sentence)[-1] == largest(marts["pairs"], "shared_episode_count")
     species = [row for row in marts["statuses"] if row["breakdown"] == "species"]
     by_status = {s: sum(r["character_count"] for r in species if r["status"] == s) for s in panels.STATUSES}
-    assert numbers(said["statuses"].says) == list(by_status.values())
-    (left,) = said["characters"].notes
+    assert numbers(made["statuses"].sentence) == list(by_status.values())
+    (left,) = made["characters"].notes
     shown = sum(row["episode_count"] for row in marts["characters"])
     assert numbers(left.text) == [826 - 15, 1267 - shown]
-    assert [(note.parameter, note.when, numbers(note.text)) for note in said["statuses"].notes] == [
+    assert [(note.parameter, note.when, numbers(note.text)) for note in made["statuses"].notes] == [
         ("breakdown", "origin", [81 - 12])
     ]
 

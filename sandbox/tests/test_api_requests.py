@@ -109,7 +109,7 @@ def port(command: str) -> Iterator[int]:
 
 
 def ask(port: int, path: str, method: str = "GET", **headers: str) -> tuple[http.client.HTTPResponse, Any]:
-    """Send a path as it is; return the answer and what its body says."""
+    """Send a path as it is; return the answer and its body."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request(
         method, path, headers={name.replace("_", "-"): value for name, value in headers.items()}
@@ -123,41 +123,41 @@ def ask(port: int, path: str, method: str = "GET", **headers: str) -> tuple[http
 @pytest.mark.parametrize(("path", "expected"), BY_ID.items(), ids=str)
 def test_ids_in_every_form(port: int, path: str, expected: Any) -> None:
     """One id gives a record, several a list of those that exist; what is not a number is refused in the program's words."""
-    answer, said = ask(port, f"/api/character/{path}")
+    answer, body = ask(port, f"/api/character/{path}")
     if isinstance(expected, tuple):
-        assert (answer.status, said) == (expected[0], {"error": expected[1]})
+        assert (answer.status, body) == (expected[0], {"error": expected[1]})
     else:
-        found = [record["id"] for record in said] if isinstance(said, list) else said["id"]
+        found = [record["id"] for record in body] if isinstance(body, list) else body["id"]
         assert (answer.status, found) == (200, expected)
 
 
 @pytest.mark.parametrize(("path", "expected"), LISTS.items(), ids=str)
 def test_pages_in_every_form(port: int, path: str, expected: Any) -> None:
     """What is no page from 1 on is page 1; past the end there is nothing."""
-    answer, said = ask(port, path)
+    answer, body = ask(port, path)
     if isinstance(expected, tuple):
-        assert (answer.status, said) == (expected[0], {"error": expected[1]})
+        assert (answer.status, body) == (expected[0], {"error": expected[1]})
     else:
         assert answer.status == 200
-        assert (said["info"]["count"], said["info"]["pages"]) == (45, 3)
-        assert said["results"][0]["id"] == 20 * expected - 19
+        assert (body["info"]["count"], body["info"]["pages"]) == (45, 3)
+        assert body["results"][0]["id"] == 20 * expected - 19
 
 
 def test_half_a_page_begins_half_a_page_later(port: int) -> None:
     """`page=1.5` skips ten records; its neighbours are those of page 1."""
-    _, said = ask(port, "/api/character?page=1.5")
-    assert said["results"][0]["id"] == 11
-    assert said["info"]["next"] == f"{SITE}/character?page=2"
-    assert said["info"]["prev"] is None
+    _, body = ask(port, "/api/character?page=1.5")
+    assert body["results"][0]["id"] == 11
+    assert body["info"]["next"] == f"{SITE}/character?page=2"
+    assert body["info"]["prev"] is None
 
 
 def test_filters_are_trimmed_and_the_first_of_several_counts(port: int) -> None:
     """Blanks around a filter's value do not count; male does not find Female; links keep the filters."""
     _, everyone = ask(port, "/api/character?gender=female")
     for query in ("gender=%20Female%20", "gender=FEMALE", "gender=female&gender=male", "gender[]=female"):
-        _, said = ask(port, f"/api/character?{query}")
-        assert said["info"]["count"] == everyone["info"]["count"], query
-        assert said["results"] == everyone["results"], query
+        _, body = ask(port, f"/api/character?{query}")
+        assert body["info"]["count"] == everyone["info"]["count"], query
+        assert body["results"] == everyone["results"], query
     _, men = ask(port, "/api/character?gender=male")
     assert {record["gender"] for record in men["results"]} == {"Male"}
     assert men["info"]["next"] == f"{SITE}/character?page=2&gender=male"
@@ -169,8 +169,8 @@ def test_tags_are_compared_weakly(port: int) -> None:
     weak = ask(port, path)[0].headers["ETag"]
     strong = weak.removeprefix("W/")
     for known in ("*", weak, strong, f'"x", {weak}', f'"x",{strong} , "y"'):
-        answer, said = ask(port, path, If_None_Match=known)
-        assert (answer.status, said, answer.headers["ETag"]) == (304, None, weak), known
+        answer, body = ask(port, path, If_None_Match=known)
+        assert (answer.status, body, answer.headers["ETag"]) == (304, None, weak), known
     for known in ('"x"', strong.strip('"'), '*, "x"'):
         assert ask(port, path, If_None_Match=known)[0].status == 200, known
     assert ask(port, path, If_None_Match=weak, Cache_Control="no-cache")[0].status == 200
@@ -180,8 +180,8 @@ def test_tags_are_compared_weakly(port: int) -> None:
 def test_methods_and_their_headers(port: int) -> None:
     """OPTIONS is answered on any path, HEAD as GET without a body, any other method as a path that is not there."""
     for path in ("/api/character", "/nope"):
-        answer, said = ask(port, path, "OPTIONS", Origin="http://a", Access_Control_Request_Headers="X-A")
-        assert (answer.status, said) == (204, None)
+        answer, body = ask(port, path, "OPTIONS", Origin="http://a", Access_Control_Request_Headers="X-A")
+        assert (answer.status, body) == (204, None)
         assert answer.headers["Access-Control-Allow-Methods"] == "GET,HEAD,PUT,PATCH,POST,DELETE"
         assert answer.headers["Access-Control-Allow-Headers"] == "X-A"
         assert answer.headers["Vary"] == "Access-Control-Request-Headers"
@@ -192,8 +192,8 @@ def test_methods_and_their_headers(port: int) -> None:
     assert (head.status, head.headers["ETag"]) == (200, whole.headers["ETag"])
     assert head.headers["Content-Length"] == whole.headers["Content-Length"]
     for method in ("POST", "PUT", "DELETE"):
-        answer, said = ask(port, "/api/character", method)
-        assert (answer.status, said) == (404, {"error": "There is nothing here."})
+        answer, body = ask(port, "/api/character", method)
+        assert (answer.status, body) == (404, {"error": "There is nothing here."})
     for answer in (head, whole):
         assert answer.headers["X-Powered-By"] == "Express"
         assert answer.headers["Server"] is None

@@ -97,8 +97,8 @@ def test_an_interrupted_start_is_one_line_and_leaves_nothing(command: str, tmp_p
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (130, "sandbox: interrupted\n")
+        _, message = process.communicate(timeout=60)
+    assert (process.returncode, message) == (130, "sandbox: interrupted\n")
     assert run(command, tmp_path, "status").stdout.startswith("nothing runs")
 
 
@@ -111,7 +111,7 @@ def test_a_bad_data_folder_is_one_line(command: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("{", "character.jsonl, line 1: expected a JSON object with id"),
         (
@@ -121,13 +121,15 @@ def test_a_bad_data_folder_is_one_line(command: str, tmp_path: Path) -> None:
     ],
     ids=["no-json", "id-twice"],
 )
-def test_a_bad_record_is_named_by_file_and_line(command: str, tmp_path: Path, line: str, said: str) -> None:
+def test_a_bad_record_is_named_by_file_and_line(
+    command: str, tmp_path: Path, line: str, message: str
+) -> None:
     """A data folder with a bad line is refused with file, line and reason."""
     for name in ("character", "location", "episode"):
         (tmp_path / f"{name}.jsonl").write_text(line)
     done = run(command, tmp_path / "home", "api", "--data", str(tmp_path))
     assert done.returncode == 1
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 def test_a_port_in_use_is_one_line(command: str, tmp_path: Path) -> None:

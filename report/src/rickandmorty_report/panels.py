@@ -62,7 +62,7 @@ class Panel:
 
     key: str
     title: str
-    says: str
+    sentence: str
     columns: list[Column] = field(default_factory=list)
     figures: list[Row] = field(default_factory=list)
     chart: Spec | None = None
@@ -107,7 +107,7 @@ def leaders(rows: list[Row], column: str) -> tuple[list[Row], float, bool]:
     return found, most, len(found) == len(rows) < (rows[0].get("total_rows") or 0 if rows else 0)
 
 
-def says_most(
+def most_sentence(
     rows: list[Row], column: str, name: Callable[[Row], str], verb: tuple[str, str], noun: str
 ) -> str:
     """Return a sentence about who has the most: all of them where several do.
@@ -167,7 +167,7 @@ def seasons(marts: Marts) -> Panel:
     ]
     return replace(
         panel,
-        says=says_most(rows, "appearance_count", name, HAS_MOST, "appearance"),
+        sentence=most_sentence(rows, "appearance_count", name, HAS_MOST, "appearance"),
         columns=columns,
         figures=rows,
         chart=charts.seasons(drawn(columns, rows, "season", "episodes", "appearances", "characters")),
@@ -208,7 +208,7 @@ def episodes(marts: Marts) -> Panel:
     choices = {"all": "all", **{number: number for number in seasons}}
     return replace(
         panel,
-        says=says_most(rows, "character_count", name, HAS_MOST, "character"),
+        sentence=most_sentence(rows, "character_count", name, HAS_MOST, "character"),
         columns=columns,
         figures=rows,
         chart=charts.episodes(bars),
@@ -232,7 +232,9 @@ def characters(marts: Marts) -> Panel:
     verb = ("appears most: in", "appear most: in")
     return replace(
         panel,
-        says=says_most(rows, "episode_count", lambda row: names[row["character_id"]], verb, "episode"),
+        sentence=most_sentence(
+            rows, "episode_count", lambda row: names[row["character_id"]], verb, "episode"
+        ),
         columns=columns,
         figures=rows,
         chart=charts.by_status(drawn(columns, rows), "character", "episodes", "species"),
@@ -275,7 +277,7 @@ def statuses(marts: Marts) -> Panel:
     ]
     return replace(
         panel,
-        says=f"Of all characters: {', '.join(counts)}.",
+        sentence=f"Of all characters: {', '.join(counts)}.",
         columns=columns,
         figures=rows,
         chart=charts.breakdowns(bars),
@@ -327,7 +329,7 @@ def locations(marts: Marts) -> Panel:
         ]
     return replace(
         panel,
-        says=says_most(
+        sentence=most_sentence(
             rows, "resident_count", lambda row: f"“{names[row['location_id']]}”", HAS_MOST, "resident"
         ),
         columns=columns,
@@ -377,7 +379,7 @@ def pairs(marts: Marts) -> Panel:
     measures = {"shared": "shared episodes", "similarity": "similarity (shared of either)"}
     return replace(
         panel,
-        says=f"Of those who appear most, {who}: {counted(most, 'shared episode')}{' each' if len(found) > 1 else ''}.",
+        sentence=f"Of those who appear most, {who}: {counted(most, 'shared episode')}{' each' if len(found) > 1 else ''}.",
         columns=columns,
         figures=rows,
         chart=charts.pairs(squares, [names[key] for key in order]),

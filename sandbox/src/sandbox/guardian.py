@@ -7,18 +7,16 @@ Its standard input is a pipe whose other end `sandbox exec` holds: it closes whe
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 
 from sandbox import processes
-from sandbox.supervisor import EXEC_MARK, Sandbox
+from sandbox.supervisor import EXEC_MARK, Sandbox, ignore_signals
 
 
 def main(home: str, mark: str) -> None:
-    """Wait, then clear up."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    """Wait for the end of `sandbox exec`, then clear up."""
+    ignore_signals()
     sys.stdin.buffer.read()
     processes.end(processes.marked(EXEC_MARK, mark))
     Sandbox(Path(home)).release()

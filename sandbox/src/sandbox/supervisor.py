@@ -33,7 +33,7 @@ from sandbox.errors import Ended, SandboxError, sandbox
 from sandbox.source import Source, default_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PROJECT = "local-project"
 BUCKET = "local-landing"
@@ -42,6 +42,7 @@ PARTS = ("api", "storage", "bigquery")
 STRICT = {"strict-storage": "storage", "strict-bigquery": "bigquery"}
 HEALTH = {"api": "/api", "storage": "/storage/v1/b", "bigquery": "/healthz"}
 START_SECONDS = 60.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 # In the environment of every part, and of every command of `sandbox exec`, with its own value.
 PART_MARK = "SANDBOX_PART"
@@ -133,7 +134,7 @@ class Sandbox:
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
-        """Hold the lock under which parts start and stop; waits for whoever holds it."""
+        """Hold the lock under which parts start and stop; wait until it is free."""
         with (self.home / "change.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -151,12 +152,12 @@ class Sandbox:
         """Start the parts that do not run.
 
         Args:
-            names: Of `api`, `storage`, `bigquery`.
-            source: What the API serves; None keeps what it serves now, and is the made-up universe at first.
+            names: Of PARTS.
+            source: What the API serves; None keeps what it serves now, at first the default source.
             latency_ms: Milliseconds before each of its answers; None keeps what it has.
-            ports: Fixed ports; the others are free ones, and a part keeps its port when it is started again.
+            ports: Fixed ports; others are free ones, and a part keeps its port when it is restarted.
             keep: Whether the parts run until `sandbox stop`.
-            strict: The options of the strict services, which are started too; None leaves them as they are.
+            strict: Options of the strict services, which are started too; None leaves them as they are.
 
         Raises:
             SandboxError: No room, a port in use, another source than the home's, an API in use that would have to be
@@ -321,46 +322,37 @@ class Sandbox:
             raise SandboxError(f"{self.home} has {free} MB free, {least} MB are needed (SANDBOX_MIN_FREE_MB)")
 
     def _launch(self, name: str, port: int, options: list[str], *, keep: bool) -> Part:
-        command, environment = self._command(name, port, options)
+        environment = {
+            "BQEMU_GCS_LOCAL_ROOT": str(self.home / "storage"),
+            "BQEMU_ENABLE_FORMAT_EXTENSIONS": "false",
+            "TMPDIR": str(self.home / "tmp"),
+            PART_MARK: str(self.home),
+        }
         log_file = self.log(name)
         if log_file.exists():
             # So that no error quotes an earlier start.
             log_file.replace(log_file.with_suffix(".log.before"))
         with log_file.open("wb") as log:
             process = subprocess.Popen(
-                command,
+                self._command(name, port, options),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**_unmarked(), **environment, PART_MARK: str(self.home)},
+                env={**_unmarked(), **environment},
                 cwd=self.home,
                 start_new_session=True,
             )
         return Part(name, process.pid, processes.start_time(process.pid) or "", port, options, keep)
 
-    def _command(self, name: str, port: int, options: list[str]) -> tuple[list[str], dict[str, str]]:
-        if name == "api":
-            return [sys.executable, "-m", "sandbox", "api", "--port", str(port), *options], {}
-        if name in STRICT:
-            return [sys.executable, "-m", "sandbox", "strict", *options, "--port", str(port)], {}
+    def _command(self, name: str, port: int, options: list[str]) -> list[str]:
         if name == "storage":
-            arguments = [
-                "-backend",
-                "filesystem",
-                "-filesystem-root",
-                str(self.home / "storage"),
-                "-location",
-                "US",
-            ]
-            address = ["-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]
-            return [str(_storage_program()), *arguments, *address], {"TMPDIR": str(self.home / "tmp")}
-        arguments = ["--rest-port", str(port), "--project", PROJECT]
-        kept = ["--log-format", "console", "--persistent", "--data-dir", str(self.home / "bigquery")]
-        return [sys.executable, "-m", "sandbox.bigquery", "start", *arguments, *kept], {
-            "BQEMU_GCS_LOCAL_ROOT": str(self.home / "storage"),
-            "BQEMU_ENABLE_FORMAT_EXTENSIONS": "false",
-            "TMPDIR": str(self.home / "tmp"),
-        }
+            server = f"-location US -scheme http -host 127.0.0.1 -port {port} -backend filesystem"
+            return [str(_storage_program()), *server.split(), "-filesystem-root", str(self.home / "storage")]
+        if name == "bigquery":
+            emulator = f"-m sandbox.bigquery start --project {PROJECT} --log-format console --persistent --rest-port {port}"
+            return [sys.executable, *emulator.split(), "--data-dir", str(self.home / "bigquery")]
+        command = "strict" if name in STRICT else "api"
+        return [sys.executable, "-m", "sandbox", command, *options, "--port", str(port)]
 
     def _await(self, part: Part) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -371,9 +363,9 @@ class Sandbox:
                 return
             time.sleep(0.05)
         tail = self.log(part.name).read_text(errors="replace").strip().splitlines()[-3:]
-        said = " / ".join(line.strip() for line in tail) or "nothing"
+        lines = " / ".join(line.strip() for line in tail) or "nothing"
         state = "did not answer" if part.alive() else "ended"
-        raise SandboxError(f"{part.name} {state}; its log is {self.log(part.name)}, the last lines: {said}")
+        raise SandboxError(f"{part.name} {state}; its log is {self.log(part.name)}, the last lines: {lines}")
 
     def _end(self, parts: list[Part]) -> None:
         processes.end([part.pid for part in parts if part.alive()])
@@ -390,7 +382,7 @@ class Sandbox:
 
 
 def _unmarked() -> dict[str, str]:
-    """The environment of what outlives the command of `sandbox exec` that it is started under."""
+    """Return the environment of what outlives the command of `sandbox exec` that started it."""
     return {name: value for name, value in os.environ.items() if name != EXEC_MARK}
 
 
@@ -405,20 +397,31 @@ def _storage_program() -> Path:
     return found
 
 
+def on_signals(handle: Callable[[int, Any], None]) -> None:
+    """Handle SIGINT, SIGTERM and SIGHUP; what nohup has switched off stays off."""
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handle)
+
+
+def ignore_signals() -> None:
+    """Ignore SIGINT, SIGTERM and SIGHUP."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def ended_by_signals() -> None:
-    """Let SIGINT, SIGTERM and SIGHUP raise `Ended` in the main thread; what nohup has switched off stays off."""
+    """Let those signals raise `Ended` in the main thread."""
 
     def end(number: int, _: Any) -> None:  # noqa: ANN401 (a frame)
         raise Ended(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, end)
+    on_signals(end)
 
 
 @contextlib.contextmanager
 def using(sandbox: Sandbox) -> Iterator[str]:
-    """Use a sandbox for as long as this process lives; gives the mark of what runs on it.
+    """Use a sandbox while this process lives; yields the mark of what runs on it.
 
     The guardian ends what carries the mark, and what nobody uses any more, also when this process is killed.
     """
@@ -436,8 +439,7 @@ def using(sandbox: Sandbox) -> Iterator[str]:
         try:
             yield mark
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, signal.SIG_IGN)
+            ignore_signals()
             lock.close()
             guardian.communicate()
 
@@ -471,9 +473,7 @@ def run(command: list[str], environment: dict[str, str]) -> int:
             time.sleep(0.5)
         forward(signal.SIGTERM)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, forward)
+    on_signals(forward)
     threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()
     status = process.wait()
     return status if status >= 0 else 128 - status
