@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from sandbox.records import Records
 
 SITE = "https://rickandmortyapi.com/api"
+
+
+def _weights(text: str) -> dict[str, int]:
+    """Return each value with how often it occurs, from `Human 495, Alien 268`."""
+    return {value: int(weight) for value, _, weight in (item.rpartition(" ") for item in text.split(", "))}
+
+
 # Prime to each other in number, so that the names of neighbours differ in both parts.
 FIRST = tuple(
     (
@@ -38,42 +45,20 @@ LAST = tuple(
         "Inkwell Jute Kelp Larkspur Mudd Nettle Orrery Pith Quince Rook Sedge Tansy Usk Vetch Wisp"
     ).split()
 )
-SPECIES = {
-    "Human": 495,
-    "Alien": 268,
-    "Humanoid": 108,
-    "Animal": 35,
-    "Robot": 22,
-    "Cronenberg": 16,
-    "Mythological Creature": 14,
-    "Poopybutthole": 12,
-    "unknown": 12,
-    "Disease": 8,
-    "Parasite": 10,
-}
-STATUSES = {"Alive": 57, "Dead": 30, "unknown": 13}
-GENDERS = {"Male": 75, "Female": 15, "unknown": 9, "Genderless": 1}
+SPECIES = _weights(
+    "Human 495, Alien 268, Humanoid 108, Animal 35, Robot 22, Cronenberg 16, "
+    "Mythological Creature 14, Poopybutthole 12, unknown 12, Disease 8, Parasite 10"
+)
+STATUSES = _weights("Alive 57, Dead 30, unknown 13")
+GENDERS = _weights("Male 75, Female 15, unknown 9, Genderless 1")
 TYPES = tuple("Clone Monster Game Gazorpian Plutonian Hologram Bird-Person Cyborg Superhuman".split())
 ADJECTIVES = tuple("New Old Upper Hollow Singing Second Lost Quiet Inside-Out Far Glass".split())
 PLACES = tuple("Citadel Station Moon Colony Bazaar Résidence Archive Reef Resort Prime".split())
-KINDS = {
-    "Planet": 62,
-    "Space station": 8,
-    "Microverse": 7,
-    "Dream": 5,
-    "Cluster": 5,
-    "Resort": 5,
-    "TV": 4,
-    "unknown": 4,
-}
-DIMENSIONS = {
-    "unknown": 38,
-    "Replacement Dimension": 24,
-    "Dimension C-500A": 14,
-    "Fantasy Dimension": 6,
-    "Cronenberg Dimension": 5,
-    "Chair Dimension": 4,
-}
+KINDS = _weights("Planet 62, Space station 8, Microverse 7, Dream 5, Cluster 5, Resort 5, TV 4, unknown 4")
+DIMENSIONS = _weights(
+    "unknown 38, Replacement Dimension 24, Dimension C-500A 14, Fantasy Dimension 6, "
+    "Cronenberg Dimension 5, Chair Dimension 4"
+)
 TITLES = tuple("Affair Job Trial Wedding Heist Holiday Paradox Recipe Machine Inheritance".split())
 SEASON = 10
 BETWEEN_SEASONS = timedelta(days=600)

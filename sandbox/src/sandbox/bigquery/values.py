@@ -17,6 +17,19 @@ from . import parsing, patching
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# Halves round away from zero; a text is decimal or hexadecimal, and nothing else.
+INT64 = """CASE
+    WHEN typeof(x) IN ('DOUBLE', 'FLOAT') THEN {cast}(round(TRY_CAST(x AS DOUBLE)) AS BIGINT)
+    WHEN typeof(x) = 'VARCHAR' AND x IS NOT NULL THEN CASE
+      WHEN regexp_full_match(CAST(x AS VARCHAR), '\\s*[+-]?[0-9]+\\s*') THEN {cast}(CAST(x AS VARCHAR) AS BIGINT)
+      WHEN regexp_full_match(CAST(x AS VARCHAR), '-?0[xX][0-9a-fA-F]+')
+        THEN {cast}(ltrim(CAST(x AS VARCHAR), '-') AS BIGINT) * (CASE WHEN starts_with(CAST(x AS VARCHAR), '-') THEN -1 ELSE 1 END)
+      ELSE {bad} END
+    ELSE {cast}(x AS BIGINT) END"""
+BOOL = """CASE
+    WHEN typeof(x) = 'VARCHAR' AND x IS NOT NULL THEN CASE lower(CAST(x AS VARCHAR))
+      WHEN 'true' THEN true WHEN 'false' THEN false ELSE {bad} END
+    ELSE {cast}(x AS BOOLEAN) END"""
 MACROS = {
     "bqv_fail(words)": "error(words)",
     # JSON has no text for NULL but null, a time stamp is RFC 3339, and beyond 2^53 an integer is a text.
@@ -27,30 +40,10 @@ MACROS = {
         WHEN typeof(x) = 'BIGINT' AND abs(TRY_CAST(CAST(x AS VARCHAR) AS HUGEINT)) > 9007199254740992
           THEN '"' || CAST(x AS VARCHAR) || '"'
         ELSE CAST(to_json(x) AS VARCHAR) END""",
-    # Halves round away from zero; a text is decimal or hexadecimal, and nothing else.
-    "bqv_int64(x)": """CASE
-        WHEN typeof(x) IN ('DOUBLE', 'FLOAT') THEN CAST(round(TRY_CAST(x AS DOUBLE)) AS BIGINT)
-        WHEN typeof(x) = 'VARCHAR' AND x IS NOT NULL THEN CASE
-          WHEN regexp_full_match(CAST(x AS VARCHAR), '\\s*[+-]?[0-9]+\\s*') THEN CAST(CAST(x AS VARCHAR) AS BIGINT)
-          WHEN regexp_full_match(CAST(x AS VARCHAR), '-?0[xX][0-9a-fA-F]+')
-            THEN CAST(ltrim(CAST(x AS VARCHAR), '-') AS BIGINT) * (CASE WHEN starts_with(CAST(x AS VARCHAR), '-') THEN -1 ELSE 1 END)
-          ELSE error('Bad int64 value: ' || CAST(x AS VARCHAR)) END
-        ELSE CAST(x AS BIGINT) END""",
-    "bqv_safe_int64(x)": """CASE
-        WHEN typeof(x) IN ('DOUBLE', 'FLOAT') THEN TRY_CAST(round(TRY_CAST(x AS DOUBLE)) AS BIGINT)
-        WHEN typeof(x) = 'VARCHAR' THEN CASE
-          WHEN regexp_full_match(CAST(x AS VARCHAR), '\\s*[+-]?[0-9]+\\s*') THEN TRY_CAST(CAST(x AS VARCHAR) AS BIGINT)
-          WHEN regexp_full_match(CAST(x AS VARCHAR), '-?0[xX][0-9a-fA-F]+')
-            THEN TRY_CAST(ltrim(CAST(x AS VARCHAR), '-') AS BIGINT) * (CASE WHEN starts_with(CAST(x AS VARCHAR), '-') THEN -1 ELSE 1 END)
-          END
-        ELSE TRY_CAST(x AS BIGINT) END""",
-    "bqv_bool(x)": """CASE
-        WHEN typeof(x) = 'VARCHAR' AND x IS NOT NULL THEN CASE lower(CAST(x AS VARCHAR))
-          WHEN 'true' THEN true WHEN 'false' THEN false ELSE error('Bad bool value: ' || CAST(x AS VARCHAR)) END
-        ELSE CAST(x AS BOOLEAN) END""",
-    "bqv_safe_bool(x)": """CASE
-        WHEN typeof(x) = 'VARCHAR' THEN CASE lower(CAST(x AS VARCHAR)) WHEN 'true' THEN true WHEN 'false' THEN false END
-        ELSE TRY_CAST(x AS BOOLEAN) END""",
+    "bqv_int64(x)": INT64.format(cast="CAST", bad="error('Bad int64 value: ' || CAST(x AS VARCHAR))"),
+    "bqv_safe_int64(x)": INT64.format(cast="TRY_CAST", bad="NULL"),
+    "bqv_bool(x)": BOOL.format(cast="CAST", bad="error('Bad bool value: ' || CAST(x AS VARCHAR))"),
+    "bqv_safe_bool(x)": BOOL.format(cast="TRY_CAST", bad="NULL"),
     "bqv_at(list, place)": """CASE
         WHEN place < 0 OR place >= len(list) THEN error('Array index ' || place || ' is out of bounds (overflow)')
         ELSE list[place + 1] END""",
