@@ -1,4 +1,4 @@
-"""What DDL says of tables and views, in the catalog: labels, descriptions, clustering, NOT NULL, changed columns."""
+"""Writes what DDL declares of tables and views into the catalog: labels, descriptions, clustering, NOT NULL, changed columns."""
 
 from __future__ import annotations
 

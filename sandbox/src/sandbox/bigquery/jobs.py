@@ -1,4 +1,4 @@
-"""Jobs: an id is used once, a job lives in one location, and jobs.get says what BigQuery's says."""
+"""Jobs: an id is used once, a job lives in one location, and jobs.get has every field of BigQuery's."""
 
 from __future__ import annotations
 
@@ -55,23 +55,21 @@ def _missing(message: str) -> NotFoundError:
 
 
 @contextmanager
-def _running(  # noqa: PLR0913 (what a job is made of)
+def _running(
     ctx: AppContext,
     project_id: str,
-    job_id: str,
-    *,
-    kind: JobType,
+    reference: dict[str, Any],
     config: dict[str, Any],
-    location: str | None,
-    email: str | None,
+    email: str | None = None,
 ) -> Iterator[JobMeta]:
-    """Take the job's id for a job that runs meanwhile.
+    """Take the id of a JobReference, or a new one, for a job that runs meanwhile.
 
     Raises:
         AlreadyExistsError: The id was taken before.
         NotFoundError: The destination's dataset is in another location than the one asked for.
     """
-    location = _location(project_id, config, location, ctx)
+    job_id = reference.get("jobId") or f"job_{uuid4().hex}"
+    location = _location(project_id, config, reference.get("location"), ctx)
     if _find(ctx, project_id, job_id) is not None:
         message = f"Already Exists: Job {project_id}:{location}.{job_id}"
         raise AlreadyExistsError(message, details=[ErrorDetail(reason="duplicate", message=message)])
@@ -79,7 +77,7 @@ def _running(  # noqa: PLR0913 (what a job is made of)
     RUNNING[project_id, job_id] = JobMeta(
         project_id=project_id,
         job_id=job_id,
-        job_type=kind,
+        job_type=next(kind for key, kind in KINDS.items() if key in config),
         state="RUNNING",
         configuration=config,
         creation_time=now,
@@ -158,29 +156,25 @@ async def insert_job(project_id: str, request: Request, ctx: Ctx, caller: Caller
     """Run a job."""
     body = await request.json()
     config, reference = body.get("configuration") or {}, body.get("jobReference") or {}
-    kind = next((name for key, name in KINDS.items() if key in config), None)
-    if kind is None or config.get("dryRun"):
+    if not KINDS.keys() & config or config.get("dryRun"):
         return dict(await _insert(project_id, request, ctx, caller))
-    job_id = reference.get("jobId") or f"job_{uuid4().hex}"
-    # The request keeps the body that it has parsed.
-    body["jobReference"] = {**reference, "jobId": job_id}
     email = caller.email if caller.is_authenticated else None
-    with _running(
-        ctx, project_id, job_id, kind=kind, config=config, location=reference.get("location"), email=email
-    ) as job:
+    with _running(ctx, project_id, reference, config, email) as job:
+        # The request keeps the body that it has parsed.
+        body["jobReference"] = {**reference, "jobId": job.job_id}
         # Of the strict service: the job fails, and its id is taken.
         if refused := request.headers.get("x-sandbox-refused"):
             done = ctx.catalog.upsert_job(loads.finished(job, ctx, error_result=json.loads(refused)))
-        elif kind == "LOAD":
+        elif "load" in config:
             done = await _load(job, ctx)
         else:
             answer = await _insert(project_id, request, ctx, caller)
-            stored = ctx.catalog.get_job(project_id, job_id)
+            stored = ctx.catalog.get_job(project_id, job.job_id)
             statistics, failed = (stored.statistics, stored.error_result) if stored else ({}, None)
             given = {key: value for key, value in answer["configuration"].items() if key != "jobType"}
             change = {"configuration": given, "statistics": statistics, "error_result": failed}
             done = ctx.catalog.upsert_job(loads.finished(job, ctx, **change))
-    return resource(project_id, job_id, done, done.configuration)
+    return resource(project_id, done.job_id, done, done.configuration)
 
 
 @patching.replaces_route(
@@ -223,17 +217,8 @@ async def run_upload(
 ) -> tuple[str, JobMeta]:
     """Run the load job of an upload."""
     reference = configuration.pop("_reference", {})
-    job_id = reference.get("jobId") or f"job_{uuid4().hex}"
-    with _running(
-        ctx,
-        project_id,
-        job_id,
-        kind="LOAD",
-        config=configuration,
-        location=reference.get("location"),
-        email=None,
-    ) as job:
-        return job_id, await _load(job, ctx, Path(media_path))
+    with _running(ctx, project_id, reference, configuration) as job:
+        return job.job_id, await _load(job, ctx, Path(media_path))
 
 
 @patching.replaces("api.routes.upload", "_parse_multipart_related", why="binary content is kept, of any type")

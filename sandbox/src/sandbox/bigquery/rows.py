@@ -1,7 +1,7 @@
 """Newline-delimited JSON as Arrow tables that fit a BigQuery schema.
 
-Arrow's reader takes a block of lines in which everything is as it should be. Any other block is read row by row: that knows
-what BigQuery converts, and says which row is bad, and why. Dates, times and decimals are texts, which DuckDB casts.
+Arrow's reader takes a block of lines in which everything is as it should be. Any other block is read row by row, with
+BigQuery's conversions, so that the error names the bad row and the reason. Dates, times and decimals are texts, which DuckDB casts.
 """
 
 from __future__ import annotations
@@ -262,7 +262,7 @@ def _bool(value: Any) -> bool:  # noqa: ANN401 (a scalar of JSON)
 
 
 def _moment(value: Any) -> str:  # noqa: ANN401 (a scalar of JSON)
-    """A date, a time, or both, that is in the calendar."""
+    """Return a date, a time, or both, that exists in the calendar."""
     if not isinstance(value, str):
         raise ValueError  # noqa: TRY004 (the same)
     found = value.strip()
@@ -275,7 +275,7 @@ def _moment(value: Any) -> str:  # noqa: ANN401 (a scalar of JSON)
 
 
 def _timestamp(value: Any) -> str:  # noqa: ANN401 (a scalar of JSON)
-    """A moment, or the seconds since 1970."""
+    """Return a moment; a number is the seconds since 1970."""
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
         return datetime.fromtimestamp(float(value), UTC).isoformat(sep=" ")
     return _moment(value)
