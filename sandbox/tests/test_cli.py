@@ -34,6 +34,30 @@ def run(command: str, home: Path, *arguments: str, **env: str) -> subprocess.Com
     )
 
 
+def alive(pid: int) -> bool:
+    """Whether a process runs (one that has ended and waits for its parent does not)."""
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def refusal(command: str, home: Path, *arguments: str, **env: str) -> str:
+    """Return the one line of a command that ends with status 1."""
+    done = run(command, home, *arguments, **env)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    return done.stderr
+
+
+def write_records(folder: Path, text: str = '{"id": 1}\n') -> Path:
+    """Write a data folder with one record per resource."""
+    folder.mkdir(exist_ok=True)
+    for name in ("character", "location", "episode"):
+        (folder / f"{name}.jsonl").write_text(text)
+    return folder
+
+
 def test_parts_start_once_show_where_they_are_and_stop(command: str, tmp_path: Path) -> None:
     """A second start changes nothing, status shows addresses and logs, stop leaves nothing running."""
     assert run(command, tmp_path, "start", "--parts", "api,storage").returncode == 0
@@ -46,10 +70,7 @@ def test_parts_start_once_show_where_they_are_and_stop(command: str, tmp_path: P
     assert str(tmp_path / "logs" / "api.log") in status.stdout
     pids = [part["pid"] for part in json.loads(first).values()]
     assert run(command, tmp_path, "stop").returncode == 0
-    for pid in pids:
-        stat = Path(f"/proc/{pid}/stat")
-        # Ended, whether or not its parent has taken notice.
-        assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    assert not any(map(alive, pids))
 
 
 def test_a_killed_part_is_named_with_its_log_and_started_again(command: str, tmp_path: Path) -> None:
@@ -73,17 +94,8 @@ def test_a_killed_part_is_named_with_its_log_and_started_again(command: str, tmp
 
 def test_exec_gives_the_environment_and_the_status_and_stops(command: str, tmp_path: Path) -> None:
     """The command sees the addresses, its exit status comes through, and what exec started is stopped."""
-    done = run(
-        command,
-        tmp_path,
-        "exec",
-        "--parts",
-        "storage",
-        "--",
-        "sh",
-        "-c",
-        "echo $STORAGE_EMULATOR_HOST; exit 7",
-    )
+    script = "echo $STORAGE_EMULATOR_HOST; exit 7"
+    done = run(command, tmp_path, "exec", "--parts", "storage", "--", "sh", "-c", script)
     assert done.returncode == 7
     assert done.stdout.startswith("http://127.0.0.1:")
     assert run(command, tmp_path, "status").stdout.startswith("nothing runs")
@@ -104,10 +116,8 @@ def test_an_interrupted_start_is_one_line_and_leaves_nothing(command: str, tmp_p
 
 def test_a_bad_data_folder_is_one_line(command: str, tmp_path: Path) -> None:
     """The line says what is missing and how to make such a folder."""
-    done = run(command, tmp_path / "home", "start", "--data", str(tmp_path))
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert "character.jsonl, episode.jsonl, location.jsonl not found" in done.stderr
+    refused = refusal(command, tmp_path / "home", "start", "--data", str(tmp_path))
+    assert "character.jsonl, episode.jsonl, location.jsonl not found" in refused
 
 
 @pytest.mark.parametrize(
@@ -125,11 +135,8 @@ def test_a_bad_record_is_named_by_file_and_line(
     command: str, tmp_path: Path, line: str, message: str
 ) -> None:
     """A data folder with a bad line is refused with file, line and reason."""
-    for name in ("character", "location", "episode"):
-        (tmp_path / f"{name}.jsonl").write_text(line)
-    done = run(command, tmp_path / "home", "api", "--data", str(tmp_path))
-    assert done.returncode == 1
-    assert message in done.stderr
+    write_records(tmp_path, line)
+    assert message in refusal(command, tmp_path / "home", "api", "--data", str(tmp_path))
 
 
 def test_a_port_in_use_is_one_line(command: str, tmp_path: Path) -> None:
@@ -138,24 +145,21 @@ def test_a_port_in_use_is_one_line(command: str, tmp_path: Path) -> None:
         sock.bind(("127.0.0.1", 0))
         sock.listen()
         port = sock.getsockname()[1]
-        done = run(command, tmp_path, "start", "--parts", "storage", "--port-storage", str(port))
-    assert done.returncode == 1
-    assert done.stderr == f"sandbox: storage: port {port} is in use; name another with --port-storage\n"
+        refused = refusal(command, tmp_path, "start", "--parts", "storage", "--port-storage", str(port))
+    assert refused == f"sandbox: storage: port {port} is in use; name another with --port-storage\n"
 
 
 def test_a_full_disk_is_one_line(command: str, tmp_path: Path) -> None:
     """With less room than is needed nothing starts, and the line has both figures."""
-    done = run(command, tmp_path, "start", SANDBOX_MIN_FREE_MB="999999999")
-    assert done.returncode == 1
-    assert "MB free, 999999999 MB are needed" in done.stderr
+    refused = refusal(command, tmp_path, "start", SANDBOX_MIN_FREE_MB="999999999")
+    assert "MB free, 999999999 MB are needed" in refused
 
 
 def test_a_bad_universe_and_a_missing_program_are_one_line(command: str, tmp_path: Path) -> None:
     """Wrong arguments are refused before anything starts."""
-    assert "expected characters=N" in run(command, tmp_path, "start", "--universe", "planets=3").stderr
-    done = run(command, tmp_path, "exec", "--parts", "storage", "--", "no-such-program")
-    assert done.returncode == 1
-    assert done.stderr == "sandbox: no-such-program: no such program\n"
+    assert "expected characters=N" in refusal(command, tmp_path, "start", "--universe", "planets=3")
+    refused = refusal(command, tmp_path, "exec", "--parts", "storage", "--", "no-such-program")
+    assert refused == "sandbox: no-such-program: no such program\n"
 
 
 def test_query_shows_rows_and_errors_in_one_line(
@@ -164,10 +168,8 @@ def test_query_shows_rows_and_errors_in_one_line(
     """Rows come as csv, json or a table; a wrong query is BigQuery's own message in one line."""
     good = run(command, tmp_path, "query", "SELECT 1 AS x, 'a' AS y", "--format", "csv", **services)
     assert good.stdout.split() == ["x,y", "1,a"]
-    bad = run(command, tmp_path, "query", "SELECT nothing FROM nowhere.at_all", **services)
-    assert bad.returncode == 1
-    assert bad.stderr.startswith("sandbox: BigQuery: ")
-    assert bad.stderr.count("\n") == 1
+    refused = refusal(command, tmp_path, "query", "SELECT nothing FROM nowhere.at_all", **services)
+    assert refused.startswith("sandbox: BigQuery: ")
 
 
 def test_capture_makes_a_folder_that_serves_the_same(command: str, tmp_path: Path) -> None:
@@ -181,15 +183,6 @@ def test_capture_makes_a_folder_that_serves_the_same(command: str, tmp_path: Pat
 
 # What exec starts in these tests: the quickest of the parts.
 API = ("exec", "--parts", "api", "--universe", "characters=3")
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs (one that has ended and waits for its parent does not)."""
-    stat = Path(f"/proc/{pid}/stat")
-    try:
-        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
@@ -259,12 +252,8 @@ def test_commands_share_the_parts_and_the_last_one_stops_them(command: str, tmp_
 def test_what_is_in_use_is_not_replaced_or_stopped(command: str, tmp_path: Path) -> None:
     """Other options, and stop, are refused in one line that names the process that uses the sandbox."""
     with held(command, tmp_path, *API) as (process, _):
-        other = run(command, tmp_path, *API, "--latency-ms", "1", "--", "true")
-        stop = run(command, tmp_path, "stop")
-    for refused in (other, stop):
-        assert refused.returncode == 1
-        assert refused.stderr.count("\n") == 1
-        assert f"process {process.pid}" in refused.stderr
+        for arguments in ((*API, "--latency-ms", "1", "--", "true"), ("stop",)):
+            assert f"process {process.pid}" in refusal(command, tmp_path, *arguments)
 
 
 def test_exec_neither_stops_nor_replaces_what_start_has_started(command: str, tmp_path: Path) -> None:
@@ -273,9 +262,8 @@ def test_exec_neither_stops_nor_replaces_what_start_has_started(command: str, tm
     try:
         before = (tmp_path / "state.json").read_text()
         assert run(command, tmp_path, "exec", "--parts", "api", "--", "true").returncode == 0
-        refused = run(command, tmp_path, *API, "--latency-ms", "1", "--", "true")
-        assert refused.returncode == 1
-        assert "sandbox stop' ends what" in refused.stderr
+        refused = refusal(command, tmp_path, *API, "--latency-ms", "1", "--", "true")
+        assert "sandbox stop' ends what" in refused
         assert (tmp_path / "state.json").read_text() == before
         assert all(alive(part["pid"]) for part in json.loads(before).values())
     finally:
@@ -284,18 +272,14 @@ def test_exec_neither_stops_nor_replaces_what_start_has_started(command: str, tm
 
 def test_a_folder_that_has_changed_is_read_again_or_refused(command: str, tmp_path: Path) -> None:
     """An API that `start` has left running never serves the records of before: a command is refused, start reads again."""
-    data = tmp_path / "data"
-    data.mkdir()
-    for name in ("character", "location", "episode"):
-        (data / f"{name}.jsonl").write_text('{"id": 1}\n')
+    data = write_records(tmp_path / "data")
     home, served = tmp_path / "home", ("--parts", "api", "--data", str(data))
     run(command, home, "start", *served)
     try:
         assert run(command, home, "exec", *served, "--", "true").returncode == 0
         (data / "character.jsonl").write_text('{"id": 1}\n{"id": 2}\n')
-        refused = run(command, home, "exec", *served, "--", "true")
-        assert refused.returncode == 1
-        assert "serves something else than asked for" in refused.stderr
+        refused = refusal(command, home, "exec", *served, "--", "true")
+        assert "serves something else than asked for" in refused
         assert run(command, home, "start", *served).returncode == 0
         assert run(command, home, "exec", *served, "--", "true").returncode == 0
     finally:
@@ -304,10 +288,7 @@ def test_a_folder_that_has_changed_is_read_again_or_refused(command: str, tmp_pa
 
 def test_each_source_has_its_name_and_its_own_warehouse(command: str, tmp_path: Path) -> None:
     """Made-up, captured and live data get homes of their own; the last one chosen is meant where none is named."""
-    data = tmp_path / "a folder"
-    data.mkdir()
-    for name in ("character", "location", "episode"):
-        (data / f"{name}.jsonl").write_text('{"id": 1}\n')
+    data = write_records(tmp_path / "a folder")
     (data / "captured.json").write_text('{"captured_at": "2026-02-03T10:00:00+00:00"}')
     show = ["--", "sh", "-c", 'echo "$TARGET_BIGQUERY_SOURCE|$TAP_RICKANDMORTY_API_URL|$SANDBOX_HOME"']
 
@@ -330,10 +311,8 @@ def test_each_source_has_its_name_and_its_own_warehouse(command: str, tmp_path: 
 def test_a_home_takes_no_second_source(command: str, tmp_path: Path) -> None:
     """Where a home is named, another source is refused in one line, unless one name is given to both."""
     assert run(command, tmp_path, *API, "--", "true").returncode == 0
-    refused = run(command, tmp_path, "exec", "--live", "--", "true")
-    assert refused.returncode == 1
-    assert refused.stderr.count("\n") == 1
-    assert "holds the warehouse of made-up universe characters=3" in refused.stderr
+    refused = refusal(command, tmp_path, "exec", "--live", "--", "true")
+    assert "holds the warehouse of made-up universe characters=3" in refused
     home = tmp_path / "named"
     for universe in ("characters=3", "characters=4"):
         options = ("--source", "mine", "--universe", universe, "--parts", "api")
@@ -380,9 +359,7 @@ def test_a_project_with_answers_of_its_own_uses_them_by_default(command: str, tm
 
     assert home().startswith("made-up-universe")
     (tmp_path / ".sandbox" / "current").unlink()
-    (tmp_path / "answers").mkdir()
-    for name in ("character", "episode", "location"):
-        (tmp_path / "answers" / f"{name}.jsonl").write_text('{"id": 1}')
+    write_records(tmp_path / "answers")
     assert home().startswith("captured-folder-answers")
 
 
