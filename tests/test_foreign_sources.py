@@ -308,6 +308,7 @@ def a_delta_read_as_a_version_is_found(tracker: OwnProject, dbt: Warehouse) -> N
     staging.write_text(right)
 
 
+@pytest.mark.slow
 def test_killed_between_load_and_state_nothing_is_lost_and_nothing_is_twice(
     tracker: OwnProject, dbt: Warehouse
 ) -> None:
