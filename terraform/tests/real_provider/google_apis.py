@@ -1,5 +1,5 @@
 # ruff: noqa: T201, C901, PLR0911, PLR0912 (a program; its routes stand one below the other)
-"""A local stand-in of the Google APIs that this configuration's provider talks to: it keeps what it is sent, and refuses what Google refuses.
+"""A local stand-in for the Google APIs that this configuration's provider talks to: it keeps what it is sent, and refuses what Google refuses.
 
     python3 google_apis.py 18080          listens on 127.0.0.1 only, until it is ended
 
@@ -80,6 +80,18 @@ COLLECTIONS = [
 
 # What a list is called where it is not called as its path.
 LISTS = {"serviceAccounts": "accounts"}
+
+# What is always answered the same: the path, and the answer with the path's groups in it.
+FIXED: list[tuple[str, dict[str, Any]]] = [
+    (r"cloudbilling/v1/(projects/[^/]+/billingInfo)", {"name": r"\1", "billingAccountName": "", "billingEnabled": True}),
+    (r"storage/v1/projects/[^/]+/serviceAccount", {"email_address": f"service-{PROJECT_NUMBER}@gs-project-accounts.iam.gserviceaccount.com", "kind": "storage#serviceAccount"}),
+    (r"bigquery/v2/projects/[^/]+/serviceAccount", {"email": f"bq-{PROJECT_NUMBER}@bigquery-encryption.iam.gserviceaccount.com"}),
+    (r".*/operations/([^/]+)(?:/wait)?", {"kind": "compute#operation", "name": r"\1", "status": "DONE", "done": True, "response": {}}),
+    (r"compute/v1/projects/[^/]+/(?:zones|regions)/([^/]+)", {"name": r"\1", "status": "UP", "selfLink": r"\g<0>"}),
+    (r"compute/v1/projects/[^/]+/(?:zones|regions)/[^/]+/(?:machineTypes|diskTypes)/([^/]+)", {"name": r"\1", "status": "UP", "selfLink": r"\g<0>"}),
+    (r"compute/v1/projects/([^/]+)/global/images/family/([^/]+)", {"name": r"\2-1", "family": r"\2", "selfLink": r"projects/\1/global/images/\2-1", "diskSizeGb": "10"}),
+    (r"kms/.*/cryptoKeys/[^/]+/cryptoKeyVersions", {"cryptoKeyVersions": []}),
+]  # fmt: skip
 
 
 class Refused(Exception):  # noqa: N818 (an answer, not a failure of ours)
@@ -351,19 +363,15 @@ class Google:
             self.services.add(found[1])
             return {"name": "operations/enabled", "done": True, "response": {}}
         if found := re.fullmatch(r"serviceusage/v1/(projects/[^/]+/services)(/[^/]+)?", path):
-            listed: list[dict[str, Any]] = [
-                {
-                    "name": f"{found[1]}/{s}",
-                    "parent": f"projects/{PROJECT_NUMBER}",
-                    "config": {"name": s},
-                    "state": "ENABLED",
-                }
+            parent = f"projects/{PROJECT_NUMBER}"
+            listed: dict[str, dict[str, Any]] = {
+                s: {"name": f"{found[1]}/{s}", "parent": parent, "config": {"name": s}, "state": "ENABLED"}
                 for s in sorted(self.services)
-            ]
+            }
             return (
-                next((s for s in listed if found[2] == f"/{s['config']['name']}"), {"state": "DISABLED"})
+                listed.get(found[2][1:], {"state": "DISABLED"})
                 if found[2]
-                else {"services": listed}
+                else {"services": [*listed.values()]}
             )
         if found := re.fullmatch(r"cloudresourcemanager/v(\d)/projects/([^/:]+)", path):
             number = {"projectNumber": PROJECT_NUMBER} if found[1] == "1" else {}
@@ -376,15 +384,11 @@ class Google:
                 "state": "ACTIVE",
                 **number,
             }
-        if found := re.fullmatch(r"cloudbilling/v1/(projects/[^/]+/billingInfo)", path):
-            return {"name": found[1], "billingAccountName": "", "billingEnabled": True}
-        if re.fullmatch(r"storage/v1/projects/[^/]+/serviceAccount", path):
+        if found := re.fullmatch(r"(storage/v1/b/[^/]+)/o", path):
             return {
-                "email_address": f"service-{PROJECT_NUMBER}@gs-project-accounts.iam.gserviceaccount.com",
-                "kind": "storage#serviceAccount",
+                "kind": "storage#objects",
+                "items": [self.resources[p] for p in self.below(found[1]) if "/o/" in p],
             }
-        if re.fullmatch(r"bigquery/v2/projects/[^/]+/serviceAccount", path):
-            return {"email": f"bq-{PROJECT_NUMBER}@bigquery-encryption.iam.gserviceaccount.com"}
         if re.fullmatch(r"bigquery/v2/projects/[^/]+/(queries|jobs)", path) and method == "POST":
             self.statement(body.get("query") or found_at(body, "configuration.query.query") or "")
             return {
@@ -393,33 +397,11 @@ class Google:
                 "status": {"state": "DONE"},
                 "jobReference": {"jobId": str(self.number()), "projectId": path.split("/")[3]},
             }
-        if found := re.fullmatch(r"(.*)/operations/([^/]+)(/wait)?", path):
-            return {
-                "kind": "compute#operation",
-                "name": found[2],
-                "status": "DONE",
-                "done": True,
-                "response": {},
-            }
-        if found := re.fullmatch(
-            r"compute/v1/projects/[^/]+/(zones|regions)/([^/]+)(/(machineTypes|diskTypes)/([^/]+))?", path
-        ):
-            return {"name": found[5] or found[2], "status": "UP", "selfLink": path}
-        if found := re.fullmatch(r"compute/v1/projects/([^/]+)/global/images/family/([^/]+)", path):
-            name = f"{found[2]}-1"
-            return {
-                "name": name,
-                "family": found[2],
-                "selfLink": f"projects/{found[1]}/global/images/{name}",
-                "diskSizeGb": "10",
-            }
-        if found := re.fullmatch(r"(storage/v1/b/[^/]+)/o", path):
-            return {
-                "kind": "storage#objects",
-                "items": [self.resources[p] for p in self.below(found[1]) if "/o/" in p],
-            }
-        if re.fullmatch(r"kms/.*/cryptoKeys/[^/]+/cryptoKeyVersions", path):
-            return {"cryptoKeyVersions": []}
+        for pattern, answer in FIXED:
+            if found := re.fullmatch(pattern, path):
+                return {
+                    key: found.expand(text) if isinstance(text, str) else text for key, text in answer.items()
+                }
         return None
 
     def changed(self, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
