@@ -26,7 +26,7 @@ PACKAGE = ROOT / "orchestrate" / "meltano-job" / "src"
 PROGRAMS = ROOT / ".venvs" / "meltano" / "bin"
 EXECUTION = "3AhPUHDTd3Vk57QrBJkB07"
 NAME = f"rickandmorty-episode-{EXECUTION.lower()}"
-# A 404 of somebody else: the machine's identity cannot be had.
+# A 404 that is not Batch's: the metadata server does not give the machine's identity.
 METADATA = "Failed to retrieve http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/: not found"
 
 # What gcloud imports at its start and for these commands; its module `gcloud` finds the others.
@@ -144,7 +144,7 @@ def runs(batch: GoogleBatch, tmp_path: Path) -> Runs:
 
 
 def test_a_log_that_may_not_be_read_is_one_warning_and_the_figures_come_from_the_bucket(runs: Runs) -> None:
-    """The state decides: SUCCEEDED is success; nobody asks for the log again; rows come from the result in the landing bucket."""
+    """The state decides: SUCCEEDED is success; the log is not read again; rows come from the result in the landing bucket."""
     runs.batch.faults = [
         Fault("entries:list", 403, "PERMISSION_DENIED", "Permission denied for all log views")
     ]
@@ -224,8 +224,8 @@ def test_the_log_is_read_as_it_grows_and_not_whole_each_time(runs: Runs) -> None
     assert runs.end(process).status == 1
 
 
-@pytest.mark.parametrize(("does", "said"), [("cancel", "was cancelled"), ("delete", "was deleted")])
-def test_what_an_operator_stops_in_google_cloud_stays_stopped(runs: Runs, does: str, said: str) -> None:
+@pytest.mark.parametrize(("does", "message"), [("cancel", "was cancelled"), ("delete", "was deleted")])
+def test_what_an_operator_stops_in_google_cloud_stays_stopped(runs: Runs, does: str, message: str) -> None:
     """A cancelled and a deleted job end the run in one line, and no other job is submitted."""
     runs.behave(episode={"sleep": 300})
     process = runs.start(ATTEMPTS="5")
@@ -234,7 +234,7 @@ def test_what_an_operator_stops_in_google_cloud_stays_stopped(runs: Runs, does: 
     done = runs.end(process)
     assert done.status == 1
     (error,) = done.at("ERROR")
-    assert f"Batch job {NAME}-1 {said} in Google Cloud" in error
+    assert f"Batch job {NAME}-1 {message} in Google Cloud" in error
     assert runs.batch.submitted() == [f"{NAME}-1"]
 
 
@@ -336,7 +336,7 @@ def test_a_machine_without_an_identity_gets_the_remedy(runs: Runs, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ("not json", "is not JSON"),
         ('{"type": "authorized_user"}', "has type 'authorized_user'"),
@@ -346,12 +346,12 @@ def test_a_machine_without_an_identity_gets_the_remedy(runs: Runs, tmp_path: Pat
         ),
     ],
 )
-def test_credentials_that_cannot_work_are_refused_at_the_start(runs: Runs, given: str, said: str) -> None:
+def test_credentials_that_cannot_work_are_refused_at_the_start(runs: Runs, given: str, message: str) -> None:
     """One line, without the secret, and nothing is asked of Google."""
     done = runs.run(GOOGLE_CREDENTIALS=given)
     assert done.status == 2
     (error,) = done.at("ERROR")
-    assert said in error
+    assert message in error
     assert "not json" not in error
     assert not runs.batch.seen
 
@@ -377,8 +377,8 @@ def test_wrong_settings_are_one_line_each(runs: Runs) -> None:
     """All of them at once, and nothing is asked of Google before every setting is right."""
     done = runs.run(**{name: value for name, (value, _) in WRONG.items()})
     assert done.status == 2
-    assert sorted(done.at("ERROR")) == sorted(f"setting {said}" for _, said in WRONG.values())
-    for variable, value, said in (
+    assert sorted(done.at("ERROR")) == sorted(f"setting {message}" for _, message in WRONG.values())
+    for variable, value, message in (
         (
             "SUBNETWORK",
             "projects/p/regions/r/subnetworks/s",
@@ -391,5 +391,5 @@ def test_wrong_settings_are_one_line_each(runs: Runs) -> None:
         done = runs.run(**{variable: value})
         assert done.status == 2
         (error,) = done.at("ERROR")
-        assert error.startswith(said)
+        assert error.startswith(message)
     assert not runs.batch.seen

@@ -1,4 +1,4 @@
-"""Somebody is told when a job does not end well: the real log of every way to fail, through the filter of Terraform's alert."""
+"""A failed job raises the alert: the real log of every way to fail, through the filter of Terraform's alert."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def entries(text: str, *, parsed: bool) -> list[dict[str, Any]]:
     return found
 
 
-def is_told(text: str) -> list[bool]:
+def raises_the_alert(text: str) -> list[bool]:
     """Whether the alert sees the output, in both forms that a JSON line may have in the log."""
     return [any(matches(FILTER, entry) for entry in entries(text, parsed=parsed)) for parsed in (True, False)]
 
@@ -109,19 +109,19 @@ def job(tmp_path: Path, program: str, **variables: str) -> tuple[int, str]:
         "cancelled",
     ],
 )
-def test_every_way_to_fail_is_told(
+def test_every_way_to_fail_raises_the_alert(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, variables: dict[str, str], status: int
 ) -> None:
     """The exit status is the container's last word, as data, and the alert's filter matches it in either form."""
     monkeypatch.chdir(tmp_path)
     found, output = job(tmp_path, program, **variables)
     assert found == status, output
-    assert is_told(output) == [True, True], output
+    assert raises_the_alert(output) == [True, True], output
     last = json.loads(output.splitlines()[-1])
     assert (last["severity"], last["exit_status"]) == ("ERROR", status)
 
 
-def test_a_job_that_ends_well_is_not_told(tmp_path: Path) -> None:
+def test_a_job_that_succeeds_raises_none(tmp_path: Path) -> None:
     """Neither its end nor an error line on its way, nor an attempt that failed before one that did not."""
     program = (
         f"if [ -e {tmp_path}/tried ]; then exit 0; fi; touch {tmp_path}/tried; "
@@ -130,11 +130,11 @@ def test_a_job_that_ends_well_is_not_told(tmp_path: Path) -> None:
     status, output = job(tmp_path, program, ATTEMPTS="2", RETRY_SECONDS="0")
     assert status == 0, output
     assert "load job failed" in output
-    assert is_told(output) == [False, False]
+    assert raises_the_alert(output) == [False, False]
 
 
 @pytest.mark.parametrize(
-    ("entry", "told"),
+    ("entry", "raised"),
     [
         ({"logName": AGENT, "severity": "ERROR", "textPayload": "the image could not be pulled"}, True),
         ({"logName": AGENT, "severity": "INFO", "textPayload": "the task is RUNNING"}, False),
@@ -143,9 +143,9 @@ def test_a_job_that_ends_well_is_not_told(tmp_path: Path) -> None:
         ({"logName": TASK, "severity": "ERROR", "textPayload": 'he said {"exit_status":1}'}, False),
     ],
 )
-def test_other_lines(entry: dict[str, Any], told: object) -> None:
-    """The agent's own errors are told; what others log, and text that only looks like it, is not."""
-    assert matches(FILTER, entry) is told
+def test_other_lines(entry: dict[str, Any], raised: object) -> None:
+    """The agent's own errors raise it; what others log, and text that only looks like it, does not."""
+    assert matches(FILTER, entry) is raised
 
 
 def test_the_help_text_is_right_for_each_job() -> None:

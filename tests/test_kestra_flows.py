@@ -205,7 +205,7 @@ def test_the_form_names_dbts_own_tags() -> None:
 
 
 def test_tap_and_target_know_nothing_of_kestra() -> None:
-    """What tells Kestra of rows and levels is the flows' own adapter: no word of Kestra is in the packages."""
+    """Kestra gets rows and levels from the flows' own adapter: the packages do not mention Kestra."""
     sources = [
         *(ROOT / "tap-rickandmorty" / "src").rglob("*.py"),
         *(ROOT / "target-bigquery" / "src").rglob("*.py"),
@@ -557,12 +557,12 @@ def test_wrong_settings_are_one_line_each_before_anything_runs(
             run = kestra.run(namespace, "meltano_run", job="episode", run_id=str(uuid.uuid4()))
         assert run.state == "FAILED"
         lines = run.log("ERROR").splitlines()
-        for said in (
+        for message in (
             "setting job_timeout is '1h': expected seconds such as 3600, or an ISO 8601 duration such as PT1H",
             "setting attempts is 'two': expected a whole number from 1 to 10",
             "setting retry_seconds is 'soon': expected seconds such as 3600, or an ISO 8601 duration such as PT1H",
         ):
-            assert lines.count(said) == 1, lines
+            assert lines.count(message) == 1, lines
         if namespace == BATCH:
             assert any(line.startswith("setting subnetwork is not set") for line in lines)
             assert any(line.startswith("setting poll_seconds is 'PT15X'") for line in lines)

@@ -119,7 +119,7 @@ def test_terraforms_own_tests_pass(tested: list[dict[str, Any]]) -> None:
 # --- the values that the real provider and its services take ---------------------------------------------------------
 
 VALUE_RULES = yaml.safe_load((TERRAFORM / "tests" / "value_rules.yml").read_text(encoding="utf-8"))
-# What `terraform test` makes up for an attribute that neither configuration nor mock gives; nobody is sent it.
+# What `terraform test` makes up for an attribute that neither configuration nor mock gives; it is sent nowhere.
 MADE_UP = re.compile(r"[a-z0-9]{8}|0")
 
 
@@ -167,21 +167,21 @@ def computed_paths(block: dict[str, Any], above: str = "") -> Iterator[str]:
 
 def refused_values(resource: str, values: object, computed: set[str]) -> list[str]:
     """What the rules say against the values of one resource."""
-    said = []
+    refused = []
     for path, value in leaves(values):
         rule, own = rule_of(resource, path)
         if path in computed and not own and MADE_UP.fullmatch(str(value)):
             continue
         if rule is None:
-            said.append(f"{resource}.{path} = {str(value)[:80]!r}: tests/value_rules.yml has no rule")
+            refused.append(f"{resource}.{path} = {str(value)[:80]!r}: tests/value_rules.yml has no rule")
         elif not is_taken(rule, value):
-            said.append(f"{resource}.{path} = {str(value)[:80]!r}: is not {rule}")
-    return said
+            refused.append(f"{resource}.{path} = {str(value)[:80]!r}: is not {rule}")
+    return refused
 
 
 def test_every_value_is_one_that_the_provider_takes(tested: list[dict[str, Any]]) -> None:
     """Each value of each run of `terraform test`, of the configuration and of the mocks, keeps the documented rules."""
-    said: set[str] = set()
+    refused: set[str] = set()
     seen: set[str] = set()
     for plan in (message["test_plan"] for message in tested if message["type"] == "test_plan"):
         schemas = next(iter(plan["provider_schemas"].values()))["resource_schemas"] if plan else {}
@@ -189,8 +189,8 @@ def test_every_value_is_one_that_the_provider_takes(tested: list[dict[str, Any]]
             if (kind := change["type"]).startswith("google_"):
                 seen.add(kind)
                 computed = set(computed_paths(schemas[kind]["block"]))
-                said.update(refused_values(kind, change["change"]["after"], computed))
-    assert not said, "\n".join(sorted(said))
+                refused.update(refused_values(kind, change["change"]["after"], computed))
+    assert not refused, "\n".join(sorted(refused))
     declared = {
         name
         for path in TERRAFORM.rglob("*.tf")
@@ -299,7 +299,7 @@ class Applied:
     def guard(
         self, *arguments: str, allow: tuple[str, ...] = (), **variables: object
     ) -> CompletedProcess[str]:
-        """A plan with these variables, as terraform tells it, read by the guard."""
+        """A plan with these variables, as terraform shows it, read by the guard."""
         self.variables(**variables)
         planned = self.terraform("plan", "-out=the.tfplan", *arguments)
         assert planned.returncode == 0, planned.stderr
@@ -383,7 +383,7 @@ def schemas(production: Applied) -> Iterator[Path]:
 
 
 def test_a_wider_schema_passes_the_guard(production: Applied, schemas: Path) -> None:
-    """A new column and a column that may be empty lose nothing; the addresses are told, without a value."""
+    """A new column and a column that may be empty lose nothing; the addresses are printed, without values."""
     change_schema(schemas, "characters", "new column")
     change_schema(schemas, "episodes", "relaxed")
     done = production.guard(**PRODUCTION)
@@ -425,7 +425,7 @@ def test_what_a_plan_would_lose_is_refused(production: Applied, schemas: Path) -
 
 
 def test_what_is_named_may_go(production: Applied, schemas: Path) -> None:
-    """--allow lets one resource be, and no other; one that loses nothing is told."""
+    """--allow exempts one resource and no other; one that loses nothing is reported."""
     change_schema(schemas, "characters", "column dropped")
     change_schema(schemas, "episodes", "retyped")
     done = production.guard(allow=(TABLE.format("characters"), "module.nothing"), **PRODUCTION)
@@ -474,11 +474,11 @@ def test_the_guard_takes_no_other_input_for_a_plan(text: str) -> None:
 
 @pytest.mark.slow
 def test_the_script_of_the_real_provider_goes_its_way(stand_in: str) -> None:
-    """With the offline provider, which calls nobody: each step is taken, in its order, and seen to be as it must."""
+    """With the offline provider, which makes no calls: each step is taken, in order, and checked."""
     if stand_in == os.devnull:
         missing("terraform-google-offline", "../shared/tools is not beside the repository")
     environment = {**os.environ, "TF_CLI_CONFIG_FILE": stand_in}
-    output = succeed(sys.executable, APPLY, "--calls-nobody", env=environment, seconds=1800)
+    output = succeed(sys.executable, APPLY, "--schema-only", env=environment, seconds=1800)
     assert [line.removeprefix("ok      ") for line in output.splitlines()][:-1] == [
         "prod: init",
         "prod: validate",
@@ -533,7 +533,7 @@ def test_kestra_is_given_what_the_flows_need() -> None:
 
 
 def test_github_is_given_the_variables_that_the_workflows_read() -> None:
-    """What only a person knows (where Kestra is, the site's own values) is the rest, and the runbook tells it."""
+    """What only a person knows (where Kestra is, the site's own values) is the rest, and the runbook explains it."""
     workflows = "\n".join(
         path.read_text(encoding="utf-8") for path in (ROOT / ".github" / "workflows").glob("*.yml")
     )

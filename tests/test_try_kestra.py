@@ -99,7 +99,7 @@ def test_it_runs_restarts_and_kills(kestra: Kestra) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"SUCCESS": "FAILED"}, "e0 ended as FAILED: expected SUCCESS"),
         ({"FAILED": "SUCCESS"}, "e1 ended as SUCCESS: expected FAILED"),
@@ -107,10 +107,12 @@ def test_it_runs_restarts_and_kills(kestra: Kestra) -> None:
         ({"KILLED": "SUCCESS"}, "e2 ended as SUCCESS: expected KILLED"),
     ],
 )
-def test_what_the_server_does_otherwise_is_one_line(kestra: Kestra, wrong: dict[str, str], said: str) -> None:
+def test_what_the_server_does_otherwise_is_one_line(
+    kestra: Kestra, wrong: dict[str, str], message: str
+) -> None:
     """Exit status 1, and no secret."""
     kestra.wrong = wrong
     done = tried(kestra)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert said in done.stderr
+    assert message in done.stderr
     assert "secret" not in done.stderr

@@ -444,14 +444,14 @@ def test_a_release_tag_must_be_the_packages_version() -> None:
     """The right tag gives name and version; another is one line that names both versions."""
     done = script("release_tag.py", "tap-rickandmorty-v0.1.0")
     assert (done.returncode, done.stdout) == (0, "name=tap-rickandmorty\nversion=0.1.0\n")
-    for tag, said in [
+    for tag, message in [
         ("tap-rickandmorty-v9.9.9", "says version 0.1.0"),
         ("report-v1.0.0", "expected"),
         ("", "expected"),
     ]:
         done = script("release_tag.py", tag)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-        assert said in done.stderr
+        assert message in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -624,7 +624,7 @@ def test_what_kestra_refuses_is_one_line(kestra: Kestra) -> None:
     assert "status 422" in done.stderr
     assert "no such task" in done.stderr
     assert "secret" not in done.stderr
-    for variables, said in [
+    for variables, message in [
         ({"KESTRA_TOKEN": ""}, "KESTRA_TOKEN is not set"),
         ({"IMAGE": "pipeline:latest"}, "by digest"),
         ({"KESTRA_RUNNER": "lambda"}, "batch, enterprise, local"),
@@ -634,4 +634,4 @@ def test_what_kestra_refuses_is_one_line(kestra: Kestra) -> None:
     ]:
         done = deploy(kestra, **variables)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-        assert said in done.stderr
+        assert message in done.stderr

@@ -317,7 +317,7 @@ run "a_failed_run_raises_the_alert" {
   }
 }
 
-run "budget_and_audit_logs" {
+run "budget_of_the_project" {
   command = plan
 
   module {
@@ -344,7 +344,7 @@ run "budget_and_audit_logs" {
 
   assert {
     condition     = [for rule in google_billing_budget.this.threshold_rules : "${rule.spend_basis} ${rule.threshold_percent}"] == ["CURRENT_SPEND 0.5", "CURRENT_SPEND 0.9", "CURRENT_SPEND 1", "FORECASTED_SPEND 1"]
-    error_message = "It tells at half, nine tenths and all of it, and when the forecast goes over."
+    error_message = "It notifies at half, nine tenths and all of it, and when the forecast exceeds it."
   }
 }
 

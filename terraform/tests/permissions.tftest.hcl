@@ -1,4 +1,4 @@
-# Every permission, all of them: what is not in these lists, nobody has.
+# Every permission: what is not in these lists is granted to no one.
 
 mock_provider "google" {
   source          = "./tests/mocks"
@@ -124,7 +124,7 @@ run "everything_on" {
 
   assert {
     condition     = output.github.service_account == "rickandmorty-ci@example-project.iam.gserviceaccount.com" && endswith(output.github.workload_identity_provider, "/providers/github")
-    error_message = "The workflows are told whom to sign in as."
+    error_message = "The workflows get the account to sign in with."
   }
 
   assert {

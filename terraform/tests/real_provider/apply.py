@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Applies this configuration with the provider that terraform finds, against the local stand-in of Google's APIs.
+"""Apply this configuration with the provider that terraform finds, against the local stand-in for Google's APIs.
 
     terraform/tests/real_provider/apply.py            with the provider of the registry (CI: workflow Checks, job "Provider")
 
 For dev and prod, with everything switched on: apply, an empty second plan, a widened column, dev's destroy, dev again, production's
-destroy refused. Each step is a line; the first that is not as it must be ends the program with status 1 and what terraform said.
+destroy refused. Each step is a line; the first that fails ends the program with status 1 and terraform's output.
 Nothing leaves this machine but `terraform init`: every endpoint is 127.0.0.1, and the token is none.
 
-A provider that has the schema only and calls nobody passes with --calls-nobody: the steps are tried, what reaches the APIs is not.
+With --schema-only, for a provider that has the schema and makes no calls: the steps are tried, what reaches the APIs is not.
 """
 # ruff: noqa: T201 (a program that runs terraform)
 
@@ -51,9 +51,9 @@ EVERYTHING: dict[str, Any] = {
 }
 
 
-def fail(step: str, said: str) -> NoReturn:
-    """End the program with the step and the end of what was said."""
-    print(f"FAILED  {step}\n{said[-6000:]}", file=sys.stderr)
+def fail(step: str, output: str) -> NoReturn:
+    """End the program with the step and the end of the output."""
+    print(f"FAILED  {step}\n{output[-6000:]}", file=sys.stderr)
     raise SystemExit(1)
 
 
@@ -116,7 +116,7 @@ class Environment:
         print(f"ok      {self.name}: {step}: the second plan is empty", flush=True)
 
     def refused(self, step: str, expected: str, *arguments: str, **variables: object) -> None:
-        """Run one terraform command that has to be refused, in these words, and to change nothing."""
+        """Run one terraform command that has to be refused, with this message, and to change nothing."""
         before = set(self.google.resources)
         done = self.run(*arguments, **variables)
         if done.returncode == 0 or expected not in done.stderr:
@@ -147,10 +147,10 @@ class Environment:
         path.write_text(json.dumps(table), encoding="utf-8")
 
 
-def production(prod: Environment, *, calls_nobody: bool) -> None:
+def production(prod: Environment, *, schema_only: bool) -> None:
     """Apply, widen, refuse to narrow, refuse the destroy."""
     prod.apply("apply")
-    if not calls_nobody and len(prod.google.resources) < FEW:
+    if not schema_only and len(prod.google.resources) < FEW:
         fail("prod: the provider talks to the stand-in", f"{len(prod.google.calls)} calls")
     prod.change_schema(rating={"type": "FLOAT", "mode": "NULLABLE"})
     prod.apply("a widened column")
@@ -162,16 +162,16 @@ def production(prod: Environment, *, calls_nobody: bool) -> None:
         fail("prod: nothing was dropped", str(prod.google.dropped))
 
 
-def development(dev: Environment, *, calls_nobody: bool) -> None:
+def development(dev: Environment, *, schema_only: bool) -> None:
     """Apply, destroy, and make again what Google lets be made again."""
     dev.apply("apply")
-    if not calls_nobody:
+    if not schema_only:
         tables = [path for path in dev.google.resources if "example-dev" in path and "/tables/" in path]
         if tables:
             fail("dev: the loader alone makes landing tables", str(tables))
     dev.must("protection off", "apply", "-auto-approve", "-input=false", "-var=deletion_protection=false")
     dev.must("destroy", "destroy", "-auto-approve", "-input=false", "-var=deletion_protection=false")
-    if not calls_nobody:
+    if not schema_only:
         taken(dev)
     dev.apply("again, as the next generation", generation=2)
 
@@ -189,8 +189,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description="Applies the configuration against local stand-ins of Google's APIs."
     )
-    parser.add_argument("--calls-nobody", action="store_true", help="the provider has the schema only")
-    calls_nobody = parser.parse_args().calls_nobody
+    parser.add_argument("--schema-only", action="store_true", help="the provider makes no calls")
+    schema_only = parser.parse_args().schema_only
     server, google = google_apis.serve()
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
@@ -199,10 +199,10 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="apply-") as scratch:
             prod = Environment.initialized("prod", Path(scratch) / "prod", google, endpoints)
             prod.must("validate", "validate")
-            production(prod, calls_nobody=calls_nobody)
+            production(prod, schema_only=schema_only)
             prod.must("terraform test", "test")
             dev = Environment.initialized("dev", Path(scratch) / "dev", google, endpoints)
-            development(dev, calls_nobody=calls_nobody)
+            development(dev, schema_only=schema_only)
     finally:
         server.shutdown()
         server.server_close()

@@ -20,7 +20,6 @@ import io.kestra.core.services.ExecutionOutputService;
 import io.kestra.core.services.ExecutionService;
 import io.kestra.core.services.FlowService;
 import io.kestra.core.services.KVStoreService;
-import io.kestra.core.services.TaskOutputService;
 import io.kestra.core.storages.kv.KVValueAndMetadata;
 import io.micronaut.context.ApplicationContext;
 import io.micronaut.core.type.Argument;
@@ -41,7 +40,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
 
-/** Kestra's engine in one process. A JSON request a line on standard input, a JSON reply a line on standard output, logs on standard error. */
+/** Kestra's engine in one process. One JSON request per line on standard input, one JSON reply per line on standard output, logs on standard error. */
 public final class Server {
     private static final String TENANT = "main";
     private static final ObjectMapper JSON = JacksonMapper.ofJson();
@@ -127,12 +126,11 @@ public final class Server {
         };
     }
 
-    /** What POST /flows/validate says. */
+    /** What POST /flows/validate answers. */
     private Object validate(Map<String, String> flows) {
         var sources = flows.entrySet().stream().map(e -> new FlowSource(e.getKey(), e.getValue())).toList();
         return bean(FlowService.class).validate(TENANT, sources).stream().map(v -> {
             Map<String, Object> found = new LinkedHashMap<>();
-            found.put("file", v.getFilename());
             found.put("errors", v.getConstraints());
             found.put("warnings", v.getWarnings());
             found.put("deprecations", v.getDeprecationPaths());
@@ -167,21 +165,21 @@ public final class Server {
         return bean(ExecutionRepositoryInterface.class).findAllAsync(TENANT).collectList().block();
     }
 
-    /** An execution and all below it; `terminated` says that nothing of it is running, `afterExecution` included. */
+    /** An execution and all below it; `terminated`: nothing of it is running, `afterExecution` included. */
     private Object tree(String root) throws Exception {
         List<Execution> members = new ArrayList<>(everything().stream().filter(e -> e.getId().equals(root)
             || e.getLabels().stream().anyMatch(l -> l.key().equals("system.correlationId") && l.value().equals(root))).toList());
         members.sort(Comparator.comparing(e -> e.getState().getStartDate()));
         boolean terminated = true;
-        List<Object> told = new ArrayList<>();
+        List<Object> described = new ArrayList<>();
         for (Execution execution : members) {
             List<TaskRun> runs = execution.getTaskRunList() == null ? List.of() : execution.getTaskRunList();
             var flow = bean(FlowRepositoryInterface.class).findById(TENANT, execution.getNamespace(), execution.getFlowId(), Optional.empty()).orElseThrow();
             terminated &= bean(ExecutionService.class).isTerminated(flow, execution)
                 && runs.stream().allMatch(r -> r.getState().isTerminated());
-            told.add(describe(execution, runs));
+            described.add(describe(execution, runs));
         }
-        return Map.of("terminated", terminated, "executions", told);
+        return Map.of("terminated", terminated, "executions", described);
     }
 
     private Map<String, Object> describe(Execution execution, List<TaskRun> runs) throws Exception {
@@ -195,20 +193,9 @@ public final class Server {
         Map<String, Object> labels = new TreeMap<>();
         execution.getLabels().forEach(l -> labels.put(l.key(), l.value()));
         found.put("labels", labels);
-        List<Object> tasks = new ArrayList<>();
-        for (TaskRun run : runs) {
-            Map<String, Object> task = new LinkedHashMap<>();
-            task.put("id", run.getTaskId());
-            task.put("state", run.getState().getCurrent().name());
-            task.put("attempts", run.getAttempts() == null ? 0 : run.getAttempts().size());
-            task.put("start", String.valueOf(run.getState().getStartDate()));
-            task.put("end", run.getState().getEndDate().map(String::valueOf).orElse(""));
-            task.put("outputs", bean(TaskOutputService.class).getOutputs(run));
-            tasks.add(task);
-        }
-        found.put("tasks", tasks);
+        found.put("tasks", runs.stream().map(run -> Map.of("id", run.getTaskId(), "state", run.getState().getCurrent().name())).toList());
         found.put("logs", bean(LogDataStoreInterface.class).findByExecutionId(TENANT, execution.getId(), null).stream()
-            .map(l -> Map.of("task", String.valueOf(l.getTaskId()), "level", String.valueOf(l.getLevel()), "message", String.valueOf(l.getMessage()))).toList());
+            .map(l -> Map.of("level", String.valueOf(l.getLevel()), "message", String.valueOf(l.getMessage()))).toList());
         found.put("metrics", bean(MetricRepositoryInterface.class)
             .findByExecutionId(TENANT, execution.getId(), Pageable.from(1, 1000)).stream()
             .map(m -> Map.of("name", m.getName(), "value", m.getValue(), "tags", Optional.ofNullable(m.getTags()).orElse(Map.of()))).toList());

@@ -18,9 +18,6 @@ public class Commands extends AbstractExecScript implements RunnableTask<ScriptO
     @NotNull
     protected Property<List<String>> commands;
 
-    public Commands() {
-    }
-
     @Override
     public Property<String> getContainerImage() {
         return containerImage;
