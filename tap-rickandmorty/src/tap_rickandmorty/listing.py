@@ -342,12 +342,9 @@ class ListingStream(ApiStream):
             self.begin(fresh=fresh, by_ids=by_ids)
         (answers, future), self._begun = cast("Any", self._begun), None
         if self.ABORT_AT_RECORD_COUNT is None:
-            streams = [
-                s
-                for s in self.tap.streams.values()
-                if (isinstance(s, ListingStream) and s.selected) or s is self
-            ]
-            for stream in streams[streams.index(self) + 1 :][: self.config["concurrency"] - 1]:
+            streams = list(self.tap.streams.values())
+            following = [s for s in streams[streams.index(self) + 1 :] if isinstance(s, ListingStream)]
+            for stream in [s for s in following if s.selected][: self.config["concurrency"] - 1]:
                 stream.begin()
         held = future.result()
         self.begin_version()

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, unquote, urljoin, urlsplit, urlunsplit
 
 import requests
@@ -27,12 +27,12 @@ from typing_extensions import override
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 MOST_REDIRECTS = 5
-LARGEST_BODY = 32 * 1024 * 1024
+LARGEST_BODY = 32 << 20
+CHUNK = 64 << 10
 BROKEN = (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError, ConnectionError)
 REFUSALS = frozenset({429, 503})
 
@@ -118,24 +118,16 @@ class Gate:
             self._pause = self._pause * 0.8 if self._pause > 0.05 else 0.0  # noqa: PLR2004 (seconds)
 
 
-class _Deadline:
-    """Breaks the connection in use when a request takes too long: a socket's own time-out restarts with each byte."""
+class _Deadline(threading.Timer):
+    """Breaks this thread's connection when a request takes too long: a socket's own time-out restarts with each byte."""
 
     current = threading.local()
 
     def __init__(self, seconds: float) -> None:
-        self.passed = False
+        super().__init__(seconds, self._pass)
+        self.daemon, self.passed = True, False
         self.sock: socket.socket | None = None
-        self._timer = threading.Timer(seconds, self._pass)
-        self._timer.daemon = True
-
-    def __enter__(self) -> Self:
         self.current.deadline = self
-        self._timer.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
 
     def _pass(self) -> None:
         self.passed = True
@@ -157,28 +149,6 @@ class _Watched:
 @cache
 def _watched(connection: type) -> type:
     return type("WatchedConnection", (_Watched, connection), {})
-
-
-class _Bounded:
-    """A raw answer that decompresses to LARGEST_BODY at most."""
-
-    def __init__(self, raw: urllib3.BaseHTTPResponse) -> None:
-        self._raw = raw
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 (urllib3's)
-        return getattr(self._raw, name)
-
-    def stream(self, amount: int, *, decode_content: bool | None = None) -> Iterator[bytes]:
-        """Yield the body in pieces."""
-        size = 0
-        for piece in self._raw.stream(amount, decode_content=decode_content):
-            size += len(piece)
-            if size > LARGEST_BODY:
-                self._raw.close()
-                raise FatalAPIError(
-                    f"the answer is larger than {LARGEST_BODY >> 20} MB; look at the api_url setting"
-                )
-            yield piece
 
 
 class _Adapter(HTTPAdapter):
@@ -205,12 +175,6 @@ class _Adapter(HTTPAdapter):
             pool.ConnectionCls = _watched(pool.ConnectionCls)
         return pool
 
-    @override
-    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
-        response = super().build_response(req, resp)
-        response.raw = _Bounded(resp)
-        return response
-
 
 class Answer(requests.Response):
     """A whole answer, whose body can be dropped: the SDK keeps an answer until the next has come.
@@ -222,12 +186,25 @@ class Answer(requests.Response):
 
     content = b""
 
-    def __init__(self, response: requests.Response) -> None:
+    def __init__(self, response: requests.Response, content: bytes) -> None:
         super().__init__()
         self.status_code, self.url, self.headers = response.status_code, response.url, response.headers
         self.elapsed, self.request, self.encoding = response.elapsed, response.request, response.encoding
-        self.raw, self.history, self.content = response.raw, response.history, response.content
+        self.raw, self.content = response.raw, content
         self.document: Any = None
+
+
+def _read(response: requests.Response, **_: Any) -> Answer:  # noqa: ANN401 (a hook of requests)
+    """Return an answer with its body, of which no more than LARGEST_BODY is decompressed."""
+    body = bytearray()
+    for piece in response.iter_content(CHUNK):
+        body += piece
+        if len(body) > LARGEST_BODY:
+            response.close()
+            raise FatalAPIError(
+                f"the answer is larger than {LARGEST_BODY >> 20} MB; look at the api_url setting"
+            )
+    return Answer(response, bytes(body))
 
 
 class Session(requests.Session):
@@ -251,6 +228,7 @@ class Session(requests.Session):
         adapter = _Adapter(connections)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
+        self.hooks["response"] = _read
         # For streams that are read concurrently.
         self.pool = ThreadPoolExecutor(connections, thread_name_prefix="reading")
 
@@ -265,17 +243,20 @@ class Session(requests.Session):
         entered = self._gate.enter()
         seconds = kwargs.get("timeout") or LONGEST_PAUSE
         failure: Exception | None = None
-        with _Deadline(seconds) as deadline:
-            try:
-                given = self.merge_environment_settings(request.url, {}, None, None, None)
-                if _goes_without_proxy(request.url or ""):
-                    given["proxies"] = {}
-                response = super().send(request, **{**kwargs, **given, "stream": False})
-            except (FatalAPIError, RetriableAPIError):
-                raise
-            # requests lets some of urllib3's failures and Python's through, for odd addresses and certificates.
-            except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
-                failure = error
+        deadline = _Deadline(seconds)
+        deadline.start()
+        try:
+            given = self.merge_environment_settings(request.url, {}, None, None, None)
+            if _goes_without_proxy(request.url or ""):
+                given["proxies"] = {}
+            response = super().send(request, **{**kwargs, **given, "stream": False})
+        except (FatalAPIError, RetriableAPIError):
+            raise
+        # requests lets some of urllib3's failures and Python's through, for odd addresses and certificates.
+        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
+            failure = error
+        finally:
+            deadline.cancel()
         if deadline.passed:
             raise RetriableAPIError(f"no whole answer within {seconds:.0f} s")
         if failure is not None:
@@ -285,7 +266,7 @@ class Session(requests.Session):
             self._gate.refused(entered, asked)
         else:
             self._gate.answered()
-        return Answer(response)
+        return cast("Answer", response)
 
     @override
     def get_redirect_target(self, resp: requests.Response) -> str | None:
@@ -325,11 +306,6 @@ def _goes_without_proxy(url: str) -> bool:
 
 def _innermost(error: BaseException) -> str:
     """Return the text of the deepest cause that requests and urllib3 wrapped."""
-    seen: BaseException = error
-    while True:
-        inner = getattr(seen, "reason", None)
-        if not isinstance(inner, BaseException):
-            inner = next((arg for arg in reversed(seen.args) if isinstance(arg, BaseException)), None)
-        if inner is None:
-            return str(seen) or type(seen).__name__
-        seen = inner
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error) or type(error).__name__
