@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import requests
 from foreground import served
 
 if TYPE_CHECKING:
@@ -173,9 +174,16 @@ def test_query_shows_rows_and_errors_in_one_line(
 
 
 def test_capture_makes_a_folder_that_serves_the_same(command: str, tmp_path: Path) -> None:
-    """What is captured from an API is what that API serves; a dead API is one line."""
+    """What is captured is what the API serves, with a failed request repeated; a folder that exists is refused."""
+    arguments = ("capture", str(tmp_path / "data"), "--api-url")
     with served(command, "api", "--universe", "characters=41,locations=3,episodes=2") as url:
-        done = run(command, tmp_path, "capture", str(tmp_path / "data"), "--api-url", url)
+        faults = [
+            {"path": "page=2", "action": "status", "status": 503},
+            {"path": "location", "action": "reset"},
+        ]
+        requests.put(url.replace("/api", "/__sandbox__/faults"), json=faults, timeout=5)
+        done = run(command, tmp_path, *arguments, url)
+        assert "exists already" in refusal(command, tmp_path, *arguments, url)
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "data" / "character.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == list(range(1, 42))

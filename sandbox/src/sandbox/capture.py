@@ -1,4 +1,4 @@
-"""The live API into a folder of JSON lines that the API server can serve."""
+"""Copies the live API into a folder of JSON lines that the API server can serve."""
 
 from __future__ import annotations
 
@@ -12,27 +12,33 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from sandbox.errors import SandboxError
 from sandbox.records import KEYS
 from sandbox.source import CAPTURED
 
 ATTEMPTS = 5
+RETRIED = (429, 500, 502, 503, 504)
+# Seconds between two requests.
 PAUSE = 0.2
 
 
 def capture(folder: Path, api_url: str) -> None:
-    """Capture every resource of entities.yml; the folder appears whole or not at all.
+    """Copy every resource of entities.yml; the folder appears whole or not at all.
 
     Raises:
-        SandboxError: The API does not answer, its pages do not add up, or the folder is there already.
+        SandboxError: The API does not answer, its pages do not add up, or the folder exists.
     """
     if folder.exists():
-        raise SandboxError(f"{folder} is there already; name a new folder")
+        raise SandboxError(f"{folder} exists already; name a new folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         with requests.Session() as session:
+            retry = Retry(ATTEMPTS - 1, backoff_factor=0.5, status_forcelist=RETRIED)
+            session.mount(api_url, HTTPAdapter(max_retries=retry))
             for resource in KEYS:
                 with (work / f"{resource}.jsonl").open("w", encoding="utf-8") as file:
                     count = _resource(session, f"{api_url.rstrip('/')}/{resource}", file)
@@ -62,15 +68,10 @@ def _resource(session: requests.Session, url: str, file: Any) -> int:  # noqa: A
 
 
 def _get(session: requests.Session, url: str) -> dict[str, Any]:
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            response = session.get(url, timeout=30)
-            response.raise_for_status()
-            found: dict[str, Any] = response.json()
-        except (requests.RequestException, ValueError) as error:
-            if attempt == ATTEMPTS:
-                raise SandboxError(f"{url}: {error}; {ATTEMPTS} attempts, nothing was captured") from error
-            time.sleep(2**attempt / 4)
-        else:
-            return found
-    raise AssertionError
+    try:
+        response = session.get(url, timeout=30)
+        response.raise_for_status()
+        found: dict[str, Any] = response.json()
+    except (requests.RequestException, ValueError) as error:
+        raise SandboxError(f"{url}: {error}; at most {ATTEMPTS} attempts, nothing was captured") from error
+    return found

@@ -264,9 +264,7 @@ class Sandbox:
                 "leave --home out, or name another"
             )
         if source and source != before:
-            work = self._source.with_suffix(".new")
-            work.write_text(json.dumps(asdict(source), indent=2))
-            work.replace(self._source)
+            _write_whole(self._source, asdict(source))
         return source
 
     def _options(
@@ -376,9 +374,13 @@ class Sandbox:
         self._save(left)
 
     def _save(self, parts: dict[str, Part]) -> None:
-        work = self._state.with_suffix(".new")
-        work.write_text(json.dumps({name: asdict(part) for name, part in parts.items()}, indent=2))
-        work.replace(self._state)
+        _write_whole(self._state, {name: asdict(part) for name, part in parts.items()})
+
+
+def _write_whole(path: Path, content: dict[str, Any]) -> None:
+    work = path.with_suffix(".new")
+    work.write_text(json.dumps(content, indent=2))
+    work.replace(path)
 
 
 def _unmarked() -> dict[str, str]:
