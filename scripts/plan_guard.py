@@ -87,7 +87,7 @@ def schema_losses(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str
 
 
 def first(value: Any, *path: str) -> Any:  # noqa: ANN401 (whatever JSON holds)
-    """Return what stands at a path, through the first item of each list; None where there is nothing."""
+    """Return the value at a path, through the first item of each list; None where there is none."""
     for name in path:
         value = value[0] if isinstance(value, list) and value else value
         value = value.get(name) if isinstance(value, dict) else None

@@ -1,4 +1,4 @@
-"""Writes Meltano's plugin locks from what tap and target say about themselves.
+"""Writes Meltano's plugin locks from the --about of tap and target.
 
     python scripts/plugin_locks.py            write plugins/{extractors,loaders}/*.lock
     python scripts/plugin_locks.py --check    exit status 1 when one of them is not current
@@ -63,7 +63,7 @@ def setting(name: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def about(name: str) -> dict[str, Any]:
-    """Return what the plugin `name` says about itself.
+    """Return the --about of the plugin `name`.
 
     Raises:
         subprocess.CalledProcessError: Its --about failed.

@@ -102,7 +102,7 @@ def hold_run_lock() -> None:
 
 
 def under_sandbox(data: Path | None, *, live: bool, version: int | None) -> NoReturn:
-    """Become this program again with the sandbox around it; each source has a warehouse of its own."""
+    """Replace this process by `sandbox exec` of this program; each source has a warehouse of its own."""
     if version is None and not data and ANSWERS.is_dir():
         data = ANSWERS
     if data:
@@ -155,7 +155,7 @@ def stop(process: subprocess.Popen[str]) -> None:
 
 
 def meltano(run_id: str, progress: Progress, log: Path) -> int:
-    """Run Meltano, show how far it is, and keep the whole log; return its exit status."""
+    """Run Meltano with its progress shown and its whole log kept; return its exit status."""
     program = os.environ.get("MELTANO_COMMAND") or str(ROOT / ".venvs/meltano/bin/meltano")
     environment = {
         **os.environ,

@@ -1,4 +1,4 @@
-"""What a run's log says, by its structure alone: METRIC points of tap and target, dbt's JSON events, levels.
+"""Reads a run's log by its structure alone: METRIC points of tap and target, dbt's JSON events, levels.
 
 Meltano's `--log-format json` gives a JSON object per line; with DBT_LOG_FORMAT=json the text of dbt's lines (`event`) is
 an event of dbt's own. Nothing here depends on the wording of a line.
@@ -24,7 +24,7 @@ def clean(text: str) -> str:
 
 @dataclass
 class Progress:
-    """How far a run is. Times in seconds since `started`; the counters go by stream."""
+    """The progress of a run. Times are seconds since `started`; counters are per stream."""
 
     started: float = field(default_factory=time.monotonic)
     phase: str = "Meltano starts"
@@ -45,7 +45,7 @@ class Progress:
         return time.monotonic() - self.started
 
     def read(self, line: str) -> list[str]:
-        """Take a line of the log; return the lines to show for it at once."""
+        """Read a line of the log; return the lines to show for it."""
         try:
             entry: Any = json.loads(line)
         except ValueError:
@@ -128,9 +128,9 @@ class Progress:
         return [f"error: dbt: {counted}"] if status in BAD else []
 
     def results(self, run_results: dict[str, Any]) -> None:
-        """Take every warning and failure of dbt's run_results.json, with its rows and message.
+        """Read every warning and failure of dbt's run_results.json, with its rows and message.
 
-        Where it is not of this run, dbt ended before it ran a node: what its events said is all there is.
+        Where it is not of this run, dbt ended before it ran a node: its events are all there is.
         """
         if (run_results.get("metadata") or {}).get("invocation_id") != self.invocation:
             self.errors += self.dbt_errors

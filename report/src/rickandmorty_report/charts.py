@@ -69,19 +69,19 @@ def _data(rows: Iterable[Row]) -> alt.Chart:
 
 
 def _whole() -> alt.Axis:
-    """An axis of counts: Vega halves steps where the largest count is small, and a half of one has no label."""
+    """Return an axis of counts: Vega halves steps where counts are small, so fractions get no label."""
     return alt.Axis(tickCount=5, labelExpr="datum.value % 1 ? '' : format(datum.value, ',')")
 
 
 def _names(field: str) -> alt.Y:
-    """The vertical axis of a chart with one row per name, in the rows' order."""
+    """Return the vertical axis of a chart with one row per name, in the rows' order."""
     return alt.Y(
         f"{field}:N", sort=None, title=None, axis=alt.Axis(grid=False), scale=alt.Scale(paddingInner=0.2)
     )
 
 
 def _columns(**more: Any) -> alt.Axis:  # noqa: ANN401 (Altair's)
-    """The horizontal axis of a chart with one column per name: labels level, and left out where they would touch."""
+    """Return the horizontal axis of a chart with one column per name; labels that would overlap are left out."""
     return alt.Axis(grid=False, labelAngle=0, labelOverlap="greedy", labelSeparation=4, **more)
 
 

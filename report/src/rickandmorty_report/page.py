@@ -1,4 +1,4 @@
-"""The page: rows of the marts in, one HTML file without anything outside of it out.
+"""Renders the rows of the marts as one self-contained HTML file.
 
 Names come from an API: they are text everywhere. The template escapes, the charts' data is JSON, and the page's policy lets
 no script run but its own, by its hash, and nothing be fetched.

@@ -58,7 +58,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Panel:
-    """A chart, what it says, and its figures; `chart` is None where there is nothing to draw."""
+    """A chart, a sentence about it, and its figures; `chart` is None where there is nothing to draw."""
 
     key: str
     title: str
@@ -94,14 +94,14 @@ def counted(number: float, one: str, many: str = "") -> str:
 
 
 def listed(names: list[str], more: int = 0) -> str:
-    """Return names as a sentence has them, all beyond the third counted."""
+    """Return names as an enumeration: three by name, the rest by number."""
     shown, more = names[:NAMED], more + len(names[NAMED:])
     parts = [*shown, f"{more:,} more"] if more else shown
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def leaders(rows: list[Row], column: str) -> tuple[list[Row], float, bool]:
-    """Return the rows with the largest value, that value, and whether rows that are not here may have it too."""
+    """Return the rows with the largest value, that value, and whether rows that were left out may have it too."""
     most = max((row[column] or 0 for row in rows), default=0)
     found = [row for row in rows if (row[column] or 0) == most]
     return found, most, len(found) == len(rows) < (rows[0].get("total_rows") or 0 if rows else 0)

@@ -40,7 +40,7 @@ KEYS = COMMON.union({"when"}, *ACTIONS.values())
 
 @dataclass
 class Rule:
-    """One fault, and what is left of it."""
+    """One fault, and how many requests it still applies to."""
 
     action: str
     path: str = ""

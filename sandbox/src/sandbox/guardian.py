@@ -1,4 +1,4 @@
-"""Beside each command of `sandbox exec`: waits for its end, however that comes, and ends what is left of it.
+"""Runs beside each command of `sandbox exec`: waits until it ends, by whatever cause, and ends what is left of it.
 
     python -m sandbox.guardian HOME MARK
 

@@ -96,7 +96,7 @@ def _inspected(value: Any) -> str:  # noqa: ANN401 (JSON)
 
 
 def decoded(part: str) -> str:
-    """Return a part of a query with blanks for plus and its escapes decoded; as it is where they are no UTF-8."""
+    """Return a part of a query string, decoded; with its escapes as they are where they are not UTF-8."""
     spaced = part.replace("+", " ")
     try:
         return unquote_to_bytes(spaced).decode()

@@ -83,7 +83,7 @@ def captured(folder: Path) -> Source:
 
 
 def default_source() -> Source:
-    """Return the source where none is named: the project's own answers, or else the made-up universe."""
+    """Return the source for when none is named: the project's own answers, else the made-up universe."""
     return captured(ANSWERS) if ANSWERS.is_dir() else made_up()
 
 

@@ -53,7 +53,7 @@ DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 @dataclass
 class Part:
-    """A running part: process id and start (so that no stranger's process is ended), port, and what it was given.
+    """A running part: process id and start time (so that no other process is ended), port and options.
 
     `kept` parts were started by `sandbox start` and run until `sandbox stop`.
     """
@@ -213,7 +213,7 @@ class Sandbox:
                 processes.end(processes.marked(PART_MARK, str(self.home)))
 
     def release(self) -> None:
-        """Stop the parts that nobody has asked to keep, unless a command uses them."""
+        """Stop the parts that `sandbox start` has not started, unless a command uses them."""
         with self.users.open("w") as lock:
             while True:
                 try:
@@ -447,7 +447,7 @@ def using(sandbox: Sandbox) -> Iterator[str]:
 
 
 def run(command: list[str], environment: dict[str, str]) -> int:
-    """Run a command with the environment added; signals, and the death of this process's parent, go on to it.
+    """Run a command with the environment added; signals and the death of this process's parent are passed on to it.
 
     Returns:
         Its exit status; 128 and the signal's number where one has ended it.
@@ -465,7 +465,7 @@ def run(command: list[str], environment: dict[str, str]) -> int:
     def forward(number: int, _: Any = None) -> None:  # noqa: ANN401 (a frame)
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(number)
-        # What does not heed it is killed.
+        # A process that ignores the signal is killed.
         timer = threading.Timer(processes.STOP_SECONDS, process.kill)
         timer.daemon = True
         timer.start()

@@ -168,7 +168,7 @@ def _seen(number: int, size: Size, chance: random.Random) -> list[int]:
 
 
 def _home(size: Size, chance: random.Random) -> int:
-    """Return where a character lives: 0 where nobody knows; nobody's home is the last location, and one in four."""
+    """Return where a character lives, 0 for unknown; nobody lives in the last location, nor in one of four."""
     if chance.random() < 0.05:  # noqa: PLR2004 (one in twenty)
         return 0
     hubs = min(len(HUBS), size.locations - 1)
@@ -210,7 +210,7 @@ def _character(
 
 
 def _later(records: Records, chance: random.Random) -> None:
-    """Make of a version the next one: an episode with newcomers; some die, some move, one is gone."""
+    """Turn a version into the next: an episode with newcomers; some die, some move, one is gone."""
     characters, locations, episodes = records["character"], records["location"], records["episode"]
     if len(characters) < 10 or len(locations) < 2 or not episodes:  # noqa: PLR2004 (too small for a story)
         return
@@ -272,7 +272,7 @@ def _newcomer(number: int, home: dict[str, Any]) -> dict[str, Any]:
 def _make_odd(
     size: Size, characters: list[dict[str, Any]], appearances: list[list[int]], residents: list[list[int]]
 ) -> None:
-    """Put in the links that only one side lists, and the residents that two locations or none list."""
+    """Add links that only one side lists, and residents that two locations or none list."""
     if size.characters < 3 or size.locations < 2 or size.episodes < 2:  # noqa: PLR2004 (too small to be odd)
         return
     first, second, third = characters[0], characters[1], characters[2]

@@ -1,6 +1,6 @@
-"""`python -m sandbox.bigquery start …`: the emulator's own command line, with its changes applied first.
+"""`python -m sandbox.bigquery start …`: the emulator's own command line, with the patches applied first.
 
-`python -m sandbox.bigquery patches` lists what is changed and why.
+`python -m sandbox.bigquery patches` lists the patches with their reasons.
 """
 
 import sys
@@ -9,7 +9,7 @@ from sandbox.bigquery import patching
 
 
 def main() -> int:
-    """Apply the changes and run the emulator; return its exit status."""
+    """Apply the patches and run the emulator; return its exit status."""
     patching.skip_unused_imports()
     patching.check_versions()
     # Importing these applies their patches; the first before anything makes a translator.
@@ -29,7 +29,7 @@ def main() -> int:
     if sys.argv[1:] == ["patches"]:
         print("\n".join(f"{what:55} {why}" for what, why in patching.REASONS))  # noqa: T201 (what was asked for)
         return 0
-    from bqemulator.cli import main as run  # noqa: PLC0415 (after the changes)
+    from bqemulator.cli import main as run  # noqa: PLC0415 (after the patches)
 
     return int(run() or 0)
 

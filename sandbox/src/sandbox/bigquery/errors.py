@@ -24,7 +24,7 @@ patching.REASONS.append(("domain.errors.UnsupportedFeatureError", "400 in place 
 
 
 def refusal(error: Exception) -> DomainError:
-    """Return the 400 for an error that nobody foresaw; its traceback goes to the log."""
+    """Return a 400 for an unforeseen error; its traceback goes to the log."""
     traceback.print_exception(error)
     message = f"The sandbox's BigQuery cannot do this: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     kind = InvalidQueryError if type(error).__module__.startswith(("duckdb", "sqlglot")) else ValidationError

@@ -55,7 +55,7 @@ def _rows(columns: str, rows: Iterable[tuple[str | int | None, ...]]) -> str:
 
 
 def _named(build: Callable[..., str]) -> Callable[..., str]:
-    """Return a builder of the emulator's whose columns keep their names: those of VALUES do not survive the translation."""
+    """Return one of the emulator's builders with SELECTs in place of VALUES, whose column names are lost in translation."""
 
     @functools.wraps(build)
     def named(*given: Any, **more: Any) -> str:  # noqa: ANN401 (the builder's)
@@ -112,7 +112,7 @@ def _paths(catalog: CatalogRepository, project: str, dataset: str) -> str:
 
 @patching.replaces("sql.inner_query", "expand_information_schema", why="__TABLES__, COLUMN_FIELD_PATHS")
 def expand(sql: str, project_id: str, catalog: CatalogRepository) -> str:
-    """Return the statement with rows in the place of the catalog's views."""
+    """Return the statement with rows in place of the catalog's views."""
     upper = sql.upper()
     if "__TABLES__" in upper:
         sql = META.sub(lambda found: _meta(catalog, found[1] or project_id, found[2]), sql)

@@ -1,7 +1,7 @@
 """Load jobs of newline-delimited JSON as BigQuery runs them: each row checked, all or nothing.
 
 Files are staged in a table of the job's own connection. Then the table is changed in one DuckDB transaction, together with the
-catalog's rows of table and job: after a crash a job is either there with its rows, or neither is.
+catalog's rows of table and job: after a crash either both exist, the job and its rows, or neither does.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Load:
 
 
 def _asked(project: str, config: dict[str, Any], ctx: AppContext, upload: Path | None) -> Load:
-    """Return what is asked for; what BigQuery refuses before there is a job, and the sandbox at all, is an HTTP error."""
+    """Return what the configuration asks for; what BigQuery refuses before it creates a job is an HTTP error."""
     to = config.get("destinationTable") or {}
     load = Load(
         project=to.get("projectId") or project,
@@ -209,7 +209,7 @@ class _Stage:
             self.cursor.unregister("block")
 
     def move(self, meta: TableMeta | None, fields: tuple[Field, ...]) -> None:
-        """Put the rows in the table; inside the transaction."""
+        """Move the rows into the table, inside the transaction."""
         ref = self.load.ref
         if meta is None or self.load.write == "WRITE_TRUNCATE":
             columns = ", ".join(schemas.definition(field) for field in fields)
@@ -256,7 +256,7 @@ def _described(
 
 
 def _commit(load: Load, stage: _Stage, job: JobMeta, ctx: AppContext) -> JobMeta:
-    """Change the table and the catalog together; under the write lock. Returns the finished job."""
+    """Change table and catalog together, under the write lock; return the finished job."""
     # Again: another job may have changed the table meanwhile.
     meta, _, fields = _target(load, ctx)
     loaded, cursor = _count(stage.cursor, stage.table), stage.cursor
@@ -297,7 +297,7 @@ def finished(job: JobMeta, ctx: AppContext, **change: Any) -> JobMeta:  # noqa: 
 
 
 async def run(job: JobMeta, ctx: AppContext, upload: Path | None = None) -> JobMeta:
-    """Run a load job to its end and store it; what fails in it is in the JobMeta that comes back.
+    """Run a load job to its end and store it; return it with its error, where it failed.
 
     Raises:
         DomainError: The request is refused, and there is no job.

@@ -2,7 +2,7 @@
 
 The emulator parses the text of one query some twenty times: to learn what kind of statement it is, in each of its rewriters,
 and for its catalog. Nearly always the tree is only read. So trees are kept by their text: functions that only read share
-them, and a rewriter that has changed its text has changed the tree too, which is then nobody else's any more.
+them, and a rewriter that has changed its text has changed the tree too, which is then no longer shared.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _transpile = sqlglot.transpile
 _new_generator = Dialect.generator
 _generators: dict[tuple[Any, ...], Any] = {}
 _trees: OrderedDict[Key, exp.Expr] = OrderedDict()
-# Whose trees the running function is lent: of every text, of its own text, of none.
+# Which trees the running function shares: those of every text, of its own text, or none.
 EVERY = ""
 _lent: ContextVar[str | None] = ContextVar("lent", default=None)
 
@@ -104,7 +104,7 @@ def _parts(table: exp.Expr) -> list[exp.Expr]:
 
 
 def parse_one(sql: str, read: Any = None, **options: Any) -> exp.Expr:  # noqa: ANN401 (sqlglot's)
-    """Return the tree of one statement: a shared one to those who are lent it, else one of the caller's own."""
+    """Return the tree of one statement: the shared one inside `reading` and `rewriting`, else a copy."""
     if options or not isinstance(sql, str):
         return cast("exp.Expr", _parse(sql, read=read, **options))
     key = (sql, str(read))
@@ -119,7 +119,7 @@ def parse_one(sql: str, read: Any = None, **options: Any) -> exp.Expr:  # noqa: 
 
 
 def keep(sql: str, tree: exp.Expr) -> None:
-    """Share a tree whose text this is."""
+    """Share a tree under its text."""
     _trees[sql, "bigquery"] = tree
 
 

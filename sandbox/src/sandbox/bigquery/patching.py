@@ -1,4 +1,4 @@
-"""Replace functions and routes of the emulator, and refuse to start when one of them is not there any more.
+"""Replaces functions and routes of the emulator, and refuses to start when one of them no longer exists.
 
 A patch is a top-level function with a decorator that names what it replaces and why; importing its module applies it.
 """
@@ -25,11 +25,11 @@ REASONS: list[tuple[str, str]] = []  # (what, why), in the order applied
 
 
 class PatchTargetMissing(SystemExit):
-    """A function that is replaced here is gone: the emulator has changed."""
+    """The emulator has changed: what a patch replaces does not exist."""
 
 
 class _Absent:
-    """Finds at once that these modules cannot be imported."""
+    """Lets the import of these modules fail at once."""
 
     def find_spec(self, name: str, _path: Any = None, _target: Any = None) -> None:  # noqa: ANN401 (importlib's)
         if name in UNUSED:
@@ -37,7 +37,7 @@ class _Absent:
 
 
 class _NoServer:
-    """In the place of the gRPC server, which the Storage API would need."""
+    """Takes the place of the gRPC server, which only the Storage API needs."""
 
     async def start(self) -> None:
         """Start nothing."""
@@ -47,7 +47,7 @@ class _NoServer:
 
 
 def skip_unused_imports() -> None:
-    """Keep what is not used from being imported; to be called before anything of the emulator is."""
+    """Prevent imports of what is not used; call it before anything of the emulator is imported."""
     sys.meta_path.insert(0, _Absent())
     grpc = ModuleType("bqemulator.grpc_api.server")
     grpc.build_grpc_server = lambda _: (_NoServer(), 0)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What an append or a patch may change of a table's schema, and the statements that change the table in DuckDB."""
+"""What an append or a patch may change in a table's schema, and the statements that change the table in DuckDB."""
 
 from __future__ import annotations
 

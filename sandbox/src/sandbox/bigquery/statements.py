@@ -1,6 +1,6 @@
 """Statements that the emulator's translation to DuckDB gets wrong or refuses.
 
-To be imported before anything that makes a translator, which takes the rules that there are.
+Import it before anything that makes a translator, which takes the rules registered so far.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def filtered(operand: Any) -> Any:  # noqa: ANN401 (expressions)
     why="NULL in a REQUIRED column: BigQuery's message",
 )
 def translated(error: Exception, **named: Any) -> Exception:  # noqa: ANN401 (the emulator's)
-    """Return BigQuery's error in the place of DuckDB's."""
+    """Return BigQuery's error in place of DuckDB's."""
     if found := NULL_IN_REQUIRED.search(str(error)):
         return InvalidQueryError(f"Required field {found[1]} cannot be null", location="query")
     other: Exception = _translated(error, **named)

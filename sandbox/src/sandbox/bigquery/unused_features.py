@@ -25,7 +25,7 @@ _capture, _upsert_job = _snapshots.capture, _repository.upsert_job
     "api.app", "create_app", also=("api", "server"), why="no metrics, correlation ids, access log"
 )
 def create_app(context: Any) -> FastAPI:  # noqa: ANN401 (the emulator's context)
-    """Return the application without the middlewares that nobody reads."""
+    """Return the application without middlewares whose output nobody reads."""
     app: FastAPI = _app(context)
     app.user_middleware = [
         one for one in app.user_middleware if getattr(one.cls, "__name__", "") not in MIDDLEWARES
@@ -35,7 +35,7 @@ def create_app(context: Any) -> FastAPI:  # noqa: ANN401 (the emulator's context
 
 @patching.replaces_method(_engine, "_load_spatial", why="GEOGRAPHY is not used; DuckDB fetches no extension")
 def no_extensions(self: Any) -> None:  # noqa: ANN401 (the emulator's engine)
-    """Load nothing, and let DuckDB ask the network for nothing."""
+    """Load no extension, and keep DuckDB from downloading any."""
     for setting in ("autoinstall_known_extensions", "autoload_known_extensions"):
         self.connection.execute(f"SET {setting} = false")
 
@@ -63,5 +63,5 @@ def no_past(self: Any, project_id: str, dataset_id: str, table_id: str, target: 
     _repository, "upsert_job", why="query jobs stay in memory: their results do not outlive it"
 )
 def upsert_job(self: Any, job: Any) -> Any:  # noqa: ANN401 (the emulator's)
-    """Store a job; one of a query until the emulator stops."""
+    """Store a job; a query job only until the emulator stops."""
     return self._cache.upsert_job(job) if job.job_type == "QUERY" else _upsert_job(self, job)

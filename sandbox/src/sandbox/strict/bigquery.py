@@ -89,7 +89,7 @@ class StrictBigQuery(StrictProxy):
         return await self.forward(request, body, caller)
 
     async def _make_datasets(self) -> None:
-        """Make the datasets that Terraform makes: the pipeline's account may not."""
+        """Create the datasets that Terraform creates: the pipeline's account may not."""
         async with self._making:
             if not self._made:
                 status, _ = await self.upstream("GET", "/healthz")
@@ -264,7 +264,7 @@ class StrictBigQuery(StrictProxy):
     async def _job_of(
         self, request: web.Request, body: bytes, account: Account, found: re.Match[str]
     ) -> web.Response:
-        """An account sees its own jobs; those of others with bigquery.jobs.get."""
+        """Return a job: the account's own, or with bigquery.jobs.get another's."""
         status, job = await self.upstream("GET", f"{found['project']}/jobs/{found['job']}")
         owner = self._owners.get(found["job"]) or (job or {}).get("user_email")
         others = status == OK and owner != account.email

@@ -18,7 +18,7 @@ ALL = "*"
 
 
 class Refused(Exception):  # noqa: N818 (what the service answers)
-    """The answer that the service gives in place of doing what is asked.
+    """The service's refusal of a request.
 
     Args:
         status: HTTP's.
@@ -48,7 +48,7 @@ def invalid(message: str) -> Refused:
 
 @dataclass(frozen=True)
 class Account:
-    """Roles on the project, on datasets and on buckets; a name of its own there comes before `*`."""
+    """Roles on the project, on datasets and on buckets; a dataset's or bucket's own name goes before `*`."""
 
     name: str
     project: tuple[str, ...] = ()

@@ -22,7 +22,7 @@ class Permission:
 
 
 def permissions(sql: str) -> list[Permission]:
-    """Return what the statements of a query need; nothing for what cannot be parsed, which BigQuery refuses itself."""
+    """Return the permissions for the statements of a query; none for what cannot be parsed, which BigQuery refuses itself."""
     try:
         statements = sqlglot.parse(sql, read="bigquery")
     except sqlglot.errors.SqlglotError:

@@ -84,7 +84,7 @@ class StrictStorage(StrictProxy):
         await self._check(account, f"storage.objects.{METHODS.get(request.method)}", bucket, "object")
         answer = await self.forward(request, body)
         if answer.status == NOT_FOUND:
-            # Without the right to list, nobody learns what is not there.
+            # Without permission to list, a missing object is not revealed.
             await self._check(account, "storage.objects.list", bucket, "object")
         return answer
 
