@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,10 +16,9 @@ from kestra_engine import ROOT, SOURCES
 from testkit.programs import eventually
 from testkit.required_tools import missing
 
-from testkit import warm
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PACKAGE = ROOT / "orchestrate" / "meltano-job" / "src"
 PROGRAMS = ROOT / ".venvs" / "meltano" / "bin"
@@ -29,24 +27,6 @@ NAME = f"rickandmorty-episode-{EXECUTION.lower()}"
 # A 404 that is not Batch's: the metadata server does not give the machine's identity.
 METADATA = "Failed to retrieve http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/: not found"
 
-# What gcloud imports at its start and for these commands; its module `gcloud` finds the others.
-GCLOUD = (
-    "gcloud",
-    "googlecloudsdk.gcloud_main",
-    "googlecloudsdk.api_lib.batch.jobs",
-    "googlecloudsdk.api_lib.batch.tasks",
-    "googlecloudsdk.api_lib.logging.common",
-    "googlecloudsdk.api_lib.storage.api_factory",
-    "googlecloudsdk.core.credentials.requests",
-    "googlecloudsdk.core.resource.resource_printer",
-    "googlecloudsdk.command_lib.batch.resource_args",
-    "googlecloudsdk.core.credentials.google_auth_credentials",
-    "googlecloudsdk.core.credentials.p12_service_account",
-    "googlecloudsdk.generated_clients.apis.batch.v1.batch_v1_client",
-    "googlecloudsdk.generated_clients.apis.logging.v2.logging_v2_client",
-    "google.oauth2.reauth",
-)
-
 
 class Runs:
     """Starts the program, and reads what it says."""
@@ -54,11 +34,6 @@ class Runs:
     def __init__(self, batch: GoogleBatch, folder: Path) -> None:
         self.batch = batch
         self.folder = folder
-        # Each call would import for half a second; test_kestra_flows.py has gcloud as it is.
-        sdk = Path(shutil.which("gcloud") or "").resolve().parents[1]
-        python = sdk / "platform" / "bundledpythonunix" / "bin" / "python3"
-        if python.is_file():
-            warm.stand_in(folder / "gcloud", warm.script(sdk / "lib" / "gcloud.py", *GCLOUD, python=python))
 
     def behave(self, **behaviour: Any) -> None:
         """Set how the Meltano of the container behaves."""
@@ -71,7 +46,7 @@ class Runs:
         environment = {
             **os.environ,
             **self.batch.environment(),
-            "PATH": f"{self.folder}{os.pathsep}{os.environ['PATH']}",
+            "PATH": self.batch.path(),
             "PYTHONPATH": str(PACKAGE),
             "EXECUTION_ID": EXECUTION,
             "MELTANO_JOB": "episode",
@@ -311,8 +286,12 @@ def test_delete_ends_every_job_of_the_execution_in_whatever_state(runs: Runs) ->
 
 
 def test_a_job_with_a_long_name_keeps_its_execution_apart(runs: Runs) -> None:
-    """Hyphens, dots, capitals and length: Batch takes name and labels, and the execution is whole in the name."""
-    done = runs.run(MELTANO_JOB="A-source.of-vehicles_in-the-whole-of-Europe-and-further-on")
+    """Hyphens, dots, capitals and length: Batch takes name and labels, and the execution is whole in the name.
+
+    Here gcloud starts as it is installed.
+    """
+    name = "A-source.of-vehicles_in-the-whole-of-Europe-and-further-on"
+    done = runs.run(MELTANO_JOB=name, PATH=os.environ["PATH"])
     assert done.status == 0
     assert runs.batch.submitted() == [f"rickandmorty-a-source-of-vehicles-{EXECUTION.lower()}-1"]
 

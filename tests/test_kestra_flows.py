@@ -120,7 +120,7 @@ def kestra(folder: Path, webhook: Webhook, batch: GoogleBatch) -> Iterator[Engin
     secret = base64.b64encode(f"{webhook.url}/hook".encode()).decode()
     given = {"FAKES": str(folder / "fakes"), "MELTANO": str(SOURCES / "fake_meltano.py")}
     environment = {
-        "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{PROGRAMS}{os.pathsep}{batch.path()}",
         "SECRET_ALERT_WEBHOOK": secret,
         **batch.environment(),
     }
