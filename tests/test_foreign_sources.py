@@ -470,6 +470,7 @@ def test_a_delta_after_the_schema_has_got_a_field(small: OwnProject) -> None:
     assert milestones == {**dict.fromkeys(range(1, 31)), 9: "1.0"}
 
 
+@pytest.mark.slow
 def test_a_listing_by_offset_with_a_request_for_each_record_is_landed(
     sandbox_alone: Sandbox, tmp_path: Path
 ) -> None:

@@ -62,6 +62,7 @@ def keep(file: Path, share: float) -> None:
     file.write_text("".join(lines[: int(len(lines) * share)]), encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_source_that_counts_0_ends_the_run_with_the_marts_as_they_were(
     fresh_clone: ProjectCopy, source: Path
 ) -> None:

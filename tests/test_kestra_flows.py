@@ -503,6 +503,7 @@ def test_a_kill_of_a_queued_run_leaves_the_queue_as_it_was(kestra: Engine, fakes
     assert fakes.begun("location")[0]["time"] > ended[0]
 
 
+@pytest.mark.slow
 def test_twenty_queued_runs_with_kills_all_end(kestra: Engine, fakes: Fakes) -> None:
     """Twenty runs at once, every third killed, wherever it is by then: all end, one after the other, and the next run begins at once."""
     started = [kestra.start(LOCAL, execute_fetch=False) for _ in range(20)]
