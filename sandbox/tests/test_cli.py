@@ -16,23 +16,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 import requests
-from foreground import served
+from sandbox_command import refusal, run, served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-
-def run(command: str, home: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command of the sandbox."""
-    kept = {k: v for k, v in os.environ.items() if not k.endswith("EMULATOR_HOST")}
-    return subprocess.run(
-        [command, "--home", str(home), *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        env={**kept, **env},
-    )
 
 
 def alive(pid: int) -> bool:
@@ -42,13 +29,6 @@ def alive(pid: int) -> bool:
         return stat.read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-def refusal(command: str, home: Path, *arguments: str, **env: str) -> str:
-    """Return the one line of a command that ends with status 1."""
-    done = run(command, home, *arguments, **env)
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
-    return done.stderr
 
 
 def write_records(folder: Path, text: str = '{"id": 1}\n') -> Path:

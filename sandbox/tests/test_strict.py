@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from foreground import served
 from google.api_core import exceptions
 from google.cloud import bigquery, storage
 from google.oauth2.credentials import Credentials
+from sandbox_command import refusal, run, served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -318,25 +317,8 @@ def test_a_command_runs_on_a_strict_sandbox(command: str, tmp_path: Path) -> Non
         "print(u.urlopen(os.environ['BIGQUERY_EMULATOR_HOST'] + '/bigquery/v2/projects/local-project/datasets').read().decode());"
         "u.urlopen(u.Request(os.environ['BIGQUERY_EMULATOR_HOST'] + '/bigquery/v2/projects/local-project/datasets', method='POST'))"
     )
-    done = subprocess.run(
-        [
-            command,
-            "--home",
-            str(tmp_path),
-            "exec",
-            "--strict",
-            "--parts",
-            "storage,bigquery",
-            "--",
-            "python3",
-            "-c",
-            code,
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    arguments = ("exec", "--strict", "--parts", "storage,bigquery", "--", "python3", "-c", code)
+    done = run(command, tmp_path, *arguments)
     assert "HTTP Error 403" in done.stderr
     assert all(f'"{name}"' in done.stdout for name in RULES["datasets"])
 
@@ -345,12 +327,5 @@ def test_accounts_of_a_file_are_checked_at_the_start(command: str, tmp_path: Pat
     """A role that is not stated is refused in one line before anything starts."""
     accounts = tmp_path / "accounts.json"
     accounts.write_text(json.dumps({"sandbox": {"project": ["roles/nothing"]}}))
-    done = subprocess.run(
-        [command, "--home", str(tmp_path / "home"), "start", "--strict", "--accounts", str(accounts)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
-    assert "roles/nothing" in done.stderr
+    arguments = ("start", "--strict", "--accounts", str(accounts))
+    assert "roles/nothing" in refusal(command, tmp_path / "home", *arguments)

@@ -1,0 +1,45 @@
+"""The sandbox's command: run to its end, refused, or serving in the foreground."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def served(command: str, *arguments: str) -> Iterator[str]:
+    """Run `sandbox api`, `proxy` or `strict`; give its address."""
+    with subprocess.Popen([command, *arguments], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield json.loads(process.stdout.readline())["url"]
+        finally:
+            process.terminate()
+    assert process.returncode == 0
+
+
+def run(command: str, home: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command of the sandbox."""
+    kept = {k: v for k, v in os.environ.items() if not k.endswith("EMULATOR_HOST")}
+    return subprocess.run(
+        [command, "--home", str(home), *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        env={**kept, **env},
+    )
+
+
+def refusal(command: str, home: Path, *arguments: str, **env: str) -> str:
+    """Return the one line of a command that ends with status 1."""
+    done = run(command, home, *arguments, **env)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    return done.stderr
