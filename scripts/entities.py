@@ -20,8 +20,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import generated_files
 import yaml
 from command_line import OneLine
+from generated_files import ROOT
 from target_bigquery.errors import TargetError
 from target_bigquery.names import clean
 from target_bigquery.schema import root, translate
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
 
     from google.cloud.bigquery import SchemaField
 
-ROOT = Path(__file__).resolve().parent.parent
 APP = next(ROOT.glob("tap-*/pyproject.toml")).parent.name.removeprefix("tap-")
 TAP = ROOT / f"tap-{APP}" / "src" / f"tap_{APP}"
 STAGING = ROOT / "transform" / "models" / "staging"
@@ -253,13 +254,7 @@ def carried(listed: list[Entity]) -> dict[Path, str]:
 
 def carry(*, check: bool) -> int:
     """Write or check every file that the list is carried to; return the exit status."""
-    stale = {p: text for p, text in carried(entities()).items() if p.read_text(encoding="utf-8") != text}
-    for path, text in stale.items():
-        said = "not what entities.yml says; run make docs" if check else "written"
-        if not check:
-            path.write_text(text, encoding="utf-8")
-        print(f"{path.relative_to(ROOT)}: {said}", file=sys.stderr)
-    return 1 if stale and check else 0
+    return generated_files.write({**carried(entities())}, "make docs", check=check)
 
 
 def schema_of(values: list[Any], field: str) -> dict[str, Any]:
@@ -549,10 +544,7 @@ def sampled(file: Path | None) -> list[dict[str, Any]]:
 
 def write(made: dict[Path, str]) -> int:
     """Write an entity's files and what follows from the list; return the exit status."""
-    for path, text in made.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        print(f"{path.relative_to(ROOT)}: written", file=sys.stderr)
+    generated_files.write({**made}, "make entity", check=False)
     ruff = [sys.executable, "-m", "ruff"]
     for command in (["check", "--fix-only", "--select", "I,F401"], ["format"]):
         subprocess.run([*ruff, *command, "--quiet", str(TAP / "streams.py")], check=True)
