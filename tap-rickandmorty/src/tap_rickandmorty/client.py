@@ -158,8 +158,8 @@ class ApiStream(RESTStream[Any]):
     def backoff_max_tries(self) -> int:
         return int(self.config["max_attempts"])
 
-    def tries(self, status: int | None) -> int:  # noqa: ARG002 (for streams that know better)
-        """Return how many times a request is sent whose answer has this status; None where there was no answer."""
+    def tries(self, status: int | None) -> int:  # noqa: ARG002 (for overrides)
+        """Return how many times a request may be sent when its last answer has this status, None without an answer."""
         return self.backoff_max_tries()
 
     @override
