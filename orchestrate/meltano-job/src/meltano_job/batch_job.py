@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from meltano_job.settings import RUN_ID
-
 if TYPE_CHECKING:
     from meltano_job.settings import Reader
 
@@ -39,7 +37,7 @@ class Place:
     @classmethod
     def read(cls, reader: Reader) -> Place:
         """Read the variables; complaints stay with the reader."""
-        job = reader.text("MELTANO_JOB", like=r"[A-Za-z0-9_.-]+", example="a job of meltano.yml, or dbt")
+        job = reader.job()
         execution = reader.text("EXECUTION_ID")
         return cls(
             # At most 63 characters with the number; the whole execution id keeps the jobs of executions apart.
@@ -83,7 +81,6 @@ class Settings:
             SettingsError: Some are wrong.
         """
         place = Place.read(reader)
-        limit = reader.seconds("JOB_TIMEOUT", 3600, 1, 86_400)
         network, subnetwork = reader.text("NETWORK", ""), reader.text("SUBNETWORK", "")
         if bool(network) != bool(subnetwork):
             missing = "subnetwork" if network else "network"
@@ -92,15 +89,15 @@ class Settings:
             )
         interface = {"network": network, "subnetwork": subnetwork, "noExternalIpAddress": True}
         # The container checks these too; here a mistake is found before a machine is paid for.
-        attempts, pause = reader.whole("ATTEMPTS", 2, 1, 10), reader.seconds("RETRY_SECONDS", 30, 0, 3600)
+        attempts = reader.attempts()
         given = {
             **reader.mapping("ENVIRONMENT"),
             "MELTANO_JOB": place.job,
-            "MELTANO_RUN_ID": reader.text("MELTANO_RUN_ID", like=RUN_ID, example="a UUID"),
+            "MELTANO_RUN_ID": reader.run_id(),
             "DBT_SELECT": reader.text("DBT_SELECT", ""),
-            "ATTEMPTS": str(attempts),
-            "RETRY_SECONDS": f"{pause:g}",
-            "JOB_TIMEOUT": f"{limit:g}",
+            "ATTEMPTS": str(attempts.most),
+            "RETRY_SECONDS": f"{attempts.pause:g}",
+            "JOB_TIMEOUT": f"{attempts.limit:g}",
         }
         found = cls(
             place=place,
@@ -123,7 +120,7 @@ class Settings:
                 "SERVICE_ACCOUNT", like=r"[^@\s]+@[^@\s]+", example="an e-mail address"
             ),
             network={"networkInterfaces": [interface]} if network and subnetwork else {},
-            limit=limit,
+            limit=attempts.limit,
             late=reader.seconds("LOG_SECONDS", 30, 0, 600),
         )
         reader.check()

@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING, Any
 from meltano_job import kestra
 from meltano_job.figures import Figures
 from meltano_job.selection import Names
-from meltano_job.settings import RUN_ID, Reader, SettingsError
+from meltano_job.settings import Attempts, Reader, SettingsError
 
 if TYPE_CHECKING:
     from types import FrameType
 
 DBT = "dbt"
-LONGEST = 86_400.0
 SECONDS_TO_END = 20.0
 TIME_IS_OVER = 124
 CANNOT_START = 127
@@ -45,14 +44,12 @@ GIVEN = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What to run, checked; times in seconds."""
+    """What to run, checked."""
 
     job: str
     run_id: str
     select: str
-    attempts: int
-    pause: float
-    limit: float
+    attempts: Attempts
     meltano: str
     project: Path | None
     environment: dict[str, str]
@@ -69,12 +66,10 @@ class Settings:
         environment = reader.mapping("ENVIRONMENT")
         project = reader.text("MELTANO_PROJECT", environment.get("MELTANO_PROJECT_ROOT", ""))
         found = cls(
-            job=reader.text("MELTANO_JOB", like=r"[A-Za-z0-9_.-]+", example="a job of meltano.yml, or dbt"),
-            run_id=reader.text("MELTANO_RUN_ID", like=RUN_ID, example="a UUID"),
+            job=reader.job(),
+            run_id=reader.run_id(),
             select=reader.text("DBT_SELECT", ""),
-            attempts=reader.whole("ATTEMPTS", 2, 1, 10),
-            pause=reader.seconds("RETRY_SECONDS", 30, 0, 3600),
-            limit=reader.seconds("JOB_TIMEOUT", 3600, 1, LONGEST),
+            attempts=reader.attempts(),
             meltano=reader.text("MELTANO", str(beside) if beside.is_file() else "meltano"),
             project=Path(project) if project else None,
             environment=environment,
@@ -103,7 +98,7 @@ class Job:
         self.settings = settings
         self.figures = Figures()
         self.attempts: list[dict[str, Any]] = []
-        self._deadline = time.monotonic() + settings.limit
+        self._deadline = time.monotonic() + settings.attempts.limit
         self._process: subprocess.Popen[str] | None = None
         self._stopped = 0
         self._over = False
@@ -140,13 +135,13 @@ class Job:
 
     def run(self) -> int:
         """Run the job until it succeeds, its attempts are used up or its time is over; return the exit status."""
-        most = 1 if self.settings.job == DBT else self.settings.attempts
+        most = 1 if self.settings.job == DBT else self.settings.attempts.most
         for number in range(1, most + 1):
             status = self._attempt()
             if status in {0, CANNOT_START} or self._stopped or self._over:
                 break
             if number < most:
-                pause = max(0.0, min(self.settings.pause, self._deadline - time.monotonic()))
+                pause = max(0.0, min(self.settings.attempts.pause, self._deadline - time.monotonic()))
                 kestra.log(
                     "WARN",
                     f"attempt {number} of {most} ended with status {status}; again in {pause:g} s, run id the same",
@@ -157,7 +152,7 @@ class Job:
             return 128 + self._stopped
         if self._over:
             self._fail(
-                f"the time limit is over (job_timeout, {self.settings.limit:g} s) and Meltano was stopped"
+                f"the time limit is over (job_timeout, {self.settings.attempts.limit:g} s) and Meltano was stopped"
             )
             return TIME_IS_OVER
         if status == 0:

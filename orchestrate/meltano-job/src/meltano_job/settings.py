@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ ISO_DURATION = re.compile(
     re.ASCII,
 )
 SECONDS = {"weeks": 604_800, "days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1}
-RUN_ID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
 
 class SettingsError(Exception):
@@ -27,6 +27,15 @@ class SettingsError(Exception):
     def __init__(self, complaints: list[str]) -> None:
         super().__init__("; ".join(complaints))
         self.complaints = complaints
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """How often a job is tried at most, the pause between two attempts, and the time for all together; in seconds."""
+
+    most: int
+    pause: float
+    limit: float
 
 
 class Reader:
@@ -100,6 +109,23 @@ class Reader:
             if not isinstance(item, str):
                 self._complain(name, f"has {item!r:.80} for {key}", "texts: put it in quotes")
         return {key: str(item) for key, item in found.items()}
+
+    def job(self) -> str:
+        """Return the job's name."""
+        return self.text("MELTANO_JOB", like=r"[A-Za-z0-9_.-]+", example="a job of meltano.yml, or dbt")
+
+    def run_id(self) -> str:
+        """Return the run's id."""
+        uuid = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+        return self.text("MELTANO_RUN_ID", like=uuid, example="a UUID")
+
+    def attempts(self) -> Attempts:
+        """Return attempts and time limit of a job."""
+        return Attempts(
+            self.whole("ATTEMPTS", 2, 1, 10),
+            self.seconds("RETRY_SECONDS", 30, 0, 3600),
+            self.seconds("JOB_TIMEOUT", 3600, 1, 86_400),
+        )
 
     def refuse(self, complaint: str) -> None:
         """Keep a complaint of another kind."""
