@@ -17,6 +17,7 @@ import subprocess
 import sys
 import unicodedata
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,6 @@ import yaml
 from command_line import OneLine
 from generated_files import ROOT
 from target_bigquery.errors import TargetError
-from target_bigquery.names import clean
 from target_bigquery.schema import root, translate
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ STAGING = ROOT / "transform" / "models" / "staging"
 MARTS = ROOT / "transform" / "models" / "marts" / "core"
 LIST = ROOT / "entities.yml"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+INT64 = 2**63
 # A column's name that needs no quotes; BigQuery tells no case apart, sqlfluff does.
 PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?")
@@ -177,8 +178,8 @@ def between(text: str, mark: str, made: str, where: str) -> str:
     return f"{text[: found.start(2)]}{lines}{found[1]}# end of {mark}\n{text[found.end() :]}"
 
 
-def landed(entity: Entity) -> list[SchemaField]:
-    """Return the columns of an entity's landing table, the target's own left out.
+def landed(entity: Entity) -> dict[str, SchemaField]:
+    """Return the column of each field of an entity, as its landing table has it.
 
     Raises:
         ValueError: The tap has no schema of it, or the target cannot hold such records.
@@ -189,16 +190,17 @@ def landed(entity: Entity) -> list[SchemaField]:
     return columns(entity, json.loads(path.read_text(encoding="utf-8")))
 
 
-def columns(entity: Entity, schema: dict[str, Any]) -> list[SchemaField]:
-    """Return the columns that the target makes of a schema, its own left out.
+def columns(entity: Entity, schema: dict[str, Any]) -> dict[str, SchemaField]:
+    """Return the column that the target makes of each field of a schema; one that is named as its own is dropped.
 
     Raises:
         ValueError: It cannot hold such records.
     """
     try:
-        return translate(entity.name, root(entity.name, schema), list(entity.key)).fields()
+        translated = translate(entity.name, root(entity.name, schema), list(entity.key))
     except TargetError as error:
         raise ValueError(f"{entity.name}: {error}") from None
+    return {column.source: column.field() for column in translated.columns}
 
 
 def kind_of(field: SchemaField) -> str:
@@ -235,12 +237,16 @@ def carried(listed: list[Entity]) -> dict[Path, str]:
     files[meltano] = between(text, "jobs of one entity each", jobs, meltano.name)
     project = ROOT / "transform" / "dbt_project.yml"
     variable = "entities:\n" if listed else "entities: {}\n"
+    fields = {}
     for e in listed:
-        told = {"singular": e.singular, "key": [clean(f) for f in e.key], "replication": e.replication}
+        found = landed(e)
+        told = {"singular": e.singular, "key": [found[f].name for f in e.key], "replication": e.replication}
         variable += f"  {e.name}: {in_one_line(told)}\n"
+        fields[e.name] = leaves(found.values())
     text = between(project.read_text(encoding="utf-8"), "entities", variable, project.name)
-    fields = yaml.safe_dump({"fields": {e.name: leaves(landed(e)) for e in listed}}, sort_keys=False)
-    files[project] = between(text, "fields", fields, project.name)
+    files[project] = between(
+        text, "fields", yaml.safe_dump({"fields": fields}, sort_keys=False), project.name
+    )
     names = [e.singular for e in listed]
     for flow in sorted((ROOT / "orchestrate").glob("kestra/*.yml")):
         # What the form offers, what a job may be, what a schedule runs.
@@ -257,22 +263,36 @@ def carry(*, check: bool) -> int:
     return generated_files.write({**carried(entities())}, "make docs", check=check)
 
 
+def is_date(text: str, pattern: re.Pattern[str]) -> bool:
+    """Return whether a text has a date's form and is in the calendar."""
+    try:
+        return bool(pattern.fullmatch(text) and datetime.fromisoformat(text))
+    except ValueError:
+        return False
+
+
 def schema_of(values: list[Any], field: str) -> dict[str, Any]:
     """Return the JSON schema of a field's values; a field that is nothing but null is a text."""
     kinds = dict.fromkeys(KINDS[type(value)] for value in values)
     types = [kind for kind in kinds if kind != "null"]
+    whole = [value for value in values if type(value) is int]
     if {"integer", "number"} <= set(types):
         types.remove("integer")
+    elif "integer" in types and not all(-INT64 <= value < INT64 for value in whole):
+        types[types.index("integer")] = "number"
     known, types = bool(types), types or ["string"]
     said: dict[str, Any] = {
         "type": [*types, "null"] if "null" in kinds else types[0] if len(types) == 1 else types
     }
     said["description"] = f"{field}, as the API gives it."
+    if "number" in types and whole and not any(type(value) is float for value in values):
+        # What an INT64 cannot hold is a NUMERIC.
+        said["multipleOf"] = 1
     texts = [value for value in values if value is not None]
     if types == ["string"]:
         # A field without a value is what its name promises.
         for pattern, form, ending in ((TIME, "date-time", "_at"), (DAY, "date", "_date")):
-            if all(map(pattern.fullmatch, texts)) and (known or field.endswith(ending)):
+            if all(is_date(text, pattern) for text in texts) and (known or field.endswith(ending)):
                 said["format"] = form
     if "object" in types:
         said |= object_of([v for v in values if isinstance(v, dict)], f"{field}.")
@@ -318,22 +338,23 @@ class Column:
         kind = kind_of(field)
         if entity.key == ("id",) and field.name == "id":
             name = f"{entity.singular}_id"
-        elif name in {*KEYWORDS, *LOAD_COLUMNS} or not name[0].isalpha():
-            name = f"{entity.singular}_{name}"
+        elif name in {*KEYWORDS, *LOAD_COLUMNS} or not name[:1].isalpha():
+            name = f"{entity.singular}_{name or 'field'}"
         for promise, promised in PROMISES.items():
             if re.search(promise, name) and kind != promised:
                 name = f"{entity.singular}_{name}" if promise.startswith("^") else f"{name}_value"
         return cls(field.name, name, kind)
 
 
-def columns_of(entity: Entity, schema: dict[str, Any]) -> list[Column]:
-    """Return the columns of an entity's landing table, the target's own and `new_fields` left out.
+def columns_of(entity: Entity, schema: dict[str, Any]) -> dict[str, Column]:
+    """Return the column of each field of an entity, `new_fields` left out.
 
     Raises:
         ValueError: The target cannot hold such records, or two columns would have one name.
     """
-    found = [Column.of(entity, field) for field in columns(entity, schema) if field.name != "new_fields"]
-    names = [column.name for column in found]
+    landing = columns(entity, schema)
+    found = {name: Column.of(entity, field) for name, field in landing.items() if name != "new_fields"}
+    names = [column.name for column in found.values()]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(
             f"the sample: two fields would be {', '.join(sorted(twice))} in dbt; rename one in the tap"
@@ -393,9 +414,8 @@ def models(entity: Entity, schema: dict[str, Any], records: list[dict[str, Any]]
 
     The mart has every column that is not nested; what else is to be made of those, a person says.
     """
-    found = columns_of(entity, schema)
-    by_field = dict(zip([f for f in schema["properties"] if f != "new_fields"], found, strict=True))
-    key = [by_field[field] for field in entity.key]
+    by_field = columns_of(entity, schema)
+    found, key = list(by_field.values()), [by_field[field] for field in entity.key]
     landed = ", ".join(repr(column.landed) for column in key)
     full = entity.replication == "full"
     source = (
@@ -484,6 +504,10 @@ def add(entity: Entity, records: list[dict[str, Any]], since: str | None) -> dic
         if missing := [f for f in (*entity.key, *([since] if since else [])) if record.get(f) is None]:
             raise ValueError(
                 f"record {number} of the sample: no {', '.join(missing)}; name another --key or --since"
+            )
+        if odd := [f for f in entity.key if type(record[f]) not in {int, str}]:
+            raise ValueError(
+                f"record {number} of the sample: {', '.join(odd)} is no whole number or text; name another --key"
             )
     checked([asdict(e) for e in (*entities(), entity)], LIST.name)
     schema = {"type": "object", **object_of(records)}

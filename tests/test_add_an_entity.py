@@ -201,6 +201,7 @@ def test_make_entity_writes_what_an_incremental_entity_needs(copy: ProjectCopy) 
         ("aB", 1, "`aB`", "a_b"),
         ("_type", "x", "_type", "type"),
         ("2fast", 1, "_2fast", "order_2fast"),
+        ("_", 1, "_", "order_field"),
         ("run_id", "x", "run_id", "order_run_id"),
         ("is_new", 1, "is_new", "order_is_new"),
         ("is_new", True, "is_new", "is_new"),
@@ -213,8 +214,39 @@ def test_a_column_has_a_name_that_lint_takes(field: str, value: Any, landed: str
     """Lower case, no word of SQL, and of the type that its ending promises (dbt-bouncer.yml); what SQL reads otherwise is quoted."""
     entity = entities.Entity("orders", "order", "order", ("id",), "full")
     schema = {"type": "object", **entities.object_of([{"id": 1, field: value}])}
-    column = entities.columns_of(entity, schema)[-1]
+    column = entities.columns_of(entity, schema)[field]
     assert (column.quoted, column.name) == (landed, name)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1, 2**63 - 1, None], {"type": ["integer", "null"]}),
+        ([1, 2**63], {"type": "number", "multipleOf": 1}),
+        ([1, 1.5], {"type": "number"}),
+        (["2026-02-28", None], {"type": ["string", "null"], "format": "date"}),
+        (["2026-02-28", "2026-02-30"], {"type": "string"}),
+        (
+            ["2026-02-28T00:00:00Z", "2026-02-28 23:59:59.123+05:30"],
+            {"type": "string", "format": "date-time"},
+        ),
+        (["2026-02-28T00:00:00Z", ""], {"type": "string"}),
+        ([None], {"type": ["string", "null"]}),
+    ],
+)
+def test_a_field_has_the_type_of_its_values(values: list[Any], expected: dict[str, Any]) -> None:
+    """Dates that are in the calendar, numbers that an INT64 holds or not, nothing but null."""
+    told = entities.schema_of(values, "told")
+    assert told.pop("description")
+    assert told == expected
+
+
+def test_a_field_that_is_named_as_the_target_s_own_is_left_out() -> None:
+    """A source that was itself landed by Singer: its metadata is not a column of the models."""
+    entity = entities.Entity("orders", "order", "order", ("id",), "full")
+    records = [{"_sdc_run_id": "x", "id": 1, "name": "a"}]
+    found = entities.columns_of(entity, {"type": "object", **entities.object_of(records)})
+    assert list(found) == ["id", "name"]
 
 
 @pytest.mark.parametrize(
@@ -228,7 +260,8 @@ def test_a_column_has_a_name_that_lint_takes(field: str, value: Any, landed: str
         ('{"id": 1}', "--add issues --since changed", "record 1 of the sample: no changed"),
         ('{"id": 1}', "--add characters --singular hero", "characters is there twice"),
         ('{"id": 1}', "--add loads", "loads.sql: is there already"),
-        ('{"id": {"a": 1}}', "--add issues", "a key must be one plain value"),
+        ('{"id": {"a": 1}}', "--add issues", "id is no whole number or text"),
+        ('{"id": 1.5}', "--add issues", "id is no whole number or text"),
         ('{"id": 1}\nnull', "--add issues", "a JSON object a line"),
         ('{"id": 1}\n{"id": 2', "--add issues", "line 2: expected a JSON object"),
         ("", "--add issues", "expected at least one record"),
