@@ -74,7 +74,7 @@ def run(copy: ProjectCopy, sandbox: Sandbox, kind: str, plugin: dict[str, Any]) 
     copy.run(f".venvs/meltano/bin/meltano run {blocks}", **sandbox.env)
 
 
-@pytest.mark.parametrize("tap", ["jsonl", "dbt"])
+@pytest.mark.parametrize("tap", ["jsonl", pytest.param("dbt", marks=pytest.mark.slow)])
 def test_another_tap_lands_every_row(copy: ProjectCopy, sandbox: Sandbox, dbt_cloud: str, tap: str) -> None:
     """The landing table of its stream holds what its source does, and the ledger says so."""
     lines = copy.folder / "lines.jsonl"
@@ -107,7 +107,7 @@ def served_by(sandbox: Sandbox, resource: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
 
 
-@pytest.mark.parametrize("target", ["jsonl", "csv"])
+@pytest.mark.parametrize("target", ["jsonl", pytest.param("csv", marks=pytest.mark.slow)])
 def test_another_target_gets_every_record(copy: ProjectCopy, sandbox: Sandbox, target: str) -> None:
     """The file of each stream holds the API's records, each once."""
     folder = copy.folder / "written"
