@@ -98,6 +98,15 @@ def project(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Proje
     return Project(sandbox, tmp_path_factory.mktemp("project"))
 
 
+@pytest.fixture(scope="module")
+def services(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A sandbox of the module's own, which serves the module's `UNIVERSE`."""
+    with running_sandbox(
+        tmp_path_factory.mktemp("sandbox"), "--universe", request.module.UNIVERSE
+    ) as running:
+        yield running
+
+
 @pytest.fixture(scope="session")
 def dbt_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
     """Landing tables filled row by row, and one dbt process beside them; tests begin with `empty`."""

@@ -18,10 +18,11 @@ import requests
 from testkit.proxies import Proxy
 from testkit.relay import Relay
 from testkit.target_bench import piped
-from testkit.whole_pipeline import Sandbox, running_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from testkit.whole_pipeline import Sandbox
 
 # A stream's first page, and its records by ids.
 REQUESTS = 6
@@ -51,13 +52,7 @@ def calls(requests_seen: list[dict[str, Any]]) -> list[str]:
     return [f"{request['method']} {request['path']}" for request in requests_seen]
 
 
-@pytest.fixture(scope="module")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """A sandbox of this module's own, with the default universe."""
-    with running_sandbox(
-        tmp_path_factory.mktemp("budget"), "--universe", "characters=826,locations=126,episodes=51"
-    ) as running:
-        yield running
+UNIVERSE = "characters=826,locations=126,episodes=51"
 
 
 def run(services: Sandbox, api: Relay, storage: Proxy, bigquery: Proxy, **settings: str) -> Spent:

@@ -8,22 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 from testkit.project_copy import ProjectCopy, copy_project
-from testkit.whole_pipeline import ROOT, Project, running_sandbox
+from testkit.whole_pipeline import ROOT, Project
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from testkit.whole_pipeline import Sandbox
 
 
-@pytest.fixture(scope="module")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """A sandbox of this module's own."""
-    with running_sandbox(
-        tmp_path_factory.mktemp("sandbox"), "--universe", "characters=3,locations=2,episodes=2"
-    ) as running:
-        yield running
+UNIVERSE = "characters=3,locations=2,episodes=2"
 
 
 @pytest.fixture

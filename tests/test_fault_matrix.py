@@ -24,23 +24,18 @@ from testkit.fault_matrix import (
 )
 from testkit.proxies import Proxy
 from testkit.target_bench import SCHEMA, STATE, Bench, Pipe, piped, record, schema, whole
-from testkit.whole_pipeline import Sandbox, running_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from testkit.whole_pipeline import Sandbox
 
 METHODS = [(method, kill) for method, kills in KILLS.items() for kill in kills]
 # Incompressible, so that a part of a megabyte is full before the next record.
 LONG = os.urandom(700_000).hex()
 
 
-@pytest.fixture(scope="module")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """A sandbox of this module's own, with a small universe."""
-    with running_sandbox(
-        tmp_path_factory.mktemp("faults"), "--universe", "characters=60,locations=5,episodes=4"
-    ) as running:
-        yield running
+UNIVERSE = "characters=60,locations=5,episodes=4"
 
 
 @pytest.fixture(scope="module")

@@ -13,64 +13,19 @@ import pytest
 from marts_in_python import ENTITIES, MARTS, Load, Marts, code, day, number, numbers
 from test_marts import differences, newest_loads, served
 from testkit.whole_pipeline import RUN_ALL
+from warehouse import SITE, character, episode, location, place
 
 if TYPE_CHECKING:
     from testkit.whole_pipeline import Project, Sandbox
     from warehouse import Warehouse
 
 Records = dict[str, list[dict[str, Any]]]
-SITE = "https://rickandmortyapi.com/api"
 SNAPSHOTS = "local_rickandmorty_snapshots"
 
 
 def links(resource: str, *ids: int) -> list[str]:
     """Addresses of records."""
     return [f"{SITE}/{resource}/{i}" for i in ids]
-
-
-def at(location: int | None) -> dict[str, str]:
-    """A character's place; None is the API's unknown one."""
-    return (
-        {"name": "unknown", "url": ""}
-        if location is None
-        else {"name": f"Place {location}", "url": f"{SITE}/location/{location}"}
-    )
-
-
-def record(resource: str, i: int, **values: Any) -> dict[str, Any]:
-    """A record with the fields that every one has."""
-    return {
-        "id": i,
-        **values,
-        "url": f"{SITE}/{resource}/{i}",
-        "created": f"2017-11-04T18:48:46.{i:03}Z",
-    }
-
-
-def character(i: int, episodes: tuple[int, ...], place: int | None, **values: Any) -> dict[str, Any]:
-    """A character."""
-    given = {"name": f"Who {i}", "status": "Alive", "species": "Human", "type": "", "gender": "Female"}
-    return record(
-        "character",
-        i,
-        **{**given, **values},
-        origin=at(None),
-        location=at(place),
-        image=f"{SITE}/character/avatar/{i}.jpeg",
-        episode=links("episode", *episodes),
-    )
-
-
-def location(i: int, residents: tuple[int, ...], **values: Any) -> dict[str, Any]:
-    """A location."""
-    given = {"name": f"Place {i}", "type": "Planet", "dimension": "unknown"}
-    return record("location", i, **{**given, **values}, residents=links("character", *residents))
-
-
-def episode(i: int, cast: tuple[int, ...], **values: Any) -> dict[str, Any]:
-    """An episode."""
-    given = {"name": f"Part {i}", "air_date": f"December {i}, 2013", "episode": f"S01E0{i}"}
-    return record("episode", i, **{**given, **values}, characters=links("character", *cast))
 
 
 def nothing() -> Records:
@@ -106,7 +61,7 @@ def edited() -> Records:
     """The same world after edits, a deletion and an addition."""
     records = copy.deepcopy(world())
     one, two, *_ = records["characters"]
-    one.update(status="Dead", episode=links("episode", 1, 2, 4), location=at(3))
+    one.update(status="Dead", episode=links("episode", 1, 2, 4), location=place(3))
     two["type"] = ""
     # The id is given to another.
     records["characters"][4].update(name="Another 5", species="Robot", created="2025-01-02T03:04:05.006Z")

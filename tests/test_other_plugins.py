@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import csv
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from testkit.project_copy import ProjectCopy, copy_project
+from testkit.servers import Server
 from testkit.whole_pipeline import RESOURCES, ROOT, Sandbox, program
 
 from testkit import programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from email.message import Message
     from pathlib import Path
 
 # Not the dataset of the tests that share the sandbox.
@@ -28,29 +28,19 @@ LANDING = f"{PREFIX}rickandmorty_landing"
 ROWS = [{"id": 1, "name": "Ünna"}, {"id": 2, "name": None}, {"id": 3, "name": 'O\'Neil, "x"\n'}]
 
 
-class DbtCloud(BaseHTTPRequestHandler):
+class DbtCloud(Server):
     """What tap-dbt asks of dbt Cloud: a page of accounts, and one with none."""
 
-    def do_GET(self) -> None:
+    def respond(self, method: str, path: str, headers: Message, body: bytes) -> tuple[int, bytes]:  # noqa: ARG002
         """Answer."""
-        body = json.dumps({"data": [] if "offset=" in self.path else ROWS}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Log nothing."""
+        return 200, json.dumps({"data": [] if "offset=" in path else ROWS}).encode()
 
 
 @pytest.fixture
 def dbt_cloud() -> Iterator[str]:
     """The address of its API."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), DbtCloud) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/v2"
-        server.shutdown()
+    with DbtCloud() as server:
+        yield f"{server.url}/v2"
 
 
 @pytest.fixture

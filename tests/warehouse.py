@@ -168,18 +168,21 @@ def kept_dbt(sandbox: Sandbox, folder: Path, transform: Path) -> Iterator[Wareho
         process.stdin.close()
 
 
-def character(
-    i: int, episodes: tuple[int, ...] = (), place: int | None = None, **values: Any
-) -> dict[str, Any]:
+def place(number: int | None) -> dict[str, str]:
+    """Return a character's place; None is the API's unknown one."""
+    if number is None:
+        return {"name": "unknown", "url": ""}
+    return {"name": f"Place {number}", "url": f"{SITE}/location/{number}"}
+
+
+def character(i: int, episodes: tuple[int, ...] = (), at: int | None = None, **values: Any) -> dict[str, Any]:
     """Return a landed character."""
-    unknown = {"name": "unknown", "url": ""}
-    at = unknown if place is None else {"name": f"Place {place}", "url": f"{SITE}/location/{place}"}
     given = {"name": f"Who {i}", "status": "Alive", "species": "Human", "type": "", "gender": "Female"}
     return {
         "id": i,
         **given,
-        "origin": unknown,
-        "location": at,
+        "origin": place(None),
+        "location": place(at),
         "image": f"{SITE}/character/avatar/{i}.jpeg",
         "episode": [f"{SITE}/episode/{e}" for e in episodes],
         "url": f"{SITE}/character/{i}",

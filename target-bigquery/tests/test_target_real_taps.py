@@ -6,18 +6,18 @@ The taps and target-jsonl are in environments of their own; `make test` installs
 from __future__ import annotations
 
 import json
-import threading
 from datetime import date, datetime
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from testkit.servers import Server
 
 from testkit import programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from email.message import Message
     from pathlib import Path
 
     from testkit.target_bench import Bench
@@ -56,29 +56,19 @@ def answer(path: str) -> Any:
     return {"data": data}
 
 
-class Api(BaseHTTPRequestHandler):
+class Api(Server):
     """The API."""
 
-    def do_GET(self) -> None:
+    def respond(self, method: str, path: str, headers: Message, body: bytes) -> tuple[int, bytes]:  # noqa: ARG002
         """Answer."""
-        body = json.dumps(answer(self.path)).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Log nothing."""
+        return 200, json.dumps(answer(path)).encode()
 
 
 @pytest.fixture(scope="module")
 def api() -> Iterator[str]:
     """The API's address."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Api) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with Api() as server:
+        yield server.url
 
 
 def run(program: str, *arguments: str, folder: Path, text: str = "") -> str:
