@@ -384,13 +384,13 @@ def test_killed_before_the_load_the_next_run_brings_the_delta(small: OwnProject)
     """SIGKILL where the load job would start: the table has the first run alone, and the state of before brings the changes."""
     before = small.state
     with Proxy(small.sandbox.command, small.sandbox.env["BIGQUERY_EMULATOR_HOST"]) as bigquery_proxy:
-        bigquery_proxy.order({"action": "hold", "times": None, **INSERT, "contains": "sourceUris"})
+        bigquery_proxy.inject({"action": "hold", "times": None, **INSERT, "contains": "sourceUris"})
         messages = small.extract(token=TOKEN)
         with small.start(messages, BIGQUERY_EMULATOR_HOST=bigquery_proxy.url) as target:
             assert bigquery_proxy.await_held(target)
             target.kill()
             assert target.communicate(timeout=30)[0] == b""
-        bigquery_proxy.order()
+        bigquery_proxy.inject()
     assert small.loads("issues") == [("incremental", 30)]
     assert small.state == before
     small.load(token=TOKEN)
