@@ -111,11 +111,26 @@ def markdown(measured: dict[str, Any], cells: list[dict[str, Any]]) -> str:
     for part, title in PARTS.items():
         if chosen := [cell for cell in cells if cell["part"] == part]:
             rows = [_row(cell, sum(measured["records"].values())) for cell in chosen]
-            text += [f"**{title}**", table(HEADINGS, rows)]
-            text += _parts(chosen)
+            text += [f"**{title}**", table(HEADINGS, rows), *_chart(title, rows), *_parts(chosen)]
     if rows := bars(measured["size"], {(c["part"], c["peer"], c["state"]): c for c in cells}):
         text += ["**What must hold**", table(["", "bar", "measured", "holds"], rows)]
     return "\n\n".join(text)
+
+
+def _chart(title: str, rows: list[list[str]]) -> list[str]:
+    measured = [(label.replace("`", ""), seconds) for label, seconds, *_ in rows if seconds != NONE]
+    if not measured:
+        return []
+    labels, seconds = zip(*measured, strict=True)
+    lines = [
+        "```mermaid",
+        "xychart-beta horizontal",
+        f'    title "{title.replace("`", "")}: median seconds"',
+        "    x-axis [" + ", ".join(f'"{label}"' for label in labels) + "]",
+        f"    bar [{', '.join(seconds)}]",
+        "```",
+    ]
+    return ["\n".join(lines)]
 
 
 def _parts(cells: list[dict[str, Any]]) -> list[str]:
