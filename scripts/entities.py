@@ -122,22 +122,25 @@ def checked(listed: list[dict[str, Any]], where: str) -> list[Entity]:
         ValueError: A line lacks something, a name is none or there twice, or replication is something else.
     """
     found = []
-    for said in listed:
-        if set(said) != set(Entity.__dataclass_fields__) or said["replication"] not in {
+    for declared in listed:
+        if set(declared) != set(Entity.__dataclass_fields__) or declared["replication"] not in {
             "full",
             "incremental",
         }:
             raise ValueError(
-                f"{where}: {said}: expected name, singular, resource, key, and replication full or incremental"
+                f"{where}: {declared}: expected name, singular, resource, key, and replication full or incremental"
             )
         for field in ("name", "singular"):
             # What YAML reads as no text, such as `on`, would be none in Meltano's and dbt's files either.
-            if not NAME.fullmatch(str(said[field])) or yaml.safe_load(str(said[field])) != said[field]:
+            if (
+                not NAME.fullmatch(str(declared[field]))
+                or yaml.safe_load(str(declared[field])) != declared[field]
+            ):
                 raise ValueError(
-                    f"{where}: {field} {said[field]!r}: expected lower-case letters, digits and _, such as order_items, "
+                    f"{where}: {field} {declared[field]!r}: expected lower-case letters, digits and _, such as order_items, "
                     "and no word of YAML; resource takes the API's own spelling"
                 )
-        found.append(Entity(**{**said, "key": tuple(said["key"])}))
+        found.append(Entity(**{**declared, "key": tuple(declared["key"])}))
     # The flow's form offers the singulars and dbt.
     for names in ([e.name for e in found], [*(e.singular for e in found), "dbt"]):
         if twice := {name for name in names if names.count(name) > 1}:
@@ -240,8 +243,12 @@ def carried(listed: list[Entity]) -> dict[Path, str]:
     fields = {}
     for e in listed:
         found = landed(e)
-        told = {"singular": e.singular, "key": [found[f].name for f in e.key], "replication": e.replication}
-        variable += f"  {e.name}: {in_one_line(told)}\n"
+        entity_variables = {
+            "singular": e.singular,
+            "key": [found[f].name for f in e.key],
+            "replication": e.replication,
+        }
+        variable += f"  {e.name}: {in_one_line(entity_variables)}\n"
         fields[e.name] = leaves(found.values())
     text = between(project.read_text(encoding="utf-8"), "entities", variable, project.name)
     files[project] = between(
@@ -281,26 +288,26 @@ def schema_of(values: list[Any], field: str) -> dict[str, Any]:
     elif "integer" in types and not all(-INT64 <= value < INT64 for value in whole):
         types[types.index("integer")] = "number"
     known, types = bool(types), types or ["string"]
-    said: dict[str, Any] = {
+    declared: dict[str, Any] = {
         "type": [*types, "null"] if "null" in kinds else types[0] if len(types) == 1 else types
     }
-    said["description"] = f"{field}, as the API gives it."
+    declared["description"] = f"{field}, as the API gives it."
     if "number" in types and whole and not any(type(value) is float for value in values):
         # What an INT64 cannot hold is a NUMERIC.
-        said["multipleOf"] = 1
+        declared["multipleOf"] = 1
     texts = [value for value in values if value is not None]
     if types == ["string"]:
         # A field without a value is what its name promises.
         for pattern, form, ending in ((TIME, "date-time", "_at"), (DAY, "date", "_date")):
             if all(is_date(text, pattern) for text in texts) and (known or field.endswith(ending)):
-                said["format"] = form
+                declared["format"] = form
     if "object" in types:
-        said |= object_of([v for v in values if isinstance(v, dict)], f"{field}.")
+        declared |= object_of([v for v in values if isinstance(v, dict)], f"{field}.")
     if "array" in types:
-        said["items"] = schema_of(
+        declared["items"] = schema_of(
             [item for v in values if isinstance(v, list) for item in v], f"An item of {field}"
         )
-    return said
+    return declared
 
 
 def object_of(records: list[dict[str, Any]], path: str = "") -> dict[str, Any]:
@@ -405,8 +412,8 @@ def unit_test(entity: Entity, key: list[Column], records: list[dict[str, Any]]) 
 
 def described(column: Column, *, typed: bool) -> dict[str, Any]:
     """Return a column's entry in a model's description."""
-    said = {"name": column.name, "description": f"{column.landed}, as the API gives it."}
-    return {**said, "data_type": column.kind} if typed else said
+    declared = {"name": column.name, "description": f"{column.landed}, as the API gives it."}
+    return {**declared, "data_type": column.kind} if typed else declared
 
 
 def models(entity: Entity, schema: dict[str, Any], records: list[dict[str, Any]]) -> dict[Path, str]:
@@ -490,8 +497,8 @@ class _Indented(yaml.SafeDumper):
 
 
 def _yaml(**content: Any) -> str:  # noqa: ANN401 (what dbt's files hold)
-    said = {"version": 2, **content}
-    return yaml.dump(said, Dumper=_Indented, sort_keys=False, width=130, allow_unicode=True)
+    declared = {"version": 2, **content}
+    return yaml.dump(declared, Dumper=_Indented, sort_keys=False, width=130, allow_unicode=True)
 
 
 def add(entity: Entity, records: list[dict[str, Any]], since: str | None) -> dict[Path, str]:

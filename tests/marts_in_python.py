@@ -406,9 +406,9 @@ class Marts:
                 if location in self.locations and place["name"]:
                     callers[location or 0, place["name"]].add(c["id"])
         return [
-            ("names_disagree", "warning", "locations", x, f"{len(who)} characters call it {said}")
-            for (x, said), who in callers.items()
-            if said != self.locations[x]["name"]
+            ("names_disagree", "warning", "locations", x, f"{len(who)} characters call it {other_name}")
+            for (x, other_name), who in callers.items()
+            if other_name != self.locations[x]["name"]
         ]
 
     def reused_ids(self) -> list[Finding]:
@@ -427,7 +427,7 @@ class Marts:
         """One row per entity and check, without the times."""
         severities = Counter(severity for _, severity, *_ in self.findings())
         odd = sum(rule == "unknown_status_value" for rule, *_ in self.findings())
-        told: list[tuple[str | None, str, bool, str]] = [
+        checks: list[tuple[str | None, str, bool, str]] = [
             (None, "source", True, "the tests"),
             (None, "findings_error", not severities["error"], str(severities["error"])),
             (None, "findings_warning", not severities["warning"], str(severities["warning"])),
@@ -436,7 +436,7 @@ class Marts:
         for entity, records in self.by_id.items():
             count = len(records)
             before = len(self.earlier[-1][0][entity]) if self.earlier else 0
-            told += [
+            checks += [
                 (entity, "missing", True, f"version {self.loads[entity].version}"),
                 (entity, "empty", count > 0, f"{count} records"),
                 (entity, "counts", True, f"{count} rows in the landing table"),
@@ -455,30 +455,30 @@ class Marts:
                 "status": "pass" if holds else self.policies[check],
                 "got": got,
             }
-            for entity, check, holds, got in told
+            for entity, check, holds, got in checks
         ]
 
     def links_that_fail(self) -> list[Finding]:
         """Links that one side lists, and links that lead nowhere."""
-        one_sided, told = [], set()
+        one_sided, links = [], set()
         for rule, other, by_character, by_other in (
             ("asymmetric_appearance", "episodes", self.seen_by_character, self.seen_by_episode),
             ("asymmetric_residency", "locations", self.home_by_character, self.home_by_location),
         ):
             one_sided += [(rule, "characters", c, other, x) for c, x in by_character - by_other]
             one_sided += [(rule, other, x, "characters", c) for c, x in by_other - by_character]
-            told |= {("characters", c, other, x) for c, x in by_character}
-            told |= {(other, x, "characters", c) for c, x in by_other}
+            links |= {("characters", c, other, x) for c, x in by_character}
+            links |= {(other, x, "characters", c) for c, x in by_other}
         for i, c in self.characters.items():
             origin = number(c["origin"]["url"])
             if origin is not None:
-                told.add(("characters", i, "locations", origin))
+                links.add(("characters", i, "locations", origin))
         return [
             (rule, "warning", entity, i, f"lists {other} {x}, which does not list it")
             for rule, entity, i, other, x in one_sided
         ] + [
             ("missing_record", "error", entity, i, f"leads to {other} {x}, which is not there")
-            for entity, i, other, x in told
+            for entity, i, other, x in links
             if x not in self.by_id[other]
         ]
 
@@ -538,18 +538,18 @@ class Marts:
 
 
 def fields(record: Row) -> dict[str, str | None]:
-    """A record's fields as rpt_changes tells them: text, nested ones by a dot, addresses by their last parts."""
-    told: dict[str, str | None] = {}
+    """A record's fields as rpt_changes lists them: text, nested ones by a dot, addresses by their last parts."""
+    texts: dict[str, str | None] = {}
     for name, value in record.items():
         if isinstance(value, list):
-            told[name] = ", ".join(
+            texts[name] = ", ".join(
                 text.rpartition("/")[2] if text.startswith("http") else text for text in value
             )
         elif isinstance(value, dict):
-            told.update({f"{name}.{inner}": text for inner, text in value.items()})
+            texts.update({f"{name}.{inner}": text for inner, text in value.items()})
         elif name not in {"id", "url", "created"}:
-            told[name] = value
-    return told
+            texts[name] = value
+    return texts
 
 
 MARTS = sorted(name for name in vars(Marts) if name.startswith(("dim_", "fct_", "rpt_")))

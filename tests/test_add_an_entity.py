@@ -236,9 +236,9 @@ def test_a_column_has_a_name_that_lint_takes(field: str, value: Any, landed: str
 )
 def test_a_field_has_the_type_of_its_values(values: list[Any], expected: dict[str, Any]) -> None:
     """Dates that are in the calendar, numbers that an INT64 holds or not, nothing but null."""
-    told = entities.schema_of(values, "told")
-    assert told.pop("description")
-    assert told == expected
+    translated = entities.schema_of(values, "translated")
+    assert translated.pop("description")
+    assert translated == expected
 
 
 def test_a_field_that_is_named_as_the_target_s_own_is_left_out() -> None:
@@ -286,8 +286,8 @@ def test_make_entity_refuses_what_it_cannot_do(
     with pytest.raises(SystemExit) as ended:
         entities.main()
     assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith("make entity: ")
-    assert said.count("\n") == 1
-    assert expected in said
+    error = capsys.readouterr().err
+    assert error.startswith("make entity: ")
+    assert error.count("\n") == 1
+    assert expected in error
     assert written == []

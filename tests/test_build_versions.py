@@ -143,14 +143,14 @@ def test_whatever_is_retracted_a_build_reads_the_rest(warehouse: Warehouse) -> N
     assert not done.ok
     assert verdict(warehouse, "fail") == [("missing", e) for e in ("characters", "episodes", "locations")]
 
-    for arguments, said in (
+    for arguments, message in (
         ({"run_id": "no'body", "reason": "x"}, "run no'body: expected a run of the ledger"),
         ({"run_id": "a", "stream": "ships", "reason": "x"}, "run a loaded no stream ships"),
         ({"run_id": "a"}, "a reason is needed"),
     ):
         done = warehouse.dbt("run-operation", "retract", "--args", json.dumps(arguments))
         assert not done.ok
-        assert said in (warehouse.folder / "dbt.log").read_text()
+        assert message in (warehouse.folder / "dbt.log").read_text()
     done = warehouse.dbt(*VERSIONS_ALONE, DBT_AS_OF="no'body")
     assert not done.ok
     assert "run no'body: expected a run of the ledger" in done.messages()

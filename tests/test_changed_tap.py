@@ -20,7 +20,7 @@ LOCK = "plugins/extractors/tap-rickandmorty--rickandmorty.lock"
 
 @pytest.mark.slow
 def test_a_new_field_and_a_new_setting_count_at_the_next_run(tmp_path: Path) -> None:
-    """Meltano has run the tap and kept its catalog; then schema and settings grow, and a stale lock is told."""
+    """Meltano has run the tap and kept its catalog; then schema and settings grow, and a stale lock is reported."""
     program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox")
     copy = copy_project(tmp_path / "project", (".python", "dev", "meltano", "sandbox", "uv"), plugins=False)
     copy.run(f"{MELTANO} install extractor tap-rickandmorty")

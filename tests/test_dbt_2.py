@@ -22,8 +22,8 @@ def test_the_project_parses_with_no_warning_but_the_known_one(tmp_path: Path) ->
     project = ["--project-dir", str(ROOT / "transform"), "--profiles-dir", str(ROOT / "transform")]
     env = {**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "NO_COLOR": "1"}
     done = run(dbt, "parse", *project, *folders, cwd=tmp_path, env=env)
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
-    warnings = [line for line in said.splitlines() if line.startswith(("[warning]", "[error]"))]
-    assert [line for line in warnings if KNOWN not in line] == [], said
-    assert "Finished 'parse'" in said
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    warnings = [line for line in output.splitlines() if line.startswith(("[warning]", "[error]"))]
+    assert [line for line in warnings if KNOWN not in line] == [], output
+    assert "Finished 'parse'" in output

@@ -43,7 +43,7 @@ ELSEWHERE = {
 # A page whose text is a program of its own.
 FOLLOWED = {"docs/onboarding.md": "tests/test_add_an_entity.py::follow"}
 OPTIONAL = ("report", "orchestrate", "terraform", "benchmarks")
-# Programs that ask for an account, and how a person without one is told what is needed.
+# Programs that ask for an account, and what they print to a person without one.
 ACCOUNTS = ("gcloud", "bq", "gh", "terraform", "docker")
 NEEDED = r"credentials|GOOGLE_CLOUD_PROJECT|TARGET_BIGQUERY_BUCKET|KESTRA_TOKEN|expected an image by digest"
 
@@ -155,7 +155,7 @@ def test_each_file_that_readme_names_is_there() -> None:
             )
 
 
-# Said by Python and by uv.
+# From Python and from uv.
 OTHERS_SAY = {"UnicodeDecodeError: 'ascii' codec", "invalid peer certificate: UnknownIssuer"}
 
 
@@ -244,9 +244,9 @@ def test_a_block_for_a_cloud_runs_up_to_its_credentials(without_account: Project
         if re.match(r"export [^$]*$", command)
     ]
     folder = "cd terraform" if block.page.startswith("terraform/") else "cd ."
-    said = without_account.run("\n".join([folder, *before, *mine]), status=None, seconds=120)
-    assert re.search(NEEDED, said), said
-    assert "Traceback" not in said
+    output = without_account.run("\n".join([folder, *before, *mine]), status=None, seconds=120)
+    assert re.search(NEEDED, output), output
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize(
@@ -269,8 +269,8 @@ def test_a_block_for_a_cloud_runs_up_to_its_credentials(without_account: Project
 def test_the_everyday_commands_begin(fresh_clone: ProjectCopy, command: str) -> None:
     """They begin with the system's own programs and what make has installed."""
     # The doctor may find something on this machine.
-    said = fresh_clone.run(command, status=None if command == "make doctor" else 0, seconds=120)
-    assert "Traceback" not in said
+    output = fresh_clone.run(command, status=None if command == "make doctor" else 0, seconds=120)
+    assert "Traceback" not in output
 
 
 @pytest.mark.slow
@@ -287,6 +287,6 @@ def test_tap_and_target_are_installed_as_their_pages_say(fresh_clone: ProjectCop
     lines = "\n".join(typed).replace("some-tap", "tap-rickandmorty").replace("my-landing", "local-landing")
     # The sandbox's API in place of the live one; a person's shell has no pipefail.
     lines = "set +o pipefail\n" + lines.replace("tap-rickandmorty |", "tap-rickandmorty --config=ENV |")
-    said = fresh_clone.run(f"{venv}unset http_proxy https_proxy\n{home}{lines}")
-    assert '"type":"SCHEMA"' in said.replace(" ", "")
-    assert "Traceback" not in said
+    output = fresh_clone.run(f"{venv}unset http_proxy https_proxy\n{home}{lines}")
+    assert '"type":"SCHEMA"' in output.replace(" ", "")
+    assert "Traceback" not in output

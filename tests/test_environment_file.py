@@ -58,7 +58,7 @@ def test_empty_lines_of_dotenv_are_settings_that_are_not_given(clone: ProjectCop
     run(clone, f".venvs/meltano/bin/meltano --environment=dev run {blocks}", *IN_DOTENV)
 
 
-# One at a time: Meltano ends the plugin that has not said its line yet when the other one has failed.
+# One at a time: Meltano ends the plugin that has not written its line yet when the other one has failed.
 @pytest.mark.parametrize(
     ("unset", "message"),
     [

@@ -474,7 +474,7 @@ def test_a_delta_after_the_schema_has_got_a_field(small: OwnProject) -> None:
 def test_a_listing_by_offset_with_a_request_for_each_record_is_landed(
     sandbox_alone: Sandbox, tmp_path: Path
 ) -> None:
-    """60 articles, each told by a request of its own, are a whole version; the next run is another, without what is gone."""
+    """60 articles, each from a request of its own, are a whole version; the next run is another, without what is gone."""
     with serving(Shop()) as source:
         project = OwnProject("shop", source, tmp_path / "shop", sandbox_alone)
         project.make({"articles": (list(source.articles.values()), ["--key", "sku"])})

@@ -29,17 +29,17 @@ def marts(clone: ProjectCopy) -> str:
         f"(SELECT AS STRUCT COUNT(*) AS n, MIN(run_id) AS a, MAX(run_id) AS z FROM local_rickandmorty_marts.dim_{e}s) AS {e}"
         for e in ("character", "episode", "location")
     )
-    said = clone.run(f"make query SQL='SELECT {counts}'")
-    return said[said.index("│") :]
+    printed = clone.run(f"make query SQL='SELECT {counts}'")
+    return printed[printed.index("│") :]
 
 
 def test_the_first_run_says_what_it_did(fresh_clone: ProjectCopy) -> None:
     """Source, phases, verdict, counts, page; the proxy is not asked for what is on this machine."""
-    said = fresh_clone.output
-    assert "Source: captured folder it's données of " in said
-    assert "Verdict: pass" in said
-    assert ("The page: output/report.html" in said) == WITH_PAGE
-    assert [line.split()[:6] for line in said.splitlines() if line.startswith("characters ")] == [
+    printed = fresh_clone.output
+    assert "Source: captured folder it's données of " in printed
+    assert "Verdict: pass" in printed
+    assert ("The page: output/report.html" in printed) == WITH_PAGE
+    assert [line.split()[:6] for line in printed.splitlines() if line.startswith("characters ")] == [
         ["characters", *["60"] * 5]
     ]
 
@@ -69,10 +69,10 @@ def test_a_source_that_counts_0_ends_the_run_with_the_marts_as_they_were(
     """The tap itself refuses an empty listing: one line names the stream; nothing is built."""
     before = marts(fresh_clone)
     keep(source / "character.jsonl", 0)
-    said = fresh_clone.run(RUN, status=2)
-    assert "characters" in said[said.index("What failed:") :]
-    assert "Verdict: pass" not in said
-    assert "All counts" not in said
+    printed = fresh_clone.run(RUN, status=2)
+    assert "characters" in printed[printed.index("What failed:") :]
+    assert "Verdict: pass" not in printed
+    assert "All counts" not in printed
     assert marts(fresh_clone) == before
 
 
@@ -85,14 +85,14 @@ def test_a_source_that_shrinks_fails_the_verdict_with_the_marts_as_they_were(
     lines = (source / "character.jsonl").read_text(encoding="utf-8").splitlines()
     first = json.loads(lines[0]) | {"status": "Frozen"}
     (source / "character.jsonl").write_text("\n".join([json.dumps(first), *lines[1:], ""]), encoding="utf-8")
-    said = fresh_clone.run(RUN, status=2, TAP_RICKANDMORTY_MAX_SHRINK_PERCENT="100")
-    assert "Verdict: fail" in said
+    printed = fresh_clone.run(RUN, status=2, TAP_RICKANDMORTY_MAX_SHRINK_PERCENT="100")
+    assert "Verdict: fail" in printed
     assert (
         "fail: characters: drop: expected at most 10 % fewer than 60, got 52 records; retract the version"
-        in said
+        in printed
     )
-    assert "warn: characters: status_values: expected none, got 1" in said
-    assert "the verdict is fail, the marts are as they were" in said
+    assert "warn: characters: status_values: expected none, got 1" in printed
+    assert "the verdict is fail, the marts are as they were" in printed
     assert marts(fresh_clone) == before
     if WITH_PAGE:
         page = (fresh_clone.folder / "output" / "report.html").read_text(encoding="utf-8")
@@ -111,10 +111,10 @@ def test_an_entity_that_the_api_lacks_ends_the_run_with_the_marts_as_they_were(
     control = env["TAP_RICKANDMORTY_API_URL"].removesuffix("/api") + "/__sandbox__/faults"
     rule = {"path": "^/api/location", "action": "status", "status": 404}
     requests.put(control, json=[rule], timeout=10).raise_for_status()
-    said = fresh_clone.run(RUN, status=2)
+    printed = fresh_clone.run(RUN, status=2)
     fresh_clone.run("make down")
-    assert "/api/location" in said[said.index("What failed:") :]
-    assert "Verdict: pass" not in said
+    assert "/api/location" in printed[printed.index("What failed:") :]
+    assert "Verdict: pass" not in printed
     assert marts(fresh_clone) == before
 
 
@@ -122,9 +122,9 @@ def test_an_entity_that_the_api_lacks_ends_the_run_with_the_marts_as_they_were(
 def test_a_build_that_fails_shows_no_earlier_verdict(fresh_clone: ProjectCopy) -> None:
     """An unknown policy ends dbt before the verdict: the one of the run before is not taken for this one's."""
     before = marts(fresh_clone)
-    said = fresh_clone.run(f"make down\n{RUN}", status=2, DBT_VERDICT_EMPTY="never")
-    assert "Verdict" not in said
-    assert "the policy of the check empty is fail, warn or ignore, got 'never'" in said
+    printed = fresh_clone.run(f"make down\n{RUN}", status=2, DBT_VERDICT_EMPTY="never")
+    assert "Verdict" not in printed
+    assert "the policy of the check empty is fail, warn or ignore, got 'never'" in printed
     assert marts(fresh_clone) == before
 
 
@@ -132,9 +132,9 @@ def test_a_build_that_fails_shows_no_earlier_verdict(fresh_clone: ProjectCopy) -
 def test_another_source_gets_a_warehouse_of_its_own(fresh_clone: ProjectCopy) -> None:
     """The made-up universe after the folder: nothing of one is in the other's tables or on its page."""
     before = marts(fresh_clone)
-    said = fresh_clone.run("make down\nmake run")
-    assert "Source: made-up universe characters=826" in said
-    assert "The warehouse holds 1 version of this source" in said
+    printed = fresh_clone.run("make down\nmake run")
+    assert "Source: made-up universe characters=826" in printed
+    assert "The warehouse holds 1 version of this source" in printed
     fresh_clone.run(f"{RUN.replace('run', 'up', 1)}\nmake down")
     assert marts(fresh_clone) == before
 
@@ -154,5 +154,5 @@ def test_an_ordinary_user_starts_from_nothing() -> None:
         given = {name: os.environ[name] for name in ("SSL_CERT_FILE", "PIP_CERT") if name in os.environ}
         copy.env = bare(folder) | given | {"LC_ALL": "C"}
         user = "setpriv --reuid 65534 --regid 65534 --clear-groups"
-        said = copy.run(f"{user} make run PYTHON=/usr/bin/python3", seconds=1200)
-    assert "Verdict: pass" in said
+        printed = copy.run(f"{user} make run PYTHON=/usr/bin/python3", seconds=1200)
+    assert "Verdict: pass" in printed

@@ -91,10 +91,10 @@ def states(entity: str, records: Records) -> dict[int, tuple[Any, ...]]:
 
     def state(r: dict[str, Any]) -> tuple[Any, ...]:
         if entity == "characters":
-            told = [r[f] or None for f in ("name", "status", "species", "type", "gender")]
+            fields = [r[f] or None for f in ("name", "status", "species", "type", "gender")]
             for place in (r["origin"], r["location"]):
-                told += [number(place["url"]), place["name"]]
-            return (*told, numbers(r["episode"]))
+                fields += [number(place["url"]), place["name"]]
+            return (*fields, numbers(r["episode"]))
         if entity == "episodes":
             text = r["episode"]
             return (
@@ -125,7 +125,7 @@ def history(sandbox: Sandbox, entity: str) -> list[tuple[Any, ...]]:
         f"FROM `{SNAPSHOTS}.snap_{entity}`"
     )
     return sorted(
-        ((i, (*told, json.loads(ids)), since, until) for i, *told, ids, since, until in rows),
+        ((i, (*fields, json.loads(ids)), since, until) for i, *fields, ids, since, until in rows),
         key=lambda row: (row[0], row[2]),
     )
 
@@ -174,14 +174,14 @@ def test_one_name_is_one_figure(records: Records) -> None:
     """A count has the same value in every mart of one key that has it, and a count of links is that of the fact's rows."""
     loads = dict.fromkeys(ENTITIES, Load("run", datetime.now(UTC)))
     marts = {name: getattr(Marts(records, loads), name)() for name in MARTS}
-    said: dict[tuple[str, int, str], set[int]] = {}
+    figures_by_key: dict[tuple[str, int, str], set[int]] = {}
     for rows in marts.values():
         for key in ("character_id", "episode_id", "location_id"):
             ids = Counter(row[key] for row in rows if key in row)
             if ids and max(ids.values()) == 1:
                 for row in rows:
                     for column in (name for name in row if name.endswith("_count")):
-                        said.setdefault((key, row[key], column), set()).add(row[column])
+                        figures_by_key.setdefault((key, row[key], column), set()).add(row[column])
     links = [
         ("fct_appearances", "character_id", "episode_count"),
         ("fct_appearances", "episode_id", "character_count"),
@@ -189,16 +189,16 @@ def test_one_name_is_one_figure(records: Records) -> None:
     ]
     for fact, key, column in links:
         for i, count in Counter(row[key] for row in marts[fact]).items():
-            if (key, i, column) in said:
-                said[key, i, column].add(count)
-    assert {name: figures for name, figures in said.items() if len(figures) > 1} == {}
-    assert len(said) > 30
+            if (key, i, column) in figures_by_key:
+                figures_by_key[key, i, column].add(count)
+    assert {name: figures for name, figures in figures_by_key.items() if len(figures) > 1} == {}
+    assert len(figures_by_key) > 30
 
 
 def test_changes_name_exactly_the_edits_the_deletion_and_the_addition() -> None:
     """The comparison that the test above makes is not empty: the edits, written out."""
-    told = dict.fromkeys(ENTITIES, Load(run_id="", loaded_at=datetime.now(UTC)))
-    rows = Marts(edited(), told, [(world(), told)]).rpt_changes()
+    loads = dict.fromkeys(ENTITIES, Load(run_id="", loaded_at=datetime.now(UTC)))
+    rows = Marts(edited(), loads, [(world(), loads)]).rpt_changes()
     assert sorted((r["entity"], r["record_id"], r["change"], r["field_name"] or "") for r in rows) == [
         ("characters", 1, "changed", "episode"),
         ("characters", 1, "changed", "location.name"),

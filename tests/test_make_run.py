@@ -45,8 +45,8 @@ def test_make_query_hands_the_sql_over_as_it_is(tmp_path: Path) -> None:
     command = ["make", "--old-file=.venvs/sandbox/.done", "query", f"SANDBOX_COMMAND={spy}"]
     sql = f"{NASTY}\nSELECT 2\n"
     for arguments, environment in (([f"SQL={sql}"], {}), ([], {"SQL": sql})):
-        said = succeed(*command, *arguments, cwd=ROOT, env=unmade() | environment)
-        assert json.loads(said)[-2:] == ["--", sql]
+        output = succeed(*command, *arguments, cwd=ROOT, env=unmade() | environment)
+        assert json.loads(output)[-2:] == ["--", sql]
 
 
 def test_make_run_hands_the_folder_over_as_it_is() -> None:
@@ -78,9 +78,9 @@ def test_what_cannot_be_installed_is_said_with_its_remedy(
 ) -> None:
     """The last line but make's own says what to set."""
     copy = copy_project(tmp_path / "clone", there, plugins=False)
-    said = copy.run(f"make run {typed}", status=2)
-    assert expected in said.splitlines()[-2]
-    assert "Traceback" not in said
+    output = copy.run(f"make run {typed}", status=2)
+    assert expected in output.splitlines()[-2]
+    assert "Traceback" not in output
 
 
 MELTANO = """import json, os, pathlib, subprocess, sys, time
@@ -158,10 +158,10 @@ def test_a_run_that_is_ended_leaves_no_process(clone: Clone, number: signal.Sign
             f"make run: another run is under way in this folder (process {process.pid}); wait for it, or end it: kill {process.pid}\n"
         )
         process.send_signal(number)
-        said, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=60)
     if number != signal.SIGKILL:
         assert process.returncode == 128 + number
-        assert said.endswith(
+        assert output.endswith(
             f"make run: ended by {number.name}; what was not whole is not loaded, run it again\n"
         )
     until_nothing_is_left(clone.mark)
@@ -219,9 +219,9 @@ def test_the_doctor_names_what_is_wrong_with_its_remedy(tmp_path: Path) -> None:
         done = run(sys.executable, tmp_path / "scripts" / "doctor.py", "--problems", env=env)
         part.kill()
     assert done.returncode == 1
-    said = done.stdout.splitlines()
-    assert all(line.startswith("PROBLEM  ") for line in said)
-    assert sum("line" in line for line in said) == 4
+    output = done.stdout.splitlines()
+    assert all(line.startswith("PROBLEM  ") for line in output)
+    assert sum("line" in line for line in output) == 4
     for problem in (
         ".env: line 2: TARGET_BIGQUERY_LOCATION has no value; put a # before it",
         ".env: line 5: DBT_TARGET has no value; put a # before it",
@@ -230,7 +230,7 @@ def test_the_doctor_names_what_is_wrong_with_its_remedy(tmp_path: Path) -> None:
         "certificates: SSL_CERT_FILE names /nowhere.pem, which is not a file; correct it, or unset SSL_CERT_FILE",
         f"leftovers: process {part.pid} serves {gone}, which is gone; kill {part.pid}",
     ):
-        assert f"PROBLEM  {problem}" in said
+        assert f"PROBLEM  {problem}" in output
 
 
 def test_the_prompt_answers_statements_and_goes_on_after_an_error(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ CHOICES = [
 SECONDS = 1200
 
 
-def said(folder: Path, *command: str, status: int = 0) -> str:
+def output_of(folder: Path, *command: str, status: int = 0) -> str:
     """What a command in a folder says; its exit status is as expected."""
     done = subprocess.run(
         command,
@@ -50,7 +50,7 @@ def said(folder: Path, *command: str, status: int = 0) -> str:
 def new(folder: Path, *parts: str, name: str = "library", status: int = 0) -> str:
     """What `make new` says."""
     script = str(ROOT / "scripts" / "new_project.py")
-    return said(ROOT, sys.executable, script, name, str(folder), *parts, status=status)
+    return output_of(ROOT, sys.executable, script, name, str(folder), *parts, status=status)
 
 
 @pytest.fixture
@@ -61,13 +61,13 @@ def bare(tmp_path: Path) -> Path:
         if not name.startswith(tuple(f"{f}/" for f in FOLDERS.values())):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    said(folder, "git", "init", "--quiet")
+    output_of(folder, "git", "init", "--quiet")
     return folder
 
 
 def test_without_its_optional_parts_every_rule_is_there(bare: Path) -> None:
     """Make finds a rule for everything that install, check, run and test need."""
-    said(bare, "make", "--dry-run", "install", "check", "run", "docs", "pytest")
+    output_of(bare, "make", "--dry-run", "install", "check", "run", "docs", "pytest")
 
 
 def test_tests_of_a_removed_part_are_skipped_by_its_name(bare: Path) -> None:
@@ -76,9 +76,9 @@ def test_tests_of_a_removed_part_are_skipped_by_its_name(bare: Path) -> None:
     there = [name for name in files if (bare / name).is_file()]
     assert there
     # Exit status 5: every test was left out.
-    text = said(bare, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", *there, status=5)
+    text = output_of(bare, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", *there, status=5)
     assert text.count(" was removed from this project") == len(there), text
-    said(
+    output_of(
         bare,
         sys.executable,
         "-m",
@@ -96,14 +96,14 @@ def test_a_new_project_has_its_name_everywhere(tmp_path: Path, parts: list[str])
     """The example's name is left in the API's address alone, what was not chosen is away, and make has its rules."""
     folder = tmp_path / "library"
     new(folder, *parts)
-    names = said(folder, "git", "ls-files").split()
+    names = output_of(folder, "git", "ls-files").split()
     assert not [name for name in names if "rickandmorty" in name.lower()]
     assert {part for part, top in FOLDERS.items() if (folder / top).is_dir()} == set(parts)
     for name in names:
         text = (folder / name).read_bytes().lower().replace(b"rickandmortyapi.com", b"")
         assert not re.search(rb"rick.?and.?morty", text), name
-    said(folder, "make", "help")
-    said(folder, "make", "--dry-run", "install", "check", "run", "docs", "pytest")
+    output_of(folder, "make", "help")
+    output_of(folder, "make", "--dry-run", "install", "check", "run", "docs", "pytest")
     # The stages of the image and of the sandbox beside it; the report's is built where it is asked for.
     dockerfile = (folder / "Dockerfile").read_text(encoding="utf-8")
     copied = re.findall(r"(?m)^COPY ((?!--from)(?!.*report).*) \S+$", dockerfile)
@@ -116,9 +116,9 @@ def test_a_new_project_has_the_right_style(tmp_path: Path, parts: list[str]) -> 
     folder = tmp_path / "library"
     new(folder, *parts)
     python = sys.executable
-    said(folder, python, "-m", "ruff", "check", "--quiet", ".")
-    said(folder, python, "-m", "ruff", "format", "--quiet", "--check", ".")
-    said(folder, python, "-m", "yamllint", "--strict", ".")
+    output_of(folder, python, "-m", "ruff", "check", "--quiet", ".")
+    output_of(folder, python, "-m", "ruff", "format", "--quiet", "--check", ".")
+    output_of(folder, python, "-m", "yamllint", "--strict", ".")
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_new_project_that_cannot_be_made_says_why(
     (tmp_path / "a file").touch()
     before = sorted(tmp_path.rglob("*"))
     script = str(ROOT / "scripts" / "new_project.py")
-    text = said(tmp_path, sys.executable, script, name, folder, *more, status=2)
+    text = output_of(tmp_path, sys.executable, script, name, folder, *more, status=2)
     assert text.startswith("make new: ")
     assert text.count("\n") == 1
     assert expected in text
@@ -163,11 +163,11 @@ def test_a_new_project_may_lie_in_any_folder(
     """A space, letters beyond ASCII, folders that are not there yet, a home; a part that is named twice comes once."""
     monkeypatch.setenv("HOME", str(tmp_path))
     script = str(ROOT / "scripts" / "new_project.py")
-    text = said(tmp_path, sys.executable, script, "library", folder, *HERE[:1] * 2)
+    text = output_of(tmp_path, sys.executable, script, "library", folder, *HERE[:1] * 2)
     made = tmp_path / folder.removeprefix("~/")
     assert f"cd {shlex.quote(str(made))} && make run" in text
     assert f"with {HERE[0] if HERE else 'no optional part'}." in text
-    said(made, "make", "--dry-run", "run")
+    output_of(made, "make", "--dry-run", "run")
 
 
 @pytest.mark.slow
@@ -177,9 +177,9 @@ def test_a_new_project_is_green(tmp_path: Path, parts: list[str]) -> None:
     program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox")
     folder = tmp_path / "library"
     new(folder, *parts)
-    said(folder, "make", "install", "check")
+    output_of(folder, "make", "install", "check")
     try:
-        text = said(folder, "make", "run")
+        text = output_of(folder, "make", "run")
         assert ("report.html" in text) == ("report" in parts), text
         files = [
             "tests/test_repository.py",
@@ -188,6 +188,6 @@ def test_a_new_project_is_green(tmp_path: Path, parts: list[str]) -> None:
             "tap-library/tests/test_tap_standard.py",
             "target-bigquery/tests/test_target_standard.py",
         ]
-        said(folder, "make", "pytest", f"ARGS=-q {' '.join(files)}")
+        output_of(folder, "make", "pytest", f"ARGS=-q {' '.join(files)}")
     finally:
-        said(folder, ".venvs/sandbox/bin/sandbox", "stop")
+        output_of(folder, ".venvs/sandbox/bin/sandbox", "stop")

@@ -64,7 +64,7 @@ def test_landing_equals_the_api_field_for_field(built_pipeline: BuiltPipeline, s
 
 @needs_real_data
 def test_the_real_data_set_has_its_exact_counts(built_pipeline: BuiltPipeline) -> None:
-    """493 characters, 76 locations and 31 episodes are landed and in the dimensions; 802 links are told by characters."""
+    """493 characters, 76 locations and 31 episodes are landed and in the dimensions; characters list 802 links."""
     value = built_pipeline.sandbox.value
     expected = {"characters": 493, "locations": 76, "episodes": 31}
     assert {s: value(f"SELECT COUNT(*) FROM `{LANDING}.{s}` WHERE {newest(s)}") for s in expected} == expected

@@ -31,7 +31,7 @@ def point(name: str, metric: str, value: float, *, extractor: bool = True, **tag
 
 def event(status: str, name: str = "one_row_each", **data: Any) -> str:
     """A line of dbt's as Meltano's JSON log has it."""
-    told = {
+    finished = {
         "info": {
             "invocation_id": "i-1",
             "level": "info",
@@ -40,7 +40,7 @@ def event(status: str, name: str = "one_row_each", **data: Any) -> str:
         },
         "data": {"node_info": {"node_name": name, "node_status": status}, "num_models": 75, **data},
     }
-    return json.dumps({"name": "dbt-bigquery", "event": json.dumps(told), "level": "info"})
+    return json.dumps({"name": "dbt-bigquery", "event": json.dumps(finished), "level": "info"})
 
 
 def test_counts_come_from_the_points_of_tap_and_target() -> None:
@@ -173,10 +173,10 @@ def test_the_verdict_is_said_in_words(
     """The worst status, how many checks of each, and a line for each that did not pass."""
     checks = [{"status": s, "message": "characters: drop: expected 826,\n got 0"} for s in statuses]
     assert show_verdict(checks) == word
-    said = capfdbinary.readouterr().out.decode().splitlines()
-    assert said[0].startswith(f"Verdict: {word} ({len(checks)} checks: ")
-    assert len(said) == lines
-    assert all(line.endswith(": characters: drop: expected 826, got 0") for line in said[1:])
+    output = capfdbinary.readouterr().out.decode().splitlines()
+    assert output[0].startswith(f"Verdict: {word} ({len(checks)} checks: ")
+    assert len(output) == lines
+    assert all(line.endswith(": characters: drop: expected 826, got 0") for line in output[1:])
 
 
 @pytest.mark.parametrize(

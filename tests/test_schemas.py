@@ -143,9 +143,9 @@ def pre_commit(file: Path) -> None:
 
 def osv_scanner(file: Path) -> None:
     """Checks that each weakness that is passed over says which, why, and until when; the scanner publishes no schema."""
-    said = read(file)
-    assert set(said) <= {"IgnoredVulns"}, f"{sorted(said)}: passes over more than named weaknesses"
-    for entry in said.get("IgnoredVulns", []):
+    message = read(file)
+    assert set(message) <= {"IgnoredVulns"}, f"{sorted(message)}: passes over more than named weaknesses"
+    for entry in message.get("IgnoredVulns", []):
         assert set(entry) == {"id", "ignoreUntil", "reason"}, entry
         assert isinstance(entry["ignoreUntil"], date), entry
 
@@ -231,7 +231,7 @@ def test_no_file_is_forgotten() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("wrong.yml", "on: push\njobs:\n  a:\n    runs-on: x\n    step: []\n", "step"),
         ("pyproject.toml", "[tool.ruff]\nline-lenght = 1\n", "line-lenght"),
@@ -241,10 +241,10 @@ def test_no_file_is_forgotten() -> None:
     ],
     ids=["workflow", "pyproject", "meltano", "osv-scanner", "osv-scanner-package"],
 )
-def test_the_checks_are_awake(tmp_path: Path, name: str, text: str, said: str) -> None:
+def test_the_checks_are_awake(tmp_path: Path, name: str, text: str, message: str) -> None:
     """A slip of the pen is found, and the message names it."""
     file = tmp_path / name
     file.write_text(text)
     check = {**dict(TABLE), "wrong.yml": published("github-workflows")}[name]
-    with pytest.raises((AssertionError, pytest.fail.Exception), match=said):
+    with pytest.raises((AssertionError, pytest.fail.Exception), match=message):
         check(file)

@@ -119,7 +119,7 @@ def test_descriptions_and_labels_are_in_the_warehouse(built_pipeline: BuiltPipel
 
 
 @pytest.mark.parametrize(
-    ("sql", "said"),
+    ("sql", "message"),
     [
         ("SELECT nam FROM `local-project.local_rickandmorty_landing.characters`", "Did you mean name"),
         (
@@ -130,7 +130,7 @@ def test_descriptions_and_labels_are_in_the_warehouse(built_pipeline: BuiltPipel
     ],
     ids=["unknown-column", "string-plus-number", "unknown-nested-field"],
 )
-def test_the_analyzer_is_awake(analyzer: Analyzer, sql: str, said: str) -> None:
+def test_the_analyzer_is_awake(analyzer: Analyzer, sql: str, message: str) -> None:
     """What BigQuery would refuse is refused here, with Google's own words."""
-    with pytest.raises(SqlRefusedError, match=said):
+    with pytest.raises(SqlRefusedError, match=message):
         analyzer.check(sql)

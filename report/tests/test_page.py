@@ -61,7 +61,7 @@ def test_every_chart_draws_its_rows(opened: Opener, screenshot: Callable[[Page, 
 
 
 def test_the_run_is_shown_for_each_entity(opened: Opener) -> None:
-    """Counts, seconds, drift and age stand in one row; where a count differs it is said first."""
+    """Counts, seconds, drift and age stand in one row; where a count differs it comes first."""
     page = opened()
     age = page.locator("#run time").first.get_attribute("data-age")
     assert age is not None
