@@ -126,13 +126,13 @@ def test_a_build_reads_no_more_at_1000_versions_than_at_2(dbt_warehouse: Warehou
     assert schema("characters")
 
 
-# Grow with the runs, whatever the entities' size.
+# How the bytes of a kind of table grow: after 1 run, after 1,000, after 1,000 at 1,000 times the size.
+# With a run a day three versions of a landing table are read: its partitions' floor, and the version before for comparison.
+GROWTH = {"landing tables": (1, 3, 3000), "ledger": (1, 1000, 1000), "history and marts": (1, 1, 1000)}
 LEDGER = {"_loads", "int_build_versions", "rpt_loads"}
-# A run a day: the floor of a landing table's partitions, and a comparison with the version before.
-PARTITIONS_READ = 3
 
 
-def readers(manifest: dict[str, Any]) -> Counter[str]:
+def reads_per_table(manifest: dict[str, Any]) -> Counter[str]:
     """Return how many tables and tests of a build read each table, by their compiled SQL; a view is read by its readers."""
     relations = {
         node["relation_name"]: node
@@ -162,8 +162,8 @@ def logical_bytes(value: Any) -> int:
 
 
 def megabytes(built: BuiltPipeline) -> dict[str, list[float]]:
-    """Return, for each kind of table, the megabytes of a build: after 1 run, after 1,000, after 1,000 at 1,000 times the size."""
-    client, read = built.bigquery, readers(json.loads(built.manifest.read_text(encoding="utf-8")))
+    """Return, for each kind of table, the megabytes that a build reads at each stage of its growth."""
+    client, read = built.bigquery, reads_per_table(json.loads(built.manifest.read_text(encoding="utf-8")))
     sizes = {
         table.table_id: sum(logical_bytes(dict(row)) for row in client.list_rows(table))
         for dataset in client.list_datasets()
@@ -171,20 +171,11 @@ def megabytes(built: BuiltPipeline) -> dict[str, list[float]]:
         if table.table_id in read
     }
     real = 826 / built.sandbox.value("SELECT COUNT(*) FROM `local_rickandmorty_marts.dim_characters`")
-    found = {"landing tables": [0.0] * 3, "ledger": [0.0] * 3, "history and marts": [0.0] * 3}
+    once = dict.fromkeys(GROWTH, 0.0)
     for table, times in read.items():
-        size = times * sizes[table] / 1e6
-        if table in LEDGER:
-            kind, figures = "ledger", (size, size * 1000, size * 1000)
-        elif table in ENTITIES:
-            kind, figures = (
-                "landing tables",
-                tuple(size * real * n for n in (1, PARTITIONS_READ, PARTITIONS_READ * 1000)),
-            )
-        else:
-            kind, figures = "history and marts", tuple(size * real * n for n in (1, 1, 1000))
-        found[kind] = [a + b for a, b in zip(found[kind], figures, strict=True)]
-    return found
+        kind = "ledger" if table in LEDGER else "landing tables" if table in ENTITIES else "history and marts"
+        once[kind] += times * sizes[table] / 1e6 * (1 if kind == "ledger" else real)
+    return {kind: [once[kind] * factor for factor in factors] for kind, factors in GROWTH.items()}
 
 
 def test_the_documented_bytes_of_a_build(built_pipeline: BuiltPipeline) -> None:
