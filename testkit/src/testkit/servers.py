@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from email.message import Message
 
 
-class Server(ThreadingHTTPServer):
+class Server(ABC, ThreadingHTTPServer):
     """Runs from its making until `close` or the end of its `with` block; a subclass says in `respond` what it answers."""
 
     daemon_threads = True
@@ -21,9 +22,9 @@ class Server(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
+    @abstractmethod
     def respond(self, method: str, path: str, headers: Message, body: bytes) -> tuple[int, bytes]:
         """Return the status and the content of the answer to a request."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Stop listening."""
