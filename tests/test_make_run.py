@@ -15,7 +15,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from testkit.programs import run, succeed
+from testkit.programs import eventually, run, succeed
 from testkit.project_copy import copy_project
 from testkit.whole_pipeline import ROOT, program, python_program, running_sandbox
 
@@ -115,11 +115,8 @@ class Clone:
         process = subprocess.Popen(
             self.command, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        deadline = time.monotonic() + 90
-        while not self.begun.exists():
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        eventually(lambda: self.begun.exists() or process.poll() is not None, "Meltano has not begun", 90)
+        assert process.poll() is None, process.communicate()
         return process
 
 
@@ -136,10 +133,7 @@ def left(mark: str) -> list[str]:
 
 def until_nothing_is_left(mark: str) -> None:
     """Wait for the end of what a run has started."""
-    deadline = time.monotonic() + 60
-    while left(mark):
-        assert time.monotonic() < deadline, left(mark)
-        time.sleep(0.05)
+    eventually(lambda: not left(mark), f"processes with {mark} have not ended", 60)
 
 
 @pytest.fixture

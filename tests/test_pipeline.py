@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
 import uuid
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 import requests
 from google.api_core.exceptions import NotFound
+from testkit.programs import eventually
 from testkit.whole_pipeline import RESOURCES, SHARED_DATA, BuiltPipeline, Project
 
 LANDING = "local_rickandmorty_landing"
@@ -139,12 +139,12 @@ def test_a_tap_killed_in_the_middle_lands_nothing(own_project: Project) -> None:
         requests.delete(sandbox.control("requests"), timeout=10).raise_for_status()
         run_id = str(uuid.uuid4())
         process = own_project.start("character", run_id=run_id)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            seen = requests.get(sandbox.control("requests"), timeout=10).json()
-            if any("/character/1," in r["path"] for r in seen):
-                break
-            time.sleep(0.2)
+        seen = sandbox.control("requests")
+        eventually(
+            lambda: any("/character/1," in r["path"] for r in requests.get(seen, timeout=10).json()),
+            "the tap has not asked for the characters",
+            60,
+        )
         os.kill(tap_of(run_id), signal.SIGKILL)
         log, _ = process.communicate(timeout=120)
     finally:

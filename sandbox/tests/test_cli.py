@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 from sandbox_command import refusal, run, served
+from testkit.programs import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 
 def alive(pid: int) -> bool:
@@ -173,14 +174,6 @@ def test_capture_makes_a_folder_that_serves_the_same(command: str, tmp_path: Pat
 API = ("exec", "--parts", "api", "--universe", "characters=3")
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Waits for a state."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-
-
 @contextmanager
 def held(command: str, home: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     """`sandbox exec` with a command that waits, with a child of its own: the process, and the ids of both and of the parts."""
@@ -193,7 +186,7 @@ def held(command: str, home: Path, *arguments: str) -> Iterator[tuple[subprocess
         text=True,
     )
     try:
-        until(lambda: pids.exists() or process.poll() is not None, "the command has not begun")
+        eventually(lambda: pids.exists() or process.poll() is not None, "the command has not begun", 60)
         assert process.poll() is None, process.communicate()
         parts = json.loads((home / "state.json").read_text()).values()
         yield process, [*map(int, pids.read_text().split()), *(part["pid"] for part in parts)]
@@ -209,8 +202,10 @@ def test_a_signal_to_exec_leaves_nothing(command: str, tmp_path: Path, number: s
     with held(command, tmp_path, *API) as (process, pids):
         process.send_signal(number)
         process.wait(timeout=60)
-        until(lambda: not any(map(alive, pids)), f"{number.name} leaves processes")
-        until(lambda: json.loads((tmp_path / "state.json").read_text()) == {}, "the state names parts")
+        eventually(lambda: not any(map(alive, pids)), f"{number.name} leaves processes", 60)
+        eventually(
+            lambda: json.loads((tmp_path / "state.json").read_text()) == {}, "the state names parts", 60
+        )
 
 
 def test_the_death_of_its_parent_ends_exec(command: str, tmp_path: Path) -> None:
@@ -218,11 +213,11 @@ def test_the_death_of_its_parent_ends_exec(command: str, tmp_path: Path) -> None
     pids = tmp_path / "pids"
     inner = f'"{command}" --home "{tmp_path}" {" ".join(API)} -- sh -c \'echo $$ > "{pids}"; exec sleep 600\'; true'
     with subprocess.Popen(["sh", "-c", inner]) as shell:
-        until(lambda: pids.exists() and pids.read_text().endswith("\n"), "the command has not begun")
+        eventually(lambda: pids.exists() and pids.read_text().endswith("\n"), "the command has not begun", 60)
         parts = json.loads((tmp_path / "state.json").read_text()).values()
         found = [int(pids.read_text()), *(part["pid"] for part in parts)]
         shell.kill()
-    until(lambda: not any(map(alive, found)), "processes are left")
+    eventually(lambda: not any(map(alive, found)), "processes are left", 60)
 
 
 def test_commands_share_the_parts_and_the_last_one_stops_them(command: str, tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ import os
 import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from testkit.fault_matrix import INSERT
+from testkit.programs import eventually
 from testkit.proxies import Proxy
 from testkit.target_bench import SCHEMA, STATE, Bench, record, refused, whole
 from testkit.whole_pipeline import program
@@ -49,11 +49,12 @@ def at(bench: Bench, temporary: Path, **env: str) -> Bench:
 
 def await_folders(temporary: Path, count: int) -> set[Path]:
     """Wait for so many folders of parts that are in use; return them."""
-    deadline = time.monotonic() + 60
-    while len(found := {lock.parent for lock in temporary.glob(f"{PARTS}/.lock")}) < count:
-        assert time.monotonic() < deadline, f"{len(found)} folders within 60 s"
-        time.sleep(0.05)
-    return found
+
+    def found() -> set[Path] | None:
+        folders = {lock.parent for lock in temporary.glob(f"{PARTS}/.lock")}
+        return folders if len(folders) >= count else None
+
+    return eventually(found, f"{count} folders are not there", 60)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,8 @@ import json
 import os
 import subprocess
 import tempfile
-import time
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ import requests
 from google.api_core.exceptions import NotFound
 
 from testkit import warm
+from testkit.programs import eventually
 from testkit.whole_pipeline import local_bigquery
 
 if TYPE_CHECKING:
@@ -225,15 +225,14 @@ class Bench:
 
     def await_table(self, table: str = "things") -> None:
         """Wait until the table is there: the target makes it when the first record has come."""
-        client, deadline = self.client(), time.monotonic() + 60
-        while True:
-            try:
-                client.get_table(f"{self.dataset}.{table}")
-            except NotFound:
-                assert time.monotonic() < deadline, f"{table} was not made within 60 s"
-                time.sleep(0.05)
-            else:
-                return
+        client = self.client()
+
+        def found() -> bigquery.Table | None:
+            with suppress(NotFound):
+                return client.get_table(f"{self.dataset}.{table}")
+            return None
+
+        eventually(found, f"{table} was not made", 60)
 
 
 def succeeded(run: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
