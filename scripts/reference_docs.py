@@ -71,12 +71,15 @@ def deltas() -> str:
 
 
 def singer() -> str:
-    """Return the table of Singer cases, from the first line of each file."""
-    rows = []
+    """Return the table of Singer cases, from the first line of each file: one row per outcome."""
+    cases: dict[str, list[str]] = {}
     for file in sorted((ROOT / "target-bigquery/tests/singer").glob("*.singer")):
         with file.open(encoding="utf-8") as lines:
-            rows.append([file.stem.replace("-", " "), json.loads(next(lines))["outcome"]])
-    return table(["case", "outcome"], rows)
+            outcome = json.loads(next(lines))["outcome"]
+        cases.setdefault(outcome, []).append(file.stem.replace("-", " "))
+    return table(
+        ["outcome", "cases"], [[outcome, "; ".join(names)] for outcome, names in sorted(cases.items())]
+    )
 
 
 def current() -> dict[Path, str]:
