@@ -1,21 +1,14 @@
 """What every mart must hold, worked out in plain Python from the API's records.
 
-It shares nothing with the SQL but the marts' names and columns. On a folder of JSON lines:
-
-    python tests/marts_in_python.py FOLDER
-
-writes every row of every mart as a JSON line.
+It shares nothing with the SQL but the marts' names and columns.
 """
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from collections import Counter, defaultdict
 from datetime import UTC, date, datetime
 from itertools import combinations
-from pathlib import Path
 from typing import Any, NamedTuple
 
 Row = dict[str, Any]
@@ -553,20 +546,3 @@ def fields(record: Row) -> dict[str, str | None]:
 
 
 MARTS = sorted(name for name in vars(Marts) if name.startswith(("dim_", "fct_", "rpt_")))
-
-
-def main(folder: Path) -> None:
-    """Writes every row of every mart of a folder of JSON lines."""
-    records = {}
-    for entity, resource in ENTITIES.items():
-        with (folder / f"{resource}.jsonl").open(encoding="utf-8") as lines:
-            records[entity] = [json.loads(line) for line in lines]
-    load = Load("plain-python", datetime.now(UTC))
-    marts = Marts(records, dict.fromkeys(ENTITIES, load))
-    for name in MARTS:
-        for row in getattr(marts, name)():
-            sys.stdout.write(json.dumps({"mart": name, **row}, default=str, ensure_ascii=False) + "\n")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -10,12 +10,14 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
+from testkit.servers import Server
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from email.message import Message
 
 TOKEN = "a-token-of-the-tests"
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
@@ -182,38 +184,23 @@ class Answers(Source):
         return 200, {}, self.records[unquote(path).strip("/")]
 
 
+class _SourceServer(Server):
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        super().__init__()
+
+    def respond(self, _: str, path: str, headers: Message, __: bytes) -> tuple[int, bytes, Mapping[str, str]]:
+        parts = urlsplit(path)
+        query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        with self.source.lock:
+            self.source.asked.append(path)
+            status, more, body = self.source.answer(parts.path, query, headers)
+        return status, json.dumps(body).encode(), more
+
+
 @contextmanager
 def serving(source: Source) -> Iterator[Source]:
     """Serve a source on a free port until the block ends."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            parts = urlsplit(self.path)
-            query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-            with source.lock:
-                source.asked.append(self.path)
-                status, headers, body = source.answer(parts.path, query, self.headers)
-            content = json.dumps(body).encode()
-            self.send_response(status)
-            for name, value in {**headers, "Content-Type": "application/json"}.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            """Keeps quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    source.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with _SourceServer(source) as server:
+        source.url = server.url
         yield source
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -6,7 +6,8 @@ Rules are those of the sandbox's API server and of its proxies (sandbox/README.m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 Rule = dict[str, Any]
@@ -42,163 +43,92 @@ class Fault:
         """The case's name in a test report."""
         return f"{self.place}-{self.fault}".replace(" ", "-").lower()
 
+    def ends(self, outcome: str, message: str) -> Fault:
+        """Return the case with another outcome, and the log's last line."""
+        return replace(self, outcome=outcome, message=message)
 
+
+def _case(place: str, fault: str, *rules: Rule, **more: Any) -> Fault:
+    return Fault(place, fault, rules, **more)
+
+
+def _replaced(find: str, by: str, **more: Any) -> Rule:
+    return {"action": "replace", "find": find, "with": by, **more}
+
+
+FOR_GOOD: Rule = {"times": None}
 UPLOAD: Rule = {"method": "POST", "path": "^/upload/storage"}
 INSERT: Rule = {
     "method": "POST",
     "path": "^/bigquery/v2/projects/[^/]+/jobs$|^/bigquery/v2/projects/[^/]+/jobs[?]",
 }
 # Answers of load jobs come when they have ended here; made to look as if they still ran, the loader polls.
-RUNS: Rule = {
-    "action": "replace",
-    "method": "POST",
-    "path": INSERT["path"],
-    "find": '"state": ?"DONE"',
-    "with": '"state":"RUNNING"',
-}
+RUNS: Rule = _replaced('"state": ?"DONE"', '"state":"RUNNING"', **INSERT)
 POLL: Rule = {"method": "GET", "path": "/jobs/[^/?]*-things-"}
 LEDGER: Rule = {**INSERT, "contains": "AS ledger USING"}
 MANIFEST: Rule = {**UPLOAD, "contains": "_manifests/"}
 SHORT = (("timeout_seconds", "5"),)
+RESET: Rule = {"action": "reset"}
+LOST: Rule = {"action": "reset", "when": "after"}
 
+_storage = partial(_case, "Cloud Storage")
 STORAGE = [
-    Fault("Cloud Storage", "503 once", (google(503, "backendError", **UPLOAD),)),
-    Fault("Cloud Storage", "429 twice", (google(429, "rateLimitExceeded", times=2, **UPLOAD),)),
-    Fault(
-        "Cloud Storage",
-        "503 for good",
-        (google(503, "backendError", times=None, **UPLOAD),),
-        REFUSED,
-        "upload failed",
-        settings=SHORT,
+    _storage("503 once", google(503, "backendError", **UPLOAD)),
+    _storage("429 twice", google(429, "rateLimitExceeded", times=2, **UPLOAD)),
+    _storage("503 for good", google(503, "backendError", **UPLOAD, **FOR_GOOD), settings=SHORT).ends(
+        REFUSED, "upload failed"
     ),
-    Fault("Cloud Storage", "connection reset in the upload", ({"action": "reset", **UPLOAD},)),
-    Fault("Cloud Storage", "answer to the upload lost", ({"action": "reset", "when": "after", **UPLOAD},)),
-    Fault(
-        "Cloud Storage",
-        "403",
-        (google(403, "forbidden", times=None, **UPLOAD),),
-        REFUSED,
-        "no permission to write; the account needs roles/storage.objectCreator",
+    _storage("connection reset in the upload", {**RESET, **UPLOAD}),
+    _storage("answer to the upload lost", {**LOST, **UPLOAD}),
+    _storage("403", google(403, "forbidden", **UPLOAD, **FOR_GOOD)).ends(
+        REFUSED, "no permission to write; the account needs roles/storage.objectCreator"
     ),
-    Fault(
-        "Cloud Storage",
-        "bucket not there",
-        (google(404, "notFound", times=None, **UPLOAD),),
-        REFUSED,
-        "bucket local-landing is not there",
+    _storage("bucket not there", google(404, "notFound", **UPLOAD, **FOR_GOOD)).ends(
+        REFUSED, "bucket local-landing is not there"
     ),
-    Fault(
-        "Cloud Storage",
+    _storage(
         "object arrives damaged",
-        (
-            {
-                "action": "replace",
-                "find": '"crc32c": ?"[^"]*"',
-                "with": '"crc32c":"AAAAAA=="',
-                "times": None,
-                "path": "/storage/v1/b|^/upload/storage",
-            },
+        _replaced(
+            '"crc32c": ?"[^"]*"', '"crc32c":"AAAAAA=="', path="/storage/v1/b|^/upload/storage", **FOR_GOOD
         ),
-        REFUSED,
-        "crc32c",
-    ),
+    ).ends(REFUSED, "crc32c"),
 ]
 
+_bigquery, _ledger = partial(_case, "BigQuery"), partial(_case, "Ledger")
+ELSEWHERE = "different locations: source: EU, destination: US"
 BIGQUERY = [
-    Fault("BigQuery", "503 when the job is started", (google(503, "backendError", **INSERT),)),
-    Fault("BigQuery", "connection reset when the job is started", ({"action": "reset", **INSERT},)),
-    Fault(
-        "BigQuery",
-        "answer to the start of the job lost",
-        ({"action": "reset", "when": "after", **INSERT},),
-    ),
-    Fault("BigQuery", "rate limit when the job is started", (google(403, "rateLimitExceeded", **INSERT),)),
-    Fault(
-        "BigQuery",
-        "job not found after its start",
-        (RUNS, google(404, "notFound", times=2, **POLL)),
-    ),
-    Fault(
-        "BigQuery",
-        "503 on polling",
-        (RUNS, google(503, "backendError", times=2, **POLL)),
-    ),
-    Fault(
-        "BigQuery",
-        "503 on polling for good",
-        (RUNS, google(503, "backendError", times=None, **POLL)),
-        LOADED_UNCONFIRMED,
-        "run again with the same run id",
-        settings=SHORT,
-    ),
-    Fault(
-        "BigQuery",
+    _bigquery("503 when the job is started", google(503, "backendError", **INSERT)),
+    _bigquery("connection reset when the job is started", {**RESET, **INSERT}),
+    _bigquery("answer to the start of the job lost", {**LOST, **INSERT}),
+    _bigquery("rate limit when the job is started", google(403, "rateLimitExceeded", **INSERT)),
+    _bigquery("job not found after its start", RUNS, google(404, "notFound", times=2, **POLL)),
+    _bigquery("503 on polling", RUNS, google(503, "backendError", times=2, **POLL)),
+    _bigquery(
+        "503 on polling for good", RUNS, google(503, "backendError", **POLL, **FOR_GOOD), settings=SHORT
+    ).ends(LOADED_UNCONFIRMED, "run again with the same run id"),
+    _bigquery(
         "quota exceeded",
-        (google(403, "quotaExceeded", "Quota exceeded: too many load jobs", times=None, **INSERT),),
-        REFUSED,
-        "quotaExceeded: ",
+        google(403, "quotaExceeded", "Quota exceeded: too many load jobs", **INSERT, **FOR_GOOD),
+    ).ends(REFUSED, "quotaExceeded: "),
+    _bigquery("no permission to run jobs", google(403, "accessDenied", **INSERT, **FOR_GOOD)).ends(
+        REFUSED, "no permission: "
     ),
-    Fault(
-        "BigQuery",
-        "no permission to run jobs",
-        (google(403, "accessDenied", times=None, **INSERT),),
-        REFUSED,
-        "no permission: ",
-    ),
-    Fault(
-        "BigQuery",
+    _bigquery(
         "no permission to make tables",
-        (google(403, "accessDenied", times=None, method="POST", path="/tables"),),
-        REFUSED,
-        "roles/bigquery.dataEditor",
-    ),
-    Fault(
-        "BigQuery",
+        google(403, "accessDenied", method="POST", path="/tables", **FOR_GOOD),
+    ).ends(REFUSED, "roles/bigquery.dataEditor"),
+    _bigquery(
         "bucket in another location",
-        (
-            google(
-                400,
-                "invalid",
-                "Cannot read and write in different locations: source: EU, destination: US",
-                times=None,
-                **INSERT,
-            ),
-        ),
-        REFUSED,
-        "different locations: source: EU, destination: US",
-    ),
-    Fault(
-        "BigQuery",
+        google(400, "invalid", f"Cannot read and write in {ELSEWHERE}", **INSERT, **FOR_GOOD),
+    ).ends(REFUSED, ELSEWHERE),
+    _bigquery(
         "rows reported are not the rows staged",
-        (
-            {
-                "action": "replace",
-                "find": '"outputRows": ?"3"',
-                "with": '"outputRows":"2"',
-                "times": None,
-                "path": "/jobs",
-            },
-        ),
-        LOADED_UNCONFIRMED,
-        "reports 2 rows, 3 were staged",
-    ),
-    Fault(
-        "Ledger",
-        "503 when its job is started",
-        (google(503, "backendError", **LEDGER),),
-    ),
-    Fault(
-        "Ledger",
-        "answer to the start of its job lost",
-        ({"action": "reset", "when": "after", **LEDGER},),
-    ),
-    Fault(
-        "Ledger",
-        "403 for good",
-        (google(403, "accessDenied", times=None, **LEDGER),),
-        LOADED_UNCONFIRMED,
-        "no permission",
+        _replaced('"outputRows": ?"3"', '"outputRows":"2"', path="/jobs", **FOR_GOOD),
+    ).ends(LOADED_UNCONFIRMED, "reports 2 rows, 3 were staged"),
+    _ledger("503 when its job is started", google(503, "backendError", **LEDGER)),
+    _ledger("answer to the start of its job lost", {**LOST, **LEDGER}),
+    _ledger("403 for good", google(403, "accessDenied", **LEDGER, **FOR_GOOD)).ends(
+        LOADED_UNCONFIRMED, "no permission"
     ),
 ]
 
@@ -258,97 +188,53 @@ BY_IDS: Rule = {"path": "^/api/character/1,"}
 ALL: Rule = {"path": "^/api/character"}
 
 
-def _api(status: int, **more: Any) -> Rule:
+def _status(status: int, **more: Any) -> Rule:
     return {"action": "status", "status": status, **BY_IDS, **more}
 
 
+def _count(count: int, **more: Any) -> Rule:
+    return {"action": "count", "count": count, **more}
+
+
+def _character_21(**change: Any) -> Rule:
+    return {"action": "field", "id": 21, **ALL, **FOR_GOOD, **change}
+
+
 STREAM_NOT_LOADED = "nothing loaded of that stream, exit status 1, no STATE"
+_api = partial(_case, "API")
 API = [
-    Fault("API", "429 with Retry-After in seconds", (_api(429, headers={"Retry-After": "1"}),)),
-    Fault(
-        "API",
+    _api("429 with Retry-After in seconds", _status(429, headers={"Retry-After": "1"})),
+    _api(
         "429 with Retry-After as a date",
-        (_api(429, headers={"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}),),
+        _status(429, headers={"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}),
     ),
-    *[Fault("API", f"{status} once", (_api(status),)) for status in (500, 502, 503, 504, 526)],
-    Fault("API", "connection reset", ({"action": "reset", **BY_IDS},)),
-    Fault("API", "truncated body", ({"action": "truncate", "bytes": 60, **BY_IDS},)),
-    Fault("API", "truncated JSON", ({"action": "bad_json", **BY_IDS},)),
-    Fault("API", "HTML instead of JSON", (_api(200, body="<html>busy</html>"),)),
-    Fault("API", "empty body", (_api(200, body=""),)),
-    Fault("API", "no answer in time", ({"action": "slow", "seconds": 5, **BY_IDS},)),
-    Fault(
-        "API",
-        "503 for good",
-        (_api(503, times=None, body="busy", **ALL),),
-        STREAM_NOT_LOADED,
-        "character: status 503, body 'busy' after 2 attempts",
+    *[_api(f"{status} once", _status(status)) for status in (500, 502, 503, 504, 526)],
+    _api("connection reset", {**RESET, **BY_IDS}),
+    _api("truncated body", {"action": "truncate", "bytes": 60, **BY_IDS}),
+    _api("truncated JSON", {"action": "bad_json", **BY_IDS}),
+    _api("HTML instead of JSON", _status(200, body="<html>busy</html>")),
+    _api("empty body", _status(200, body="")),
+    _api("no answer in time", {"action": "slow", "seconds": 5, **BY_IDS}),
+    _api("503 for good", _status(503, body="busy", **ALL, **FOR_GOOD)).ends(
+        STREAM_NOT_LOADED, "character: status 503, body 'busy' after 2 attempts"
     ),
-    Fault(
-        "API",
-        "403",
-        (_api(403, times=None, **ALL),),
-        STREAM_NOT_LOADED,
-        "character: status 403, body nothing after 1 attempt",
+    _api("403", _status(403, **ALL, **FOR_GOOD)).ends(
+        STREAM_NOT_LOADED, "character: status 403, body nothing after 1 attempt"
     ),
-    Fault("API", "long addresses refused", (_api(414, times=None),)),
-    Fault(
-        "API",
-        "a stray 404 for the listing",
-        (_api(404, body='{"error":"There is nothing here"}', **FIRST_PAGE),),
+    _api("long addresses refused", _status(414, **FOR_GOOD)),
+    _api("a stray 404 for the listing", _status(404, body='{"error":"There is nothing here"}', **FIRST_PAGE)),
+    _api("count 0 once", _count(0, **FIRST_PAGE)),
+    _api("count differs once", _count(99, **FIRST_PAGE)),
+    _api("count too low once", _count(59, **FIRST_PAGE)),
+    _api("count 0 for good", _count(0, **PAGES, **FOR_GOOD)).ends(STREAM_NOT_LOADED, "max_shrink_percent"),
+    _api("count differs for good", _count(99, **PAGES, **FOR_GOOD)).ends(
+        STREAM_NOT_LOADED, "60 records came, but the API counts 99"
     ),
-    Fault("API", "count 0 once", ({"action": "count", "count": 0, **FIRST_PAGE},)),
-    Fault("API", "count differs once", ({"action": "count", "count": 99, **FIRST_PAGE},)),
-    Fault("API", "count too low once", ({"action": "count", "count": 59, **FIRST_PAGE},)),
-    Fault(
-        "API",
-        "count 0 for good",
-        ({"action": "count", "count": 0, "times": None, **PAGES},),
-        STREAM_NOT_LOADED,
-        "max_shrink_percent",
-    ),
-    Fault(
-        "API",
-        "count differs for good",
-        ({"action": "count", "count": 99, "times": None, **PAGES},),
-        STREAM_NOT_LOADED,
-        "60 records came, but the API counts 99",
-    ),
-    Fault(
-        "API",
-        "an id twice",
-        ({"action": "field", "id": 21, "set": {"id": 20}, "times": None, **ALL},),
-        STREAM_NOT_LOADED,
-        "id 20 comes after id 20",
-    ),
-    Fault(
-        "API",
-        "a field missing",
-        ({"action": "field", "id": 21, "drop": ["species"], "times": None, **ALL},),
-        STREAM_NOT_LOADED,
-        "species",
-    ),
-    Fault(
-        "API",
-        "a field of another type",
-        ({"action": "field", "id": 21, "set": {"name": 7}, "times": None, **ALL},),
-        STREAM_NOT_LOADED,
-        "name",
-    ),
-    Fault(
-        "API",
-        "a new field",
-        ({"action": "field", "id": 21, "set": {"planet": "Mars"}, "times": None, **ALL},),
-        LOADED,
-        warning="planet",
-    ),
-    Fault(
-        "API",
-        "an unknown status",
-        ({"action": "field", "id": 21, "set": {"status": "Asleep"}, "times": None, **ALL},),
-        LOADED,
-        warning="Asleep",
-    ),
+    _api("an id twice", _character_21(set={"id": 20})).ends(STREAM_NOT_LOADED, "id 20 comes after id 20"),
+    _api("a field missing", _character_21(drop=["species"])).ends(STREAM_NOT_LOADED, "species"),
+    _api("a field of another type", _character_21(set={"name": 7})).ends(STREAM_NOT_LOADED, "name"),
+    _api("a new field", _character_21(set={"planet": "Mars"}), warning="planet"),
+    _api("an unknown status", _character_21(set={"status": "Asleep"}), warning="Asleep"),
 ]
 
 

@@ -9,6 +9,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from email.message import Message
 
 
@@ -23,8 +24,10 @@ class Server(ABC, ThreadingHTTPServer):
         Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     @abstractmethod
-    def respond(self, method: str, path: str, headers: Message, body: bytes) -> tuple[int, bytes]:
-        """Return the status and the content of the answer to a request."""
+    def respond(
+        self, method: str, path: str, headers: Message, body: bytes
+    ) -> tuple[int, bytes] | tuple[int, bytes, Mapping[str, str]]:
+        """Return the status and the content of the answer to a request, and headers beside the usual ones."""
 
     def close(self) -> None:
         """Stop listening."""
@@ -42,10 +45,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         assert isinstance(self.server, Server)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        status, content = self.server.respond(self.command, self.path, self.headers, body)
+        status, content, *more = self.server.respond(self.command, self.path, self.headers, body)
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
+        usual = {"Content-Type": "application/json", "Content-Length": str(len(content))}
+        for name, value in usual.items() | (more[0] if more else {}).items():
+            self.send_header(name, value)
         self.end_headers()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.wfile.write(content)
