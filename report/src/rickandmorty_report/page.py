@@ -19,6 +19,7 @@ import vl_convert
 from markupsafe import Markup
 
 from rickandmorty_report import panels
+from rickandmorty_report.sentences import counted
 
 if TYPE_CHECKING:
     from rickandmorty_report.marts import Marts, Row
@@ -109,18 +110,18 @@ def _run(loads: list[Row], checks: list[Row]) -> dict[str, Any]:
         verdict, good = "Nothing is loaded yet", "bad"
     elif failed:
         verdict, good = (
-            f"Verdict: fail. The marts are those of the last build that passed ({panels.counted(len(checks), 'check')})",
+            f"Verdict: fail. The marts are those of the last build that passed ({counted(len(checks), 'check')})",
             "bad",
         )
     elif unequal:
         verdict, good = f"Counts differ: {', '.join(unequal)}", "bad"
     elif warned:
         verdict, good = (
-            f"Verdict: passed, with {panels.counted(len(warned), 'warning')} ({panels.counted(len(checks), 'check')})",
+            f"Verdict: passed, with {counted(len(warned), 'warning')} ({counted(len(checks), 'check')})",
             "warned",
         )
     elif checks:
-        verdict, good = f"Verdict: passed ({panels.counted(len(checks), 'check')})", "good"
+        verdict, good = f"Verdict: passed ({counted(len(checks), 'check')})", "good"
     else:
         verdict, good = "All counts agree; there is no verdict", "warned"
     return {

@@ -6,11 +6,13 @@ figures under the same headings, which its tooltips show. Any value of a mart ma
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rickandmorty_report import charts
+from rickandmorty_report.sentences import counted, leaders, listed, most_sentence, named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -18,10 +20,10 @@ if TYPE_CHECKING:
     from rickandmorty_report.charts import Spec
     from rickandmorty_report.marts import Marts, Row
 
+    Describe = Callable[[Marts], "Panel"]
+
 STATUSES = ("Alive", "Dead", "unknown")
 NO_SEASON = "no season"
-# Names in a sentence before the rest is counted.
-NAMED = 3
 HAS_MOST = ("has the most:", "have the most:")
 
 
@@ -60,20 +62,35 @@ class Note:
 class Panel:
     """A chart, a sentence about it, and its figures; `chart` is None where there is nothing to draw."""
 
-    key: str
-    title: str
     sentence: str
     columns: list[Column] = field(default_factory=list)
     figures: list[Row] = field(default_factory=list)
     chart: Spec | None = None
     notes: list[Note] = field(default_factory=list)
     controls: list[Control] = field(default_factory=list)
+    # Of its declaration (see declared).
+    key: str = ""
+    title: str = ""
     wide: bool = False
 
     @property
     def rows(self) -> list[list[Any]]:
         """The table's cells."""
         return [[column.value(row) for column in self.columns] for row in self.figures]
+
+
+def declared(title: str, *, empty: str, wide: bool = False) -> Callable[[Describe], Describe]:
+    """Decorate the function that describes the rows of the query of its name; without a row the panel says `empty`."""
+
+    def decorate(describe: Describe) -> Describe:
+        @functools.wraps(describe)
+        def panel(marts: Marts) -> Panel:
+            content = describe(marts) if marts[describe.__name__] else Panel(empty)
+            return replace(content, key=describe.__name__, title=title, wide=wide)
+
+        return panel
+
+    return decorate
 
 
 def drawn(columns: list[Column], rows: Iterable[Row], *headings: str) -> list[Row]:
@@ -88,53 +105,6 @@ def drawn(columns: list[Column], rows: Iterable[Row], *headings: str) -> list[Ro
     return [{column.heading: plain(column, column.value(row)) for column in chosen} for row in rows]
 
 
-def counted(number: float, one: str, many: str = "") -> str:
-    """Return a number with its noun."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def listed(names: list[str], more: int = 0) -> str:
-    """Return names as an enumeration: three by name, the rest by number."""
-    shown, more = names[:NAMED], more + len(names[NAMED:])
-    parts = [*shown, f"{more:,} more"] if more else shown
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-def leaders(rows: list[Row], column: str) -> tuple[list[Row], float, bool]:
-    """Return the rows with the largest value, that value, and whether rows that were left out may have it too."""
-    most = max((row[column] or 0 for row in rows), default=0)
-    found = [row for row in rows if (row[column] or 0) == most]
-    return found, most, len(found) == len(rows) < (rows[0].get("total_rows") or 0 if rows else 0)
-
-
-def most_sentence(
-    rows: list[Row], column: str, name: Callable[[Row], str], verb: tuple[str, str], noun: str
-) -> str:
-    """Return a sentence about who has the most: all of them where several do.
-
-    Args:
-        rows: At least one.
-        column: The figure that is compared.
-        name: A row's name.
-        verb: What one does and what several do, such as `("appears most: in", "appear most: in")`.
-        noun: Of the figure, for one.
-    """
-    found, most, others = leaders(rows, column)
-    if not most:
-        return f"None has {noun if noun.endswith('s') else 'any ' + noun}."
-    if len(found) == 1:
-        return f"{name(found[0])} {verb[0]} {counted(most, noun)}."
-    who = f"At least {len(found):,}" if others else listed([name(row) for row in found])
-    return f"{who} {verb[1]} {counted(most, noun)} each."
-
-
-def named(rows: Iterable[Row], key: str, name: str) -> dict[Any, str]:
-    """Return each key's name; the key is added where two share one, and an empty name is shown as such."""
-    names = {row[key]: row[name] or "(no name)" for row in rows}
-    often = Counter(names.values())
-    return {k: f"{n} #{k}" if often[n] > 1 else n for k, n in names.items()}
-
-
 def ordered(*values: Any) -> tuple[Any, ...]:  # noqa: ANN401 (a row's values)
     """Return a key to sort by: what is missing comes last."""
     return tuple(part for value in values for part in (value is None, value or 0))
@@ -145,12 +115,10 @@ def season(row: Row) -> str:
     return NO_SEASON if row["season_number"] is None else str(row["season_number"])
 
 
+@declared("Appearances per season", empty="There is no season yet.")
 def seasons(marts: Marts) -> Panel:
     """Appearances per season."""
-    panel = Panel("seasons", "Appearances per season", "There is no season yet.")
     rows = sorted(marts["seasons"], key=lambda row: ordered(row["season_number"]))
-    if not rows:
-        return panel
 
     def name(row: Row) -> str:
         return "What has no season" if row["season_number"] is None else f"Season {row['season_number']}"
@@ -165,8 +133,7 @@ def seasons(marts: Marts) -> Panel:
         Column("first seen", "first_appearance_count", number=True),
         Column("characters per episode", "characters_per_episode", number=True),
     ]
-    return replace(
-        panel,
+    return Panel(
         sentence=most_sentence(rows, "appearance_count", name, HAS_MOST, "appearance"),
         columns=columns,
         figures=rows,
@@ -175,15 +142,13 @@ def seasons(marts: Marts) -> Panel:
     )
 
 
+@declared("Characters per episode", empty="There is no episode yet.", wide=True)
 def episodes(marts: Marts) -> Panel:
     """Characters per episode."""
-    panel = Panel("episodes", "Characters per episode", "There is no episode yet.", wide=True)
     rows = sorted(
         marts["episodes"],
         key=lambda row: ordered(row["season_number"], row["episode_number"], row["episode_id"]),
     )
-    if not rows:
-        return panel
     codes = named(rows, "episode_id", "episode_code")
 
     def name(row: Row) -> str:
@@ -206,8 +171,7 @@ def episodes(marts: Marts) -> Panel:
     ]
     seasons = dict.fromkeys(map(season, rows))
     choices = {"all": "all", **{number: number for number in seasons}}
-    return replace(
-        panel,
+    return Panel(
         sentence=most_sentence(rows, "character_count", name, HAS_MOST, "character"),
         columns=columns,
         figures=rows,
@@ -217,11 +181,10 @@ def episodes(marts: Marts) -> Panel:
     )
 
 
+@declared("Who appears most", empty="There is no character yet.")
 def characters(marts: Marts) -> Panel:
     """The characters with the most episodes."""
-    panel, rows = Panel("characters", "Who appears most", "There is no character yet."), marts["characters"]
-    if not rows:
-        return panel
+    rows = marts["characters"]
     names = named(rows, "character_id", "character_name")
     columns = [
         Column("character", lambda row: names[row["character_id"]]),
@@ -230,8 +193,7 @@ def characters(marts: Marts) -> Panel:
         Column("episodes", "episode_count", number=True),
     ]
     verb = ("appears most: in", "appear most: in")
-    return replace(
-        panel,
+    return Panel(
         sentence=most_sentence(
             rows, "episode_count", lambda row: names[row["character_id"]], verb, "episode"
         ),
@@ -242,12 +204,10 @@ def characters(marts: Marts) -> Panel:
     )
 
 
+@declared("Status by species and origin", empty="There is no character yet.")
 def statuses(marts: Marts) -> Panel:
     """Status by species and by origin."""
-    panel = Panel("statuses", "Status by species and origin", "There is no character yet.")
     rows = marts["statuses"]
-    if not rows:
-        return panel
     sizes: Counter[tuple[str, int]] = Counter()
     for row in rows:
         sizes[row["breakdown"], row["place"]] += row["character_count"] or 0
@@ -275,8 +235,7 @@ def statuses(marts: Marts) -> Panel:
         for status in sorted(by_status, key=lambda status: (_place(status), status))
         if by_status[status]
     ]
-    return replace(
-        panel,
+    return Panel(
         sentence=f"Of all characters: {', '.join(counts)}.",
         columns=columns,
         figures=rows,
@@ -303,11 +262,10 @@ def _place(status: str) -> int:
     return STATUSES.index(status) if status in STATUSES else len(STATUSES)
 
 
+@declared("Residents by location", empty="There is no location yet.")
 def locations(marts: Marts) -> Panel:
     """Residents by location."""
-    panel, rows = Panel("locations", "Residents by location", "There is no location yet."), marts["locations"]
-    if not rows:
-        return panel
+    rows = marts["locations"]
     names = named(rows, "location_id", "location_name")
     columns = [
         Column("location", lambda row: names[row["location_id"]]),
@@ -327,8 +285,7 @@ def locations(marts: Marts) -> Panel:
             for place, (status, count) in enumerate(known.items())
             if count or status == "Alive"
         ]
-    return replace(
-        panel,
+    return Panel(
         sentence=most_sentence(
             rows, "resident_count", lambda row: f"“{names[row['location_id']]}”", HAS_MOST, "resident"
         ),
@@ -339,14 +296,10 @@ def locations(marts: Marts) -> Panel:
     )
 
 
+@declared("Who is seen with whom", empty="No two characters have been seen together yet.", wide=True)
 def pairs(marts: Marts) -> Panel:
     """Who is seen with whom, among the characters with the most episodes."""
-    panel = Panel(
-        "pairs", "Who is seen with whom", "No two characters have been seen together yet.", wide=True
-    )
     rows = marts["pairs"]
-    if not rows:
-        return panel
     sides = [
         {"id": row[f"{side}_character_id"], "name": row[f"{side}_character_name"]}
         for row in rows
@@ -377,8 +330,7 @@ def pairs(marts: Marts) -> Panel:
         for one, two in ((shown["character"], shown["with"]), (shown["with"], shown["character"]))
     ]
     measures = {"shared": "shared episodes", "similarity": "similarity (shared of either)"}
-    return replace(
-        panel,
+    return Panel(
         sentence=f"Of those who appear most, {who}: {counted(most, 'shared episode')}{' each' if len(found) > 1 else ''}.",
         columns=columns,
         figures=rows,
