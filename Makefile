@@ -138,7 +138,7 @@ lint: $(VENVS)/dev/.done .meltano/.done
 types: $(VENVS)/dev/.done $(VENVS)/sandbox/.done
 	MYPYPATH=terraform/tests/real_provider $(DEV)/mypy $(PACKAGES:%=%/src) testkit/src $(wildcard $(patsubst %,scripts/%.py,plugin_locks reference_docs \
 	  landing_schemas entities new_project without_example plan_guard) terraform/tests/real_provider/apply.py)
-	$(DEV)/mypy --python-executable $(VENVS)/sandbox/bin/python sandbox/src scripts/run_pipeline.py scripts/run_progress.py scripts/doctor.py
+	$(DEV)/mypy --python-executable $(VENVS)/sandbox/bin/python sandbox/src $(wildcard scripts/run_*.py) scripts/doctor.py
 	$(if $(JOB),$(DEV)/mypy --python-executable $(VENVS)/meltano/bin/python $(JOB)/src)
 
 format: $(VENVS)/dev/.done ## Format the code

@@ -23,7 +23,8 @@ import pytest
 import yaml
 from foreign.servers import TOKEN, Answers, IssueTracker, Shop, serving
 from google.cloud import bigquery
-from run_pipeline import LOADS, answers
+from run_pipeline import answers
+from run_summary import LOADS
 from testkit.fault_matrix import INCREMENTAL, INSERT
 from testkit.programs import succeed
 from testkit.proxies import Proxy

@@ -10,8 +10,8 @@ import sys
 from typing import Any
 
 import pytest
-from run_pipeline import show_counts, show_verdict
 from run_progress import Progress, clean
+from run_summary import show_counts, show_verdict
 from testkit.whole_pipeline import ROOT
 
 
@@ -139,12 +139,12 @@ def test_controls_of_a_terminal_are_gone() -> None:
 
 
 FOLLOW = """
-import io, queue, run_pipeline, run_progress
+import io, queue, run_meltano, run_progress
 progress = run_progress.Progress(phase="dbt 31 of 75: fct_appearances")
 lines = queue.Queue()
 lines.put("a line\\n")
 lines.put(None)
-run_pipeline.follow(lines, progress, io.StringIO())
+run_meltano.follow(lines, progress, io.StringIO())
 """
 
 
