@@ -113,7 +113,7 @@ docs: $(VENVS)/dev/.done ## Rewrite the tables of the documentation that come fr
 	$(DEV)/python scripts/landing_schemas.py
 
 entity: $(VENVS)/dev/.done ## Write what an entity needs, from a sample of its records: make entity NAME=vehicles SAMPLE=vehicles.jsonl [SINGULAR= RESOURCE= KEY= SINCE=]
-	@exec $(DEV)/python scripts/entities.py --add "$$NAME" --sample "$$SAMPLE" $${SINGULAR:+--singular "$$SINGULAR"} \
+	@exec $(DEV)/python scripts/new_entity.py "$$NAME" --sample "$$SAMPLE" $${SINGULAR:+--singular "$$SINGULAR"} \
 	  $${RESOURCE:+--resource "$$RESOURCE"} $${KEY:+--key "$$KEY"} $${SINCE:+--since "$$SINCE"}
 	@$(DEV)/python scripts/landing_schemas.py
 
@@ -137,7 +137,7 @@ lint: $(VENVS)/dev/.done .meltano/.done
 # Each group of files with the packages of the environment that runs it.
 types: $(VENVS)/dev/.done $(VENVS)/sandbox/.done
 	MYPYPATH=terraform/tests/real_provider $(DEV)/mypy $(PACKAGES:%=%/src) testkit/src $(wildcard $(patsubst %,scripts/%.py,plugin_locks reference_docs \
-	  landing_schemas entities new_project without_example plan_guard) terraform/tests/real_provider/apply.py)
+	  landing_schemas entities new_entity entity_models sample_schema new_project without_example plan_guard) terraform/tests/real_provider/apply.py)
 	$(DEV)/mypy --python-executable $(VENVS)/sandbox/bin/python sandbox/src $(wildcard scripts/run_*.py) scripts/doctor.py
 	$(if $(JOB),$(DEV)/mypy --python-executable $(VENVS)/meltano/bin/python $(JOB)/src)
 

@@ -14,9 +14,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import entities
+import new_entity
 import pytest
 import yaml
+from entities import Entity
+from entity_models import columns
+from sample_schema import infer_field, infer_object
 from testkit.project_copy import ProjectCopy, copy_project
 from testkit.whole_pipeline import ROOT, program
 
@@ -155,7 +158,7 @@ def test_make_entity_writes_what_an_incremental_entity_needs(copy: ProjectCopy) 
     ]
     (copy.folder / "issues.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
     copy.run(
-        f"{PYTHON} scripts/entities.py --add issues --sample issues.jsonl --since changed && "
+        f"{PYTHON} scripts/new_entity.py issues --sample issues.jsonl --since changed && "
         f"{PYTHON} scripts/entities.py --check && {PYTHON} scripts/landing_schemas.py && "
         f"{PYTHON} -m ruff format --check tap-rickandmorty/src/tap_rickandmorty/streams.py && "
         f"{PYTHON} -m ruff check tap-rickandmorty/src/tap_rickandmorty/streams.py"
@@ -212,9 +215,9 @@ def test_make_entity_writes_what_an_incremental_entity_needs(copy: ProjectCopy) 
 )
 def test_a_column_has_a_name_that_lint_takes(field: str, value: Any, landed: str, name: str) -> None:
     """Lower case, no word of SQL, and of the type that its ending promises (dbt-bouncer.yml); what SQL reads otherwise is quoted."""
-    entity = entities.Entity("orders", "order", "order", ("id",), "full")
-    schema = {"type": "object", **entities.object_of([{"id": 1, field: value}])}
-    column = entities.columns_of(entity, schema)[field]
+    entity = Entity("orders", "order", "order", ("id",), "full")
+    schema = {"type": "object", **infer_object([{"id": 1, field: value}])}
+    column = columns(entity, schema)[field]
     assert (column.quoted, column.name) == (landed, name)
 
 
@@ -236,36 +239,36 @@ def test_a_column_has_a_name_that_lint_takes(field: str, value: Any, landed: str
 )
 def test_a_field_has_the_type_of_its_values(values: list[Any], expected: dict[str, Any]) -> None:
     """Dates that are in the calendar, numbers that an INT64 holds or not, nothing but null."""
-    translated = entities.schema_of(values, "translated")
+    translated = infer_field(values, "translated")
     assert translated.pop("description")
     assert translated == expected
 
 
 def test_a_field_that_is_named_as_the_target_s_own_is_left_out() -> None:
     """A source that was itself landed by Singer: its metadata is not a column of the models."""
-    entity = entities.Entity("orders", "order", "order", ("id",), "full")
+    entity = Entity("orders", "order", "order", ("id",), "full")
     records = [{"_sdc_run_id": "x", "id": 1, "name": "a"}]
-    found = entities.columns_of(entity, {"type": "object", **entities.object_of(records)})
+    found = columns(entity, {"type": "object", **infer_object(records)})
     assert list(found) == ["id", "name"]
 
 
 @pytest.mark.parametrize(
     "case",
     [
-        ('{"id": 1}', "--add order-items", "such as order_items, and no word of YAML; resource takes"),
-        ('{"id": 1}', "--add on", "name 'on': expected"),
-        ('{"id": 1}', "--add issues --singular dbt", "dbt is there twice"),
-        ('{"id": 1}', "--add character --resource people", "character is there twice"),
-        ('{"id": 1}', "--add issues --key number", "record 1 of the sample: no number"),
-        ('{"id": 1}', "--add issues --since changed", "record 1 of the sample: no changed"),
-        ('{"id": 1}', "--add characters --singular hero", "characters is there twice"),
-        ('{"id": 1}', "--add loads", "loads.sql: is there already"),
-        ('{"id": {"a": 1}}', "--add issues", "id is no whole number or text"),
-        ('{"id": 1.5}', "--add issues", "id is no whole number or text"),
-        ('{"id": 1}\nnull', "--add issues", "a JSON object a line"),
-        ('{"id": 1}\n{"id": 2', "--add issues", "line 2: expected a JSON object"),
-        ("", "--add issues", "expected at least one record"),
-        (None, "--add issues", "expected a file"),
+        ('{"id": 1}', "order-items", "such as order_items, and no word of YAML; resource takes"),
+        ('{"id": 1}', "on", "name 'on': expected"),
+        ('{"id": 1}', "issues --singular dbt", "dbt is there twice"),
+        ('{"id": 1}', "character --resource people", "character is there twice"),
+        ('{"id": 1}', "issues --key number", "record 1 of the sample: no number"),
+        ('{"id": 1}', "issues --since changed", "record 1 of the sample: no changed"),
+        ('{"id": 1}', "characters --singular hero", "characters is there twice"),
+        ('{"id": 1}', "loads", "loads.sql: is there already"),
+        ('{"id": {"a": 1}}', "issues", "id is no whole number or text"),
+        ('{"id": 1.5}', "issues", "id is no whole number or text"),
+        ('{"id": 1}\nnull', "issues", "one JSON object per line"),
+        ('{"id": 1}\n{"id": 2', "issues", "line 2: expected a JSON object"),
+        ("", "issues", "expected at least one record"),
+        (None, "issues", "expected a file"),
     ],
     ids=lambda case: case[2],
 )
@@ -282,9 +285,9 @@ def test_make_entity_refuses_what_it_cannot_do(
         file.write_text(sample)
     written: list[Path] = []
     monkeypatch.setattr(Path, "write_text", lambda path, *_, **__: written.append(path))
-    monkeypatch.setattr(sys, "argv", ["entities.py", *arguments.split(), "--sample", str(file)])
+    monkeypatch.setattr(sys, "argv", ["new_entity.py", *arguments.split(), "--sample", str(file)])
     with pytest.raises(SystemExit) as ended:
-        entities.main()
+        new_entity.main()
     assert ended.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith("make entity: ")

@@ -80,8 +80,7 @@ class OwnProject:
         for entity, (records, options) in samples.items():
             sample = self.folder.parent / f"{entity}.jsonl"
             sample.write_text("".join(f"{json.dumps(record)}\n" for record in records))
-            arguments = ("--add", entity, "--sample", str(sample), *options)
-            self.script("entities.py", *arguments, folder=self.folder)
+            self.script("new_entity.py", entity, "--sample", str(sample), *options, folder=self.folder)
         package = self.folder / f"tap-{self.name}" / "src" / f"tap_{self.name}"
         # What an installation would leave; the environment is this project's.
         metadata = package.parent / f"{self.name}_tap-0.1.0.dist-info" / "METADATA"

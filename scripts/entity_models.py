@@ -1,0 +1,149 @@
+"""The dbt files of a new entity, from entity_templates/: staging model and mart, their descriptions and tests."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import yaml
+from entities import APP, Entity, landing_columns, one_line, sql_type
+from generated_files import ROOT
+
+if TYPE_CHECKING:
+    from google.cloud.bigquery import SchemaField
+
+STAGING = ROOT / "transform" / "models" / "staging"
+MARTS = ROOT / "transform" / "models" / "marts" / "core"
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).with_name("entity_templates")),
+    # dbt's own are {{ }} and {% %}.
+    variable_start_string="[[",
+    variable_end_string="]]",
+    block_start_string="[%",
+    block_end_string="%]",
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    undefined=jinja2.StrictUndefined,
+    autoescape=False,  # noqa: S701 (SQL and YAML)
+)
+TEMPLATES.filters["yaml"] = one_line
+LOAD_COLUMNS = ("loaded_at", "run_id", "table_version", "new_fields")
+# The type that a column's name promises (dbt-bouncer.yml).
+PROMISED_TYPES = {
+    "^is_": "BOOL",
+    "_at(_before|_after)?$": "TIMESTAMP",
+    "_date$": "DATE",
+    "_(count|number)$": "INT64",
+}
+# A column's name that needs no quotes; BigQuery ignores case, sqlfluff does not.
+UNQUOTED = re.compile(r"[a-z_][a-z0-9_]*")
+# https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical#reserved_keywords
+RESERVED = """
+all and any array as asc assert_rows_modified at between by case cast collate contains create cross cube current
+default define desc distinct else end enum escape except exclude exists extract false fetch following for from full
+group grouping groups hash having if ignore in inner intersect interval into is join lateral left like limit lookup
+merge natural new no not null nulls of on or order outer over partition preceding proto qualify range recursive
+respect right rollup rows select set some struct tablesample then to treat true unbounded union unnest using when
+where window with within
+"""
+KEYWORDS = frozenset(RESERVED.split())
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its name in the landing table, its name in staging and mart, its SQL type."""
+
+    landed: str
+    name: str
+    type: str
+
+    @classmethod
+    def of(cls, entity: Entity, field: SchemaField) -> Column:
+        """Return the column that dbt makes of one of the landing table.
+
+        Its name is what dbt-bouncer.yml asks for: lower case, no keyword, and of the type that it promises.
+        """
+        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", field.name).strip("_")
+        without_accents = re.sub(r"[\u0300-\u036f]", "", unicodedata.normalize("NFKD", words.casefold()))
+        name = re.sub(r"[^a-z0-9_]", "x", without_accents)
+        if entity.key == ("id",) and field.name == "id":
+            name = f"{entity.singular}_id"
+        elif name in {*KEYWORDS, *LOAD_COLUMNS} or not name[:1].isalpha():
+            name = f"{entity.singular}_{name or 'field'}"
+        for pattern, promised in PROMISED_TYPES.items():
+            if re.search(pattern, name) and sql_type(field) != promised:
+                name = f"{entity.singular}_{name}" if pattern.startswith("^") else f"{name}_value"
+        return cls(field.name, name, sql_type(field))
+
+    @property
+    def quoted(self) -> str:
+        """Return the landed name as SQL takes it."""
+        plain = UNQUOTED.fullmatch(self.landed) and self.landed not in KEYWORDS
+        return self.landed if plain else f"`{self.landed}`"
+
+    @property
+    def description(self) -> str:
+        """Return what is known of the column."""
+        return f"{self.landed}, as the API gives it."
+
+
+def columns(entity: Entity, schema: dict[str, Any]) -> dict[str, Column]:
+    """Return the column of each field of a schema, without `new_fields`.
+
+    Raises:
+        ValueError: The target cannot hold such records, or two columns would have one name.
+    """
+    landing = landing_columns(entity, schema)
+    by_field = {name: Column.of(entity, field) for name, field in landing.items() if name != "new_fields"}
+    names = [column.name for column in by_field.values()]
+    if duplicates := {name for name in names if names.count(name) > 1}:
+        raise ValueError(
+            f"the sample: two fields would be {', '.join(sorted(duplicates))} in dbt; rename one in the tap"
+        )
+    return by_field
+
+
+def model_files(entity: Entity, schema: dict[str, Any], records: list[dict[str, Any]]) -> dict[Path, str]:
+    """Return the files of an entity's staging model and of its mart, which leaves nested columns to a person.
+
+    Args:
+        entity: The new entity.
+        schema: Its JSON schema.
+        records: A sample, whose first two keys the unit test takes.
+
+    Raises:
+        ValueError: The schema has no such models (see columns).
+    """
+    by_field = columns(entity, schema)
+    key = [by_field[field] for field in entity.key]
+    keys = list(dict.fromkeys(tuple(record[field] for field in entity.key) for record in records))[:2]
+    first, *others = [list(zip(key, values, strict=True)) for values in keys]
+    full = entity.replication == "full"
+    # The unit test's versions: 100 is old, 200 the newest whole one, 300 a delta after it.
+    landed = [((others or [first])[0], 100), *((row, 200) for row in (first, *others))]
+    source = yaml.safe_load((STAGING / "_sources.yml").read_text(encoding="utf-8"))["sources"][0]
+    source.pop("tables")
+    values = {
+        "app": APP,
+        "entity": entity,
+        "full": full,
+        "columns": list(by_field.values()),
+        "flat_columns": [column for column in by_field.values() if "RECORD" not in column.type],
+        "load_columns": LOAD_COLUMNS,
+        "key": key,
+        "source": yaml.safe_dump(source, sort_keys=False, width=130).strip(),
+        "landed_rows": landed if full else [*landed, (first, 300)],
+        "staged_rows": [(first, 200 if full else 300), *((row, 200) for row in others)],
+    }
+    paths = {
+        STAGING / f"stg_{APP}__{entity.name}.sql": "staging.sql.j2",
+        STAGING / f"_{entity.name}.yml": "staging.yml.j2",
+        MARTS / f"dim_{entity.name}.sql": "mart.sql.j2",
+        MARTS / f"_{entity.name}.yml": "mart.yml.j2",
+    }
+    return {path: TEMPLATES.get_template(template).render(values) for path, template in paths.items()}

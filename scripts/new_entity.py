@@ -1,0 +1,153 @@
+"""`make entity`: writes everything that an entity needs, from a sample of its records.
+
+    python scripts/new_entity.py NAME --sample FILE [--singular WORD] [--resource PATH] [--key FIELD,FIELD] [--since FIELD]
+
+That is: its line in entities.yml and what follows from it (entities.py), its stream, its schema, its staging model and mart.
+A person then says what the fields mean, and what the mart makes of them. Exit status 2 for bad arguments or a bad
+sample; nothing is written then.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import entities
+import generated_files
+import inflection
+from command_line import OneLine
+from entities import APP, LIST, TAP, Entity
+from entity_models import model_files
+from generated_files import ROOT
+from sample_schema import infer_object
+
+STREAMS = TAP / "streams.py"
+STREAM_LIST = re.compile(r"STREAMS: list\[type\[(\w+)\]\] = \[([^\]]*)\]")
+NEW_FIELDS = {
+    "type": ["object", "null"],
+    "description": "Fields that the API serves and this schema does not know yet, by their path; none as a rule.",
+}
+
+
+def read_sample(file: Path) -> list[dict[str, Any]]:
+    """Return the records of a sample.
+
+    Raises:
+        ValueError: There is no such file, a line is not a JSON object, or there is no record.
+    """
+    if not file.is_file():
+        raise ValueError(f"SAMPLE={file}: expected a file with some records of it, JSON lines")
+    records = []
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig", errors="replace").split("\n"), 1):
+        try:
+            records += [json.loads(line)] if line.strip() else []
+        except ValueError as error:
+            raise ValueError(f"SAMPLE={file}, line {number}: expected a JSON object ({error})") from None
+    if not records or not all(isinstance(record, dict) for record in records):
+        raise ValueError(f"SAMPLE={file}: expected at least one record, one JSON object per line")
+    return records
+
+
+def check_sample(entity: Entity, records: list[dict[str, Any]], since: str | None) -> None:
+    """Check that each record has the key, of integers and strings, and the field `since`.
+
+    Raises:
+        ValueError: One has not.
+    """
+    for number, record in enumerate(records, 1):
+        required = (*entity.key, *([since] if since else []))
+        if missing := [field for field in required if record.get(field) is None]:
+            raise ValueError(
+                f"record {number} of the sample: no {', '.join(missing)}; name another --key or --since"
+            )
+        if unfit := [field for field in entity.key if type(record[field]) not in {int, str}]:
+            raise ValueError(
+                f"record {number} of the sample: {', '.join(unfit)} is no whole number or text; name another --key"
+            )
+
+
+def files(entity: Entity, records: list[dict[str, Any]], since: str | None) -> dict[Path, str]:
+    """Return each file that the entity adds or changes.
+
+    Raises:
+        ValueError: The sample does not fit the entity, or a file of it is there already.
+    """
+    check_sample(entity, records, since)
+    entities.validate([asdict(e) for e in (*entities.read(), entity)])
+    schema = {"type": "object", **infer_object(records)}
+    schema["properties"]["new_fields"] = NEW_FIELDS
+    added = {
+        TAP / "schemas" / f"{entity.name}.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
+        **model_files(entity, schema, records),
+    }
+    if there := [path for path in added if path.exists()]:
+        raise ValueError(f"{there[0].relative_to(ROOT)}: is there already")
+    # The example's API lists records of ascending integer ids; how another is read, its stream says.
+    listing = not since and entity.key == ("id",) and all(type(record["id"]) is int for record in records)
+    list_text = LIST.read_text(encoding="utf-8").replace("entities: []", "entities:")
+    return {
+        **added,
+        STREAMS: add_stream(STREAMS.read_text(encoding="utf-8"), entity, since, listing=listing),
+        LIST: list_text + entity.to_yaml(),
+    }
+
+
+def add_stream(text: str, entity: Entity, since: str | None, *, listing: bool) -> str:
+    """Return the module of streams with a class for the entity; ruff sorts its imports.
+
+    Raises:
+        ValueError: The module has no list of streams.
+    """
+    known = STREAM_LIST.search(text)
+    if not known:
+        raise ValueError(f"{STREAMS.relative_to(ROOT)}: no STREAMS: list[type[…]] = […]")
+    base, module = ("ListingStream", "listing") if listing else ("ApiStream", "client")
+    attributes = [f'    name = "{entity.name}"', f'    path = "/{entity.resource}"']
+    imports = f"from tap_{APP}.{module} import {base}\n"
+    if not listing:
+        attributes.append(f"    primary_keys: ClassVar[tuple[str, ...]] = {entity.key!r}")
+        imports += "from typing import ClassVar\n"
+        text = re.sub(r"\nif TYPE_CHECKING:\n    from tap_\w+\.client import ApiStream\n", "\n", text)
+    if since:
+        attributes.append(f'    replication_key = "{since}"')
+    name = f"{inflection.camelize(entity.name)}Stream"
+    stream = f'class {name}({base}):\n    """The {entity.name}: one record each."""\n\n' + "\n".join(
+        attributes
+    )
+    streams = ", ".join(filter(None, [known[2].strip().rstrip(","), name]))
+    text = text.replace(known[0], f"{stream}\n\n\nSTREAMS: list[type[{known[1]}]] = [{streams}]")
+    return re.sub(r"(?m)^(from __future__ .*\n)", rf"\1\n{imports}", text)
+
+
+def main() -> int:
+    """Run the command line; return the exit status."""
+    parser = OneLine(prog="make entity", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("name", help="stream and landing table, such as vehicles")
+    parser.add_argument("--sample", type=Path, required=True, help="some of its records, JSON lines")
+    parser.add_argument("--singular", help="one of them (default: the English singular of NAME)")
+    parser.add_argument("--resource", help="its address in the API after the API's own (default: SINGULAR)")
+    parser.add_argument("--key", default="id", help="fields that tell one record from another (default: id)")
+    parser.add_argument("--since", help="the field with the date of a record's last change: incremental")
+    options = parser.parse_args()
+    singular = options.singular or inflection.singularize(options.name)
+    key = tuple(field.strip() for field in options.key.split(","))
+    replication = "incremental" if options.since else "full"
+    entity = Entity(options.name, singular, options.resource or singular, key, replication)
+    try:
+        wanted = files(entity, read_sample(options.sample), options.since)
+        generated_files.write({**wanted}, "make entity", check=False)
+        ruff = [sys.executable, "-m", "ruff"]
+        for command in (["check", "--fix-only", "--select", "I,F401"], ["format"]):
+            subprocess.run([*ruff, *command, "--quiet", str(STREAMS)], check=True)
+        return entities.write()
+    except ValueError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
