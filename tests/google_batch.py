@@ -382,11 +382,11 @@ class GoogleBatch(Server):
             "status": {"state": job.state, "statusEvents": [event]},
         }
 
-    def entries(self, asked: dict[str, Any]) -> dict[str, Any]:
+    def entries(self, request: dict[str, Any]) -> dict[str, Any]:
         """entries.list, with the filter of this pipeline: uid, timestamp, receiveTimestamp."""
-        wanted = asked["filter"]
-        uid = re.search(r'labels\.job_uid="([^"]+)"', wanted)
-        since = re.search(r'receiveTimestamp>="([^"]+)"', wanted)
+        pattern = request["filter"]
+        uid = re.search(r'labels\.job_uid="([^"]+)"', pattern)
+        since = re.search(r'receiveTimestamp>="([^"]+)"', pattern)
         found: list[dict[str, Any]] = []
         for job in self.jobs.values():
             if uid is None or job.uid != uid[1]:

@@ -11,10 +11,10 @@ from dbt.cli.main import dbtRunner
 runner, answers = dbtRunner(), os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
 for line in sys.stdin:
-    asked = json.loads(line)
+    request = json.loads(line)
     before = dict(os.environ)
-    os.environ.update(asked["environment"])
-    done = runner.invoke(asked["arguments"])
+    os.environ.update(request["environment"])
+    done = runner.invoke(request["arguments"])
     os.environ.clear()
     os.environ.update(before)
     results = [

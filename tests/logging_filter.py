@@ -15,7 +15,7 @@ TOKEN = re.compile(r'\s*(?:(\()|(\))|(!=|>=|<=|=~|!~|=|>|<|:)|("(?:[^"\\]|\\.)*"
 
 
 def tokens(text: str) -> list[str]:
-    """Give the words, signs and quoted texts of a filter."""
+    """Return the words, signs and quoted texts of a filter."""
     found, at = [], 0
     while text[at:].strip():
         match = TOKEN.match(text, at)
@@ -27,12 +27,12 @@ def tokens(text: str) -> list[str]:
 
 
 def value_of(token: str) -> str:
-    """Give the text of a token, without its quotes."""
+    """Return the text of a token, without its quotes."""
     return re.sub(r"\\(.)", r"\1", token[1:-1]) if token.startswith('"') else token
 
 
 def field_of(entry: dict[str, Any], path: str) -> Any:
-    """Give what an entry has at a path, or None."""
+    """Return what an entry has at a path, or None."""
     found: Any = entry
     for name in path.split("."):
         found = found.get(name) if isinstance(found, dict) else None
@@ -73,7 +73,7 @@ class Reading:
         self.rest, self.entry = tokens(text), entry
 
     def take(self) -> str:
-        """Give the next token."""
+        """Return the next token."""
         if not self.rest:
             raise ValueError("the filter ends too early")
         return self.rest.pop(0)

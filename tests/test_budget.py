@@ -73,12 +73,14 @@ def run(services: Sandbox, api: Relay, storage: Proxy, bigquery: Proxy, **settin
         running.communicate()
     assert running.statuses == (0, 0), running.log
     api_seen = requests.get(services.control("requests"), timeout=10).json()
-    asked = bigquery.seen()
+    answered = bigquery.seen()
     # A job whose id is taken is not started a second time: BigQuery answers 409.
     started = [
-        call for call in calls([one for one in asked if one["status"] == HTTPStatus.OK]) if JOB.match(call)
+        call for call in calls([one for one in answered if one["status"] == HTTPStatus.OK]) if JOB.match(call)
     ]
-    return Spent(calls(api_seen), api.connections - before, calls(storage.seen()), calls(asked), len(started))
+    return Spent(
+        calls(api_seen), api.connections - before, calls(storage.seen()), calls(answered), len(started)
+    )
 
 
 @pytest.fixture(scope="module")

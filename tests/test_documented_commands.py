@@ -127,9 +127,9 @@ def test_what_a_page_says_to_type_is_there(page: str) -> None:
     for command in commands(page):
         program, *words = command.split()
         if program == "make":
-            asked = [word for word in words if re.fullmatch(r"[a-z][a-z-]*", word)][:1]
+            targets_named = [word for word in words if re.fullmatch(r"[a-z][a-z-]*", word)][:1]
             # `make X` of a sentence such as "make and bash" has no target either.
-            assert set(asked) <= targets(), f"{page}: {command}"
+            assert set(targets_named) <= targets(), f"{page}: {command}"
         else:
             assert (ROOT / program).exists(), f"{page}: {command}"
 
@@ -184,10 +184,10 @@ def test_every_block_says_what_it_holds() -> None:
 
 def test_who_runs_a_command_is_there() -> None:
     """Each test that is named above exists, but for those of a part that was removed, and each command is on a page."""
-    asked = {block.elsewhere(command) for block in SHELL for command in block.commands}
+    runners = {block.elsewhere(command) for block in SHELL for command in block.commands}
     if all((ROOT / part).is_dir() for part in OPTIONAL):
-        assert asked - {None} == {*ELSEWHERE.values(), *FOLLOWED.values()}
-    for where in asked - {None}:
+        assert runners - {None} == {*ELSEWHERE.values(), *FOLLOWED.values()}
+    for where in runners - {None}:
         file, _, name = str(where).partition("::")
         if (ROOT / file).is_file():
             assert re.search(rf"\b{re.escape(name)}\b", (ROOT / file).read_text(encoding="utf-8")), where
@@ -213,7 +213,7 @@ def test_a_block_runs_as_it_stands(fresh_clone: ProjectCopy, block: Block, mine:
 
 @pytest.fixture(scope="module")
 def without_account(tmp_path_factory: pytest.TempPathFactory) -> ProjectCopy:
-    """A clone of somebody who has signed in nowhere, and whose networks end at this machine."""
+    """A clone without any account, whose network ends at this machine."""
     folder = tmp_path_factory.mktemp("without-account")
     copy = copy_project(folder / "clone")
     (folder / "bin").mkdir()

@@ -170,7 +170,7 @@ def test_two_processes_of_one_run_at_the_same_time(bench: Bench) -> None:
 
 
 def test_two_runs_at_the_same_time(bench: Bench) -> None:
-    """Two run ids of the same stream side by side: each is there once."""
+    """Two run ids of the same stream concurrently: each is there once."""
     other = Bench(bench.env, bench.dataset)
     running = [b.start(SCHEMA, record(1), record(2), whole(), STATE) for b in (bench, other)]
     for process in running:

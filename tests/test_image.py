@@ -72,7 +72,7 @@ def buildah() -> str:
     return program
 
 
-done = partial(succeed, seconds=1800)
+output_of = partial(succeed, seconds=1800)
 
 
 def registries(folder: Path) -> list[str]:
@@ -105,20 +105,20 @@ def base(program: str) -> str:
         root = folder / SUITE
         shutil.rmtree(root, ignore_errors=True)
         root.mkdir(parents=True)
-        done(
+        output_of(
             "debootstrap", "--variant=minbase", "--include=python3,python3-venv,ca-certificates", SUITE, root
         )
         for waste in ("var/cache/apt/archives", "var/lib/apt/lists"):
             shutil.rmtree(root / waste)
         # The official image's python is there.
         (root / "usr/local/bin/python").symlink_to("/usr/bin/python3")
-        done("tar", "--create", "--file", f"{archive}.part", "--directory", root, ".")
+        output_of("tar", "--create", "--file", f"{archive}.part", "--directory", root, ".")
         archive.with_name(f"{archive.name}.part").rename(archive)
         shutil.rmtree(root)
     name = f"localhost/rickandmorty-base:{SUITE}"
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     file = f"FROM scratch\nADD {archive.name} /\nENV PATH={path}\n"
-    done(program, "build", "--layers", "--tag", name, "--file", "-", folder, stdin=file)
+    output_of(program, "build", "--layers", "--tag", name, "--file", "-", folder, stdin=file)
     return name
 
 
@@ -132,7 +132,7 @@ class Image:
     @property
     def about(self) -> dict[str, Any]:
         """What the image says of itself."""
-        found: dict[str, Any] = json.loads(done(self.program, "inspect", "--type", "image", self.name))
+        found: dict[str, Any] = json.loads(output_of(self.program, "inspect", "--type", "image", self.name))
         return found
 
     def run(
@@ -160,7 +160,7 @@ class Image:
         if credentials := given.get("GOOGLE_APPLICATION_CREDENTIALS"):
             options.append(f"--volume={credentials}:{credentials}:ro")
         options += [f"--env={name}={value}" for name, value in given.items()]
-        container = done(self.program, "from", self.name).strip()
+        container = output_of(self.program, "from", self.name).strip()
         try:
             inside = ["sh", "-c", AS_USER, "sh", str(user), *command, *arguments]
             ran = subprocess.run(
@@ -172,7 +172,7 @@ class Image:
                 timeout=600,
             )
         finally:
-            done(self.program, "rm", container)
+            output_of(self.program, "rm", container)
         return ran.returncode, ran.stdout
 
     def shell(self, scratch: Path, script: str) -> str:
@@ -197,11 +197,11 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def image(build: list[str]) -> Image:
     """The image."""
     name = "localhost/rickandmorty-test"
-    done(*build, "--build-arg", "REVISION=a-commit", "--tag", name, ROOT)
+    output_of(*build, "--build-arg", "REVISION=a-commit", "--tag", name, ROOT)
     return Image(build[0], name)
 
 
-def anybodys(folder: Path) -> Path:
+def writable_by_all(folder: Path) -> Path:
     """Make a folder that any user may write to, as the image's own /scratch is."""
     folder.mkdir()
     folder.chmod(0o1777)
@@ -211,7 +211,7 @@ def anybodys(folder: Path) -> Path:
 @pytest.fixture
 def scratch(tmp_path: Path) -> Iterator[Path]:
     """A folder to be mounted as /scratch."""
-    folder = anybodys(tmp_path / "scratch")
+    folder = writable_by_all(tmp_path / "scratch")
     yield folder
     shutil.rmtree(folder)
 
@@ -224,7 +224,7 @@ def test_the_image_runs_the_whole_pipeline_and_installs_nothing(
     environment = {**sandbox.env, "MELTANO_ENVIRONMENT": "local", "MELTANO_RUN_ID": run_id}
     for number, job in enumerate(JOBS):
         # Each container has a folder of its own, as with --tmpfs.
-        own = anybodys(scratch / job)
+        own = writable_by_all(scratch / job)
         status, log = image.run(own, "run", job, user=(10001, 4242)[number % 2], environment=environment)
         assert status == 0, log[-4000:]
         landed = f"SELECT COUNT(*) FROM `local_rickandmorty_landing.{job}s` WHERE _sdc_run_id = '{run_id}'"
@@ -232,7 +232,7 @@ def test_the_image_runs_the_whole_pipeline_and_installs_nothing(
     status, log = image.run(scratch, "invoke", "dbt-bigquery:build", user=4242, environment=environment)
     assert status == 0, log[-4000:]
     assert "ERROR=0 SKIP=0" in log
-    done(*build, "--target", "report", "--tag", "localhost/rickandmorty-report-test", ROOT)
+    output_of(*build, "--target", "report", "--tag", "localhost/rickandmorty-report-test", ROOT)
     page = Image(image.program, "localhost/rickandmorty-report-test")
     status, log = page.run(scratch, "run", "report:build", user=4242, environment=environment)
     assert status == 0, log[-4000:]
@@ -342,8 +342,8 @@ def test_the_image_for_a_laptop_runs_the_pipeline_on_its_own_sandbox(
     file = STAND_IN.format(base=python)
     empty = tmp_path / "empty"
     empty.mkdir()
-    done(*build, "--tag", stand_in, "--file", "-", empty, stdin=file)
-    done(*build, "--build-arg", f"KESTRA_IMAGE={stand_in}", "--target", "laptop", "--tag", name, ROOT)
+    output_of(*build, "--tag", stand_in, "--file", "-", empty, stdin=file)
+    output_of(*build, "--build-arg", f"KESTRA_IMAGE={stand_in}", "--target", "laptop", "--tag", name, ROOT)
     laptop = Image(image.program, name)
     script = tmp_path / "stand_in.sh"
     script.write_text(STAND_IN_RUN)

@@ -22,18 +22,13 @@ if TYPE_CHECKING:
 PROGRAM = ROOT / ".venvs" / "meltano" / "bin" / "meltano-job"
 MANIFEST = {
     "nodes": {
-        "model.p.stg_episodes": {
-            "name": "stg_episodes",
+        f"model.p.{name}": {
+            "name": name,
             "resource_type": "model",
-            "fqn": ["p", "staging", "stg_episodes"],
-            "tags": ["staging"],
-        },
-        "model.p.dim_episodes": {
-            "name": "dim_episodes",
-            "resource_type": "model",
-            "fqn": ["p", "marts", "core", "dim_episodes"],
-            "tags": ["marts"],
-        },
+            "fqn": ["p", *path, name],
+            "tags": [path[0]],
+        }
+        for name, path in {"stg_episodes": ["staging"], "dim_episodes": ["marts", "core"]}.items()
     }
 }
 
@@ -106,6 +101,12 @@ def point(metric: str, value: float, stream: str, **tags: str) -> dict[str, Any]
     return {"event": "METRIC", "level": "info", "metric_info": info}
 
 
+def loaded(metric: str, value: float, version: str, *, before: str = "false") -> dict[str, Any]:
+    """A METRIC point of a version that the target has loaded."""
+    tags = {"table_version": version, "job_id": f"l_{version}", "proof": "tap", "loaded_before": before}
+    return point(metric, value, "my-stream", **tags)
+
+
 def results(*nodes: tuple[str, str]) -> dict[str, Any]:
     """What dbt writes."""
     made = [
@@ -117,40 +118,22 @@ def results(*nodes: tuple[str, str]) -> dict[str, Any]:
 
 def test_figures_are_points_and_sentences_mean_nothing(meltano: Meltano) -> None:
     """A stream with a hyphen, two versions, a load that was done before; what sentences claim is not believed."""
+    claimed = "my-stream: 999999 rows staged in 1 part (9 kB), loaded by job nobody, 9.9 s"
     meltano.says(
-        {
-            "event": "my-stream: 999999 rows staged in 1 part (9 kB), loaded by job nobody, 9.9 s",
-            "level": "info",
-        },
-        point(
-            "rows_loaded",
-            420,
-            "my-stream",
-            table_version="1",
-            job_id="l_1",
-            proof="tap",
-            loaded_before="false",
-        ),
-        point(
-            "bytes_staged",
-            48123,
-            "my-stream",
-            table_version="1",
-            job_id="l_1",
-            proof="tap",
-            loaded_before="false",
-        ),
-        point(
-            "rows_loaded", 6, "my-stream", table_version="2", job_id="l_2", proof="tap", loaded_before="true"
-        ),
+        {"event": claimed, "level": "info"},
+        loaded("rows_loaded", 420, "1"),
+        loaded("bytes_staged", 48123, "1"),
+        loaded("rows_loaded", 6, "2", before="true"),
         point("schema_drift", 3, "my-stream", kind="new_field"),
         point("source_record_count", 426, "my-stream"),
     )
     done = meltano.run()
     assert done.status == 0
-    assert done.outputs["rows"] == 426
-    assert done.outputs["bytes"] == 48123
-    assert done.outputs["drift"] == 3
+    assert {name: done.outputs[name] for name in ("rows", "bytes", "drift")} == {
+        "rows": 426,
+        "bytes": 48123,
+        "drift": 3,
+    }
     assert done.outputs["streams"] == {
         "my-stream": {
             "rows": 426,
@@ -190,12 +173,8 @@ def test_the_result_lies_in_the_landing_bucket(meltano: Meltano, bucket: GoogleB
     assert done.status == 0
     assert done.outputs["result"] == f"gs://a-landing/_results/run_id={run_id}/dbt.json"
     result = json.loads(bucket.objects[f"a-landing/_results/run_id={run_id}/dbt.json"])
-    assert (result["run_id"], result["job"], result["state"], result["status"]) == (
-        run_id,
-        "dbt",
-        "success",
-        0,
-    )
+    ended = [result[key] for key in ("run_id", "job", "state", "status")]
+    assert ended == [run_id, "dbt", "success", 0]
     assert result["dbt"] == {"passed": 1, "warned": 1, "failed": 0, "skipped": 0}
     assert result["nodes"][0]["name"] == "dim_episodes"
     assert len(result["attempts"]) == 1
@@ -218,21 +197,23 @@ def test_a_bucket_that_cannot_be_written_to_is_a_warning(meltano: Meltano, bucke
 
 
 @pytest.mark.parametrize(
-    "selection", ["staging.landing_dataset.*", "dim_episode", "tag:mart+", "dim_episodes typo"]
+    ("selection", "wrong", "near"),
+    [
+        ("staging.landing_dataset.*", "staging.landing_dataset.*", "staging.*"),
+        ("dim_episode", "dim_episode", "dim_episodes"),
+        ("tag:mart+", "tag:mart+", "tag:marts"),
+        ("dim_episodes typo", "typo", "stg_episodes"),
+    ],
 )
-def test_a_selection_that_selects_nothing_fails_with_what_is_near(meltano: Meltano, selection: str) -> None:
+def test_a_selection_that_selects_nothing_fails_with_what_is_near(
+    meltano: Meltano, selection: str, wrong: str, near: str
+) -> None:
     """Dbt ends before it builds; the line names the word that is wrong and what it could have been. dbt is not run again."""
     meltano.says("dbt says something", status=2, target={"manifest.json": MANIFEST})
     done = meltano.run("dbt", DBT_SELECT=selection, ATTEMPTS="3")
     assert done.status == 2
     assert meltano.runs == 1
     (error,) = done.at("ERROR")
-    wrong, near = {
-        "staging.landing_dataset.*": ("staging.landing_dataset.*", "staging.*"),
-        "dim_episode": ("dim_episode", "dim_episodes"),
-        "tag:mart+": ("tag:mart+", "tag:marts"),
-        "dim_episodes typo": ("typo", "stg_episodes"),
-    }[selection]
     assert f"dbt_select_pattern: '{wrong}' matches nothing" in error
     assert near in error
 

@@ -1,4 +1,4 @@
-"""The Meltano project as somebody works with it: Meltano's own commands, and its state in the landing bucket."""
+"""The Meltano project in use: Meltano's own commands, and its state in the landing bucket."""
 
 from __future__ import annotations
 

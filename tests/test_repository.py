@@ -43,7 +43,7 @@ def test_every_lock_names_no_registry_and_those_that_ship_pin_by_hash() -> None:
 
 
 def test_every_environment_is_installed_with_bytecode() -> None:
-    """Each module of each environment has been compiled: where Python may not write it, every start would compile anew."""
+    """Each module of each environment has been compiled: where Python may not write it, every start would compile again."""
     folders = [
         *ROOT.glob(".venvs/*/lib/python3.*/site-packages"),
         *ROOT.glob(".meltano/*/*/venv/lib/python3.*/site-packages"),
@@ -95,7 +95,7 @@ def test_every_variable_of_the_environment_is_explained() -> None:
     assert all(above.startswith("# ") for above in found.values()), found
     terraform = ROOT / "terraform" / "outputs.tf"
     outputs = terraform.read_text() if terraform.is_file() else "output "
-    asked = {
+    needed = {
         *re.findall(r"\$\{([A-Z_]+)\}", (ROOT / "meltano.yml").read_text()),
         *re.findall(r"(?m)^ +([A-Z_]+) += ", outputs[: outputs.index("output ")]),
         *(
@@ -105,11 +105,11 @@ def test_every_variable_of_the_environment_is_explained() -> None:
             for name in re.findall(r"env_var\('([A-Z_]+)'", path.read_text())
         ),
     } - {"MELTANO_PROJECT_ROOT", "MELTANO_EXTRACT_API_URL"}
-    assert len(asked) >= 6
+    assert len(needed) >= 6
     # `DBT_VERDICT_` and the name of a check.
     assert not [
         name
-        for name in asked
+        for name in needed
         if not any(f == name or (name[-1] == "_" and f.startswith(name)) for f in found)
     ]
 

@@ -31,7 +31,7 @@ SUFFIXES = {".yml", ".yaml", ".toml", ".json", ".lock", ".hcl", ".tf", ".tfvars"
 
 
 def found(folder: str, pattern: str, name: str) -> Path:
-    """Gives a schema inside an installed environment; `latest`, or else the newest."""
+    """Return a schema inside an installed environment; `latest`, or else the newest."""
     schemas = sorted(
         (ROOT / folder).glob(pattern), key=lambda path: (path.stem == "latest", len(path.stem), path.stem)
     )
@@ -50,7 +50,7 @@ Yaml12.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|fals
 
 
 def read(path: Path) -> Any:
-    """Gives what a file says."""
+    """Return what a file says."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".toml":
         return tomllib.loads(text)
@@ -58,7 +58,7 @@ def read(path: Path) -> Any:
 
 
 def by_schema(schema: dict[str, Any], file: Path) -> None:
-    """Fails with every place where a file is not what a schema says."""
+    """Fail with every place where a file is not what a schema says."""
     checker = validators.validator_for(schema)(schema)
     wrong = [
         f"{'.'.join(map(str, e.absolute_path))}: {e.message[:300]}" for e in checker.iter_errors(read(file))
@@ -67,7 +67,7 @@ def by_schema(schema: dict[str, Any], file: Path) -> None:
 
 
 def inside(package: str, file: str, name: str) -> dict[str, Any]:
-    """Gives a schema that a package of this environment carries."""
+    """Return a schema that a package of this environment carries."""
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         missing(name, "`make install` installs it")
@@ -77,18 +77,18 @@ def inside(package: str, file: str, name: str) -> dict[str, Any]:
 
 
 def published(name: str) -> Callable[[Path], None]:
-    """Checks by a schema that check-jsonschema carries."""
+    """Check by a schema that check-jsonschema carries."""
     return lambda file: by_schema(inside("check_jsonschema", f"vendor/{name}.json", "check-jsonschema"), file)
 
 
 def meltano(file: Path) -> None:
-    """Checks by the schema in Meltano's wheel."""
+    """Check by the schema in Meltano's wheel."""
     path = found(".venvs/meltano", "lib/python*/site-packages/meltano/schemas/meltano.schema.json", "meltano")
     by_schema(json.loads(path.read_text()), file)
 
 
 def dbt(kind: str) -> Callable[[Path], None]:
-    """Checks by one of the schemas in dbt's wheel."""
+    """Check by one of the schemas in dbt's wheel."""
 
     def check(file: Path) -> None:
         pattern = f"venv/lib/python*/site-packages/dbt/jsonschemas/{kind}/*.json"
@@ -109,7 +109,7 @@ def dbt(kind: str) -> Callable[[Path], None]:
 
 @cache
 def standards() -> Callable[[dict[str, Any]], Any]:
-    """Gives validate-pyproject's checker: the standards' tables and those of the tools in its schema store."""
+    """Return validate-pyproject's checker: the standards' tables and those of the tools in its schema store."""
     if find_spec("validate_pyproject") is None or find_spec("validate_pyproject_schema_store") is None:
         missing("validate-pyproject", "`make install` installs it, with the schema store")
     checks: Callable[[dict[str, Any]], Any] = import_module("validate_pyproject.api").Validator()
@@ -117,7 +117,7 @@ def standards() -> Callable[[dict[str, Any]], Any]:
 
 
 def pyproject(file: Path) -> None:
-    """Checks by validate-pyproject."""
+    """Check by validate-pyproject."""
     checks = standards()
     try:
         checks(read(file))
@@ -126,25 +126,25 @@ def pyproject(file: Path) -> None:
 
 
 def ruff(file: Path) -> None:
-    """Checks by Ruff's schema, as the schema store carries it."""
+    """Check by Ruff's schema, as the schema store carries it."""
     by_schema(inside("validate_pyproject_schema_store", "ruff.schema.json", "validate-pyproject"), file)
 
 
 def json_schema(file: Path) -> None:
-    """Checks that a JSON schema is one."""
+    """Check that a JSON schema is one."""
     schema = read(file)
     validators.validator_for(schema, validators.Draft202012Validator).check_schema(schema)
 
 
 def pre_commit(file: Path) -> None:
-    """Checks by pre-commit's own word on its configuration."""
+    """Check by pre-commit's own word on its configuration."""
     succeed(tool("pre-commit"), "validate-config", file)
 
 
 def osv_scanner(file: Path) -> None:
-    """Checks that each weakness that is passed over says which, why, and until when; the scanner publishes no schema."""
+    """Check that each vulnerability that is passed over says which, why, and until when; the scanner publishes no schema."""
     message = read(file)
-    assert set(message) <= {"IgnoredVulns"}, f"{sorted(message)}: passes over more than named weaknesses"
+    assert set(message) <= {"IgnoredVulns"}, f"{sorted(message)}: passes over more than named vulnerabilities"
     for entry in message.get("IgnoredVulns", []):
         assert set(entry) == {"id", "ignoreUntil", "reason"}, entry
         assert isinstance(entry["ignoreUntil"], date), entry
@@ -202,7 +202,7 @@ def files() -> list[str]:
 
 
 def checker(name: str) -> Callable[[Path], None] | None:
-    """Gives what checks a file."""
+    """Return what checks a file."""
     return next((check for pattern, check in TABLE if fnmatch(name, pattern)), None)
 
 
@@ -241,8 +241,8 @@ def test_no_file_is_forgotten() -> None:
     ],
     ids=["workflow", "pyproject", "meltano", "osv-scanner", "osv-scanner-package"],
 )
-def test_the_checks_are_awake(tmp_path: Path, name: str, text: str, message: str) -> None:
-    """A slip of the pen is found, and the message names it."""
+def test_the_checks_find_mistakes(tmp_path: Path, name: str, text: str, message: str) -> None:
+    """A mistake is found, and the message names it."""
     file = tmp_path / name
     file.write_text(text)
     check = {**dict(TABLE), "wrong.yml": published("github-workflows")}[name]

@@ -130,7 +130,7 @@ def test_descriptions_and_labels_are_in_the_warehouse(built_pipeline: BuiltPipel
     ],
     ids=["unknown-column", "string-plus-number", "unknown-nested-field"],
 )
-def test_the_analyzer_is_awake(analyzer: Analyzer, sql: str, message: str) -> None:
+def test_the_analyzer_refuses_what_bigquery_refuses(analyzer: Analyzer, sql: str, message: str) -> None:
     """What BigQuery would refuse is refused here, with Google's own words."""
     with pytest.raises(SqlRefusedError, match=message):
         analyzer.check(sql)

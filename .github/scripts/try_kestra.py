@@ -47,7 +47,7 @@ class Kestra:
         )
 
     def call(self, method: str, path: str, fields: dict[str, str] | None = None) -> Any:  # noqa: ANN401 - JSON
-        """Sends one request, `fields` as a form; gives the answer's JSON."""
+        """Send one request, `fields` as a form; return the answer's JSON."""
         headers = {"Authorization": self._authorization, "Accept": "application/json"}
         body = None
         if fields is not None:

@@ -36,7 +36,7 @@ RESERVED = {
     50003: "the machine was rebooted",
     50004: "the task did not answer any more",
     50005: "the time limit was reached",
-    50006: "the machine was made anew",
+    50006: "the machine was recreated",
 }
 # A new job may be unknown for a moment; this often in a row it is gone.
 UNKNOWN = 3
@@ -185,7 +185,7 @@ def wait(settings: Settings, name: str) -> tuple[dict[str, Any], Log | None]:
     """Wait for the job's end and follow its log; return it as it ended, with state DELETED where it was deleted.
 
     Raises:
-        GcloudError: Nobody could be asked, or it did not end in its own time and the time allowed for getting a machine.
+        GcloudError: Batch did not answer, or the job did not end in its own time and the time allowed for getting a machine.
     """
     deadline = time.monotonic() + (1 + MOST_MACHINES) * (settings.limit + 600) + QUEUEING
     budget = RetryBudget(f"asking about Batch job {name}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from meltano_job.settings import Reader
 
-# Spot machine taken away, machine silent, machine rebooted, machine made anew:
+# Spot machine taken away, machine silent, machine rebooted, machine recreated:
 # https://cloud.google.com/batch/docs/troubleshooting#reserved-exit-codes
 RETRIED = [50001, 50002, 50003, 50006]
 MOST_MACHINES = 3

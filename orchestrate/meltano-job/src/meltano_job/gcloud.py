@@ -132,7 +132,7 @@ class RetryBudget:
         self._refusals = self._failures = 0
 
     def succeeded(self) -> None:
-        """Begin the counts anew."""
+        """Reset the counts."""
         self._refusals = self._failures = 0
 
     def failed(self, error: GcloudError) -> None:
