@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -26,7 +27,7 @@ from google.cloud import bigquery
 from run_pipeline import answers
 from run_summary import LOADS
 from testkit.fault_matrix import INCREMENTAL, INSERT
-from testkit.programs import succeed
+from testkit.programs import eventually, succeed
 from testkit.proxies import Proxy
 from testkit.whole_pipeline import ROOT, Sandbox, running_sandbox
 from warehouse import Warehouse, kept_dbt
@@ -331,8 +332,10 @@ def test_killed_between_load_and_state_nothing_is_lost_and_nothing_is_twice(
         while tracker.sandbox.value("SELECT COUNT(*) FROM `local_tracker_landing.issues`") < 1053:
             assert target.poll() is None
         target.send_signal(signal.SIGKILL)
-        # Once it is dead: reading makes room for what it would still write.
-        target.wait()
+        # Reading makes room for what it would still write: it is dead when nobody holds the other end.
+        hang_up = select.poll()
+        hang_up.register(out, 0)
+        eventually(lambda: hang_up.poll(0), "the killed target has not ended")
         assert out.read() == b"." * filled, "STATE was out before the kill"
     assert target.returncode == -signal.SIGKILL
     assert tracker.state == before

@@ -63,6 +63,21 @@ def test_every_environment_is_installed_with_bytecode() -> None:
         )
 
 
+def test_what_the_tests_start_takes_signals_though_they_run_under_nohup_in_the_background(
+    tmp_path: Path,
+) -> None:
+    """`nohup make test &` ignores SIGHUP and SIGINT, and what a test starts to send it one would wait for ever."""
+    (tmp_path / "test_signals.py").write_text(
+        "import signal, subprocess, sys, pytest\n"
+        "@pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGINT])\n"
+        "def test_signal(number):\n"
+        "    code = f'import os, signal, time; os.kill(os.getpid(), {int(number)}); time.sleep(1)'\n"
+        "    assert subprocess.run([sys.executable, '-c', code], stderr=-3).returncode == -number\n"
+    )
+    pytest = f"'{sys.executable}' -m pytest -q -c '{ROOT}/pyproject.toml' '{tmp_path}/test_signals.py'"
+    succeed("bash", "-c", f"trap '' HUP INT; exec {pytest}", cwd=ROOT)
+
+
 def test_plugin_locks_say_what_the_plugins_say() -> None:
     """plugins/*.lock are what `--about` of tap and target gives today."""
     succeed(sys.executable, ROOT / "scripts" / "plugin_locks.py", "--check")

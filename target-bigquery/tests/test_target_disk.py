@@ -83,6 +83,9 @@ def test_killed(bench: Bench, tmp_path: Path) -> None:
         with target.start(*THREE) as killed:
             await_folders(tmp_path, 2)
             killed.kill()
+            # Its output ends with it; only then may its input.
+            assert killed.stdout is not None
+            killed.stdout.read()
         assert len(list(tmp_path.glob(PARTS))) == 2
         assert at(bench, tmp_path).load(*THREE, whole()).returncode == 0
         assert list(tmp_path.glob(PARTS)) == [alive]
