@@ -7,7 +7,6 @@ Where Maven or a JDK 25 is missing, or Maven Central cannot be reached for the f
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import shutil
@@ -26,9 +25,11 @@ from testkit.required_tools import missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / ".github" / "scripts"))
+import deploy_flows  # noqa: E402 (a program)
+
 SOURCES = ROOT / "tests" / "kestra"
 FLOWS = ROOT / "orchestrate" / "kestra"
 PIPELINE = "rick_and_morty_pipeline"
@@ -233,22 +234,9 @@ class Engine:
         return self.wait(self.start(namespace, name, **inputs), seconds)
 
 
-def deploy_flows() -> ModuleType:
-    """The program that deploys the flows, as a module."""
-    path = ROOT / ".github" / "scripts" / "deploy_flows.py"
-    spec = importlib.util.spec_from_file_location("deploy_flows", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # A dataclass looks for its module there.
-    sys.modules["deploy_flows"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def flows(namespace: str, variant: str, **replaced: str) -> list[str]:
     """The flows as they are deployed: meltano_run with the tasks of a variant, then the pipeline."""
-    texts: list[str] = deploy_flows().flows(variant, namespace)
+    texts: list[str] = deploy_flows.flows(variant, namespace)
     for old, new in replaced.items():
         texts = [text.replace(old, new) for text in texts]
     return texts

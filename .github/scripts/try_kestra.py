@@ -9,65 +9,36 @@ Ends with 1 and one line where the server does something else than Kestra's engi
 
 from __future__ import annotations
 
-import base64
 import json
 import os
-import sys
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 import uuid
-from typing import Any, NoReturn
+from typing import Any
+
+from kestra_api import Server, fail
 
 PIPELINE = "rick_and_morty_pipeline"
 ENDED = {"SUCCESS", "WARNING", "FAILED", "KILLED", "CANCELLED"}
-SECONDS = 60
 # What matches nothing: dbt refuses it before it builds, each time.
 NOTHING = "staging.landing_dataset.*"
 
 
-def fail(message: str) -> NoReturn:
-    """End the program with one line."""
-    print(f"try_kestra: {message}", file=sys.stderr)
-    raise SystemExit(1)
-
-
-class Kestra:
-    """The few calls of Kestra's API that a person's clicks are: https://kestra.io/docs/api-reference/open-source."""
+class Kestra(Server):
+    """What a person's clicks are."""
 
     def __init__(self) -> None:
-        self._address = (
-            f"{os.environ['KESTRA_URL'].rstrip('/')}/api/v1/{os.environ.get('KESTRA_TENANT') or 'main'}"
-        )
+        super().__init__()
         self._namespace = os.environ.get("KESTRA_NAMESPACE") or "rickandmorty"
-        token = os.environ["KESTRA_TOKEN"]
-        self._authorization = (
-            f"Basic {base64.b64encode(token.encode()).decode()}" if ":" in token else f"Bearer {token}"
-        )
 
     def call(self, method: str, path: str, fields: dict[str, str] | None = None) -> Any:  # noqa: ANN401 - JSON
         """Send one request, `fields` as a form; return the answer's JSON."""
-        headers = {"Authorization": self._authorization, "Accept": "application/json"}
-        body = None
-        if fields is not None:
-            boundary = uuid.uuid4().hex
-            headers["Content-Type"] = f"multipart/form-data; boundary={boundary}"
-            parts = [
-                f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-                for name, value in fields.items()
-            ]
-            body = f"{''.join(parts)}--{boundary}--\r\n".encode()
-        request = urllib.request.Request(  # noqa: S310 (the address is the caller's)
-            f"{self._address}/{path}", data=body, method=method, headers=headers
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310 (the same)
-                text = answer.read()
-        except urllib.error.HTTPError as error:
-            fail(f"{method} {path}: status {error.code}: {error.read(400).decode('utf-8', 'replace')}")
-        except OSError as error:
-            fail(f"{method} {path}: {error}; look at KESTRA_URL")
+        boundary = uuid.uuid4().hex
+        parts = [
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+            for name, value in (fields or {}).items()
+        ]
+        form = None if fields is None else f"{''.join(parts)}--{boundary}--\r\n".encode()
+        text = self.send(method, path, form, f"multipart/form-data; boundary={boundary}")
         return json.loads(text) if text else None
 
     def start(self, **inputs: str) -> str:
@@ -82,7 +53,9 @@ class Kestra:
             if found["state"]["current"] in states and len(found["state"]["histories"]) > after:
                 return found
             time.sleep(float(os.environ.get("POLL_SECONDS") or 2))
-        fail(f"execution {execution} is {found['state']['current']}: expected {', '.join(sorted(states))}")
+        return fail(
+            f"execution {execution} is {found['state']['current']}: expected {', '.join(sorted(states))}"
+        )
 
     def ended(self, execution: str, expected: str, after: int = 0) -> dict[str, Any]:
         """Wait for an execution's end in the state that is expected; return it."""
@@ -95,9 +68,6 @@ class Kestra:
 
 def main() -> int:
     """Try it; return the exit status."""
-    for variable in ("KESTRA_URL", "KESTRA_TOKEN"):
-        if not os.environ.get(variable):
-            fail(f"{variable} is not set; the first lines of this program explain it")
     kestra = Kestra()
     whole = kestra.ended(kestra.start(), "SUCCESS")
     jobs = (whole.get("outputs") or {}).get("jobs") or {}

@@ -57,14 +57,12 @@ def describe(place: Place, name: str) -> dict[str, Any] | None:
         GcloudError: Batch cannot be asked.
     """
     try:
-        found: dict[str, Any] = gcloud.parsed(
-            gcloud.run("batch", "jobs", "describe", name, *place.flags, "--format=json"), dict
-        )
+        job: dict[str, Any] = gcloud.read(dict, "batch", "jobs", "describe", name, *place.flags)
     except GcloudError as error:
         if error.is_about(name):
             return None
         raise
-    return found
+    return job
 
 
 def submitted(settings: Settings, number: int) -> str | None:
@@ -74,16 +72,9 @@ def submitted(settings: Settings, number: int) -> str | None:
         GcloudError: gcloud failed.
     """
     name = f"{settings.place.base}-{number}"
+    definition = json.dumps(settings.definition())
     try:
-        gcloud.run(
-            "batch",
-            "jobs",
-            "submit",
-            name,
-            *settings.place.flags,
-            "--config=-",
-            stdin=json.dumps(settings.definition()),
-        )
+        gcloud.run("batch", "jobs", "submit", name, *settings.place.flags, "--config=-", stdin=definition)
     except GcloudError as error:
         if error.status != "ALREADY_EXISTS":
             raise
@@ -107,14 +98,12 @@ def submit(settings: Settings) -> str:
     number = 1
     while number <= MOST_JOBS:
         try:
-            name = submitted(settings, number)
+            if (name := submitted(settings, number)) is not None:
+                return name
+            number += 1
         except GcloudError as error:
             budget.failed(error)
             time.sleep(settings.place.poll)
-            continue
-        if name is not None:
-            return name
-        number += 1
     raise GcloudError(
         f"the names {settings.place.base}-1 to -{MOST_JOBS} are taken by jobs that have ended; start a new run"
     )
@@ -141,13 +130,9 @@ class Log:
         when = f'receiveTimestamp>="{self._since}"' if self._since else f'timestamp>="{self._created}"'
         since = f'timestamp>="{self._created}" AND {when}' if self._since else when
         try:
-            entries = gcloud.parsed(
-                gcloud.run(
-                    *("logging", "read", f"{self._filter} AND {since}"),
-                    *(f"--project={self._settings.place.project}", "--order=asc", "--format=json"),
-                ),
-                list,
-            )
+            project = f"--project={self._settings.place.project}"
+            wanted = f"{self._filter} AND {since}"
+            entries = gcloud.read(list, "logging", "read", wanted, project, "--order=asc")
         except GcloudError as error:
             self._refused = error.refused
             if not self._warned:
@@ -234,7 +219,7 @@ def fetch_result(settings: Settings, log: Log | None) -> None:
         )
         return
     try:
-        result = gcloud.parsed(gcloud.run("storage", "cat", where), dict)
+        result = gcloud.parsed(dict, gcloud.run("storage", "cat", where))
     except GcloudError as error:
         kestra.log(
             "WARN", f"the figures of the job have not come with its log, and {where} cannot be read: {error}"
@@ -251,9 +236,7 @@ def fetch_result(settings: Settings, log: Log | None) -> None:
 
 def exit_code(settings: Settings, name: str) -> int | None:
     """Return the container's exit code from the events of the Batch task, where there is one."""
-    tasks = gcloud.parsed(
-        gcloud.run("batch", "tasks", "list", f"--job={name}", *settings.place.flags, "--format=json"), list
-    )
+    tasks = gcloud.read(list, "batch", "tasks", "list", f"--job={name}", *settings.place.flags)
     codes = [
         event["taskExecution"].get("exitCode", 0)
         for task in tasks
@@ -307,16 +290,12 @@ def names(place: Place) -> list[str]:
     """Return the names of this execution's Batch jobs: as Batch lists them, else every one that there can be."""
     every = [f"{place.base}-{number}" for number in range(1, MOST_JOBS + 1)]
     try:
-        wanted = f"labels.execution={place.execution.lower()}"
-        listed = gcloud.parsed(
-            gcloud.run("batch", "jobs", "list", *place.flags, f"--filter={wanted}", "--format=json"), list
-        )
+        wanted = f"--filter=labels.execution={place.execution.lower()}"
+        listed = gcloud.read(list, "batch", "jobs", "list", *place.flags, wanted)
     except GcloudError:
         return every
-    found = [
-        str(job.get("name", "")).rpartition("/")[2] for job in listed if state(job) != "DELETION_IN_PROGRESS"
-    ]
-    return [name for name in every if name in found]
+    left = [str(job.get("name", "")) for job in listed if state(job) != "DELETION_IN_PROGRESS"]
+    return [name for name in every if any(path.endswith(f"/{name}") for path in left)]
 
 
 def delete(place: Place) -> int:

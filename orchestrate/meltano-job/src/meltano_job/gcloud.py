@@ -95,7 +95,16 @@ def run(*arguments: str, stdin: str | None = None) -> str:
     return done.stdout
 
 
-def parsed(text: str, kind: type) -> Any:  # noqa: ANN401 - JSON of Google's
+def read(kind: type, *arguments: str) -> Any:  # noqa: ANN401 - JSON of Google's
+    """Run gcloud; return its JSON, which has to be of a kind.
+
+    Raises:
+        GcloudError: It failed, or printed something else.
+    """
+    return parsed(kind, run(*arguments, "--format=json"))
+
+
+def parsed(kind: type, text: str) -> Any:  # noqa: ANN401 - JSON of Google's
     """Return gcloud's JSON.
 
     Raises:
