@@ -125,13 +125,13 @@ class Marts:
         return (LAST, LAST, episode) if season is None or part is None else (season, part, episode)
 
     def origin(self, entity: str, record: Row) -> Row:
-        """The columns that tell where a row comes from."""
+        """The columns that say where a row comes from."""
         load = self.loads[entity]
         created = datetime.fromisoformat(record["created"])
         return {"created_at": created, "loaded_at": load.loaded_at, "run_id": load.run_id}
 
     def dim_characters(self) -> list[Row]:
-        """One row a character."""
+        """One row per character."""
         appearances = Counter(c for cast in self.cast.values() for c in cast)
         return [
             {
@@ -153,7 +153,7 @@ class Marts:
         ]
 
     def dim_locations(self) -> list[Row]:
-        """One row a location."""
+        """One row per location."""
         return [
             {
                 "location_id": x["id"],
@@ -167,7 +167,7 @@ class Marts:
         ]
 
     def dim_episodes(self) -> list[Row]:
-        """One row an episode."""
+        """One row per episode."""
         return [
             {
                 "episode_id": e["id"],
@@ -183,7 +183,7 @@ class Marts:
         ]
 
     def fct_appearances(self) -> list[Row]:
-        """One row a character and episode."""
+        """One row per character and episode."""
         one_sided = self.seen_by_character ^ self.seen_by_episode
         return [
             {
@@ -199,7 +199,7 @@ class Marts:
         ]
 
     def fct_residencies(self) -> list[Row]:
-        """One row a character and location."""
+        """One row per character and location."""
         one_sided = self.home_by_character ^ self.home_by_location
         return [
             {
@@ -214,7 +214,7 @@ class Marts:
         ]
 
     def rpt_character_status(self) -> list[Row]:
-        """One row a breakdown, value and status."""
+        """One row per breakdown, value and status."""
         found: Counter[tuple[str, str, str]] = Counter()
         for c in self.characters.values():
             status = c["status"] or "unknown"
@@ -235,7 +235,7 @@ class Marts:
         ]
 
     def rpt_episode_summary(self) -> list[Row]:
-        """One row an episode."""
+        """One row per episode."""
         return [
             {
                 "episode_id": e["id"],
@@ -252,7 +252,7 @@ class Marts:
         ]
 
     def rpt_season_summary(self) -> list[Row]:
-        """One row a season."""
+        """One row per season."""
         seasons: dict[int, list[Row]] = defaultdict(list)
         for e in self.episodes.values():
             season = code(e["episode"], 1)
@@ -280,7 +280,7 @@ class Marts:
         return rows
 
     def rpt_location_summary(self) -> list[Row]:
-        """One row a location."""
+        """One row per location."""
         origins = Counter(number(c["origin"]["url"]) for c in self.characters.values())
         return [
             {
@@ -296,7 +296,7 @@ class Marts:
         ]
 
     def rpt_character_pairs(self) -> list[Row]:
-        """One row a pair of characters that share an episode."""
+        """One row per pair of characters that share an episode."""
         casts = [cast for cast in self.cast.values() if len(cast) <= CROWD_SIZE]
         alone = Counter(c for cast in casts for c in cast)
         together = Counter(pair for cast in casts for pair in combinations(sorted(cast), 2))
@@ -321,7 +321,7 @@ class Marts:
         return self.by_id[entity].get(record_id or 0, {}).get("name") or None
 
     def rpt_changes(self) -> list[Row]:
-        """One row an entity, record and changed field."""
+        """One row per entity, record and changed field."""
         if not self.earlier:
             return []
         rows = []
@@ -361,7 +361,7 @@ class Marts:
         return rows
 
     def rpt_data_quality(self) -> list[Row]:
-        """One row a finding."""
+        """One row per finding."""
         found = self.findings() + self.reused_ids()
         return [
             {
@@ -476,7 +476,7 @@ class Marts:
         ]
 
     def odd_records(self) -> list[Finding]:
-        """What single records do not tell, or tell oddly."""
+        """What single records lack or say oddly."""
         found: list[Finding] = []
 
         def check(odd: object, rule: tuple[str, str], entity: str, record: Row, detail: str) -> None:

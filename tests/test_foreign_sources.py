@@ -493,64 +493,15 @@ def test_a_listing_by_offset_with_a_request_for_each_record_is_landed(
         assert sandbox_alone.value(landed) == "9.50"
 
 
-# What SQL, Python, YAML or the warehouse has other ideas of: names of entities and fields, and values.
-ODD: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
-    "orders": (
-        [
-            {
-                "id": 2**53 + number,
-                "class": "a",
-                "_type": "x",
-                "order": 1,
-                "2fast": 2,
-                "Größe": 1,
-                "a-b": 3,
-                "group": None,
-                "from": {"in": 1, "import": "y"},
-                "created_at": f"2026-01-01T00:00:0{number}+05:30",
-                "updated_date": "2026-01-01",
-                "is_x": 1,
-                "lambda": [{"def": 1, "lines": [{"sku": "a"}]}],
-            }
-            for number in (1, 2)
-        ],
-        ["--since", "created_at"],
-    ),
-    "species": (
-        [
-            {
-                "id": 1,
-                "name": None,
-                "y_at": None,
-                "z_count": None,
-                "self": 1,
-                "None": True,
-                "mixed": [1, "a", None],
-            },
-            {
-                "id": 2,
-                "name": None,
-                "y_at": None,
-                "z_count": None,
-                "self": "x",
-                "None": True,
-                "mixed": [{"a": 1}],
-            },
-        ],
-        [],
-    ),
-    "story_arcs": (
-        [
-            {"arc": "a", "part": 1, "matrix": [[1, 2], [3]], "objects": [], "o": {}},
-            {"arc": "a", "part": 2, "matrix": [], "objects": [{"a": 1}], "o": {}},
-        ],
-        ["--key", "arc, part", "--resource", "shows/{a}/arcs, on"],
-    ),
-    "select": ([{"select": "x", "order": 1}], ["--key", "select,order"]),
-    "lines": (
-        [{"order-id": 1, "from": "x", "at": "2026-01-01"}],
-        ["--key", "order-id,from", "--since", "at"],
-    ),
+# Names of entities and fields, and values, that SQL, Python, YAML or the warehouse reserve or read otherwise: a file of
+# records for each entity, and the options of `make entity`.
+RESERVED_WORDS = FOREIGN / "reserved_words"
+OPTIONS = {
+    "orders": ["--since", "created_at"],
+    "species": [],
+    "story_arcs": ["--key", "arc, part", "--resource", "shows/{a}/arcs, on"],
+    "select": ["--key", "select,order"],
+    "lines": ["--key", "order-id,from", "--since", "at"],
 }
 
 
@@ -558,14 +509,21 @@ def test_names_and_values_that_languages_reserve_come_through(sandbox_alone: San
     """Keywords, builtins, signs, no English plural, composite keys, ids above 2^53, nulls, nested arrays: read, landed, built."""
     with serving(Answers()) as source:
         project = OwnProject("odd", source, tmp_path / "odd", sandbox_alone)
-        project.make(ODD)
+        odd = {
+            entity: [
+                json.loads(line)
+                for line in (RESERVED_WORDS / f"{entity}.jsonl").read_text("utf-8").splitlines()
+            ]
+            for entity in OPTIONS
+        }
+        project.make({entity: (records, OPTIONS[entity]) for entity, records in odd.items()})
         for entity in yaml.safe_load((project.folder / "entities.yml").read_text())["entities"]:
-            source.records[entity["resource"]] = ODD[entity["name"]][0]
+            source.records[entity["resource"]] = odd[entity["name"]]
         project.load()
         with kept_dbt(sandbox_alone, tmp_path, project.folder / "transform") as dbt:
             built(dbt)
             unit = dbt.dbt("test", "--select", "test_type:unit")
             assert unit.ok, unit.messages()
-        for entity, (records, _) in ODD.items():
+        for entity, records in odd.items():
             assert len(project.mart(entity)) == len(records), entity
         assert {row["order_id"] for row in project.mart("orders")} == {2**53 + 1, 2**53 + 2}
