@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING
 from sandbox import source as sources
 from sandbox.errors import Ended, SandboxError
 from sandbox.errors import sandbox as sandbox_command
+from sandbox.execution import run, using
+from sandbox.parts import EXEC_MARK, PARTS
+from sandbox.signals import ended_by_signals
 from sandbox.source import LIVE_API, Source
-from sandbox.supervisor import EXEC_MARK, PARTS, Sandbox, ended_by_signals, run, using
+from sandbox.supervisor import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable

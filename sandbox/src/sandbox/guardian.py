@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 from sandbox import processes
-from sandbox.supervisor import EXEC_MARK, Sandbox, ignore_signals
+from sandbox.parts import EXEC_MARK
+from sandbox.signals import ignore_signals
+from sandbox.supervisor import Sandbox
 
 
 def main(home: str, mark: str) -> None:

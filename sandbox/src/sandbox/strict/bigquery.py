@@ -1,7 +1,6 @@
-"""BigQuery's permissions by method, in the order BigQuery asks (permission before existence), and its documented limits.
+"""BigQuery's permissions by method, in the order BigQuery asks: permission before existence, and then limits.
 
 Permissions: https://cloud.google.com/bigquery/docs/access-control#bq-permissions and the pages of each operation.
-Limits: https://cloud.google.com/bigquery/quotas.
 """
 
 from __future__ import annotations
@@ -9,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from sandbox.strict.limits import Limits
 from sandbox.strict.proxy import StrictProxy, described
-from sandbox.strict.rules import FORBIDDEN, Rate, Refused, denied, invalid
+from sandbox.strict.rules import FORBIDDEN, Refused, denied
 from sandbox.strict.statements import Permission, permissions
 
 if TYPE_CHECKING:
@@ -49,9 +48,7 @@ FREE = re.compile(
 )
 ANONYMOUS_DATASET = "_bqemu_anonymous"
 CREATE_DATASET = "bigquery.datasets.create"
-LABEL = re.compile(r"[\w-]*")
 OK = 200
-TROUBLE = "For more information, see https://cloud.google.com/bigquery/docs/troubleshoot-quotas"
 
 
 class StrictBigQuery(StrictProxy):
@@ -59,7 +56,7 @@ class StrictBigQuery(StrictProxy):
 
     def __init__(self, upstream: str, rules: Rules) -> None:
         super().__init__(upstream, rules)
-        self._updates = Rate()
+        self._limits = Limits(rules.limits)
         self._owners: dict[str, str] = {}
         self._made = False
         self._making = asyncio.Lock()
@@ -113,8 +110,10 @@ class StrictBigQuery(StrictProxy):
             updates = bool(table) and method in {"PATCH", "PUT"}
             need = Permission(permission, names.get("dataset") or "", table, updates=updates)
             await self._allowed(account, [need])
-            self._sizes(json.loads(body) if body and method in {"POST", "PATCH", "PUT"} else {})
-            self._counted([need])
+            self._limits.check_resource(
+                json.loads(body) if body and method in {"POST", "PATCH", "PUT"} else {}
+            )
+            self._limits.count_updates([need])
             return
         self._on_project(account, f"{method} {path}, whose permission is not stated")
 
@@ -145,12 +144,11 @@ class StrictBigQuery(StrictProxy):
         return answer
 
     async def _job(self, config: dict[str, Any], account: Account) -> None:
-        self._sizes({"labels": config.get("labels")})
+        self._limits.check_resource({"labels": config.get("labels")})
         found: list[Permission] = []
         if query := config.get("query"):
             sql, default = query.get("query") or "", (query.get("defaultDataset") or {}).get("datasetId", "")
-            if len(sql.encode()) > self.rules.limits["query_bytes"]:
-                raise invalid("The query is too large. The maximum query length is 1024.00K characters.")
+            self._limits.check_query(sql)
             # What names no dataset, and has no default one, is refused by BigQuery itself.
             named = [replace(need, dataset=need.dataset or default) for need in permissions(sql)]
             found = [need for need in named if need.dataset or need.permission == CREATE_DATASET]
@@ -164,7 +162,7 @@ class StrictBigQuery(StrictProxy):
         await self._allowed(account, found)
         self._sources(config.get("load") or {}, account)
         if not config.get("dryRun"):
-            self._counted(found)
+            self._limits.count_updates(found)
 
     async def _destination(self, config: dict[str, Any]) -> list[Permission]:
         to = config.get("destinationTable") or {}
@@ -184,8 +182,7 @@ class StrictBigQuery(StrictProxy):
 
     def _sources(self, load: dict[str, Any], account: Account) -> None:
         uris = load.get("sourceUris") or []
-        if len(uris) > self.rules.limits["source_uris"]:
-            raise invalid(f"Too many source URIs: {len(uris)}; at most 10000 are allowed")
+        self._limits.check_sources(uris)
         for uri in uris:
             bucket = uri.removeprefix("gs://").partition("/")[0]
             for verb in ("get", "list") if "*" in uri else ("get",):
@@ -194,46 +191,6 @@ class StrictBigQuery(StrictProxy):
                     raise denied(
                         f"File {uri}: {account.email} does not have {name} access to the Google Cloud Storage object. Permission '{name}' denied on resource (or it may not exist)."
                     )
-
-    def _counted(self, found: list[Permission]) -> None:
-        now, limits = time.monotonic(), self.rules.limits
-        tables = {f"{need.dataset}.{need.table}": need for need in found if need.updates}
-        for name, need in tables.items():
-            if need.refusable and self._updates.full(
-                name, limits["table_updates"], limits["table_updates_seconds"], now
-            ):
-                raise Refused(
-                    FORBIDDEN,
-                    "rateLimitExceeded",
-                    f"Exceeded rate limits: too many table update operations for this table. {TROUBLE}",
-                )
-        for name in tables:
-            self._updates.add(name, now)
-
-    def _sizes(self, given: dict[str, Any]) -> None:
-        limits, labels = self.rules.limits, given.get("labels") or {}
-        if len(labels) > limits["labels"]:
-            raise invalid(f"Too many labels: {len(labels)}; at most 64 are allowed")
-        for text in (text for pair in labels.items() for text in pair if text is not None):
-            if len(text) > limits["label_length"] or not LABEL.fullmatch(text) or text != text.lower():
-                raise invalid(
-                    f"Label {text!r} is not valid: at most 63 characters of lower-case letters, numbers, dashes and underscores"
-                )
-        if len(given.get("description") or "") > limits["table_description"]:
-            raise invalid("The description is too long: at most 16384 characters")
-        self._columns((given.get("schema") or {}).get("fields") or [])
-
-    def _columns(self, fields: list[dict[str, Any]]) -> int:
-        count = 0
-        for one in fields:
-            if len(one.get("description") or "") > self.rules.limits["column_description"]:
-                raise invalid(
-                    f"The description for field {one.get('name')} is too long. The maximum length is 1024 characters."
-                )
-            count += 1 + self._columns(one.get("fields") or [])
-        if count > self.rules.limits["columns"]:
-            raise invalid(f"Too many total leaf fields: {count}, max allowed field count: 10000")
-        return count
 
     async def _has(self, account: Account, need: Permission) -> bool:
         if self.rules.on_project(account, need.permission):
