@@ -3,105 +3,95 @@
     python3 scripts/doctor.py [--problems]
 
 With the standard library alone, as it must run where nothing could be installed. Exit status 1 when there is a problem.
-`--problems` leaves out what is well.
+`--problems` prints nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import locale
 import os
 import shutil
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ((3, 11), (3, 14))
-LEAST_MB = 2000
-LEAST_TEMPORARY_MB = 500
+REQUIRED_MB = 2000
+REQUIRED_TEMPORARY_MB = 500
 PREFIXES = ("TAP_RICKANDMORTY_", "TARGET_BIGQUERY_", "DBT_", "MELTANO_", "DATASET_PREFIX", "REPORT_OUTPUT")
 OURS = ("MELTANO_COMMAND", "MELTANO_SEND_ANONYMOUS_USAGE_STATS")
-Finding = tuple[bool, str]  # whether all is well, and the line to print
 
 
-def finding(well: bool, text: str, remedy: str) -> Finding:  # noqa: FBT001 (what is found)
-    """Return a line about `text`; the remedy is printed where something is wrong."""
-    return well, text if well else f"{text}: {remedy}"
+class Finding(NamedTuple):
+    """What was looked at, and the remedy, empty where there is no problem."""
+
+    text: str
+    remedy: str = ""
 
 
 def platform() -> Iterator[Finding]:
     """Linux, the machine, Python, and the programs that make needs."""
-    yield finding(
-        sys.platform == "linux" and os.uname().machine in {"x86_64", "aarch64"},
-        f"platform: {sys.platform} on {os.uname().machine}",
-        "the sandbox runs on Linux, x86-64 or arm64; use a container or a virtual machine",
-    )
-    yield finding(
-        PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1],
-        f"Python: {'.'.join(map(str, sys.version_info[:3]))}",
-        "3.11 to 3.14 is needed; name another with make PYTHON=python3.12 …",
-    )
+    machine = os.uname().machine
+    supported = sys.platform == "linux" and machine in {"x86_64", "aarch64"}
+    remedy = "the sandbox runs on Linux, x86-64 or arm64; use a container or a virtual machine"
+    yield Finding(f"platform: {sys.platform} on {machine}", "" if supported else remedy)
+    supported = PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]
+    remedy = "3.11 to 3.14 is needed; name another with make PYTHON=python3.12 …"
+    yield Finding(f"Python: {'.'.join(map(str, sys.version_info[:3]))}", "" if supported else remedy)
     if not shutil.which("uv") and not (ROOT / ".venvs" / "uv" / "bin" / "uv").exists():
-        try:
-            import ensurepip  # noqa: F401, PLC0415 (Debian leaves it out)
-        except ImportError:
-            yield False, "Python: it has no venv: on Debian and Ubuntu, apt-get install python3-venv"
+        if importlib.util.find_spec("ensurepip"):
+            yield Finding("uv: none; make installs one")
         else:
-            yield True, "uv: none; make installs one"
+            yield Finding("Python: it has no venv", "on Debian and Ubuntu, apt-get install python3-venv")
     for program in ("bash", "git", "make"):
         if not shutil.which(program):
-            yield False, f"{program}: not found; install it"
+            yield Finding(f"{program}: not found", "install it")
 
 
 def folder() -> Iterator[Finding]:
     """The project's folder: write access, free space, files of other users."""
-    yield finding(
-        os.access(ROOT, os.W_OK), f"folder: {ROOT}", "it cannot be written; clone into a folder of your own"
-    )
+    remedy = "it cannot be written; clone into a folder of your own"
+    yield Finding(f"folder: {ROOT}", "" if os.access(ROOT, os.W_OK) else remedy)
     for name in (".venvs", ".meltano", ".sandbox", "output", "transform/target"):
         path = ROOT / name
         if path.exists() and not os.access(path, os.W_OK):
             owner = path.stat().st_uid
-            yield (
-                False,
-                f"folder: {name} belongs to user {owner} and cannot be written (a run by sudo?); sudo rm -r '{path}'",
-            )
+            text = f"folder: {name} belongs to user {owner} and cannot be written (a run by sudo?)"
+            yield Finding(text, f"sudo rm -r '{path}'")
     temporary = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 (only looked at)
-    for place, least in ((str(ROOT), LEAST_MB), (temporary, LEAST_TEMPORARY_MB)):
+    for place, required in ((str(ROOT), REQUIRED_MB), (temporary, REQUIRED_TEMPORARY_MB)):
         try:
             free = shutil.disk_usage(place).free // 1_000_000
         except OSError as error:
-            yield False, f"disk: {place}: {error.strerror}; set TMPDIR to a folder that exists"
+            yield Finding(f"disk: {place}: {error.strerror}", "set TMPDIR to a folder that exists")
         else:
-            yield finding(
-                free >= least,
-                f"disk: {place} has {free:,} MB free",
-                f"{least:,} MB are needed; make room, or clone elsewhere",
-            )
+            remedy = f"{required:,} MB are needed; make room, or clone elsewhere"
+            yield Finding(f"disk: {place} has {free:,} MB free", "" if free >= required else remedy)
 
 
 def surroundings() -> Iterator[Finding]:
     """Locale, proxy, certificates."""
     encoding = locale.getpreferredencoding(do_setlocale=False)
     utf_8 = encoding.upper().replace("-", "") == "UTF8"
-    yield finding(utf_8, f"locale: {encoding}", "set LC_ALL=C.UTF-8, or PYTHONUTF8=1")
+    yield Finding(f"locale: {encoding}", "" if utf_8 else "set LC_ALL=C.UTF-8, or PYTHONUTF8=1")
     names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
     if proxies := [name for name in names if os.environ.get(name)]:
-        yield True, f"proxy: {', '.join(proxies)} set; the sandbox on this machine is reached past it"
+        yield Finding(f"proxy: {', '.join(proxies)} set; the sandbox on this machine is reached past it")
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE"):
         if (value := os.environ.get(name)) and not Path(value).is_file():
-            yield (
-                False,
-                f"certificates: {name} names {value}, which is not a file; correct it, or unset {name}",
-            )
+            text = f"certificates: {name} names {value}, which is not a file"
+            yield Finding(text, f"correct it, or unset {name}")
     if proxies and not os.environ.get("SSL_CERT_FILE") and not os.environ.get("UV_SYSTEM_CERTS"):
         remedy = "set UV_SYSTEM_CERTS=1, or SSL_CERT_FILE to its .pem file"
-        yield True, f"certificates: none given for the proxy; where it has one of its own, {remedy}"
+        text = f"certificates: none set for the proxy; where it has one of its own, {remedy}"
+        yield Finding(text)
 
 
 def settings() -> Iterator[Finding]:
@@ -117,13 +107,14 @@ def settings() -> Iterator[Finding]:
             # A comment, and quotes with nothing in them, are no value either.
             value = "" if value.startswith("#") else value.strip("'\"")
             if not equals:
-                yield False, f".env: line {number} is not NAME=value; put a # before it"
+                yield Finding(f".env: line {number} is not NAME=value", "put a # before it")
             elif not value:
-                yield False, f".env: line {number}: {name} has no value; put a # before it"
-        yield True, f".env: {len(lines)} lines"
-    given = sorted(name for name in os.environ if name.startswith(PREFIXES) and name not in OURS)
-    if given and "SANDBOX_EXEC" not in os.environ:
-        yield True, f"environment: {', '.join(given)} set: they go before meltano.yml and .env"
+                yield Finding(f".env: line {number}: {name} has no value", "put a # before it")
+        yield Finding(f".env: {len(lines)} lines")
+    present = sorted(name for name in os.environ if name.startswith(PREFIXES) and name not in OURS)
+    if present and "SANDBOX_EXEC" not in os.environ:
+        text = f"environment: {', '.join(present)} set: they go before meltano.yml and .env"
+        yield Finding(text)
 
 
 def leftovers() -> Iterator[Finding]:
@@ -134,37 +125,34 @@ def leftovers() -> Iterator[Finding]:
             environ = (process / "environ").read_bytes().split(b"\0")
         except OSError:
             continue
-        for home in (
-            Path(os.fsdecode(entry.removeprefix(mark))) for entry in environ if entry.startswith(mark)
-        ):
+        homes = [Path(os.fsdecode(entry.removeprefix(mark))) for entry in environ if entry.startswith(mark)]
+        for home in homes:
             if home.is_relative_to(ROOT) and not (home / "state.json").exists():
-                yield (
-                    False,
-                    f"leftovers: process {process.name} serves {home}, which is gone; kill {process.name}",
-                )
+                text = f"leftovers: process {process.name} serves {home}, which is gone"
+                yield Finding(text, f"kill {process.name}")
     try:
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
-        yield True, "ports: 127.0.0.1 has free ones"
+        yield Finding("ports: 127.0.0.1 has free ones")
     except OSError as error:
-        yield (
-            False,
-            f"ports: none can be opened on 127.0.0.1: {error.strerror}; look at the container's network",
-        )
+        text = f"ports: none can be opened on 127.0.0.1: {error.strerror}"
+        yield Finding(text, "look at the container's network")
+
+
+LOOKS = (platform, folder, surroundings, settings, leftovers)
 
 
 def main() -> int:
     """Print the findings."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--problems", action="store_true", help="leave out what is well")
-    only = parser.parse_args().problems
-    status = 0
-    for look in (platform, folder, surroundings, settings, leftovers):
-        for good, text in look():
-            status = status or int(not good)
-            if not (good and only):
-                sys.stdout.buffer.write(f"{'well   ' if good else 'PROBLEM'}  {text}\n".encode())
-    return status
+    parser.add_argument("--problems", action="store_true", help="print problems only")
+    problems_only = parser.parse_args().problems
+    findings = [finding for look in LOOKS for finding in look()]
+    for text, remedy in findings:
+        if remedy or not problems_only:
+            line = f"PROBLEM  {text}; {remedy}" if remedy else f"ok       {text}"
+            sys.stdout.buffer.write(f"{line}\n".encode())
+    return int(any(finding.remedy for finding in findings))
 
 
 if __name__ == "__main__":

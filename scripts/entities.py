@@ -206,7 +206,7 @@ def write(*, check: bool = False) -> int:
     """
     entities = read()
     wanted = {**meltano_file(entities), **dbt_file(entities), **flow_files(entities)}
-    return generated_files.write({**wanted}, "make docs", check=check)
+    return generated_files.write(wanted, "make docs", check=check)
 
 
 def main() -> int:

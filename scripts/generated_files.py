@@ -1,19 +1,23 @@
-"""Writes files that are made from the code, or checks that they are current."""
+"""Writes files that are generated, or checks that they are current."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def write(wanted: dict[Path, str | None], remedy: str, *, check: bool) -> int:
-    """Write each file whose text is not the one wanted, and remove those of which none is; name them on stderr.
+def write(wanted: Mapping[Path, str | None], remedy: str, *, check: bool) -> int:
+    """Write each file whose text differs, remove each that is not wanted, and name them on stderr.
 
     Args:
-        wanted: Each file's text; None where there is to be no file.
-        remedy: What writes the files, for the message of a check.
+        wanted: Each file's text; None for a file to remove.
+        remedy: The command that writes the files, for the message of a check.
         check: Write nothing.
 
     Returns:
@@ -26,10 +30,10 @@ def write(wanted: dict[Path, str | None], remedy: str, *, check: bool) -> int:
         stale += 1
         name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
         if check:
-            print(f"{name}: not what the code says; run {remedy}", file=sys.stderr)
+            print(f"{name}: out of date; run {remedy}", file=sys.stderr)
         elif text is None:
             path.unlink()
-            print(f"{name}: removed: nothing in the code makes it", file=sys.stderr)
+            print(f"{name}: removed: nothing generates it", file=sys.stderr)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")

@@ -15,22 +15,22 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import entities
 import generated_files
-import yaml
+from entities import TAP
 from generated_files import ROOT
 from target_bigquery import ledger, tables
 from target_bigquery.names import LEDGER, clean
-from target_bigquery.schema import metadata_fields, root, translate
+from target_bigquery.schema import metadata_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from google.cloud.bigquery import SchemaField
 
-SOURCE = ROOT / "tap-rickandmorty" / "src" / "tap_rickandmorty" / "schemas"
+SOURCE = TAP / "schemas"
 SCHEMAS = ROOT / "terraform" / "schemas"
 SOURCES = ROOT / "transform" / "models" / "staging" / "_sources.yml"
-ENTITIES = ROOT / "entities.yml"
 
 
 def table(
@@ -59,27 +59,28 @@ def landing_tables(source: Path = SOURCE) -> dict[str, dict[str, Any]]:
     """Return every landing table and the ledger, by table name.
 
     Raises:
-        TargetError: The target cannot hold a stream of that schema.
+        ValueError: The target cannot hold a stream of that schema.
     """
-    keys = {e["name"]: e["key"] for e in yaml.safe_load(ENTITIES.read_text(encoding="utf-8"))["entities"]}
-    found = {}
-    for path in sorted(path for path in source.glob("*.json") if path.stem in keys):
-        schema = json.loads(path.read_text(encoding="utf-8"))
-        columns = translate(path.stem, root(path.stem, schema), keys[path.stem]).fields()
-        found[clean(path.stem)] = table(
-            f"Whole extractions of {path.stem}, append only; _sdc_table_version tells one from another.",
-            [*columns, *metadata_fields()],
+    by_name = {}
+    for entity in sorted(entities.read(), key=lambda entity: entity.name):
+        path = source / f"{entity.name}.json"
+        if not path.is_file():
+            continue
+        columns = entities.landing_columns(entity, json.loads(path.read_text(encoding="utf-8")))
+        by_name[clean(entity.name)] = table(
+            f"Whole extractions of {entity.name}, append only; _sdc_table_version tells one from another.",
+            [*columns.values(), *metadata_fields()],
             partitioned_by=tables.PARTITION_COLUMN,
-            keys=[clean(key) for key in keys[path.stem]],
+            keys=[clean(key) for key in entity.key],
         )
     summary = "The ledger: one row per stream, version and run."
-    found[LEDGER] = table(summary, ledger.FIELDS, partitioned_by=None, keys=[])
-    return found
+    by_name[LEDGER] = table(summary, ledger.FIELDS, partitioned_by=None, keys=[])
+    return by_name
 
 
-def sources(text: str, found: dict[str, dict[str, Any]]) -> str:
+def sources(text: str, landing: dict[str, dict[str, Any]]) -> str:
     """Return the text of dbt's sources with the columns of each landing table in it."""
-    for name, content in found.items():
+    for name, content in landing.items():
         columns = "".join(
             f"          - {{name: {field['name']}, description: {json.dumps(field['description'], ensure_ascii=False)}}}\n"
             for field in content["fields"]
@@ -96,13 +97,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--source", type=Path, default=SOURCE, help="folder of the tap's JSON schemas")
     parser.add_argument("--folder", type=Path, default=SCHEMAS, help="folder of the tables' files")
     options = parser.parse_args(arguments)
-    found = landing_tables(options.source)
+    landing = landing_tables(options.source)
     wanted: dict[Path, str | None] = dict.fromkeys(sorted(options.folder.glob("*.json")))
     # The folder is Terraform's, which may have been removed.
     if options.folder.parent.is_dir():
-        wanted |= {options.folder / f"{name}.json": as_json(content) for name, content in found.items()}
+        wanted |= {options.folder / f"{name}.json": as_json(content) for name, content in landing.items()}
     if options.source == SOURCE:
-        wanted[SOURCES] = sources(SOURCES.read_text(encoding="utf-8"), found)
+        wanted[SOURCES] = sources(SOURCES.read_text(encoding="utf-8"), landing)
     return generated_files.write(wanted, "python scripts/landing_schemas.py", check=options.check)
 
 

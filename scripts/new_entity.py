@@ -140,7 +140,7 @@ def main() -> int:
     entity = Entity(options.name, singular, options.resource or singular, key, replication)
     try:
         wanted = files(entity, read_sample(options.sample), options.since)
-        generated_files.write({**wanted}, "make entity", check=False)
+        generated_files.write(wanted, "make entity", check=False)
         ruff = [sys.executable, "-m", "ruff"]
         for command in (["check", "--fix-only", "--select", "I,F401"], ["format"]):
             subprocess.run([*ruff, *command, "--quiet", str(STREAMS)], check=True)

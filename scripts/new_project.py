@@ -25,6 +25,7 @@ from without_example import own
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
 EXAMPLES_API = "https://rickandmortyapi.com/api"
 RUFF = ROOT / ".venvs" / "dev" / "bin" / "ruff"
@@ -128,31 +129,29 @@ def copy(name: str, folder: Path, parts: list[str], api: str, *, empty: bool) ->
     subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
 
 
-def problem(options: argparse.Namespace, folder: Path, parts: list[str]) -> str:
-    """Return what is wrong with the arguments, empty where nothing is."""
-    name, unknown = options.name, sorted(set(parts) - set(PARTS))
-    absent = [part for part in parts if part in PARTS and not (ROOT / PARTS[part][0]).is_dir()]
-    shown = sorted(OF_THE_EXAMPLE & set(parts))
-    known = " ".join(PARTS)
-    found = {
-        f"NAME={name!r}: expected 2 to 12 lower-case letters and digits, a letter first, such as NAME=library: "
-        "datasets, packages and accounts are named after it": not NAME.fullmatch(name),
-        f"NAME={name}: is a word of YAML or dbt; name it otherwise, such as NAME=library": name in TAKEN,
-        "FOLDER is not given: name a folder that is not there yet, such as FOLDER=../library": not options.folder,
-        f"PARTS: {' '.join(unknown)} unknown; choose from {known}, with spaces between; PARTS= for none": unknown,
-        f"PARTS: {' '.join(absent)} was removed here; name what is there": absent,
-        f"API={options.api}: expected an address that begins with https:// or http://": not ADDRESS.fullmatch(
-            options.api
-        ),
-        f"FOLDER={options.folder}: is there already; name a folder that is not": folder.exists(),
-        f"FOLDER={options.folder}: lies in this project; name one beside it, such as ../library": (
-            folder.is_relative_to(ROOT)
-        ),
-        f"PARTS: {' '.join(shown)} cannot be without the example that it is about; leave it out, or EMPTY": (
-            options.empty and shown
-        ),
-    }
-    return next((message for message, holds in found.items() if holds), "")
+def problems(options: argparse.Namespace, folder: Path, parts: list[str]) -> Iterator[str]:
+    """Yield what is wrong with the arguments."""
+    if not NAME.fullmatch(options.name):
+        yield (
+            f"NAME={options.name!r}: expected 2 to 12 lower-case letters and digits, a letter first, such as NAME=library: "
+            "datasets, packages and accounts are named after it"
+        )
+    if options.name in TAKEN:
+        yield f"NAME={options.name}: is a word of YAML or dbt; choose another, such as NAME=library"
+    if not options.folder:
+        yield "FOLDER is not given: name a folder that does not exist yet, such as FOLDER=../library"
+    if unknown := sorted(set(parts) - set(PARTS)):
+        yield f"PARTS: {' '.join(unknown)} unknown; choose from {' '.join(PARTS)}, with spaces between; PARTS= for none"
+    if absent := [part for part in parts if part in PARTS and not (ROOT / PARTS[part][0]).is_dir()]:
+        yield f"PARTS: {' '.join(absent)} was removed here; name what is there"
+    if not ADDRESS.fullmatch(options.api):
+        yield f"API={options.api}: expected an address that begins with https:// or http://"
+    if folder.exists():
+        yield f"FOLDER={options.folder}: is there already; name a folder that is not"
+    if folder.is_relative_to(ROOT):
+        yield f"FOLDER={options.folder}: lies in this project; name one beside it, such as ../library"
+    if options.empty and (shown := sorted(OF_THE_EXAMPLE & set(parts))):
+        yield f"PARTS: {' '.join(shown)} cannot be without the example that it is about; leave it out, or EMPTY"
 
 
 def main() -> int:
@@ -166,8 +165,8 @@ def main() -> int:
     options = parser.parse_args()
     folder = Path(options.folder).expanduser().resolve()
     parts = list(dict.fromkeys(options.parts))
-    if wrong := problem(options, folder, parts):
-        parser.error(wrong)
+    if problem := next(problems(options, folder, parts), None):
+        parser.error(problem)
     try:
         folder.mkdir(parents=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Writes Meltano's plugin locks from the --about of tap and target.
+"""Writes Meltano's plugin locks from the `--about` of tap and target.
 
     python scripts/plugin_locks.py            write plugins/{extractors,loaders}/*.lock
     python scripts/plugin_locks.py --check    exit status 1 when one of them is not current
@@ -50,16 +50,16 @@ def kind(schema: dict[str, Any]) -> str:
 
 def setting(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     """Return one entry of `settings` for a property of the plugin's settings schema."""
-    out: dict[str, Any] = {"name": name, "kind": kind(schema)}
+    entry: dict[str, Any] = {"name": name, "kind": kind(schema)}
     if "title" in schema:
-        out["label"] = schema["title"]
+        entry["label"] = schema["title"]
     if "description" in schema:
-        out["description"] = schema["description"]
+        entry["description"] = schema["description"]
     if "enum" in schema:
-        out["options"] = [{"label": str(v), "value": v} for v in schema["enum"] if v is not None]
+        entry["options"] = [{"label": str(v), "value": v} for v in schema["enum"] if v is not None]
     if schema.get("secret"):
-        out["sensitive"] = True
-    return out
+        entry["sensitive"] = True
+    return entry
 
 
 def about(name: str) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def main() -> int:
         + "\n"
         for name, folder in PLUGINS.items()
     }
-    return generated_files.write({**locks}, "make plugin-locks", check="--check" in sys.argv)
+    return generated_files.write(locks, "make plugin-locks", check="--check" in sys.argv)
 
 
 if __name__ == "__main__":

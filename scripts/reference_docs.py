@@ -50,10 +50,10 @@ def settings(name: str) -> str:
 
 def faults() -> str:
     """Return the table of faults of the API, the cloud and the ledger: one row per place and outcome."""
-    found: dict[tuple[str, str], list[str]] = {}
+    by_outcome: dict[tuple[str, str], list[str]] = {}
     for case in (*fault_matrix.API, *fault_matrix.STORAGE, *fault_matrix.BIGQUERY):
-        found.setdefault((case.place, case.outcome), []).append(case.fault)
-    rows = [[place, outcome, "; ".join(names)] for (place, outcome), names in found.items()]
+        by_outcome.setdefault((case.place, case.outcome), []).append(case.fault)
+    rows = [[place, outcome, "; ".join(names)] for (place, outcome), names in by_outcome.items()]
     return table(["where", "outcome", "faults"], rows)
 
 
@@ -82,8 +82,8 @@ def singer() -> str:
     )
 
 
-def current() -> dict[Path, str]:
-    """Return each document's text with its tables as they must be.
+def documents() -> dict[Path, str]:
+    """Return each document's text with its tables current.
 
     Raises:
         ValueError: A document lacks a table's marks.
@@ -93,23 +93,23 @@ def current() -> dict[Path, str]:
         "target-bigquery/README.md": {"settings": settings("target-bigquery")},
         "docs/reliability.md": {"faults": faults(), "kills": kills(), "deltas": deltas(), "singer": singer()},
     }
-    documents = {}
+    texts = {}
     for name, parts in tables.items():
         path = ROOT / name
         text = path.read_text(encoding="utf-8")
-        for mark, made in parts.items():
+        for mark, content in parts.items():
             before, begin, rest = text.partition(f"<!-- {mark} -->\n")
             _, end, after = rest.partition(f"<!-- /{mark} -->")
             if not begin or not end:
                 raise ValueError(f"{name}: no <!-- {mark} --> … <!-- /{mark} -->")
-            text = f"{before}{begin}{made}\n{end}{after}"
-        documents[path] = text
-    return documents
+            text = f"{before}{begin}{content}\n{end}{after}"
+        texts[path] = text
+    return texts
 
 
 def main() -> int:
     """Write or check every document; return the exit status."""
-    return generated_files.write({**current()}, "make docs", check="--check" in sys.argv)
+    return generated_files.write(documents(), "make docs", check="--check" in sys.argv)
 
 
 if __name__ == "__main__":
