@@ -25,6 +25,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 PROJECT_NUMBER = "424242"
+TIME = "2026-01-01T00:00:00Z"
+ETAG = "BwYAAAAAAAA="
 # The provider's variables, and what each address ends with: google/services/*/product.go.
 ENDPOINTS = {
     "GOOGLE_ARTIFACT_REGISTRY_CUSTOM_ENDPOINT": "artifactregistry/v1/",
@@ -77,6 +79,15 @@ COLLECTIONS = [
     Collection(r"secretmanager/v1/projects/[^/]+/secrets", "?secretId"),
     Collection(r"storage/v1/b", "name"),
 ]  # fmt: skip
+
+# What Compute Engine adds to a resource of a kind.
+COMPUTED: dict[str, dict[str, Any]] = {
+    "disks": {"sizeGb": "10", "status": "READY"},
+    "networks": {"routingConfig": {"routingMode": "REGIONAL"}},
+    "subnetworks": {"gatewayAddress": "10.90.0.1"},
+}
+# What is kept where a resource is replaced as a whole.
+KEPT = ("id", "name", "selfLink", "email", "uniqueId", "creationTime", "createTime", "state", "access")
 
 # What a list is called where it is not called as its path.
 LISTS = {"serviceAccounts": "accounts"}
@@ -172,60 +183,40 @@ class Google:
         """Return a resource with what the server adds."""
         product, _, rest = path.partition("/")
         rest = rest.partition("/")[2]
-        time = "2026-01-01T00:00:00Z"
+        named = {"id": identity, "name": identity, "selfLink": f"{base}/{path}"}
         if product == "compute":
-            resource.update(
-                id=str(self.number()), name=identity, selfLink=f"{base}/{path}", creationTimestamp=time
-            )
             kind = path.split("/")[-2]
+            given = {**COMPUTED.get(kind, {}), **resource, **named}
+            resource = {**given, "id": str(self.number()), "creationTimestamp": TIME}
+            resource |= {"fingerprint": "AAAA", "labelFingerprint": "AAAA"}
             if kind == "instances":
                 self.boot(path, resource, base)
-            if kind == "networks":
-                resource.setdefault("routingConfig", {"routingMode": "REGIONAL"})
-            if kind == "subnetworks":
-                resource["gatewayAddress"] = "10.90.0.1"
-            if kind == "disks":
-                resource.setdefault("sizeGb", "10")
-                resource["status"] = "READY"
-            resource["fingerprint"] = resource["labelFingerprint"] = "AAAA"
         elif product == "storage":
-            resource.update(
-                kind="storage#bucket",
-                id=identity,
-                name=identity,
-                selfLink=f"{base}/{path}",
-                timeCreated=time,
-                updated=time,
-                projectNumber=PROJECT_NUMBER,
-                metageneration="1",
-            )
-            resource.setdefault("location", "US")
+            counted = {"projectNumber": PROJECT_NUMBER, "metageneration": "1"}
+            resource = {"location": "US", **resource, **named, **counted}
+            resource |= {"kind": "storage#bucket", "timeCreated": TIME, "updated": TIME}
             resource["locationType"] = "multi-region" if resource["location"] in ("US", "EU") else "region"
         elif product == "bigquery":
-            resource.update(
-                id=path.partition("projects/")[2].replace("/datasets/", ":").replace("/tables/", "."),
-                selfLink=f"{base}/{path}",
-                creationTime="1767225600000",
-                lastModifiedTime="1767225600000",
-            )
+            dotted = path.partition("projects/")[2].replace("/datasets/", ":").replace("/tables/", ".")
+            times = dict.fromkeys(("creationTime", "lastModifiedTime"), "1767225600000")
+            resource |= {"id": dotted, "selfLink": named["selfLink"], **times}
             if "/tables/" in path:
-                resource.update(type="TABLE", numRows="0", numBytes="0", numLongTermBytes="0")
+                resource |= {"type": "TABLE", "numRows": "0", "numBytes": "0", "numLongTermBytes": "0"}
             else:
                 resource.setdefault("access", [{"role": "OWNER", "specialGroup": "projectOwners"}])
         elif "/serviceAccounts/" in path:
-            resource.update(
-                name=rest, email=identity, uniqueId=str(self.number()), projectId=path.split("/")[3]
-            )
+            resource |= {"name": rest, "email": identity, "projectId": path.split("/")[3]}
+            resource["uniqueId"] = str(self.number())
         else:
             number = re.sub(r"^projects/[^/]+", f"projects/{PROJECT_NUMBER}", rest)
             resource["name"] = number if product == "secretmanager" or "PoolId" in rest else rest
             if "/workloadIdentityPools/" in path:
-                resource.update(name=number, state="ACTIVE")
+                resource |= {"name": number, "state": "ACTIVE"}
             if product == "monitoring":
                 for condition in resource.get("conditions", []):
                     condition["name"] = f"{rest}/conditions/{self.number()}"
-            resource["createTime"] = resource["updateTime"] = time
-        resource["etag"] = "BwYAAAAAAAA="
+            resource["createTime"] = resource["updateTime"] = TIME
+        resource["etag"] = ETAG
         return resource
 
     def boot(self, path: str, machine: dict[str, Any], base: str) -> None:
@@ -248,19 +239,12 @@ class Google:
             disk.update(index=number, kind="compute#attachedDisk")
             if "initializeParams" in disk and "source" not in disk:
                 wanted = disk.pop("initializeParams")
+                size, kind = str(wanted.get("diskSizeGb", 20)), wanted.get("diskType")
+                made = {"sourceImage": wanted.get("sourceImage"), "sizeGb": size, "type": kind}
                 name = f"{machine['name']}-boot"
                 where = f"{zone}/disks/{name}"
-                self.resources[where] = self.filled(
-                    where,
-                    name,
-                    {
-                        "sourceImage": wanted.get("sourceImage"),
-                        "sizeGb": str(wanted.get("diskSizeGb", 20)),
-                        "type": wanted.get("diskType"),
-                        "labels": wanted.get("labels", {}),
-                    },
-                    base,
-                )
+                made["labels"] = wanted.get("labels", {})
+                self.resources[where] = self.filled(where, name, made, base)
                 disk["source"] = f"{base}/{where}"
 
     def answer(self, style: str, path: str) -> dict[str, Any]:
@@ -270,16 +254,10 @@ class Google:
         if style == "compute":
             place, _, _ = path.rpartition("/")[0].rpartition("/")
             base = resource.get("selfLink", path).removesuffix(path)
-            return {
-                "kind": "compute#operation",
-                "id": str(number),
-                "name": f"operation-{number}",
-                "operationType": "insert",
-                "status": "DONE",
-                "progress": 100,
-                "targetLink": f"{base}{path}",
-                "selfLink": f"{base}{place}/operations/operation-{number}",
-            }
+            name = f"operation-{number}"
+            links = {"targetLink": f"{base}{path}", "selfLink": f"{base}{place}/operations/{name}"}
+            done = {"status": "DONE", "progress": 100, "operationType": "insert"}
+            return {"kind": "compute#operation", "id": str(number), "name": name, **done, **links}
         if style == "operation":
             rest = path.partition("/")[2].partition("/")[2]
             # Artifact Registry's operations belong to the place, those of identity pools to the pool.
@@ -294,25 +272,11 @@ class Google:
             here = {column["name"] for column in found_at(old, "schema.fields") or []}
             there = {column["name"] for column in found_at(body, "schema.fields") or []}
             if here - there:
-                raise Refused(
-                    400,
-                    "invalid",
-                    f"Provided Schema does not match Table {path}. Field {min(here - there)} is missing",
-                )
-        kept = (
-            "id",
-            "name",
-            "selfLink",
-            "email",
-            "uniqueId",
-            "creationTime",
-            "createTime",
-            "state",
-            "access",
-        )
+                message = f"Provided Schema does not match Table {path}. Field {min(here - there)} is missing"
+                raise Refused(400, "invalid", message)
         if whole:
-            body = {**{key: old[key] for key in kept if key in old}, **body}
-        self.resources[path] = {**({} if whole else old), **body, "etag": "BwYAAAAAAAA="}
+            body = {**{key: old[key] for key in KEPT if key in old}, **body}
+        self.resources[path] = {**({} if whole else old), **body, "etag": ETAG}
 
     def delete(self, path: str, query: dict[str, str]) -> None:
         """Delete a resource, as far as Google does."""
@@ -338,8 +302,8 @@ class Google:
     def policy(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return a resource's permissions, after setting them where they are given."""
         if body is not None:
-            self.policies[path] = {**body.get("policy", body), "etag": "BwYAAAAAAAA="}
-        return self.policies.get(path, {"version": 1, "etag": "BwYAAAAAAAA="})
+            self.policies[path] = {**body.get("policy", body), "etag": ETAG}
+        return self.policies.get(path, {"version": 1, "etag": ETAG})
 
     # --- the rest
 
@@ -368,35 +332,23 @@ class Google:
                 s: {"name": f"{found[1]}/{s}", "parent": parent, "config": {"name": s}, "state": "ENABLED"}
                 for s in sorted(self.services)
             }
-            return (
-                listed.get(found[2][1:], {"state": "DISABLED"})
-                if found[2]
-                else {"services": [*listed.values()]}
-            )
+            if found[2]:
+                return listed.get(found[2][1:], {"state": "DISABLED"})
+            return {"services": [*listed.values()]}
         if found := re.fullmatch(r"cloudresourcemanager/v(\d)/projects/([^/:]+)", path):
-            number = {"projectNumber": PROJECT_NUMBER} if found[1] == "1" else {}
-            name = found[2] if found[1] == "1" else f"projects/{PROJECT_NUMBER}"
-            return {
-                "projectId": found[2],
-                "name": name,
-                "displayName": found[2],
-                "lifecycleState": "ACTIVE",
-                "state": "ACTIVE",
-                **number,
-            }
+            project = {"projectId": found[2], "displayName": found[2]}
+            project |= {"state": "ACTIVE", "lifecycleState": "ACTIVE"}
+            if found[1] == "1":
+                return {**project, "name": found[2], "projectNumber": PROJECT_NUMBER}
+            return {**project, "name": f"projects/{PROJECT_NUMBER}"}
         if found := re.fullmatch(r"(storage/v1/b/[^/]+)/o", path):
-            return {
-                "kind": "storage#objects",
-                "items": [self.resources[p] for p in self.below(found[1]) if "/o/" in p],
-            }
+            objects = [self.resources[p] for p in self.below(found[1]) if "/o/" in p]
+            return {"kind": "storage#objects", "items": objects}
         if re.fullmatch(r"bigquery/v2/projects/[^/]+/(queries|jobs)", path) and method == "POST":
             self.statement(body.get("query") or found_at(body, "configuration.query.query") or "")
-            return {
-                "jobComplete": True,
-                "totalRows": "0",
-                "status": {"state": "DONE"},
-                "jobReference": {"jobId": str(self.number()), "projectId": path.split("/")[3]},
-            }
+            job = {"jobId": str(self.number()), "projectId": path.split("/")[3]}
+            done = {"jobComplete": True, "totalRows": "0", "status": {"state": "DONE"}}
+            return {**done, "jobReference": job}
         for pattern, answer in FIXED:
             if found := re.fullmatch(pattern, path):
                 return {
@@ -441,9 +393,8 @@ class Google:
             self.get(found[1]).pop("deleted", None)
             self.resources[found[1]]["state"] = "ACTIVE"
             return self.resources[found[1]]
-        if (
-            found := re.fullmatch(r"(compute/.+/instances/[^/]+)/setDeletionProtection", path)
-        ) and method == "POST":
+        found = re.fullmatch(r"(compute/.+/instances/[^/]+)/setDeletionProtection", path)
+        if found and method == "POST":
             self.get(found[1])["deletionProtection"] = query.get("deletionProtection", "true") == "true"
             return self.answer("compute", found[1])
         if method == "POST" and (answer := self.changed(path, body)) is not None:
