@@ -294,6 +294,14 @@ class Outcome:
         assert self.status == 0, self.log
         return self
 
+    def failed(self, *named: str) -> Outcome:
+        """Assert that the run failed without a traceback, with these texts in its last line; return its outcome."""
+        assert self.status == 1, self.log
+        assert "Traceback" not in self.log
+        for text in named:
+            assert text in self.last_line()
+        return self
+
     def last_line(self) -> str:
         """The last line of the log."""
         return self.log.strip().rpartition("\n")[2]

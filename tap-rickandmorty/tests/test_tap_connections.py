@@ -94,11 +94,7 @@ def test_a_server_that_nobody_vouches_for_is_one_line(
     """Without the CA, and with a path that has none, nothing is asked and the variables are named."""
     if value:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", value.format(certificates))
-    run = run_tap(api_url=tls_api.url)
-    assert run.status == 1
-    assert "after 1 attempt in" in run.last_line()
-    assert "certificate" in run.last_line()
-    assert "Traceback" not in run.log
+    run_tap(api_url=tls_api.url).failed("after 1 attempt in", "certificate")
     assert tls_api.requests == []
 
 
@@ -109,9 +105,7 @@ def test_a_redirect_from_https_to_http_is_refused(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "cert.pem"))
     open_url = tls_api.url.replace("https:", "http:") + "/character?page=1"
     tls_api.fault(r"character$", status(301, b"", Location=open_url))
-    run = run_tap(api_url=tls_api.url)
-    assert run.status == 1
-    assert "leads to another host, http://127.0.0.1" in run.last_line()
+    run_tap(api_url=tls_api.url).failed("leads to another host, http://127.0.0.1")
 
 
 class Socks(threading.Thread):

@@ -83,10 +83,9 @@ def test_a_connection_closed_by_the_server_is_reopened(api: Api, run_tap: RunTap
 def test_an_unreachable_server_is_named(api: Api, run_tap: RunTap) -> None:
     """A refused connection and an unknown host name are reported, with the address that was set."""
     for url in ("http://127.0.0.1:1/api", "http://nowhere.invalid/api"):
-        run = run_tap(api_url=url, max_attempts=2)
-        assert run.status == 1
-        assert f"GET {url}/character: connection failed (" in run.last_line()
-        assert f"api_url is {url}) after 2 attempts" in run.last_line()
+        run_tap(api_url=url, max_attempts=2).failed(
+            f"GET {url}/character: connection failed (", f"api_url is {url}) after 2 attempts"
+        )
     assert api.requests == []
 
 
@@ -117,11 +116,7 @@ def test_a_permanent_fault_is_an_error_with_all_details(
 ) -> None:
     """After the attempts allowed the last line names address, what was got and the attempts; nothing is whole."""
     api.fault(r"character$", fault, times=99)
-    run = run_tap(max_attempts=2, timeout=1)
-    assert run.status == 1
-    assert f"GET {api.url}/character: " in run.last_line()
-    assert named in run.last_line()
-    assert "after 2 attempts" in run.last_line()
+    run = run_tap(max_attempts=2, timeout=1).failed(f"GET {api.url}/character: ", named, "after 2 attempts")
     assert run.activated("characters") == []
     assert "Traceback" not in run.log
 
@@ -165,12 +160,7 @@ NOT_RETRIED = {
 def test_a_fault_that_cannot_pass_is_not_retried(api: Api, run_tap: RunTap, fault: Fault, named: str) -> None:
     """An answer that will not change is requested once; the one line says what it was, without secrets."""
     api.fault(r"character$", fault, times=99)
-    run = run_tap()
-    assert run.status == 1
-    assert named in run.last_line()
-    assert "after 1 attempt in" in run.last_line()
-    assert "look at the api_url setting" in run.last_line()
-    assert "Traceback" not in run.log
+    run = run_tap().failed(named, "after 1 attempt in", "look at the api_url setting")
     assert "abc" not in run.log
     assert run.activated("characters") == []
 
@@ -190,9 +180,7 @@ def test_redirects_within_the_host_are_followed_and_to_others_where_allowed(
 def test_a_pause_longer_than_the_budget_is_an_error_at_once(api: Api, run_tap: RunTap) -> None:
     """A Retry-After beyond the retry budget is an error that names it, without a wait."""
     api.fault(r"character$", status(429, b"", Retry_After="3600"), times=99)
-    run = run_tap(retry_seconds=5)
-    assert run.status == 1
-    assert "the API asks for a pause of 3600 s" in run.last_line()
+    run_tap(retry_seconds=5).failed("the API asks for a pause of 3600 s")
     assert len(api.asked("character")) == 1
 
 
@@ -288,9 +276,7 @@ def test_bad_settings_are_one_clear_line(
 def test_a_failure_of_the_next_stream_does_not_touch_this_one(api: Api, run_tap: RunTap) -> None:
     """The next stream is asked for early; where it fails, the stream before it is still whole."""
     api.fault(r"episode$", status(403), times=99)
-    run = run_tap()
-    assert run.status == 1
-    assert f"GET {api.url}/episode: status 403" in run.last_line()
+    run = run_tap().failed(f"GET {api.url}/episode: status 403")
     assert len(run.activated("characters")) == 1
     assert run.records("episodes") == []
 

@@ -134,10 +134,7 @@ def test_a_count_that_never_fits_is_an_error_with_the_numbers(
 ) -> None:
     """A listing that does not add up is read as often as allowed, then fails; none of its records is sent."""
     api.fault(r"character($|\?)", page_one(count=count), times=99)
-    run = run_tap(listing_attempts=3)
-    assert run.status == 1
-    assert named in run.last_line()
-    assert "3 times" in run.last_line()
+    run = run_tap(listing_attempts=3).failed(named, "3 times")
     assert run.records("characters") == []
 
 
@@ -200,8 +197,7 @@ def test_batches_are_refused_and_not_advertised(run_tap: RunTap, tmp_path: Path)
     assert '"batch"' not in run_tap("--about", "--format=json").out
     config = {"batch_config": {"encoding": {"format": "jsonl"}, "storage": {"root": "file:///tmp"}}}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    run = run_tap(f"--config={tmp_path / 'config.json'}")
-    assert run.status == 1
+    run = run_tap(f"--config={tmp_path / 'config.json'}").failed()
     assert "batch_config: BATCH messages are not supported" in run.log
 
 
