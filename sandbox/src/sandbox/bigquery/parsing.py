@@ -34,7 +34,7 @@ READERS = {
         "_detect_plain_create_view",
         "_extract_ddl_metadata",
     ),
-    "jobs.executor": ("_parse_for_classification", "_reject_dml_on_immutable"),
+    "jobs.executor": ("_parse_for_classification", "_reject_dml_on_immutable", "detect_drop_routine"),
     "jobs.ddl_result": ("_parse_statement",),
     "sql.inner_query": ("build_catalog_schema",),
 }
@@ -208,7 +208,7 @@ def with_rules(self: Any, sql: str, *, schema: dict[str, Any] | None = None) -> 
     for node in reversed(list(tree.walk())):
         if type(node) not in PLAIN and self._apply_first_matching_rule(node, tree):
             changed = True
-    return tree.sql(dialect="duckdb") if changed else sql
+    return tree.sql(dialect="duckdb", copy=False) if changed else sql
 
 
 for _functions, _how in ((READERS, reading), (REWRITERS, rewriting)):
