@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from google.cloud.bigquery import QueryJob
 from googlesql import Analyzer, SqlRefusedError
+from test_documented_values import undocumented
 from testkit.programs import succeed
 from testkit.whole_pipeline import ROOT
 
@@ -46,6 +47,13 @@ def test_every_compiled_statement_passes(analyzer: Analyzer, built_pipeline: Bui
         except SqlRefusedError as error:
             refused.append(f"{path.relative_to(built_pipeline.target_dir)}: {error}")
     assert not refused, "\n".join(refused)
+
+
+def test_every_function_of_a_compiled_statement_has_documented_values(built_pipeline: BuiltPipeline) -> None:
+    """What a macro writes counts too: the sandbox gives the values that Google's documentation states, or says where not."""
+    compiled = sorted((built_pipeline.target_dir / "compiled").rglob("*.sql"))
+    assert len(compiled) > 20
+    assert undocumented(compiled) == set()
 
 
 def test_every_statement_of_a_retraction_passes(analyzer: Analyzer, built_pipeline: BuiltPipeline) -> None:

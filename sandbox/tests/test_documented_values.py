@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.api_core import exceptions
-from testkit.whole_pipeline import local_bigquery
+from testkit.programs import succeed
+from testkit.whole_pipeline import local_bigquery, program
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from google.cloud import bigquery
 
 TRANSFORM = Path(__file__).resolve().parents[2] / "transform"
@@ -69,24 +71,15 @@ def test_a_json_text_of_null_differs_from_null(client: bigquery.Client) -> None:
     assert row[0] == 2
 
 
-def sources() -> list[Path]:
-    """Return the SQL of transform/ as it is written."""
-    found = sorted(TRANSFORM.rglob("*.sql"))
-    return [p for p in found if not {"target", "dbt_packages"} & set(p.relative_to(TRANSFORM).parts)]
-
-
-def compiled() -> list[Path]:
-    """Return the SQL that the last build has compiled."""
-    return sorted((TRANSFORM / "target" / "compiled").rglob("*.sql"))
-
-
-@pytest.mark.parametrize("files", [sources, compiled], ids=["models", "compiled"])
-def test_every_function_of_the_models_is_documented_here(command: str, files: Any) -> None:
-    """A function or operator in a model, macro or test of transform/ has cases of its own."""
-    if not (paths := files()):
-        pytest.skip("transform/target holds no compiled models: build first")
+def undocumented(files: Iterable[Path]) -> set[str]:
+    """Return the functions and operators of files of SQL that have no case here."""
     # The sandbox's environment has sqlglot.
-    python = Path(command).resolve().parent / "python"
-    script = Path(__file__).with_name("functions_used.py")
-    done = subprocess.run([python, script, *paths], capture_output=True, text=True, check=True, timeout=120)
-    assert set(json.loads(done.stdout)) - NAMES == set()
+    python = Path(program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox")).with_name("python")
+    used = json.loads(succeed(python, Path(__file__).with_name("functions_used.py"), *files))
+    return set(used) - NAMES
+
+
+def test_every_function_of_the_models_is_documented_here() -> None:
+    """A function or operator in a model, macro or test of transform/ has cases of its own."""
+    found = TRANSFORM.rglob("*.sql")
+    assert undocumented(p for p in found if not {"target", "dbt_packages"} & set(p.parts)) == set()
