@@ -1,4 +1,4 @@
-"""Makes a project of one's own out of this one: a copy under another name, with the parts that are wanted.
+"""Makes a new project from this one: a copy under another name, with the parts that are wanted.
 
     python scripts/new_project.py [--empty] [--api URL] NAME FOLDER [PART ...]
 
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from command_line import OneLine
 from testkit.project_files import ROOT, project_files
-from without_example import own
+from without_example import without_example
 
 if TYPE_CHECKING:
     import argparse
@@ -48,8 +48,12 @@ PARTS = {
 }
 # What makes copies; a copy makes none.
 OURS_ALONE = {
-    *("scripts/new_project.py", "scripts/without_example.py", "scripts/empty/"),
-    *("tests/test_new_project.py", "tests/test_foreign_sources.py", "tests/foreign/"),
+    "scripts/new_project.py",
+    "scripts/without_example.py",
+    "scripts/empty/",
+    "tests/test_new_project.py",
+    "tests/test_foreign_sources.py",
+    "tests/foreign/",
 }
 # What shows or measures the example.
 OF_THE_EXAMPLE = {"report", "benchmarks"}
@@ -81,7 +85,7 @@ def rewrite(file: Path, pattern: str, text: str) -> None:
     changed, times = re.subn(pattern, text, file.read_text(encoding="utf-8"))
     if times != 1:
         raise ValueError(
-            f"{file}: expected {pattern!r} once, got it {times} times; mend {Path(__file__).name}"
+            f"{file}: expected {pattern!r} once, got it {times} times; correct {Path(__file__).name}"
         )
     file.write_text(changed, encoding="utf-8")
 
@@ -103,7 +107,7 @@ def copy(name: str, folder: Path, parts: list[str], api: str, *, empty: bool) ->
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
         else:
-            kept = own(file, text) if empty else text
+            kept = without_example(file, text) if empty else text
             if kept is None:
                 continue
             kept = renamed(kept.replace(EXAMPLES_API, api), name)

@@ -1,6 +1,6 @@
-"""What a project of one's own has of a file of this one: the machine, without the example's entities.
+"""What `make new EMPTY=1` keeps of each file: everything but the example's entities.
 
-Files in scripts/empty/ take the place of those that are about the example; `make entity` then adds the entities.
+Files in scripts/empty/ replace those that are about the example; `make entity` then adds the entities.
 """
 
 from __future__ import annotations
@@ -25,30 +25,20 @@ DROPPED = re.compile(
 )
 # Of dbt's models, tests and macros, what every source needs.
 KEPT_SQL = re.compile(r"(stg_\w+__loads|int_build_versions|int_landed|rpt_verdict|rpt_loads)\.sql$")
-KEPT = {
-    *(
-        "stg_rickandmorty__loads",
-        "int_build_versions",
-        "int_landed",
-        "int_findings",
-        "rpt_verdict",
-        "rpt_loads",
-        "_loads",
-    ),
-    *("loads_as_the_ledger_has_them", "versions_of_a_build", "data_platform"),
-}
-EXAMPLES_MACROS = {
-    *(
-        "empty_to_null",
-        "id_from_url",
-        "ids_from_urls",
-        "cleaned_characters",
-        "cleaned_episodes",
-        "cleaned_locations",
-        "measure",
-    ),
-    *("compared_entities", "tracked_fields", "last_parts", "history", "known_history"),
-}
+KEPT = re.compile(
+    r"""
+    stg_rickandmorty__loads | int_build_versions | int_landed | int_findings | rpt_verdict | rpt_loads | _loads
+    | loads_as_the_ledger_has_them | versions_of_a_build | data_platform
+    """,
+    re.VERBOSE,
+)
+EXAMPLES_MACROS = re.compile(
+    r"""
+    empty_to_null | id_from_url | ids_from_urls | cleaned_(characters | episodes | locations) | measure
+    | compared_entities | tracked_fields | last_parts | history | known_history
+    """,
+    re.VERBOSE,
+)
 ITEM = r"(?m)^ {%d}- name: (\w+)\n(?:(?! {%d}- | {0,%d}\S).*\n)*"
 ITEMS, TABLES = (ITEM.replace("%d", indent) for indent in "26")
 MACRO = r"\{%-? macro (\w+)\((?:.|\n)*?endmacro -?%\}\n*"
@@ -68,7 +58,7 @@ EDITS = {
 }
 
 
-def own(name: str, text: str) -> str | None:
+def without_example(name: str, text: str) -> str | None:
     """Return what is left of a text file, None where nothing is.
 
     Raises:
@@ -81,11 +71,13 @@ def own(name: str, text: str) -> str | None:
     for pattern, put in EDITS.get(name, []):
         text, times = re.subn(pattern, put, text)
         if not times:
-            raise ValueError(f"{name}: expected {pattern!r}, which is not there; mend {Path(__file__).name}")
+            raise ValueError(
+                f"{name}: expected {pattern!r}, which is not there; correct {Path(__file__).name}"
+            )
     if name.startswith("transform/macros/"):
-        text = re.sub(MACRO, lambda found: "" if found[1] in EXAMPLES_MACROS else found[0], text)
-        text = re.sub(ITEMS, lambda found: "" if found[1] in EXAMPLES_MACROS else found[0], text)
+        for block in (MACRO, ITEMS):
+            text = re.sub(block, lambda match: "" if EXAMPLES_MACROS.fullmatch(match[1]) else match[0], text)
     elif re.match(r"transform/models/.*\.yml", name):
         pattern = TABLES if name.endswith("_sources.yml") else ITEMS
-        text = re.sub(pattern, lambda found: found[0] if found[1] in KEPT else "", text)
+        text = re.sub(pattern, lambda match: match[0] if KEPT.fullmatch(match[1]) else "", text)
     return f"{text.rstrip()}\n" if text.strip() else None

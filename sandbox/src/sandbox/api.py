@@ -116,14 +116,14 @@ class Api:
         return self._by_path(name, text, parts[1])
 
     def _listing(self, resource: str, raw: str, query: str) -> tuple[int, Any]:
-        given = _parsed(query)
-        wanted = {key: _trimmed(given[key]) for key in FILTERS.get(resource, ()) if key in given}
-        given.update(wanted)
-        page: Any = given.get("page", "")
+        parameters = _parsed(query)
+        filters = {key: _trimmed(parameters[key]) for key in FILTERS.get(resource, ()) if key in parameters}
+        parameters.update(filters)
+        page: Any = parameters.get("page", "")
         number = js.number(js.text(page))
         page, number = (page, number) if number > 0 else ("1", 1.0)
         records = self._records[resource]
-        for key, value in wanted.items():
+        for key, value in filters.items():
             try:
                 records = [r for r in records if _matches(resource, str(r.get(key) or ""), value)]
             except re.error:
@@ -131,8 +131,10 @@ class Api:
         pages = math.ceil(len(records) / PAGE)
         if number > pages:
             return 404, {"error": "There is nothing here"}
-        tail = "".join(f"&{k}={js.text(v)}" for k, v in given.items() if v and k in FILTERS.get(resource, ()))
-        asked, path = js.parse_int(js.text(page)), raw[len("/api") :]
+        tail = "".join(
+            f"&{k}={js.text(v)}" for k, v in parameters.items() if v and k in FILTERS.get(resource, ())
+        )
+        requested, path = js.parse_int(js.text(page)), raw[len("/api") :]
 
         def link(to: int) -> str:
             return f"{SITE}{path}?page={to}{tail}"
@@ -140,40 +142,40 @@ class Api:
         info = {
             "count": len(records),
             "pages": pages,
-            "next": None if number >= pages else link(asked + 1),
-            "prev": None if number < 2 else link(asked - 1),  # noqa: PLR2004 (the second page)
+            "next": None if number >= pages else link(requested + 1),
+            "prev": None if number < 2 else link(requested - 1),  # noqa: PLR2004 (the second page)
         }
         skip = int((number - 1) * PAGE)
         return 200, {"info": info, "results": records[skip : skip + PAGE]}
 
     def _by_path(  # noqa: PLR0911 (one answer per form of id)
-        self, resource: str, text: str, written: str
+        self, resource: str, text: str, spelled: str
     ) -> tuple[int, Any]:
-        model, known = resource.capitalize(), self._by_id[resource]
-        wanted: list[Any] | None = None
+        model, records = resource.capitalize(), self._by_id[resource]
+        values: list[Any] | None = None
         if re.search(r"\[.+\]$", text):
             try:
-                wanted = json.loads(text, parse_constant=_no_constant)
+                values = json.loads(text, parse_constant=_no_constant)
             except ValueError:
                 return 500, {"error": "Bad... bad array :/"}
         elif "[" in text or "]" in text:
             return 500, {"error": "Bad... bad array :/"}
         elif "," in text and len(text) > 1:
-            wanted = [js.number(part) for part in text.split(",")]
-        if wanted is None and math.isnan(js.parse_int(text)):
+            values = [js.number(part) for part in text.split(",")]
+        if values is None and math.isnan(js.parse_int(text)):
             return 500, {"error": "Hey! you must provide an id"}
-        if error := _wrong_case(written, resource, "find" if wanted is not None else "findOne"):
+        if error := _wrong_case(spelled, resource, "find" if values is not None else "findOne"):
             return error
         try:
-            ids = {js.cast(value) for value in (wanted if wanted is not None else [text])}
+            ids = {js.cast(value) for value in (values if values is not None else [text])}
         except ValueError as error:
             return 500, {
                 "error": f'Cast to Number failed for value "{error}" at path "id" for model "{model}"'
             }
-        found = [known[number] for number in sorted(n for n in ids if n is not None) if number in known]
-        if wanted is not None:
-            return 200, found
-        return (200, found[0]) if found else (404, {"error": f"{model} not found"})
+        matches = [records[number] for number in sorted(n for n in ids if n is not None) if number in records]
+        if values is not None:
+            return 200, matches
+        return (200, matches[0]) if matches else (404, {"error": f"{model} not found"})
 
 
 async def _without_server(_: web.Request, response: web.StreamResponse) -> None:
@@ -189,51 +191,51 @@ def _preflight(request: web.Request) -> web.Response:
         "Access-Control-Allow-Methods": "GET,HEAD,PUT,PATCH,POST,DELETE",
         "Vary": "Access-Control-Request-Headers",
     }
-    if asked := request.headers.get("Access-Control-Request-Headers"):
-        headers["Access-Control-Allow-Headers"] = asked
+    if requested := request.headers.get("Access-Control-Request-Headers"):
+        headers["Access-Control-Allow-Headers"] = requested
     return web.Response(status=204, headers={**headers, "Content-Length": "0"})
 
 
 def _is_fresh(request: web.Request, etag: str) -> bool:
     """Return whether the client has this answer (the package fresh): a list of tags, or *; weak and strong are equal."""
-    known = request.headers.get("If-None-Match", "")
+    etags = request.headers.get("If-None-Match", "")
     if (
-        not known
+        not etags
         or "If-Modified-Since" in request.headers
         or re.search(r"(?:^|,)\s*?no-cache\s*?(?:,|$)", request.headers.get("Cache-Control", ""))
     ):
         return False
-    tags = [tag.strip(" ") for tag in known.split(",")]
-    return known == "*" or any(etag in {tag, f"W/{tag}"} or f"W/{etag}" == tag for tag in tags)
+    tags = [tag.strip(" ") for tag in etags.split(",")]
+    return etags == "*" or any(etag in {tag, f"W/{tag}"} or f"W/{etag}" == tag for tag in tags)
 
 
-def _wrong_case(written: str, name: str, method: str) -> tuple[int, Any] | None:
+def _wrong_case(spelled: str, name: str, method: str) -> tuple[int, Any] | None:
     # Express finds the route in any case, the program its model by the name as it was written.
-    if written == name:
+    if spelled == name:
         return None
     return 500, {"error": f"Cannot read properties of undefined (reading '{method}')"}
 
 
 def _parsed(query: str) -> dict[str, Any]:
     """Return a query as the package qs reads it, as far as one bracket: text, an array for repeated keys, or an object."""
-    found: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
     for item in query.partition("#")[0].split("&"):
         key, _, value = (js.decoded(part) for part in item.partition("="))
         name, bracket, inner = key.partition("[")
         inner = inner.removesuffix("]")
         if not name or hasattr(js.PLAIN_OBJECT, name):
             continue
-        before = found.get(name)
+        earlier = parameters.get(name)
         if bracket and inner and not inner.isdecimal():
-            found[name] = {**(before if isinstance(before, dict) else {}), inner: value}
-        elif bracket or before is not None:
-            found[name] = [
-                *(before if isinstance(before, list) else [] if before is None else [before]),
+            parameters[name] = {**(earlier if isinstance(earlier, dict) else {}), inner: value}
+        elif bracket or earlier is not None:
+            parameters[name] = [
+                *(earlier if isinstance(earlier, list) else [] if earlier is None else [earlier]),
                 value,
             ]
         else:
-            found[name] = value
-    return found
+            parameters[name] = value
+    return parameters
 
 
 def _trimmed(value: Any) -> str:  # noqa: ANN401 (text, array or object)
@@ -241,15 +243,15 @@ def _trimmed(value: Any) -> str:  # noqa: ANN401 (text, array or object)
     return js.trim(js.text(value[0] if isinstance(value, list) and value else value))
 
 
-def _male(wanted: str) -> bool:
-    return wanted[:4].lower() == "male"
+def _male(text: str) -> bool:
+    return text[:4].lower() == "male"
 
 
-def _matches(resource: str, value: str, wanted: str) -> bool:
+def _matches(resource: str, value: str, text: str) -> bool:
     # `male` must not find Female; the program does so for every filter of a character, and takes it for a pattern.
-    if resource == "character" and _male(wanted):
-        return re.match(wanted, value, re.IGNORECASE) is not None
-    return wanted.lower() in value.lower()
+    if resource == "character" and _male(text):
+        return re.match(text, value, re.IGNORECASE) is not None
+    return text.lower() in value.lower()
 
 
 def _no_constant(name: str) -> None:

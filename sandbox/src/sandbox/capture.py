@@ -71,7 +71,7 @@ def _get(session: requests.Session, url: str) -> dict[str, Any]:
     try:
         response = session.get(url, timeout=30)
         response.raise_for_status()
-        found: dict[str, Any] = response.json()
+        page: dict[str, Any] = response.json()
     except (requests.RequestException, ValueError) as error:
         raise SandboxError(f"{url}: {error}; at most {ATTEMPTS} attempts, nothing was captured") from error
-    return found
+    return page

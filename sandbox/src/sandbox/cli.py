@@ -108,16 +108,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _source(arguments: argparse.Namespace) -> Source | None:
     """Return the source that the arguments name; None where they name none."""
-    found = None
+    source = None
     if arguments.data is not None:
-        found = sources.captured(arguments.data)
+        source = sources.captured(arguments.data)
     elif arguments.universe is not None:
-        found = sources.made_up(arguments.universe)
+        source = sources.made_up(arguments.universe)
     elif arguments.live:
-        found = sources.live()
-    if found and arguments.source:
-        found = dataclasses.replace(found, name=arguments.source)
-    return found
+        source = sources.live()
+    if source and arguments.source:
+        source = dataclasses.replace(source, name=arguments.source)
+    return source
 
 
 def _sandbox(arguments: argparse.Namespace, source: Source | None = None) -> Sandbox:
@@ -225,13 +225,13 @@ def _stop(arguments: argparse.Namespace) -> int:
 
 
 def _env(arguments: argparse.Namespace) -> int:
-    found = _sandbox(arguments).env()
+    environment = _sandbox(arguments).env()
     if arguments.format == "json":
-        print(json.dumps(found, indent=2))  # noqa: T201
+        print(json.dumps(environment, indent=2))  # noqa: T201
     else:
-        before = "export " if arguments.format == "shell" else ""
-        for name, value in found.items():
-            print(f"{before}{name}={shlex.quote(value)}")  # noqa: T201
+        prefix = "export " if arguments.format == "shell" else ""
+        for name, value in environment.items():
+            print(f"{prefix}{name}={shlex.quote(value)}")  # noqa: T201
     return 0
 
 

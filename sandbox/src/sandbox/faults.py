@@ -52,25 +52,25 @@ class Rule:
     options: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, given: Any) -> Rule:  # noqa: ANN401 (JSON)
+    def of(cls, rule: Any) -> Rule:  # noqa: ANN401 (JSON)
         """Return a rule read from JSON.
 
         Raises:
             ValueError: It is not an object, its action or a key is unknown, or its path is not a regular expression.
         """
-        if not isinstance(given, dict) or given.get("action") not in ACTIONS:
+        if not isinstance(rule, dict) or rule.get("action") not in ACTIONS:
             raise ValueError(
-                f"expected an object with an action of {', '.join(sorted(ACTIONS))}, got {given!r}"
+                f"expected an object with an action of {', '.join(sorted(ACTIONS))}, got {rule!r}"
             )
-        if unknown := given.keys() - KEYS:
+        if unknown := rule.keys() - KEYS:
             raise ValueError(f"unknown key {', '.join(sorted(unknown))}")
         try:
-            re.compile(given.get("path", ""))
+            re.compile(rule.get("path", ""))
         except re.error as error:
-            raise ValueError(f"path {given['path']!r}: {error}") from error
+            raise ValueError(f"path {rule['path']!r}: {error}") from error
         return cls(
-            **{key: value for key, value in given.items() if key in COMMON},
-            options={key: value for key, value in given.items() if key not in COMMON},
+            **{key: value for key, value in rule.items() if key in COMMON},
+            options={key: value for key, value in rule.items() if key not in COMMON},
         )
 
     def matches(self, method: str, path: str, body: bytes) -> bool:
@@ -109,8 +109,8 @@ class Faults:
 
     async def _put_rules(self, request: web.Request) -> web.Response:
         try:
-            given = await request.json()
-            rules = [Rule.of(rule) for rule in given]
+            body = await request.json()
+            rules = [Rule.of(rule) for rule in body]
         except (ValueError, TypeError) as error:
             return web.json_response({"error": str(error)}, status=400)
         self.rules = rules

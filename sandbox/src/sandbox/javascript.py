@@ -54,11 +54,11 @@ def number(value: str) -> float:
 
 def parse_int(value: str) -> Any:  # noqa: ANN401 (int, or nan)
     """Return parseInt(text): the digits at the beginning; nan where there are none."""
-    found = re.match(r"([+-]?)(?:0x([0-9a-f]+)|(\d+))", value.lstrip(BLANK), re.IGNORECASE | re.ASCII)
-    if found is None:
+    match = re.match(r"([+-]?)(?:0x([0-9a-f]+)|(\d+))", value.lstrip(BLANK), re.IGNORECASE | re.ASCII)
+    if match is None:
         return math.nan
-    size = int(found[2], 16) if found[2] else int(found[3])
-    return -size if found[1] == "-" else size
+    size = int(match[2], 16) if match[2] else int(match[3])
+    return -size if match[1] == "-" else size
 
 
 def cast(value: Any) -> float | None:  # noqa: ANN401 (JSON)

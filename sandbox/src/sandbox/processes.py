@@ -23,12 +23,12 @@ def start_time(pid: int) -> str | None:
 def marked(variable: str, value: str) -> list[int]:
     """Return the processes that were started with this variable in their environment, this one excepted."""
     entry = os.fsencode(f"{variable}={value}")
-    found = []
+    pids = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if entry in (folder / "environ").read_bytes().split(b"\0") and int(folder.name) != os.getpid():
-                found.append(int(folder.name))
-    return found
+                pids.append(int(folder.name))
+    return pids
 
 
 def lock_holders(lock: Path) -> list[int]:

@@ -104,8 +104,8 @@ def _replaced(answer: web.Response, rule: Rule) -> web.Response:
         text = (gzip.decompress(body) if packed else body).decode()
     except (OSError, zlib.error, UnicodeDecodeError):
         text = ""
-    text, found = re.subn(rule.options["find"], rule.options["with"], text)
-    if not found:
+    text, count = re.subn(rule.options["find"], rule.options["with"], text)
+    if not count:
         rule.hits -= 1
         return answer
     headers = {

@@ -27,9 +27,9 @@ def query(sql: str, form: str) -> None:
     """
     client = _client()
     try:
-        found = client.query(sql, timeout=SECONDS).result(timeout=SECONDS)
-        names = [item.name for item in found.schema]
-        rows = [list(row.values()) for row in found]
+        result = client.query(sql, timeout=SECONDS).result(timeout=SECONDS)
+        names = [item.name for item in result.schema]
+        rows = [list(row.values()) for row in result]
     except GoogleAPIError as error:
         raise SandboxError(f"BigQuery: {_message(error)}") from error
     _show(names, rows, form)
@@ -42,17 +42,17 @@ def tables(form: str) -> None:
         SandboxError: No BigQuery is named by the environment, or it does not answer.
     """
     client = _client()
-    found: list[list[Any]] = []
+    rows: list[list[Any]] = []
     try:
         for dataset in client.list_datasets(timeout=SECONDS):
             for item in client.list_tables(dataset.reference, timeout=SECONDS):
                 name = f"{item.dataset_id}.{item.table_id}"
                 sql = f"SELECT COUNT(*) FROM `{name}`"  # noqa: S608 (BigQuery's own names)
                 (count,) = next(iter(client.query(sql, timeout=SECONDS).result()))
-                found.append([item.dataset_id, item.table_id, item.table_type.lower(), count])
+                rows.append([item.dataset_id, item.table_id, item.table_type.lower(), count])
     except GoogleAPIError as error:
         raise SandboxError(f"BigQuery: {_message(error)}") from error
-    _show(["dataset", "table", "type", "rows"], found, form)
+    _show(["dataset", "table", "type", "rows"], rows, form)
 
 
 def shell() -> None:
@@ -67,30 +67,30 @@ def shell() -> None:
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401, PLC0415
         source = os.environ.get("TARGET_BIGQUERY_SOURCE")
-        of = f" of {source}" if source else ""
-        print(f"The local BigQuery{of}. \\t lists tables, \\q leaves; end a statement with ;")  # noqa: T201
-    waiting: list[str] = []
+        suffix = f" of {source}" if source else ""
+        print(f"The local BigQuery{suffix}. \\t lists tables, \\q leaves; end a statement with ;")  # noqa: T201
+    statement: list[str] = []
     while True:
         try:
-            line = input(("   ...> " if waiting else "sql> ") if sys.stdin.isatty() else "")
+            line = input(("   ...> " if statement else "sql> ") if sys.stdin.isatty() else "")
         except KeyboardInterrupt:
-            waiting = []
+            statement = []
             print()  # noqa: T201
             continue
         except EOFError:
-            _try("\n".join(waiting))
+            _try("\n".join(statement))
             return
         word = line.strip()
-        if not waiting and word in {"\\q", "exit", "quit"}:
+        if not statement and word in {"\\q", "exit", "quit"}:
             return
-        if not waiting and word == "\\t":
+        if not statement and word == "\\t":
             _try(None)
             continue
         if word:
-            waiting.append(line)
-        if waiting and (not word or word.endswith(";")):
-            _try("\n".join(waiting))
-            waiting = []
+            statement.append(line)
+        if statement and (not word or word.endswith(";")):
+            _try("\n".join(statement))
+            statement = []
 
 
 def _try(sql: str | None) -> None:

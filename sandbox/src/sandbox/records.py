@@ -39,7 +39,7 @@ def read_folder(folder: Path) -> Records:
         SandboxError: A file is missing, a line is not a JSON object with a key of integers or strings, or a key occurs twice.
     """
     check_folder(folder)
-    found: Records = {}
+    by_resource: Records = {}
     for resource, fields in KEYS.items():
         path = folder / f"{resource}.jsonl"
         records: dict[tuple[int | str, ...], dict[str, Any]] = {}
@@ -58,7 +58,7 @@ def read_folder(folder: Path) -> Records:
                         "or occurs twice"
                     )
                 records[key] = record
-        found[resource] = [
+        by_resource[resource] = [
             records[key] for key in sorted(records, key=lambda key: [(type(p).__name__, p) for p in key])
         ]
-    return found
+    return by_resource

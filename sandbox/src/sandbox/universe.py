@@ -97,18 +97,18 @@ class Size:
         Raises:
             ValueError: A key is unknown, or a value is not an integer from 0 up.
         """
-        given: dict[str, int] = {}
+        sizes: dict[str, int] = {}
         for item in filter(None, text.split(",")):
             key, _, value = item.partition("=")
             if key not in cls.__dataclass_fields__ or not value.isdecimal():
                 raise ValueError(
                     f"{item!r}: expected characters=N, locations=N, episodes=N, seed=N or version=N"
                 )
-            given[key] = int(value)
-        if "characters" in given:
-            given.setdefault("locations", -(-given["characters"] * 126 // 826))
-            given.setdefault("episodes", -(-given["characters"] * 51 // 826))
-        return cls(**given)
+            sizes[key] = int(value)
+        if "characters" in sizes:
+            sizes.setdefault("locations", -(-sizes["characters"] * 126 // 826))
+            sizes.setdefault("episodes", -(-sizes["characters"] * 51 // 826))
+        return cls(**sizes)
 
 
 def make(size: Size) -> Records:
@@ -156,8 +156,8 @@ def _seen(number: int, size: Size, chance: random.Random) -> list[int]:
     if star < len(STARS) and world < size.worlds:
         if size.worlds > 1:
             every = every[world * Size.episodes : (world + 1) * Size.episodes]
-        found = [episode for episode in every if chance.random() < STARS[star]]
-        return found or [*every[:1]]
+        appearances = [episode for episode in every if chance.random() < STARS[star]]
+        return appearances or [*every[:1]]
     times = chance.randrange(4, 10) if number <= REGULARS else _weighted(chance, SEEN)
     return sorted(chance.sample(every, min(size.episodes, times)))
 

@@ -38,20 +38,20 @@ def _parsed(sql: str, kind: type[exp.Expr]) -> Any:  # noqa: ANN401 (a statement
 def _options(create: exp.Create) -> dict[str, Any]:
     """Return description and labels of CREATE … OPTIONS(…), as the catalog has them."""
     properties = create.args.get("properties")
-    given = {
-        one.name.lower(): one.args["value"]
-        for one in (properties.expressions if properties else ())
-        if type(one) is exp.Property
+    options = {
+        item.name.lower(): item.args["value"]
+        for item in (properties.expressions if properties else ())
+        if type(item) is exp.Property
     }
-    found: dict[str, Any] = {}
-    if "description" in given:
-        found["description"] = given["description"].name
-    if isinstance(given.get("labels"), exp.Array):
-        pairs = (pair.expressions for pair in given["labels"].expressions)
-        found["labels"] = {key.name: value.name for key, value in pairs}
+    changes: dict[str, Any] = {}
+    if "description" in options:
+        changes["description"] = options["description"].name
+    if isinstance(options.get("labels"), exp.Array):
+        pairs = (pair.expressions for pair in options["labels"].expressions)
+        changes["labels"] = {key.name: value.name for key, value in pairs}
     if (cluster := create.find(exp.ClusterProperty)) is not None:
-        found["clustering"] = Clustering(fields=tuple(one.name for one in cluster.expressions))
-    return found
+        changes["clustering"] = Clustering(fields=tuple(item.name for item in cluster.expressions))
+    return changes
 
 
 def _required(field: TableFieldSchema, names: set[str]) -> TableFieldSchema:
@@ -104,15 +104,15 @@ def _sync_altered(sql: str, project_id: str, ctx: AppContext) -> None:
     if meta is None or meta.table_type != "TABLE":
         return
     retyped = {
-        one.name.lower() for one in alter.find_all(exp.AlterColumn) if one.args.get("dtype") is not None
+        item.name.lower() for item in alter.find_all(exp.AlterColumn) if item.args.get("dtype") is not None
     }
     known = {field.name: field for field in meta.schema_.fields}
     fields = []
-    for made in _introspect(meta.project_id, meta.dataset_id, meta.table_id, ctx).fields:
-        field = known.get(made.name, made)
-        change = {"type": made.type} if made.name.lower() in retyped else {}
+    for stored in _introspect(meta.project_id, meta.dataset_id, meta.table_id, ctx).fields:
+        field = known.get(stored.name, stored)
+        change = {"type": stored.type} if stored.name.lower() in retyped else {}
         if field.mode != "REPEATED":
-            change["mode"] = made.mode
+            change["mode"] = stored.mode
         fields.append(field.model_copy(update=change))
     change = {"schema_": TableSchema(fields=tuple(fields)), "last_modified_time": ctx.clock.now()}
     ctx.catalog.update_table(meta.model_copy(update=change))
@@ -124,9 +124,9 @@ def _sync_altered(sql: str, project_id: str, ctx: AppContext) -> None:
     also=("api.routes.jobs",),
     why="a column widened to NUMERIC has BigQuery's digits, not DuckDB's 18 with 3",
 )
-async def run_query_job(project_id: str, job_id: str, sql: str, *given: Any, **named: Any) -> JobMeta:  # noqa: ANN401
+async def run_query_job(project_id: str, job_id: str, sql: str, *arguments: Any, **options: Any) -> JobMeta:  # noqa: ANN401
     """Run a query job."""
     if sql.lstrip()[:5].upper() == "ALTER":
         sql = WIDENED.sub(lambda found: f"{found[1]} {PRECISE[found[2].upper()]}", sql)
-    job: JobMeta = await _run(project_id, job_id, sql, *given, **named)
+    job: JobMeta = await _run(project_id, job_id, sql, *arguments, **options)
     return job

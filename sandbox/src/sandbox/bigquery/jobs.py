@@ -93,15 +93,21 @@ def _running(
 
 
 def _location(project_id: str, config: dict[str, Any], asked: str | None, ctx: AppContext) -> str:
-    to = next((config[kind].get("destinationTable") or {} for kind in ("load", "copy") if kind in config), {})
-    home = ctx.catalog.get_dataset(to.get("projectId") or project_id, to.get("datasetId", "")) if to else None
-    if home is None:
+    destination = next(
+        (config[kind].get("destinationTable") or {} for kind in ("load", "copy") if kind in config), {}
+    )
+    dataset = (
+        ctx.catalog.get_dataset(destination.get("projectId") or project_id, destination.get("datasetId", ""))
+        if destination
+        else None
+    )
+    if dataset is None:
         return asked or "US"
-    if asked and asked.upper() != home.location.upper():
+    if asked and asked.upper() != dataset.location.upper():
         raise _missing(
-            f"Not found: Dataset {home.project_id}:{home.dataset_id} was not found in location {asked}"
+            f"Not found: Dataset {dataset.project_id}:{dataset.dataset_id} was not found in location {asked}"
         )
-    return home.location
+    return dataset.location
 
 
 @patching.replaces(

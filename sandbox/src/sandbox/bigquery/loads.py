@@ -78,11 +78,11 @@ class Load:
 
 def _asked(project: str, config: dict[str, Any], ctx: AppContext, upload: Path | None) -> Load:
     """Return what the configuration asks for; what BigQuery refuses before it creates a job is an HTTP error."""
-    to = config.get("destinationTable") or {}
+    destination = config.get("destinationTable") or {}
     load = Load(
-        project=to.get("projectId") or project,
-        dataset=to.get("datasetId", ""),
-        table=to.get("tableId", ""),
+        project=destination.get("projectId") or project,
+        dataset=destination.get("datasetId", ""),
+        table=destination.get("tableId", ""),
         uris=tuple(config.get("sourceUris") or ()),
         write=config.get("writeDisposition") or "WRITE_APPEND",
         create=config.get("createDisposition") or "CREATE_IF_NEEDED",
@@ -134,26 +134,26 @@ def _sources(load: Load, ctx: AppContext) -> list[tuple[str, Path]]:
     """Return address and file of each source, patterns expanded."""
     if load.upload:
         return [("", load.upload)]
-    found: list[tuple[str, Path]] = []
+    sources: list[tuple[str, Path]] = []
     for uri in load.uris:
         bucket, _, pattern = uri.removeprefix("gs://").partition("/")
         before, star, after = pattern.partition("*")
-        top = Path(_path_of(f"gs://{bucket}/{'' if star else pattern}".rstrip("/"), ctx))
+        root = Path(_path_of(f"gs://{bucket}/{'' if star else pattern}".rstrip("/"), ctx))
         fits = re.compile(f"{re.escape(before)}.*{re.escape(after)}", re.DOTALL).fullmatch
         paths = (
-            [path for path in sorted(top.rglob("*")) if fits(path.relative_to(top).as_posix())]
+            [path for path in sorted(root.rglob("*")) if fits(path.relative_to(root).as_posix())]
             if star
-            else [top]
+            else [root]
         )
         files = [path for path in paths if path.is_file()]
         if not files:
             raise JobFailedError("notFound", f"Not found: URI {uri}")
-        found += [
-            (f"gs://{bucket}/{path.relative_to(top).as_posix()}" if star else uri, path) for path in files
+        sources += [
+            (f"gs://{bucket}/{path.relative_to(root).as_posix()}" if star else uri, path) for path in files
         ]
-    if not found:
+    if not sources:
         raise JobFailedError("invalid", "Load configuration must specify at least one source URI")
-    return found
+    return sources
 
 
 def _count(cursor: duckdb.DuckDBPyConnection, table: str) -> int:
@@ -246,13 +246,13 @@ def _described(
             time_partitioning=_partitioning(load.config.get("timePartitioning"), None),
             clustering=Clustering(fields=tuple(clustering)) if clustering else None,
         )
-    change = {
+    changes = {
         "schema_": TableSchema(fields=fields),
         "num_rows": count,
         "last_modified_time": now,
         "etag": etag,
     }
-    return meta.model_copy(update=change)
+    return meta.model_copy(update=changes)
 
 
 def _commit(load: Load, stage: _Stage, job: JobMeta, ctx: AppContext) -> JobMeta:
@@ -272,9 +272,9 @@ def _commit(load: Load, stage: _Stage, job: JobMeta, ctx: AppContext) -> JobMeta
             "badRecords": "0",
         }
         done = finished(job, ctx, statistics={"load": statistics})
-        within = SimpleNamespace(_engine=cursor)
-        _repository._write_table(within, table)  # noqa: SLF001 (in this transaction)
-        _repository._write_job(within, done)  # noqa: SLF001
+        transaction = SimpleNamespace(_engine=cursor)
+        _repository._write_table(transaction, table)  # noqa: SLF001 (in this transaction)
+        _repository._write_job(transaction, done)  # noqa: SLF001
         cursor.execute("COMMIT")
     except BaseException:
         cursor.execute("ROLLBACK")
@@ -313,8 +313,8 @@ async def run(job: JobMeta, ctx: AppContext, upload: Path | None = None) -> JobM
             done = await asyncio.to_thread(_commit, load, stage, job, ctx)
             ctx.snapshots.record_change(load.project, load.dataset, load.table)
     except JobFailedError as failure:
-        problem = {"statistics": {"_errors": failure.errors}, "error_result": failure.result}
-        return ctx.catalog.upsert_job(finished(job, ctx, **problem))
+        failed = {"statistics": {"_errors": failure.errors}, "error_result": failure.result}
+        return ctx.catalog.upsert_job(finished(job, ctx, **failed))
     except DomainError as error:
         return ctx.catalog.upsert_job(finished(job, ctx, error_result=_result(error)))
     except Exception as error:  # noqa: BLE001 (never a 5xx: the clients would retry for minutes)

@@ -66,13 +66,13 @@ def blocks(file: IO[bytes] | GzipFile) -> Iterator[tuple[int, bytes]]:
         BadRowError: A row is larger than BigQuery's limit.
     """
     position, rest = 0, b""
-    while piece := file.read(BLOCK):
-        cut = piece.rfind(b"\n") + 1
+    while chunk := file.read(BLOCK):
+        cut = chunk.rfind(b"\n") + 1
         if cut:
-            yield position, rest + piece[:cut]
-            position, rest = position + len(rest) + cut, piece[cut:]
+            yield position, rest + chunk[:cut]
+            position, rest = position + len(rest) + cut, chunk[cut:]
         else:
-            rest += piece
+            rest += chunk
             if len(rest) > MAX_ROW:
                 raise BadRowError(position, f"Row size is larger than: {MAX_ROW}.")
     if rest:
@@ -82,10 +82,10 @@ def blocks(file: IO[bytes] | GzipFile) -> Iterator[tuple[int, bytes]]:
 def arrow_type(field: Field, *, plain: bool = False) -> pa.DataType:
     """Return a field's type in Arrow; `plain` for Arrow's own reader."""
     if kind(field) == "STRUCT":
-        found = pa.struct([(one.name, arrow_type(one, plain=plain)) for one in field.fields])
+        arrow = pa.struct([(inner.name, arrow_type(inner, plain=plain)) for inner in field.fields])
     else:
-        found = pa.null() if plain and kind(field) in ENCODED else ARROW.get(kind(field), pa.string())
-    return pa.list_(found) if field.mode == "REPEATED" else found
+        arrow = pa.null() if plain and kind(field) in ENCODED else ARROW.get(kind(field), pa.string())
+    return pa.list_(arrow) if field.mode == "REPEATED" else arrow
 
 
 def _schema(fields: Sequence[Field], *, plain: bool = False) -> pa.Schema:
@@ -107,8 +107,8 @@ def read_plain(block: bytes, fields: Sequence[Field], *, ignore_unknown: bool) -
             unexpected_field_behavior="ignore" if ignore_unknown else "error",
         ),
     )
-    found = [_fitted(table.column(field.name).combine_chunks(), field) for field in fields]
-    return pa.Table.from_arrays(found, schema=_schema(fields))
+    arrays = [_fitted(table.column(field.name).combine_chunks(), field) for field in fields]
+    return pa.Table.from_arrays(arrays, schema=_schema(fields))
 
 
 def _fitted(array: pa.Array, field: Field) -> pa.Array:
@@ -147,7 +147,7 @@ def read_each(block: bytes, position: int, fields: Sequence[Field], *, ignore_un
     Raises:
         BadRowError: BigQuery would refuse a row.
     """
-    found = []
+    records = []
     for line in block.split(b"\n"):
         if line.strip():
             try:
@@ -156,13 +156,13 @@ def read_each(block: bytes, position: int, fields: Sequence[Field], *, ignore_un
                 )
                 if not isinstance(value, dict):
                     raise NotPlainError("Value encountered without start of object")  # noqa: TRY301
-                found.append(_record(value, fields, ignore_unknown=ignore_unknown))
+                records.append(_record(value, fields, ignore_unknown=ignore_unknown))
             except NotPlainError as error:
                 raise BadRowError(position, str(error)) from None
             except (ValueError, RecursionError) as error:
                 raise BadRowError(position, f"Parser terminated before end of string: {error}") from None
         position += len(line) + 1
-    return pa.Table.from_pylist(found, schema=_schema(fields))
+    return pa.Table.from_pylist(records, schema=_schema(fields))
 
 
 def _refused(word: str) -> Any:  # noqa: ANN401 (what json asks for)
@@ -172,19 +172,19 @@ def _refused(word: str) -> Any:  # noqa: ANN401 (what json asks for)
 def _record(
     value: dict[str, Any], fields: Sequence[Field], path: str = "", *, ignore_unknown: bool
 ) -> dict[str, Any]:
-    known = {field.name.lower(): field for field in fields}
-    found: dict[str, Any] = {field.name: [] for field in fields if field.mode == "REPEATED"}
-    for key, one in value.items():
-        field = known.get(key.lower())
+    by_name = {field.name.lower(): field for field in fields}
+    record: dict[str, Any] = {field.name: [] for field in fields if field.mode == "REPEATED"}
+    for key, item in value.items():
+        field = by_name.get(key.lower())
         if field is None:
             if not ignore_unknown:
                 raise NotPlainError(f"No such field: {path}{key}.")
-        elif one is not None:
-            found[field.name] = _value(one, field, path + field.name, ignore_unknown=ignore_unknown)
+        elif item is not None:
+            record[field.name] = _value(item, field, path + field.name, ignore_unknown=ignore_unknown)
     for field in fields:
-        if field.mode == "REQUIRED" and field.name not in found:
+        if field.mode == "REQUIRED" and field.name not in record:
             raise NotPlainError(f"Missing required field: {path}{field.name}.")
-    return found
+    return record
 
 
 def _value(value: Any, field: Field, path: str, *, ignore_unknown: bool) -> Any:  # noqa: ANN401 (JSON)
@@ -193,11 +193,11 @@ def _value(value: Any, field: Field, path: str, *, ignore_unknown: bool) -> Any:
             raise NotPlainError(f"Repeated field must be imported as a JSON array. Field: {path}.")
         if None in value:
             raise NotPlainError(f"Only optional fields can be set to NULL. Field: {path}; Value: NULL")
-        return [_one(each, field, path, ignore_unknown=ignore_unknown) for each in value]
-    return _one(value, field, path, ignore_unknown=ignore_unknown)
+        return [_element(item, field, path, ignore_unknown=ignore_unknown) for item in value]
+    return _element(value, field, path, ignore_unknown=ignore_unknown)
 
 
-def _one(value: Any, field: Field, path: str, *, ignore_unknown: bool) -> Any:  # noqa: ANN401 (JSON)
+def _element(value: Any, field: Field, path: str, *, ignore_unknown: bool) -> Any:  # noqa: ANN401 (JSON)
     name = kind(field)
     if name == "JSON":
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=float)
@@ -211,17 +211,17 @@ def _one(value: Any, field: Field, path: str, *, ignore_unknown: bool) -> Any:  
         raise NotPlainError(f"JSON object specified for non-record field: {path}")
     try:
         convert: Callable[[Any], Any] = CONVERSIONS.get(name, _text)
-        found = convert(value)
-        if field.max_length and len(found) > field.max_length:
+        converted = convert(value)
+        if field.max_length and len(converted) > field.max_length:
             raise ValueError  # noqa: TRY301
-        if name in FORMS and not re.fullmatch(FORMS[name], found):
+        if name in FORMS and not re.fullmatch(FORMS[name], converted):
             raise ValueError  # noqa: TRY301
     except (ValueError, ArithmeticError):
         shown = str(value)[:200]
         raise NotPlainError(
             f"Could not convert value to {field.type.lower()}. Field: {path}; Value: {shown}"
         ) from None
-    return found
+    return converted
 
 
 def _text(value: Any) -> str:  # noqa: ANN401 (a scalar of JSON)
@@ -241,10 +241,10 @@ def _float(value: Any) -> float:  # noqa: ANN401 (a scalar of JSON)
 
 
 def _integer(value: Any) -> int:  # noqa: ANN401 (a scalar of JSON)
-    found = re.fullmatch(r"([+-]?\d+)(\.0+)?", _number(value))
-    if not found or not -(2**63) <= int(found[1]) < 2**63:
+    match = re.fullmatch(r"([+-]?\d+)(\.0+)?", _number(value))
+    if not match or not -(2**63) <= int(match[1]) < 2**63:
         raise ValueError
-    return int(found[1])
+    return int(match[1])
 
 
 def _numeric(value: Any) -> str:  # noqa: ANN401 (a scalar of JSON)
@@ -265,13 +265,13 @@ def _moment(value: Any) -> str:  # noqa: ANN401 (a scalar of JSON)
     """Return a date, a time, or both, that exists in the calendar."""
     if not isinstance(value, str):
         raise ValueError  # noqa: TRY004 (the same)
-    found = value.strip()
-    if day := re.match(DATE, found):
+    text = value.strip()
+    if day := re.match(DATE, text):
         date(*map(int, re.split("[-/]", day[0])))
-    if clock := re.search(TIME, found):
+    if clock := re.search(TIME, text):
         hour, minute, second = clock[0].split(":")
         time(int(hour), int(minute), int(float(second)))
-    return found
+    return text
 
 
 def _timestamp(value: Any) -> str:  # noqa: ANN401 (a scalar of JSON)

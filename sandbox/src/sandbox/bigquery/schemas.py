@@ -45,26 +45,26 @@ def parsed(raw: list[dict[str, Any]]) -> tuple[Field, ...]:
 
 
 def _field(field: Field, raw: dict[str, Any]) -> Field:
-    given: dict[str, Any] = {
+    changes: dict[str, Any] = {
         **{name: int(raw[key]) for key, name in NUMBERS.items() if raw.get(key) is not None},
         **{name: raw[key] for key, name in TEXTS.items() if raw.get(key) is not None},
         "mode": (raw.get("mode") or "NULLABLE").upper(),
         "type": field.type.upper(),
         "fields": parsed(raw.get("fields") or []),
     }
-    return field.model_copy(update=given)
+    return field.model_copy(update=changes)
 
 
 @patching.replaces("api.routes.tables", "_field_to_rest", why="the same, given back")
 def rendered(field: Field) -> dict[str, Any]:
     """Return a field as REST has it."""
-    found: dict[str, Any] = _render(field)
+    rest: dict[str, Any] = _render(field)
     for key, name in {**NUMBERS, **TEXTS}.items():
         if (value := getattr(field, name)) is not None:
-            found[key] = str(value) if key in NUMBERS else value
+            rest[key] = str(value) if key in NUMBERS else value
     if field.fields:
-        found["fields"] = [rendered(inner) for inner in field.fields]
-    return found
+        rest["fields"] = [rendered(inner) for inner in field.fields]
+    return rest
 
 
 def kind(field: Field) -> str:
@@ -109,21 +109,21 @@ def grown(
     return (*kept, *given.values())
 
 
-def _kept(field: Field, given: Field | None, allowed: Iterable[str], path: str) -> Field:
+def _kept(field: Field, new: Field | None, allowed: Iterable[str], path: str) -> Field:
     name = path + field.name
-    if given is None:
+    if new is None:
         if field.mode == "REQUIRED":
             raise Mismatch(f"Field {name} is missing in new schema")
         return field
-    if kind(field) != kind(given):
-        raise Mismatch(f"Field {name} has changed type from {field.type} to {given.type}")
+    if kind(field) != kind(new):
+        raise Mismatch(f"Field {name} has changed type from {field.type} to {new.type}")
     change: dict[str, Any] = {}
-    if field.mode != given.mode:
-        if (field.mode, given.mode) != ("REQUIRED", "NULLABLE") or RELAXATION not in allowed:
-            raise Mismatch(f"Field {name} has changed mode from {field.mode} to {given.mode}")
-        change["mode"] = given.mode
+    if field.mode != new.mode:
+        if (field.mode, new.mode) != ("REQUIRED", "NULLABLE") or RELAXATION not in allowed:
+            raise Mismatch(f"Field {name} has changed mode from {field.mode} to {new.mode}")
+        change["mode"] = new.mode
     if field.fields:
-        change["fields"] = grown(field.fields, given.fields, allowed, name + ".")
+        change["fields"] = grown(field.fields, new.fields, allowed, name + ".")
     return field.model_copy(update=change)
 
 

@@ -77,20 +77,20 @@ def first_select(body: Any) -> Any:  # noqa: ANN401 (expressions)
 @patching.replaces(CTAS, "_cast_projections_to_schema", why="NOT NULL columns of CREATE TABLE AS refuse NULL")
 def casts(columns: list[exp.ColumnDef], values: list[exp.Expression]) -> list[exp.Expression]:
     """Return the query's values as the declared columns."""
-    found: list[exp.Expression] = _casts(columns, values)
-    for column, value in zip(columns, found, strict=True):
+    values_cast: list[exp.Expression] = _casts(columns, values)
+    for column, value in zip(columns, values_cast, strict=True):
         if column.find(exp.NotNullColumnConstraint):
-            words = exp.Literal.string(f"Required field {column.name} cannot be null")
-            refused = exp.Anonymous(this="ERROR", expressions=[words])
+            message = exp.Literal.string(f"Required field {column.name} cannot be null")
+            refused = exp.Anonymous(this="ERROR", expressions=[message])
             value.set("this", exp.Coalesce(this=value.this, expressions=[refused]))
-    return found
+    return values_cast
 
 
 @patching.replaces(VARIANTS, "_filter_target", why="ARRAY_AGG(DISTINCT x IGNORE NULLS)")
 def filtered(operand: Any) -> Any:  # noqa: ANN401 (expressions)
     """Return what is aggregated, without DISTINCT."""
-    found = _filtered(operand)
-    return found.expressions[0] if isinstance(found, exp.Distinct) else found
+    target = _filtered(operand)
+    return target.expressions[0] if isinstance(target, exp.Distinct) else target
 
 
 @patching.replaces(
@@ -101,7 +101,7 @@ def filtered(operand: Any) -> Any:  # noqa: ANN401 (expressions)
 )
 def translated(error: Exception, **named: Any) -> Exception:  # noqa: ANN401 (the emulator's)
     """Return BigQuery's error in place of DuckDB's."""
-    if found := NULL_IN_REQUIRED.search(str(error)):
-        return InvalidQueryError(f"Required field {found[1]} cannot be null", location="query")
-    other: Exception = _translated(error, **named)
-    return other
+    if match := NULL_IN_REQUIRED.search(str(error)):
+        return InvalidQueryError(f"Required field {match[1]} cannot be null", location="query")
+    mapped: Exception = _translated(error, **named)
+    return mapped

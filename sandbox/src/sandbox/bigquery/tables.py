@@ -34,22 +34,22 @@ def with_constraints(fields: list[dict[str, Any]]) -> list[tuple[str, str]]:
     ]
 
 
-def _with_location(found: dict[str, Any], ctx: AppContext) -> dict[str, Any]:
-    table = found["tableReference"]
-    home = ctx.catalog.get_dataset(table["projectId"], table["datasetId"])
-    return {**found, "location": home.location} if home else found
+def _with_location(resource: dict[str, Any], ctx: AppContext) -> dict[str, Any]:
+    reference = resource["tableReference"]
+    dataset = ctx.catalog.get_dataset(reference["projectId"], reference["datasetId"])
+    return {**resource, "location": dataset.location} if dataset else resource
 
 
 @patching.replaces_route(ROUTES, "GET", TABLE, why="numRows is counted, as DML changes it; location")
 def get_table(project_id: str, dataset_id: str, table_id: str, ctx: Ctx) -> dict[str, Any]:
     """Return a table."""
-    found: dict[str, Any] = _get(project_id, dataset_id, table_id, ctx)
+    resource: dict[str, Any] = _get(project_id, dataset_id, table_id, ctx)
     meta = ctx.catalog.get_table(project_id, dataset_id, table_id)
     if meta is not None and meta.table_type == "TABLE":
         ref = quoted_table_ref(project_id, dataset_id, table_id)
         (count,) = ctx.engine.connection.cursor().execute(f"SELECT COUNT(*) FROM {ref}").fetchone() or (0,)  # noqa: S608
-        found["numRows"] = str(count)
-    return _with_location(found, ctx)
+        resource["numRows"] = str(count)
+    return _with_location(resource, ctx)
 
 
 @patching.replaces_route(ROUTES, "GET", TABLES, why="404 for a dataset that is not there")

@@ -69,18 +69,20 @@ class StrictBigQuery(StrictProxy):
         if method == "POST" and INSERT.fullmatch(path):
             return await self._insert_job(request, body, account, caller)
         if method == "POST" and QUERY.fullmatch(path):
-            given = json.loads(body or b"{}")
+            query = json.loads(body or b"{}")
             self._on_project(account, "bigquery.jobs.create")
-            await self._job({"query": given, "labels": given.get("labels")}, account)
+            await self._job({"query": query, "labels": query.get("labels")}, account)
             return self._owned(await self.forward(request, body, caller), account)
-        if found := TEST.fullmatch(path):
-            asked = json.loads(body or b"{}").get("permissions", [])
-            granted = [name for name in asked if await self._has(account, Permission(name, found["dataset"]))]
+        if match := TEST.fullmatch(path):
+            requested = json.loads(body or b"{}").get("permissions", [])
+            granted = [
+                name for name in requested if await self._has(account, Permission(name, match["dataset"]))
+            ]
             return web.json_response({"permissions": granted})
         if method == "GET" and JOBS.fullmatch(path):
             return await self._list_jobs(request, body, account)
-        if found := JOB.fullmatch(path):
-            return await self._job_of(request, body, account, found)
+        if match := JOB.fullmatch(path):
+            return await self._job_of(request, body, account, match)
         if not FREE.fullmatch(f"{method} {path}") and "upload_id" not in request.query:
             await self._method(method, path, body, account)
         return await self.forward(request, body, caller)
@@ -100,10 +102,10 @@ class StrictBigQuery(StrictProxy):
 
     async def _method(self, method: str, path: str, body: bytes, account: Account) -> None:
         for verb, pattern, permission in METHODS:
-            found = re.fullmatch(f"{verb} {pattern}", f"{method} {path}")
-            if not found:
+            match = re.fullmatch(f"{verb} {pattern}", f"{method} {path}")
+            if not match:
                 continue
-            names = found.groupdict()
+            names = match.groupdict()
             if names.get("dataset") == ANONYMOUS_DATASET:
                 return
             table = names.get("table") or ""
@@ -121,9 +123,9 @@ class StrictBigQuery(StrictProxy):
         self, request: web.Request, body: bytes, account: Account, caller: dict[str, str]
     ) -> web.Response:
         uploaded = request.rel_url.path.startswith("/upload")
-        given = described(body) if uploaded else json.loads(body or b"{}")
+        job = described(body) if uploaded else json.loads(body or b"{}")
         self._on_project(account, "bigquery.jobs.create")
-        config = given.get("configuration") or {}
+        config = job.get("configuration") or {}
         try:
             await self._job(config, account)
         except Refused as refused:
@@ -145,37 +147,37 @@ class StrictBigQuery(StrictProxy):
 
     async def _job(self, config: dict[str, Any], account: Account) -> None:
         self._limits.check_resource({"labels": config.get("labels")})
-        found: list[Permission] = []
+        required: list[Permission] = []
         if query := config.get("query"):
             sql, default = query.get("query") or "", (query.get("defaultDataset") or {}).get("datasetId", "")
             self._limits.check_query(sql)
             # What names no dataset, and has no default one, is refused by BigQuery itself.
-            named = [replace(need, dataset=need.dataset or default) for need in permissions(sql)]
-            found = [need for need in named if need.dataset or need.permission == CREATE_DATASET]
+            needs = [replace(need, dataset=need.dataset or default) for need in permissions(sql)]
+            required = [need for need in needs if need.dataset or need.permission == CREATE_DATASET]
         for writes in filter(None, map(config.get, ("query", "load", "copy"))):
-            found += await self._destination(writes)
+            required += await self._destination(writes)
         if copy := config.get("copy"):
             sources = copy.get("sourceTables") or [copy.get("sourceTable") or {}]
-            found += [Permission("bigquery.tables.getData", *_names(source)) for source in sources]
+            required += [Permission("bigquery.tables.getData", *_names(source)) for source in sources]
         if extract := config.get("extract"):
-            found.append(Permission("bigquery.tables.export", *_names(extract.get("sourceTable") or {})))
-        await self._allowed(account, found)
+            required.append(Permission("bigquery.tables.export", *_names(extract.get("sourceTable") or {})))
+        await self._allowed(account, required)
         self._sources(config.get("load") or {}, account)
         if not config.get("dryRun"):
-            self._limits.count_updates(found)
+            self._limits.count_updates(required)
 
     async def _destination(self, config: dict[str, Any]) -> list[Permission]:
-        to = config.get("destinationTable") or {}
-        dataset, table = _names(to)
+        destination = config.get("destinationTable") or {}
+        dataset, table = _names(destination)
         if not dataset or dataset == ANONYMOUS_DATASET:
             return []
         if await self.exists(
-            f"/bigquery/v2/projects/{to.get('projectId')}/datasets/{dataset}/tables/{table}"
+            f"/bigquery/v2/projects/{destination.get('projectId')}/datasets/{dataset}/tables/{table}"
         ):
-            found = [Permission("bigquery.tables.updateData", dataset, table, updates=True)]
+            required = [Permission("bigquery.tables.updateData", dataset, table, updates=True)]
             if config.get("schemaUpdateOptions"):
-                found.append(Permission("bigquery.tables.update", dataset, table))
-            return found
+                required.append(Permission("bigquery.tables.update", dataset, table))
+            return required
         if config.get("createDisposition") == "CREATE_NEVER":
             return [Permission("bigquery.tables.updateData", dataset, table)]
         return [Permission("bigquery.tables.create", dataset, table, updates=True)]
@@ -200,8 +202,8 @@ class StrictBigQuery(StrictProxy):
             f"/bigquery/v2/projects/local-project/datasets/{need.dataset}"
         )
 
-    async def _allowed(self, account: Account, found: list[Permission]) -> None:
-        for need in found:
+    async def _allowed(self, account: Account, required: list[Permission]) -> None:
+        for need in required:
             if need.permission == CREATE_DATASET:
                 self._on_project(account, need.permission)
             elif not await self._has(account, need):
@@ -219,11 +221,11 @@ class StrictBigQuery(StrictProxy):
             )
 
     async def _job_of(
-        self, request: web.Request, body: bytes, account: Account, found: re.Match[str]
+        self, request: web.Request, body: bytes, account: Account, match: re.Match[str]
     ) -> web.Response:
         """Return a job: the account's own, or with bigquery.jobs.get another's."""
-        status, job = await self.upstream("GET", f"{found['project']}/jobs/{found['job']}")
-        owner = self._owners.get(found["job"]) or (job or {}).get("user_email")
+        status, job = await self.upstream("GET", f"{match['project']}/jobs/{match['job']}")
+        owner = self._owners.get(match["job"]) or (job or {}).get("user_email")
         others = status == OK and owner != account.email
         if others and not self.rules.on_project(account, "bigquery.jobs.get"):
             raise denied(
@@ -235,9 +237,9 @@ class StrictBigQuery(StrictProxy):
         answer = await self.forward(request, body)
         if answer.status != OK or self.rules.on_project(account, "bigquery.jobs.list"):
             return answer
-        found = json.loads(answer.body) if isinstance(answer.body, bytes) else {}
-        found["jobs"] = [job for job in found.get("jobs", ()) if job.get("user_email") == account.email]
-        return web.json_response(found)
+        listing = json.loads(answer.body) if isinstance(answer.body, bytes) else {}
+        listing["jobs"] = [job for job in listing.get("jobs", ()) if job.get("user_email") == account.email]
+        return web.json_response(listing)
 
 
 def _names(table: dict[str, str]) -> tuple[str, str]:

@@ -78,7 +78,7 @@ def described(body: bytes) -> dict[str, Any]:
         start = body.find(b"\r\n\r\n") + 4
         text = body[start : body.find(b"\r\n--", start)]
     try:
-        found = json.loads(text or b"{}")
+        description = json.loads(text or b"{}")
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return description if isinstance(description, dict) else {}

@@ -79,18 +79,21 @@ class Rules:
         Raises:
             ValueError: A role or a key is unknown.
         """
-        made = {}
-        for name, given in accounts.items():
-            if unknown := given.keys() - {"project", "datasets", "buckets"}:
+        added = {}
+        for name, bindings in accounts.items():
+            if unknown := bindings.keys() - {"project", "datasets", "buckets"}:
                 raise ValueError(f"account {name}: unknown key {', '.join(sorted(unknown))}")
             account = Account(
-                name, tuple(given.get("project", ())), given.get("datasets", {}), given.get("buckets", {})
+                name,
+                tuple(bindings.get("project", ())),
+                bindings.get("datasets", {}),
+                bindings.get("buckets", {}),
             )
             held = [account.project, *account.datasets.values(), *account.buckets.values()]
             if unknown := {role for roles in held for role in roles} - self.roles.keys():
                 raise ValueError(f"account {name}: role {', '.join(sorted(unknown))} is not in rules.json")
-            made[name] = account
-        self.accounts |= made
+            added[name] = account
+        self.accounts |= added
 
     def account(self, authorization: str | None) -> Account:
         """Return the account whose token a request carries.

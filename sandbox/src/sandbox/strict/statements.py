@@ -32,24 +32,26 @@ def permissions(sql: str) -> list[Permission]:
 
 def _permissions(statement: exp.Expr) -> list[Permission]:
     target = _target(statement)
-    found = []
+    required = []
     if target is not None:
-        found += _writes(statement, target)
+        required += _writes(statement, target)
     tables = list(statement.find_all(exp.Table))
     # FROM a, a.b reads an array of a, and a CTE is no table.
-    ours = {cte.alias_or_name.lower() for cte in statement.find_all(exp.CTE)}
-    ours |= {table.alias.lower() for table in tables if table.alias}
+    aliases = {cte.alias_or_name.lower() for cte in statement.find_all(exp.CTE)}
+    aliases |= {table.alias.lower() for table in tables if table.alias}
     for table in tables:
-        if table is target or table.parts[0].name.lower() in ours:
+        if table is target or table.parts[0].name.lower() in aliases:
             continue
         dataset, name = _names(table)
-        meta = name.upper() == "__TABLES__" or "INFORMATION_SCHEMA" in table.sql("bigquery").upper()
-        found.append(
+        is_view_of_catalog = (
+            name.upper() == "__TABLES__" or "INFORMATION_SCHEMA" in table.sql("bigquery").upper()
+        )
+        required.append(
             Permission("bigquery.tables.list", dataset)
-            if meta
+            if is_view_of_catalog
             else Permission("bigquery.tables.getData", dataset, name)
         )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(required))
 
 
 def _target(statement: exp.Expr) -> exp.Table | None:

@@ -45,19 +45,19 @@ class StrictStorage(StrictProxy):
             return await self._go_on(request, body)
         if UPLOAD.fullmatch(path):
             return await self._upload(request, body, account)
-        if found := BUCKET_TEST.fullmatch(path):
-            asked = request.query.getall("permissions", [])
+        if match := BUCKET_TEST.fullmatch(path):
+            requested = request.query.getall("permissions", [])
             granted = [
-                name for name in asked if self.rules.on_bucket(account, name, unquote(found["bucket"]))
+                name for name in requested if self.rules.on_bucket(account, name, unquote(match["bucket"]))
             ]
             return web.json_response({"kind": "storage#testIamPermissionsResponse", "permissions": granted})
-        if found := OBJECT.fullmatch(path):
-            return await self._object(request, body, account, unquote(found["bucket"]))
-        if (found := OBJECTS.fullmatch(path)) and request.method == "GET":
-            await self._check(account, "storage.objects.list", unquote(found["bucket"]), "bucket")
-        elif (found := BUCKET.fullmatch(path)) and request.method in METHODS:
+        if match := OBJECT.fullmatch(path):
+            return await self._object(request, body, account, unquote(match["bucket"]))
+        if (match := OBJECTS.fullmatch(path)) and request.method == "GET":
+            await self._check(account, "storage.objects.list", unquote(match["bucket"]), "bucket")
+        elif (match := BUCKET.fullmatch(path)) and request.method in METHODS:
             await self._check(
-                account, f"storage.buckets.{METHODS[request.method]}", unquote(found["bucket"]), "bucket"
+                account, f"storage.buckets.{METHODS[request.method]}", unquote(match["bucket"]), "bucket"
             )
         elif BUCKETS.fullmatch(path):
             name = "list" if request.method == "GET" else "create"
@@ -91,24 +91,24 @@ class StrictStorage(StrictProxy):
     async def _upload(self, request: web.Request, body: bytes, account: Account) -> web.Response:
         bucket = unquote(UPLOAD.fullmatch(request.rel_url.raw_path)["bucket"])  # type: ignore[index]
         name = request.query.get("name") or str(described(body).get("name", ""))
-        new = request.query.get("ifGenerationMatch") == "0"
+        must_not_exist = request.query.get("ifGenerationMatch") == "0"
         if len(name.encode()) > self.rules.limits["object_name_bytes"]:
             raise invalid(f"The specified object name is not valid: {name[:80]}…")
         await self._check(account, "storage.objects.create", bucket, "object")
-        there = await self.exists(f"/storage/v1/b/{quote(bucket, '')}/o/{quote(name, '')}")
-        if there and not new:
+        exists = await self.exists(f"/storage/v1/b/{quote(bucket, '')}/o/{quote(name, '')}")
+        if exists and not must_not_exist:
             await self._check(account, "storage.objects.delete", bucket, "object")
             self._not_too_often(bucket, name)
         answer = await self.forward(request, body)
         if request.query.get("uploadType") == "resumable":
-            self._uploads[_session(answer.headers.get("Location", ""))] = (bucket, name, new)
+            self._uploads[_session(answer.headers.get("Location", ""))] = (bucket, name, must_not_exist)
         else:
             self._writes.add(f"{bucket}/{name}", time.monotonic())
         return answer
 
     async def _go_on(self, request: web.Request, body: bytes) -> web.Response:
-        bucket, name, new = self._uploads.get(_session(str(request.url)), ("", "", False))
-        if new and await self.exists(f"/storage/v1/b/{quote(bucket, '')}/o/{quote(name, '')}"):
+        bucket, name, must_not_exist = self._uploads.get(_session(str(request.url)), ("", "", False))
+        if must_not_exist and await self.exists(f"/storage/v1/b/{quote(bucket, '')}/o/{quote(name, '')}"):
             raise Refused(
                 412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold."
             )
