@@ -12,22 +12,21 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sandbox import homes
 from sandbox import source as sources
-from sandbox.errors import Ended, SandboxError
-from sandbox.errors import sandbox as sandbox_command
+from sandbox.errors import Ended, SandboxError, sandbox_command
 from sandbox.execution import run, using
 from sandbox.parts import EXEC_MARK, PARTS
 from sandbox.signals import ended_by_signals
 from sandbox.source import LIVE_API, Source
-from sandbox.supervisor import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROOT = Path(".sandbox")
+    from sandbox.supervisor import Sandbox
 
 
-def _serving(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
+def _add_source_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--data",
@@ -41,8 +40,8 @@ def _serving(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGrou
     return source
 
 
-def _starting(parser: argparse.ArgumentParser) -> None:
-    source = _serving(parser)
+def _add_start_options(parser: argparse.ArgumentParser) -> None:
+    source = _add_source_options(parser)
     source.add_argument(
         "--live", action="store_true", help=f"the live API, {LIVE_API}, in place of the sandbox's"
     )
@@ -77,16 +76,16 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    _starting(command(_start, "start what does not run"))
+    _add_start_options(command(_start, "start what does not run"))
     command(_stop, "stop every part of every source; data stays")
     command(_status, "show which part is up, its address and its log")
     env = command(_env, "print the environment in which programs use the sandbox")
     env.add_argument("--format", choices=("shell", "json", "dotenv"), default="shell")
     runs = command(_exec, "run a command on the sandbox: sandbox exec -- COMMAND")
-    _starting(runs)
+    _add_start_options(runs)
     runs.add_argument("rest", nargs=argparse.REMAINDER, metavar="-- COMMAND")
     api = command(_api, "run the API server alone, in the foreground")
-    _serving(api)
+    _add_source_options(api)
     proxy = command(_proxy, "run a proxy that injects faults into a service, in the foreground")
     strict = command(_strict, "run a proxy that applies Google's rules to a service, in the foreground")
     strict.add_argument("kind", choices=("bigquery", "storage"))
@@ -120,38 +119,6 @@ def _source(arguments: argparse.Namespace) -> Source | None:
     return source
 
 
-def _sandbox(arguments: argparse.Namespace, source: Source | None = None) -> Sandbox:
-    """Return the sandbox that is meant: the home named, else that of the source named, else the one chosen last.
-
-    A source named here is the one chosen last from now on.
-    """
-    if arguments.home:
-        return Sandbox(Path(arguments.home))
-    current = ROOT / "current"
-    if source is None and current.exists():
-        return Sandbox(ROOT / current.read_text("utf-8").strip())
-    folder = (source or sources.default_source()).folder
-    try:
-        ROOT.mkdir(exist_ok=True)
-        work = ROOT / f".current-{os.getpid()}"
-        work.write_text(folder + "\n", "utf-8")
-        work.replace(current)
-    except OSError as error:
-        raise SandboxError(
-            f"{ROOT.resolve()} cannot be written: {error.strerror}; name another folder with --home"
-        ) from error
-    return Sandbox(ROOT / folder)
-
-
-def _sandboxes(arguments: argparse.Namespace) -> list[Sandbox]:
-    """Return every sandbox that is meant, the one chosen last first."""
-    if arguments.home or not ROOT.exists():
-        return [_sandbox(arguments)] if arguments.home else []
-    homes = [state.parent for state in ROOT.glob("*/state.json")]
-    first = _sandbox(arguments).home
-    return [Sandbox(home) for home in sorted(homes, key=lambda home: (home.resolve() != first, home))]
-
-
 def _start_parts(
     arguments: argparse.Namespace, sandbox: Sandbox, source: Source | None, *, keep: bool
 ) -> None:
@@ -177,9 +144,9 @@ def _start_parts(
 def _start(arguments: argparse.Namespace) -> int:
     ended_by_signals()
     source = _source(arguments)
-    sandbox = _sandbox(arguments, source)
+    sandbox = homes.choose(arguments.home, source)
     _start_parts(arguments, sandbox, source, keep=True)
-    return _show([sandbox])
+    return _print_status([sandbox])
 
 
 def _exec(arguments: argparse.Namespace) -> int:
@@ -187,7 +154,7 @@ def _exec(arguments: argparse.Namespace) -> int:
     if not command:
         raise SandboxError(f"exec: a command is needed: {sandbox_command('exec -- COMMAND')}")
     source = _source(arguments)
-    sandbox = _sandbox(arguments, source)
+    sandbox = homes.choose(arguments.home, source)
     ended_by_signals()
     with using(sandbox) as mark:
         _start_parts(arguments, sandbox, source, keep=False)
@@ -195,43 +162,43 @@ def _exec(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    return _show(_sandboxes(arguments))
+    return _print_status(homes.all_of(arguments.home))
 
 
-def _show(sandboxes: list[Sandbox]) -> int:
+def _print_status(sandboxes: list[Sandbox]) -> int:
     running = [(sandbox, parts) for sandbox in sandboxes if (parts := sandbox.parts())]
     if not running:
-        print(f"nothing runs; {sandbox_command('start')} starts it")  # noqa: T201
+        print(f"nothing runs; {sandbox_command('start')} starts it")
         return 1
     down = 0
     for sandbox, parts in running:
         if source := sandbox.source():
-            print(f"source    {source.name}")  # noqa: T201
+            print(f"source    {source.name}")
         for name, part in parts.items():
             up = part.alive() and part.healthy()
             down += not up
-            print(f"{name:9} {'up  ' if up else 'DOWN'} {part.url}  log: {sandbox.log(name)}")  # noqa: T201
+            print(f"{name:9} {'up  ' if up else 'DOWN'} {part.url}  log: {sandbox.log(name)}")
     return 1 if down else 0
 
 
 def _stop(arguments: argparse.Namespace) -> int:
     stopped = 0
-    for sandbox in _sandboxes(arguments):
+    for sandbox in homes.all_of(arguments.home):
         stopped += len(sandbox.parts())
         sandbox.stop()
     if not stopped:
-        print("nothing runs")  # noqa: T201
+        print("nothing runs")
     return 0
 
 
 def _env(arguments: argparse.Namespace) -> int:
-    environment = _sandbox(arguments).env()
+    environment = homes.choose(arguments.home).env()
     if arguments.format == "json":
-        print(json.dumps(environment, indent=2))  # noqa: T201
+        print(json.dumps(environment, indent=2))
     else:
         prefix = "export " if arguments.format == "shell" else ""
         for name, value in environment.items():
-            print(f"{prefix}{name}={shlex.quote(value)}")  # noqa: T201
+            print(f"{prefix}{name}={shlex.quote(value)}")
     return 0
 
 
@@ -293,7 +260,7 @@ def _shell(arguments: argparse.Namespace) -> int:
 
 def _name_bigquery(arguments: argparse.Namespace) -> None:
     if not os.environ.get("BIGQUERY_EMULATOR_HOST"):
-        os.environ.update(_sandbox(arguments).env())
+        os.environ.update(homes.choose(arguments.home).env())
 
 
 def main() -> int:
@@ -306,7 +273,7 @@ def main() -> int:
         arguments = _parser().parse_args()
         return int(arguments.run(arguments))
     except SandboxError as error:
-        print(f"sandbox: {error}", file=sys.stderr)  # noqa: T201
+        print(f"sandbox: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         ended = Ended(signal.SIGINT)
@@ -314,5 +281,5 @@ def main() -> int:
         ended = error
     number = signal.Signals(ended.args[0])
     how = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
-    print(f"sandbox: {how}", file=sys.stderr)  # noqa: T201
+    print(f"sandbox: {how}", file=sys.stderr)
     return 128 + number

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 
-def sandbox(*words: str) -> str:
+def sandbox_command(*words: str) -> str:
     """Return a command of the sandbox as a person can type it here: by its path where it is not on the PATH."""
     program = Path(sys.argv[0])
     if shutil.which("sandbox") or program.name != "sandbox":

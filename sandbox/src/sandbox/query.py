@@ -14,7 +14,7 @@ from google.cloud import bigquery
 from rich.console import Console
 from rich.table import Table
 
-from sandbox.errors import SandboxError, sandbox
+from sandbox.errors import SandboxError, sandbox_command
 
 SECONDS = 60.0
 
@@ -68,14 +68,14 @@ def shell() -> None:
             import readline  # noqa: F401, PLC0415
         source = os.environ.get("TARGET_BIGQUERY_SOURCE")
         suffix = f" of {source}" if source else ""
-        print(f"The local BigQuery{suffix}. \\t lists tables, \\q leaves; end a statement with ;")  # noqa: T201
+        print(f"The local BigQuery{suffix}. \\t lists tables, \\q leaves; end a statement with ;")
     statement: list[str] = []
     while True:
         try:
             line = input(("   ...> " if statement else "sql> ") if sys.stdin.isatty() else "")
         except KeyboardInterrupt:
             statement = []
-            print()  # noqa: T201
+            print()
             continue
         except EOFError:
             _try("\n".join(statement))
@@ -101,25 +101,25 @@ def _try(sql: str | None) -> None:
         elif sql.strip(" ;\n"):
             query(sql.strip().removesuffix(";"), "table")
     except SandboxError as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        print(error, file=sys.stderr)
 
 
 def _message(error: GoogleAPIError) -> str:
-    """Return BigQuery's own message in one line, without the client's repetition of it."""
+    """Return BigQuery's message in one line, without what the client adds."""
     reported = getattr(error, "errors", None) or [{}]
     return " ".join(str(reported[0].get("message") or getattr(error, "message", error)).split())
 
 
 def _client() -> bigquery.Client:
     if not os.environ.get("BIGQUERY_EMULATOR_HOST"):
-        raise SandboxError(f"no local BigQuery: {sandbox('start')} starts it")
+        raise SandboxError(f"no local BigQuery: {sandbox_command('start')} starts it")
     return bigquery.Client(project=os.environ.get("GOOGLE_CLOUD_PROJECT"))
 
 
 def _show(names: list[str], rows: list[list[Any]], form: str) -> None:
     if form == "json":
         for row in rows:
-            print(json.dumps(dict(zip(names, row, strict=True)), default=str, ensure_ascii=False))  # noqa: T201
+            print(json.dumps(dict(zip(names, row, strict=True)), default=str, ensure_ascii=False))
     elif form == "csv":
         writer = csv.writer(sys.stdout)
         writer.writerow(names)

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from sandbox.errors import SandboxError, sandbox
+from sandbox.errors import SandboxError, sandbox_command
 
 LIST = Path(__file__).resolve().parents[3] / "entities.yml"
 # The fields of each resource's key.
@@ -28,7 +28,7 @@ def check_folder(folder: Path) -> None:
     missing = [f"{name}.jsonl" for name in KEYS if not (folder / f"{name}.jsonl").is_file()]
     if missing:
         raise SandboxError(
-            f"{folder}: {', '.join(missing)} not found; {sandbox('capture FOLDER')} makes such a folder"
+            f"{folder}: {', '.join(missing)} not found; {sandbox_command('capture FOLDER')} makes such a folder"
         )
 
 

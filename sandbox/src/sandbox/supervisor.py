@@ -17,7 +17,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from sandbox import processes
-from sandbox.errors import SandboxError, sandbox
+from sandbox.errors import SandboxError, sandbox_command
 from sandbox.parts import BUCKET, PART_MARK, PROJECT, STRICT, Part, choose_port, launch, wait_until_healthy
 from sandbox.source import Source, default_source
 
@@ -43,7 +43,7 @@ class Sandbox:
             return {}
 
     def source(self) -> Source | None:
-        """Return whose versions this home holds, where that is known."""
+        """Return the source whose versions this home holds, None where it is not known."""
         try:
             return Source(**json.loads(self._source.read_text()))
         except FileNotFoundError:
@@ -210,7 +210,7 @@ class Sandbox:
             )
         if part.kept and not keep:
             raise SandboxError(
-                f"the API of {self.home} {asked}; {sandbox('stop')} ends what {sandbox('start')} began"
+                f"the API of {self.home} {asked}; {sandbox_command('stop')} ends what {sandbox_command('start')} began"
             )
 
     def _prepare_home(self) -> None:
