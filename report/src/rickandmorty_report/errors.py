@@ -1,4 +1,4 @@
-"""What can end the making of the page."""
+"""The error that ends a build of the page."""
 
 from __future__ import annotations
 

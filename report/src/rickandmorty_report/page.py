@@ -103,38 +103,32 @@ def _run(loads: list[Row], checks: list[Row]) -> dict[str, Any]:
         for row in newest
         if not row["row_count"] == row["landed_row_count"] == row["mart_row_count"]
     ]
-    drifted = [row["entity"] for row in newest if row["new_field_count"]]
-    failed = [check for check in checks if check["status"] == "fail"]
-    warned = [check for check in checks if check["status"] == "warn"]
-    if not newest:
-        verdict, good = "Nothing is loaded yet", "bad"
-    elif failed:
-        verdict, good = (
-            f"Verdict: fail. The marts are those of the last build that passed ({counted(len(checks), 'check')})",
-            "bad",
-        )
-    elif unequal:
-        verdict, good = f"Counts differ: {', '.join(unequal)}", "bad"
-    elif warned:
-        verdict, good = (
-            f"Verdict: passed, with {counted(len(warned), 'warning')} ({counted(len(checks), 'check')})",
-            "warned",
-        )
-    elif checks:
-        verdict, good = f"Verdict: passed ({counted(len(checks), 'check')})", "good"
-    else:
-        verdict, good = "All counts agree; there is no verdict", "warned"
+    verdict, colour = _verdict(checks, unequal) if newest else ("Nothing is loaded yet", "bad")
     return {
         "verdict": verdict,
-        "good": good,
-        "checks": failed + warned,
+        "colour": colour,
+        "checks": [check for status in ("fail", "warn") for check in checks if check["status"] == status],
         "sources": sorted({row["source"] or "a source without a name" for row in newest}),
         "newest": newest,
         "unequal": unequal,
-        "drifted": drifted,
+        "drifted": [row["entity"] for row in newest if row["new_field_count"]],
         "loads": loads,
         "load_total": loads[0]["total_rows"] if loads else 0,
     }
+
+
+def _verdict(checks: list[Row], unequal: list[str]) -> tuple[str, str]:
+    """Return the page's first line and its class: good, warned or bad."""
+    statuses, total = Counter(check["status"] for check in checks), counted(len(checks), "check")
+    if statuses["fail"]:
+        return f"Verdict: fail. The marts are those of the last build that passed ({total})", "bad"
+    if unequal:
+        return f"Counts differ: {', '.join(unequal)}", "bad"
+    if statuses["warn"]:
+        return f"Verdict: passed, with {counted(statuses['warn'], 'warning')} ({total})", "warned"
+    if checks:
+        return f"Verdict: passed ({total})", "good"
+    return "All counts agree; there is no verdict", "warned"
 
 
 def _changes(changes: list[Row], loads: list[Row]) -> dict[str, Any]:
