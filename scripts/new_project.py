@@ -46,7 +46,7 @@ PARTS = {
     "terraform": ("terraform/", "tests/test_terraform.py", "scripts/plan_guard.py"),
     "benchmarks": ("benchmarks/", "docs/performance.md"),
 }
-# What makes copies; a copy makes none.
+# What makes new projects; a new project makes none.
 OURS_ALONE = {
     "scripts/new_project.py",
     "scripts/without_example.py",
@@ -55,11 +55,11 @@ OURS_ALONE = {
     "tests/test_foreign_sources.py",
     "tests/foreign/",
 }
-# What shows or measures the example.
+# Parts that show or measure the example.
 OF_THE_EXAMPLE = {"report", "benchmarks"}
 # Account ids of Google Cloud have 30 characters at most, and the longest of Terraform's adds 18 to the name.
 NAME = re.compile(r"[a-z][a-z0-9]{1,11}")
-# Where the name stands alone: what YAML reads as no text, and dbt's own project.
+# Alone, as in YAML's keys: what YAML does not read as a string, and dbt's own project.
 TAKEN = {"true", "false", "yes", "no", "on", "off", "null", "dbt"}
 ADDRESS = re.compile(r"https?://[^\s/]+\S*")
 # The example's API keeps its address: its recorded answers name it.
@@ -90,17 +90,15 @@ def rewrite(file: Path, pattern: str, text: str) -> None:
     file.write_text(changed, encoding="utf-8")
 
 
-def copy(name: str, folder: Path, parts: list[str], api: str, *, empty: bool) -> None:
-    """Write the copy into `folder`, which is empty."""
+def copy_files(name: str, folder: Path, parts: list[str], api: str, *, empty: bool) -> None:
+    """Copy the project's files under its new name, without the parts that are not wanted."""
     left_out = {path for part, paths in PARTS.items() if part not in parts for path in paths} | OURS_ALONE
-    overlay = [
-        file.removeprefix("scripts/empty/") for file in project_files() if file.startswith("scripts/empty/")
-    ]
-    for file in sorted({*project_files(), *(overlay if empty else [])}):
-        if file.startswith(tuple(left_out)):
-            continue
-        content = (ROOT / file).read_bytes() if (ROOT / file).is_file() else b""
-        target = folder / renamed(file, name)
+    files = set(project_files())
+    if empty:
+        files |= {file.removeprefix("scripts/empty/") for file in files if file.startswith("scripts/empty/")}
+    for file in sorted(file for file in files if not file.startswith(tuple(left_out))):
+        source, target = ROOT / file, folder / renamed(file, name)
+        content = source.read_bytes() if source.is_file() else b""
         try:
             text = content.decode()
         except UnicodeDecodeError:
@@ -110,27 +108,33 @@ def copy(name: str, folder: Path, parts: list[str], api: str, *, empty: bool) ->
             kept = without_example(file, text) if empty else text
             if kept is None:
                 continue
-            kept = renamed(kept.replace(EXAMPLES_API, api), name)
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(kept, encoding="utf-8", newline="")
-        if (ROOT / file).is_file():
-            shutil.copymode(ROOT / file, target)
+            text = renamed(kept.replace(EXAMPLES_API, api), name)
+            target.write_text(text, encoding="utf-8", newline="")
+        if source.is_file():
+            shutil.copymode(source, target)
+
+
+def adapt(folder: Path, parts: list[str], *, empty: bool) -> None:
+    """Give the copy an id and a repository of its own, and take out of its files what is not there."""
     rewrite(folder / "meltano.yml", r"(?m)^project_id: .*$", f"project_id: {uuid.uuid4()}")
     rewrite(folder / "Makefile", r"(?m)^new: .*\n(\t.*\n)+\n", "")
     if "report" not in parts:
-        # The last of the utilities: up to what begins at the margin.
+        # The last of the utilities: up to the next line without indentation.
         rewrite(folder / "meltano.yml", r"(?ms)^    - name: report\n.*?(?=^\S)", "\n")
     if "kestra" not in parts:
         rewrite(folder / "Dockerfile", r"(?m)^# The program of Kestra's flows\.\n(.+\n)+", "")
+    commands: list[list[str | Path]] = [
+        # Under another name, imports sort and lines wrap differently.
+        [RUFF, "check", "--quiet", "--fix-only", "--select", "I,RUF022", "."],
+        [RUFF, "format", "--quiet", "."],
+        ["git", "init", "--quiet", "--initial-branch", "main"],
+        ["git", "add", "--all"],
+    ]
     if empty:
-        subprocess.run([sys.executable, "scripts/entities.py"], cwd=folder, check=True)
-    # Another name is sorted and fits into lines elsewhere.
-    subprocess.run(
-        [RUFF, "check", "--quiet", "--fix-only", "--select", "I,RUF022", "."], cwd=folder, check=True
-    )
-    subprocess.run([RUFF, "format", "--quiet", "."], cwd=folder, check=True)
-    subprocess.run(["git", "init", "--quiet", "--initial-branch", "main"], cwd=folder, check=True)
-    subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
+        commands.insert(0, [sys.executable, "scripts/entities.py"])
+    for command in commands:
+        subprocess.run(command, cwd=folder, check=True)
 
 
 def problems(options: argparse.Namespace, folder: Path, parts: list[str]) -> Iterator[str]:
@@ -151,7 +155,7 @@ def problems(options: argparse.Namespace, folder: Path, parts: list[str]) -> Ite
     if not ADDRESS.fullmatch(options.api):
         yield f"API={options.api}: expected an address that begins with https:// or http://"
     if folder.exists():
-        yield f"FOLDER={options.folder}: is there already; name a folder that is not"
+        yield f"FOLDER={options.folder}: exists already; name a new folder"
     if folder.is_relative_to(ROOT):
         yield f"FOLDER={options.folder}: lies in this project; name one beside it, such as ../library"
     if options.empty and (shown := sorted(OF_THE_EXAMPLE & set(parts))):
@@ -162,8 +166,8 @@ def main() -> int:
     """Make the copy; return the exit status."""
     parser = OneLine(prog="make new", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("name", help="2 to 12 lower-case letters and digits, a letter first")
-    parser.add_argument("folder", help="where to; it must not be there yet")
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; none is an answer")
+    parser.add_argument("folder", help="the new folder")
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; or none")
     parser.add_argument("--empty", action="store_true", help="without the example's entities")
     parser.add_argument("--api", default=EXAMPLES_API, help="address of the API that it reads")
     options = parser.parse_args()
@@ -174,8 +178,9 @@ def main() -> int:
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        parser.error(f"FOLDER={options.folder}: cannot be made there: {error.strerror}")
-    copy(options.name, folder, parts, options.api.rstrip("/"), empty=options.empty)
+        parser.error(f"FOLDER={options.folder}: cannot be created: {error.strerror}")
+    copy_files(options.name, folder, parts, options.api.rstrip("/"), empty=options.empty)
+    adapt(folder, parts, empty=options.empty)
     there = shlex.quote(str(folder))
     print(
         f"{folder}: {options.name}, with {', '.join(parts) or 'no optional part'}.\n"

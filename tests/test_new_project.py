@@ -136,9 +136,9 @@ def test_a_new_project_has_the_right_style(tmp_path: Path, parts: list[str]) -> 
         ("library", "x", ["none"], "PARTS= for none"),
         ("library", "x", ["--api", "books.example"], "begins with https://"),
         ("library", "x", ["report", "--empty"], "cannot be without the example"),
-        ("library", ".", [], "is there already"),
+        ("library", ".", [], "exists already"),
         ("library", "", [], "FOLDER is not given"),
-        ("library", "a file/x", [], "cannot be made there: "),
+        ("library", "a file/x", [], "cannot be created: "),
         ("library", str(ROOT / "inside"), [], "lies in this project"),
     ],
 )
