@@ -215,6 +215,13 @@ def test_a_bad_row_is_named(warehouse: Warehouse) -> None:
     assert any(uri in one["message"] and "position 10" in one["message"] for one in caught.value.errors)
 
 
+def test_bytes_are_text(warehouse: Warehouse) -> None:
+    """A number is no base64, whatever its digits, and the error names the row: "Loading JSON data from Cloud Storage"."""
+    schema = [F("id", "INTEGER"), F("at", "TIMESTAMP"), F("body", "BYTES")]
+    with pytest.raises(exceptions.BadRequest, match="Could not convert value to bytes"):
+        warehouse.load(warehouse.table(schema), warehouse.put([{"id": 1, "body": 12345678}]), schema=schema)
+
+
 def test_values_come_back_as_they_were_sent(warehouse: Warehouse) -> None:
     """RECORD, REPEATED, TIMESTAMP and text beyond ASCII come back whole: "Loading JSON data from Cloud Storage"."""
     table = warehouse.table()

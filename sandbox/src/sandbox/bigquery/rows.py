@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from bqemulator.catalog.models import TableFieldSchema as Field
 
+Scalar = str | int | Decimal  # of JSON; bool is an int
 BLOCK = 32 << 20  # bytes of text at a time
 MAX_ROW = 100 << 20  # bytes, https://cloud.google.com/bigquery/quotas#load_jobs
 DATE = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}"
@@ -43,7 +44,7 @@ FORMS = {
 ARROW = {"INT64": pa.int64(), "FLOAT64": pa.float64(), "BOOL": pa.bool_(), "BYTES": pa.binary()}
 # Texts in JSON whose value is another one: Arrow's reader may find them absent only.
 ENCODED = {"BYTES", "JSON"}
-WORDS = {"true": True, "t": True, "yes": True, "y": True, "1": True} | {
+BOOLEANS = {"true": True, "t": True, "yes": True, "y": True, "1": True} | {
     "false": False, "f": False, "no": False, "n": False, "0": False,
 }  # fmt: skip
 
@@ -210,7 +211,7 @@ def _element(value: Any, field: Field, path: str, *, ignore_unknown: bool) -> An
     if isinstance(value, dict):
         raise NotPlainError(f"JSON object specified for non-record field: {path}")
     try:
-        convert: Callable[[Any], Any] = CONVERSIONS.get(name, _text)
+        convert: Callable[[Scalar], Any] = CONVERSIONS.get(name, _string)
         converted = convert(value)
         if field.max_length and len(converted) > field.max_length:
             raise ValueError  # noqa: TRY301
@@ -224,44 +225,44 @@ def _element(value: Any, field: Field, path: str, *, ignore_unknown: bool) -> An
     return converted
 
 
-def _text(value: Any) -> str:  # noqa: ANN401 (a scalar of JSON)
-    return value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+def _string(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _number(value: Any) -> str:  # noqa: ANN401 (a scalar of JSON)
+def _number(value: Scalar) -> str:
     if isinstance(value, bool):
         raise ValueError  # noqa: TRY004 (all that cannot be converted is a ValueError)
     return str(value).strip()
 
 
-def _float(value: Any) -> float:  # noqa: ANN401 (a scalar of JSON)
+def _float(value: Scalar) -> float:
     if not re.fullmatch(rf"{NUMBER}|[+-]?(?i:nan|inf|infinity)", _number(value)):
         raise ValueError
     return float(_number(value))
 
 
-def _integer(value: Any) -> int:  # noqa: ANN401 (a scalar of JSON)
+def _integer(value: Scalar) -> int:
     match = re.fullmatch(r"([+-]?\d+)(\.0+)?", _number(value))
     if not match or not -(2**63) <= int(match[1]) < 2**63:
         raise ValueError
     return int(match[1])
 
 
-def _numeric(value: Any) -> str:  # noqa: ANN401 (a scalar of JSON)
+def _numeric(value: Scalar) -> str:
     if abs(Decimal(_number(value))) >= Decimal(10) ** 29:
         raise ValueError
     return _number(value)
 
 
-def _bool(value: Any) -> bool:  # noqa: ANN401 (a scalar of JSON)
+def _bool(value: Scalar) -> bool:
     if isinstance(value, bool):
         return value
-    if not isinstance(value, str) or value.strip().lower() not in WORDS:
+    if not isinstance(value, str) or value.strip().lower() not in BOOLEANS:
         raise ValueError
-    return WORDS[value.strip().lower()]
+    return BOOLEANS[value.strip().lower()]
 
 
-def _moment(value: Any) -> str:  # noqa: ANN401 (a scalar of JSON)
+def _moment(value: Scalar) -> str:
     """Return a date, a time, or both, that exists in the calendar."""
     if not isinstance(value, str):
         raise ValueError  # noqa: TRY004 (the same)
@@ -274,14 +275,20 @@ def _moment(value: Any) -> str:  # noqa: ANN401 (a scalar of JSON)
     return text
 
 
-def _timestamp(value: Any) -> str:  # noqa: ANN401 (a scalar of JSON)
+def _timestamp(value: Scalar) -> str:
     """Return a moment; a number is the seconds since 1970."""
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
         return datetime.fromtimestamp(float(value), UTC).isoformat(sep=" ")
     return _moment(value)
 
 
-CONVERSIONS: dict[str, Callable[[Any], Any]] = {
+def _bytes(value: Scalar) -> bytes:
+    if not isinstance(value, str):
+        raise ValueError  # noqa: TRY004 (the same)
+    return base64.b64decode(value, validate=True)
+
+
+CONVERSIONS: dict[str, Callable[[Scalar], Any]] = {
     "INT64": _integer,
     "FLOAT64": _float,
     "NUMERIC": _numeric,
@@ -291,5 +298,5 @@ CONVERSIONS: dict[str, Callable[[Any], Any]] = {
     "TIME": _moment,
     "DATETIME": _moment,
     "TIMESTAMP": _timestamp,
-    "BYTES": lambda value: base64.b64decode(value, validate=True),
+    "BYTES": _bytes,
 }

@@ -8,6 +8,7 @@ import sqlglot
 from sqlglot import exp
 
 DML = (exp.Insert, exp.Update, exp.Delete, exp.Merge)
+DATASET_VERBS: dict[type[exp.Expr], str] = {exp.Create: "create", exp.Drop: "delete", exp.Alter: "update"}
 
 
 @dataclass(frozen=True)
@@ -67,30 +68,22 @@ def _writes(statement: exp.Expr, target: exp.Table) -> list[Permission]:
     kind = str(statement.args.get("kind") or "").upper()
     dataset, table = _names(target)
     if kind == "SCHEMA":
-        verb = (
-            "create"
-            if isinstance(statement, exp.Create)
-            else "delete"
-            if isinstance(statement, exp.Drop)
-            else "update"
-        )
+        verb = DATASET_VERBS.get(type(statement), "update")
         return [Permission(f"bigquery.datasets.{verb}", target.name if verb != "create" else "")]
     if isinstance(statement, exp.Create):
-        replaces = (
-            [Permission("bigquery.tables.updateData", dataset, table)]
-            if statement.args.get("replace")
-            else []
-        )
-        return [Permission("bigquery.tables.create", dataset, table, updates=True), *replaces]
+        needed = [Permission("bigquery.tables.create", dataset, table, updates=True)]
+        if statement.args.get("replace"):
+            needed.append(Permission("bigquery.tables.updateData", dataset, table))
+        return needed
     if isinstance(statement, exp.Drop):
         return [Permission("bigquery.tables.delete", dataset, table)]
     if isinstance(statement, exp.Alter):
         return [Permission("bigquery.tables.update", dataset, table, updates=True)]
     # DML counts against the rate of table updates, and is not refused for it.
-    reads = (
-        [] if isinstance(statement, exp.Insert) else [Permission("bigquery.tables.getData", dataset, table)]
-    )
-    return [Permission("bigquery.tables.updateData", dataset, table, updates=True, refusable=False), *reads]
+    needed = [Permission("bigquery.tables.updateData", dataset, table, updates=True, refusable=False)]
+    if not isinstance(statement, exp.Insert):
+        needed.append(Permission("bigquery.tables.getData", dataset, table))
+    return needed
 
 
 def _names(table: exp.Table) -> tuple[str, str]:
