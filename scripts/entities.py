@@ -3,7 +3,7 @@
     python scripts/entities.py            write Meltano's extractors and jobs, the flows' choices, and dbt's variables
     python scripts/entities.py --check    exit status 1 when one of them is not current
 
-In meltano.yml and dbt_project.yml these stand between marks.
+In meltano.yml and dbt_project.yml the generated lines are between marks.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def read_sample(file: Path) -> list[dict[str, Any]]:
         ValueError: There is no such file, a line is not a JSON object, or there is no record.
     """
     if not file.is_file():
-        raise ValueError(f"SAMPLE={file}: expected a file with some records of it, JSON lines")
+        raise ValueError(f"SAMPLE={file}: expected a file with a sample of its records, as JSON lines")
     records = []
     for number, line in enumerate(file.read_text(encoding="utf-8-sig", errors="replace").split("\n"), 1):
         try:
@@ -67,7 +67,7 @@ def check_sample(entity: Entity, records: list[dict[str, Any]], since: str | Non
             )
         if unfit := [field for field in entity.key if type(record[field]) not in {int, str}]:
             raise ValueError(
-                f"record {number} of the sample: {', '.join(unfit)} is no whole number or text; name another --key"
+                f"record {number} of the sample: {', '.join(unfit)} is neither an integer nor a string; name another --key"
             )
 
 
@@ -75,7 +75,7 @@ def files(entity: Entity, records: list[dict[str, Any]], since: str | None) -> d
     """Return each file that the entity adds or changes.
 
     Raises:
-        ValueError: The sample does not fit the entity, or a file of it is there already.
+        ValueError: The sample does not fit the entity, or one of its files exists already.
     """
     check_sample(entity, records, since)
     entities.validate([asdict(e) for e in (*entities.read(), entity)])
@@ -86,7 +86,7 @@ def files(entity: Entity, records: list[dict[str, Any]], since: str | None) -> d
         **model_files(entity, schema, records),
     }
     if there := [path for path in added if path.exists()]:
-        raise ValueError(f"{there[0].relative_to(ROOT)}: is there already")
+        raise ValueError(f"{there[0].relative_to(ROOT)}: exists already")
     # The example's API lists records of ascending integer ids; how another is read, its stream says.
     listing = not since and entity.key == ("id",) and all(type(record["id"]) is int for record in records)
     list_text = LIST.read_text(encoding="utf-8").replace("entities: []", "entities:")
@@ -128,7 +128,7 @@ def main() -> int:
     """Run the command line; return the exit status."""
     parser = OneLine(prog="make entity", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("name", help="stream and landing table, such as vehicles")
-    parser.add_argument("--sample", type=Path, required=True, help="some of its records, JSON lines")
+    parser.add_argument("--sample", type=Path, required=True, help="a sample of its records, as JSON lines")
     parser.add_argument("--singular", help="one of them (default: the English singular of NAME)")
     parser.add_argument("--resource", help="its address in the API after the API's own (default: SINGULAR)")
     parser.add_argument("--key", default="id", help="fields that tell one record from another (default: id)")

@@ -3,7 +3,7 @@
     python scripts/reference_docs.py            write them
     python scripts/reference_docs.py --check    exit status 1 when one of them is not current
 
-A table stands between `<!-- name -->` and `<!-- /name -->`.
+A table is between `<!-- name -->` and `<!-- /name -->`.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def log_file(run_id: str) -> Path:
 def run(run_id: str, progress: Progress, log: Path) -> int:
     """Run Meltano; return its exit status."""
     program = os.environ.get("MELTANO_COMMAND") or str(ROOT / ".venvs/meltano/bin/meltano")
-    # What a killed run has left in Meltano's list is no other run: the lock of this folder says so.
+    # --force: the lock of this folder excludes other runs, and what a killed run has left in Meltano's list is none.
     command = [program, "--log-format", "json", "run", "--force", *BLOCKS]
     print(f"Running: meltano run {' '.join(BLOCKS)}  (run id {run_id})")
     with (
@@ -75,7 +75,7 @@ def _lines(process: subprocess.Popen[str]) -> queue.Queue[str | None]:
 
 
 def follow(lines: queue.Queue[str | None], progress: Progress, kept: TextIO) -> None:
-    """Show the run until its log ends: the phase every ten seconds, on a terminal in a line that changes."""
+    """Show the run until its log ends: the phase every ten seconds, on a terminal in one line that is redrawn."""
     terminal = sys.stdout.isatty()
     interval, erase = (0.5, "\r\x1b[K") if terminal else (PROGRESS_SECONDS, "")
     due, shown = time.monotonic() + (0 if terminal else interval), ""

@@ -31,7 +31,7 @@ LIVE_API = "https://rickandmortyapi.com/api"
 # What `meltano run report:build` runs, without Meltano's start.
 REPORT = ROOT / ".meltano" / "utilities" / "report" / "venv" / "bin" / "report"
 PAGE = ROOT / "output" / "report.html"
-# A shell or a .env for the cloud may say otherwise; what runs on the sandbox is Meltano's environment `local`.
+# A shell or a .env for the cloud may set others; on the sandbox Meltano's environment is `local`.
 LOCAL = {"MELTANO_ENVIRONMENT": "local", "DATASET_PREFIX": "local_"}
 # Answers of the real API that a project keeps: its data by default.
 ANSWERS = ROOT / "answers"
@@ -49,7 +49,7 @@ def fail(message: str, status: int = 1) -> NoReturn:
 
 
 def answers(url: str) -> bool:
-    """Return whether an API answers at `url` with JSON, be it a refusal (seconds: 3 to connect, 5 to read)."""
+    """Return whether an API answers at `url` with JSON, even with a 4xx (seconds: 3 to connect, 5 to read)."""
     import requests  # noqa: PLC0415 (a fifth of a second that only LIVE=1 needs)
 
     try:
@@ -142,7 +142,7 @@ def run_inside(started: float) -> int:
     status = run_meltano.run(run_id, progress, log)
     show_problems(progress)
     try:
-        # An earlier run's verdict says nothing of this one.
+        # The verdict of an earlier run does not count.
         checks = query_marts(VERDICT, run_id)
         loads = query_marts(LOADS, run_id) if status == 0 else []
     except GoogleAPIError as error:
@@ -179,7 +179,7 @@ def fail_with_meltano(status: int, verdict: str | None, log: Path) -> NoReturn:
     """End the program after a failed Meltano."""
     reason = "look at the lines above"
     if verdict == "fail":
-        # The page says it too, over the marts of the last build that passed; before the first there is none.
+        # The page shows the verdict too, over the marts of the last build that passed; before the first build there is no page.
         build_page()
         reason = "the verdict is fail, the marts are as they were"
     show_machine_problems()
@@ -202,7 +202,7 @@ def main() -> int:
     parser.add_argument("--inside", type=float, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     for stream in (sys.stdout, sys.stderr):
-        # Whatever the locale says, and whatever a log has in it.
+        # Whatever the locale, and whatever characters a log has.
         stream.reconfigure(encoding="utf-8", errors="replace", line_buffering=True)  # type: ignore[union-attr]
     if arguments.inside is None:
         exec_on_sandbox(source_options(arguments.data, live=arguments.live, version=arguments.version))

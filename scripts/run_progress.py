@@ -34,7 +34,7 @@ class Progress:
     warnings: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     dbt_errors: list[str] = field(default_factory=list)
-    # Of dbt, which run_results.json carries too.
+    # dbt's invocation, by which run_results.json is recognised.
     invocation: str | None = None
     nodes: tuple[int, int] = (0, 0)
     marks: dict[str, float] = field(default_factory=dict)

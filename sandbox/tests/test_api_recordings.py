@@ -1,4 +1,4 @@
-"""The API server answers as the makers' own server program did: recorded answers, replayed."""
+"""The API server answers as the API's own program did: recorded answers, replayed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The API server: local data, answered as the makers' own server program answers, with fault injection.
+"""The API server: local data, served as the Rick and Morty API's own program serves it, with fault injection.
 
-Its answers are proved against recorded ones of that program: status, body and etag.
+Its answers are compared with recordings of that program: status, body and etag.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def using(sandbox: Sandbox) -> Iterator[str]:
     """Use a sandbox while this process lives; yields the mark of what runs on it.
 
-    The guardian ends what carries the mark, and what nobody uses any more, also when this process is killed.
+    The guardian ends what carries the mark, and parts without a user, even when this process is killed.
     """
     mark = uuid.uuid4().hex
     sandbox.home.mkdir(parents=True, exist_ok=True)

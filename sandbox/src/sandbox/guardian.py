@@ -1,4 +1,4 @@
-"""Runs beside each command of `sandbox exec`: waits until it ends, by whatever cause, and ends what is left of it.
+"""Runs beside each command of `sandbox exec`: waits until it has ended, whatever the cause, and ends what it has left running.
 
     python -m sandbox.guardian HOME MARK
 

@@ -1,4 +1,4 @@
-"""What JavaScript, and Mongoose's cast to Number, make of text and JSON: the makers' program is written in it."""
+"""JavaScript's conversions of text and JSON, and Mongoose's cast to Number, which the API's own program uses."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from sandbox.faults import Faults, Rule
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# They belong to one connection, or change when the body is read here (RFC 9110, 7.6.1).
+# Headers of one connection, or that change when the body is read here (RFC 9110, 7.6.1).
 OWN_HEADERS = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "content-length", "te", "trailer", "upgrade", "host"}
 )
@@ -87,7 +87,7 @@ class Proxy:
         ) as answer:
             headers = _kept(answer.headers)
             if "Location" in headers:
-                # An upload goes on at the address it is given, and that must be here.
+                # An upload continues at the address in Location, which must be this proxy's.
                 here = f"{request.scheme}://{request.host}"
                 headers["Location"] = headers["Location"].replace(self.address, here)
             return web.Response(status=answer.status, body=await answer.read(), headers=headers)

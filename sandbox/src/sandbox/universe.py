@@ -1,9 +1,9 @@
 """A made-up universe of any size, the same for the same seed, shaped as the real data is.
 
 A few stars in nearly every episode, some regulars, and four of five characters in one episode only; a handful of places
-where most live, and one place in four with nobody; seasons of some ten weekly episodes, years apart.
+where most live, and one place in four empty; seasons of some ten weekly episodes, years apart.
 
-Odd on purpose, as often as the real data: links that only one side lists, a resident listed in two locations, a location
+With the irregularities of the real data, as often: links that only one side lists, a resident listed in two locations, a location
 that does not list who lives there, unknown origins with an empty address, empty types, an empty dimension, names that
 several characters share (one in seventeen is another version of a regular), arrays that do not ascend, names beyond ASCII.
 
@@ -82,7 +82,7 @@ class Size:
 
     @property
     def worlds(self) -> int:
-        """How many universes of the real size lie side by side: a larger one has more stars and hubs, not larger ones."""
+        """How many universes of the real size this is: a larger one has more stars and hubs, not busier ones."""
         sizes = (
             self.characters // Size.characters,
             self.locations // Size.locations,
@@ -126,7 +126,7 @@ def make(size: Size) -> Records:
     for cast in appearances[1:]:
         if chance.random() < 0.2:  # noqa: PLR2004 (a fifth of the episodes)
             chance.shuffle(cast)
-    _make_odd(size, characters, appearances, residents)
+    _add_irregularities(size, characters, appearances, residents)
     records = {
         "character": characters,
         "location": [_location(number, size, residents[number]) for number in range(1, size.locations + 1)],
@@ -163,7 +163,7 @@ def _seen(number: int, size: Size, chance: random.Random) -> list[int]:
 
 
 def _home(size: Size, chance: random.Random) -> int:
-    """Return where a character lives, 0 for unknown; nobody lives in the last location, nor in one of four."""
+    """Return where a character lives, 0 for unknown; the last location, and one in four, is empty."""
     if chance.random() < 0.05:  # noqa: PLR2004 (one in twenty)
         return 0
     hubs = min(len(HUBS), size.locations - 1)
@@ -269,11 +269,11 @@ def _newcomer(number: int, home: dict[str, Any]) -> dict[str, Any]:
     return newcomer
 
 
-def _make_odd(
+def _add_irregularities(
     size: Size, characters: list[dict[str, Any]], appearances: list[list[int]], residents: list[list[int]]
 ) -> None:
     """Add links that only one side lists, and residents that two locations or none list."""
-    if size.characters < 3 or size.locations < 2 or size.episodes < 2:  # noqa: PLR2004 (too small to be odd)
+    if size.characters < 3 or size.locations < 2 or size.episodes < 2:  # noqa: PLR2004 (too small for irregularities)
         return
     first, second, third = characters[0], characters[1], characters[2]
     last = f"{SITE}/episode/{size.episodes}"

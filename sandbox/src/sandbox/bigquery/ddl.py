@@ -62,7 +62,7 @@ def _required(field: TableFieldSchema, names: set[str]) -> TableFieldSchema:
     SYNC, "sync_created_table", why="labels, clustering, NOT NULL; the columns of ALTER TABLE", also=USERS
 )
 def sync_table(sql: str, project_id: str, ctx: AppContext) -> None:
-    """Write a table that was made or altered into the catalog."""
+    """Write a table that was created or altered into the catalog."""
     _table(sql, project_id, ctx)
     if sql.lstrip()[:5].upper() == "ALTER":
         _sync_altered(sql, project_id, ctx)
@@ -89,7 +89,7 @@ def sync_table(sql: str, project_id: str, ctx: AppContext) -> None:
 
 @patching.replaces(SYNC, "sync_created_view", why="labels and description of a view", also=USERS)
 def sync_view(sql: str, project_id: str, ctx: AppContext) -> None:
-    """Write a view that was made into the catalog."""
+    """Write a view that was created into the catalog."""
     _view(sql, project_id, ctx)
     target, _ = _detect_view(sql)
     meta = ctx.catalog.get_table(*_split(target, project_id)) if target is not None else None

@@ -1,4 +1,4 @@
-"""What the emulator cannot do is refused at once.
+"""Refuses at once what the emulator cannot do.
 
 Google's clients retry a 500 until their time-out is over (google.cloud.bigquery.retry), which hides what is wrong.
 """

@@ -1,4 +1,4 @@
-"""Switches off what the emulator does and nothing here uses: it costs start-up, memory, disk and half of a query."""
+"""Switches off features of the emulator that nothing here uses: they cost start-up time, memory, disk and half of a query's time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _capture, _upsert_job = _snapshots.capture, _repository.upsert_job
     "api.app", "create_app", also=("api", "server"), why="no metrics, correlation ids, access log"
 )
 def create_app(context: Any) -> FastAPI:  # noqa: ANN401 (the emulator's context)
-    """Return the application without middlewares whose output nobody reads."""
+    """Return the application without middlewares whose output is not read."""
     app: FastAPI = _app(context)
     app.user_middleware = [
         one for one in app.user_middleware if getattr(one.cls, "__name__", "") not in MIDDLEWARES

@@ -1,4 +1,4 @@
-"""Who may do what, and how often: `rules.json`, and what tests change of it while it is in force.
+"""Roles, accounts and limits: `rules.json`, whose accounts tests may change at run time.
 
 Roles and their permissions: https://cloud.google.com/bigquery/docs/access-control and
 https://cloud.google.com/storage/docs/access-control/iam-roles. Only permissions of methods that the sandbox has are listed.
@@ -99,7 +99,7 @@ class Rules:
         """Return the account whose token a request carries.
 
         Raises:
-            Refused: There is none.
+            Refused: No account has that token.
         """
         token = (authorization or "").removeprefix("Bearer ") or self.anonymous
         if token not in self.accounts:
