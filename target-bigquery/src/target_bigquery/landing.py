@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from target_bigquery.cloud import Cloud
+    from target_bigquery.parts import Part
 
 # Bytes held in memory while a large part is sent; Google's client would read up to 100 MiB at once.
 CHUNK = 4 << 20
@@ -50,18 +51,18 @@ class Landing:
         self._cloud = cloud
         self._bucket = cloud.storage.bucket(cloud.settings.bucket)
 
-    def upload(self, name: str, path: Path, rows: int) -> Staged:
+    def upload(self, part: Part) -> Staged:
         """Upload a part.
 
         Raises:
             TargetError: The bucket refuses or is missing, or the content that arrived differs.
         """
-        uri, checksum = self.address(name), crc32c(path)
-        blob = self._bucket.blob(name, chunk_size=CHUNK)
+        uri, checksum = self.address(part.name), crc32c(part.path)
+        blob = self._bucket.blob(part.name, chunk_size=CHUNK)
         try:
             try:
                 blob.upload_from_filename(
-                    str(path),
+                    str(part.path),
                     content_type="application/gzip",
                     checksum="crc32c",
                     if_generation_match=0,
@@ -80,7 +81,7 @@ class Landing:
             raise TargetError(
                 f"{uri}: crc32c is {blob.crc32c}, this part's is {checksum}; run again with the same run id"
             )
-        return Staged(uri, rows, path.stat().st_size, checksum)
+        return Staged(uri, part.rows, part.size, checksum)
 
     def create(self, name: str, content: bytes) -> bool:
         """Create an object; return False where one of that name existed, with any content.

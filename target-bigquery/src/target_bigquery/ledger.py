@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,8 +13,6 @@ from target_bigquery import tables
 from target_bigquery.names import LEDGER
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from target_bigquery.cloud import Cloud
     from target_bigquery.jobs import Jobs
     from target_bigquery.manifest import Manifest
@@ -50,8 +49,9 @@ FIELDS = [
 ]
 
 
-def row(manifest: Manifest, job_id: str | None, finished: datetime) -> dict[str, Any]:
-    """Return the ledger's row of a load that succeeded."""
+def row(manifest: Manifest, job: Any | None) -> dict[str, Any]:  # noqa: ANN401 (any kind of job)
+    """Return the ledger's row of a load whose job succeeded; None stands for the job of an empty stream."""
+    finished = (job.ended if job else None) or datetime.now(UTC)
     return {
         "run_id": manifest.run_id,
         "stream": manifest.stream,
@@ -64,7 +64,7 @@ def row(manifest: Manifest, job_id: str | None, finished: datetime) -> dict[str,
         "rows": manifest.rows,
         "bytes": manifest.size,
         "parts": len(manifest.parts),
-        "job_id": job_id,
+        "job_id": job.job_id if job else None,
         "started_at": manifest.started_at,
         "finished_at": finished.isoformat(),
         "schema_fingerprint": manifest.fingerprint,

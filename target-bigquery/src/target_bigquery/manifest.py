@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from target_bigquery.landing import Landing
+
 # A deletion mark comes from the source, the rest of the metadata from the attempt.
 NOT_CONTENT = set(METADATA) - {"_sdc_deleted_at"}
 MODULUS = 1 << 128
@@ -94,9 +96,10 @@ class Manifest:
         return f"{folder(self.run_id, self.extractor)}{self.table}-{self.place:05}.json"
 
     def job_id(self, dataset: str) -> str:
-        """Return the beginning of its job ids: a kind and an attempt's number follow."""
+        """Return the id of the job that changes the table, without the attempt's number."""
         table = re.sub(r"[^A-Za-z0-9_]", "_", self.table[:200])
-        return f"{dataset[:200]}-{table}-{self.run_id}-{self.place}-{self.digest}"
+        kind = "merge" if self.method == "upsert" else "load"
+        return f"{dataset[:200]}-{table}-{self.run_id}-{self.place}-{self.digest}-{kind}"
 
     def encode(self) -> bytes:
         """Return the object's content."""
@@ -110,6 +113,22 @@ class Manifest:
             msgspec.ValidationError: The object has another content.
         """
         return msgspec.json.decode(content, type=cls)
+
+
+def stored(landing: Landing, prefix: str) -> Iterator[Manifest]:
+    """Yield the manifests in Cloud Storage whose names have a prefix.
+
+    Raises:
+        TargetError: One cannot be read, or is none.
+    """
+    for name in landing.names(prefix):
+        uri = landing.address(name)
+        try:
+            yield Manifest.decode(landing.read(uri))
+        except msgspec.ValidationError as error:
+            raise TargetError(
+                f"{uri} is not a manifest of this target: {error}; run with another run id"
+            ) from error
 
 
 def folder(run_id: str, extractor: str | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,31 +37,32 @@ def on_disk(path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Part:
-    """A finished file: its path, rows, and compressed bytes."""
+    """A finished file: the name of its object, its path, rows, and compressed bytes."""
 
+    name: str
     path: Path
     rows: int
     size: int
 
 
 class PartWriter:
-    """Write lines to parts `<prefix>-00000.jsonl.gz`, `-00001` and so on.
+    """Write lines to parts whose objects are named `<prefix>00000.jsonl.gz`, `<prefix>00001.jsonl.gz` and so on.
 
     Args:
         folder: Where the parts are written.
-        prefix: Beginning of each file's name.
+        prefix: Beginning of each object's name.
         limit: Compressed bytes after which a part is closed and the next begun.
-        closed: Called with the number and the part when one is closed.
+        closed: Called with each part that is closed.
     """
 
-    def __init__(self, folder: Path, prefix: str, limit: int, closed: Callable[[int, Part], None]) -> None:
+    def __init__(self, folder: Path, prefix: str, limit: int, closed: Callable[[Part], None]) -> None:
         self._folder, self._prefix, self._limit = folder, prefix, limit
-        self._closed = closed
+        self._closed, self._id = closed, uuid.uuid4().hex
         self._raw: BufferedWriter | None = None
         self._file: gzip.GzipFile | None = None
         self._buffer = bytearray()
         self._rows = 0
-        self._parts: list[Part] = []
+        self._closed_parts = 0
         self.rows = 0
 
     def write(self, line: bytes) -> None:
@@ -72,12 +74,11 @@ class PartWriter:
         if len(self._buffer) >= BUFFER:
             self._flush()
 
-    def close(self, *, least: int = 0) -> list[Part]:
-        """Close the last part; return all parts, in order: at least one, which may be empty, where `least` is 1."""
-        if self._buffer or (least and not self._parts and self._file is None):
+    def close(self, *, least: int = 0) -> None:
+        """Close the last part: at least one, which may be empty, where `least` is 1."""
+        if self._buffer or (least and not self._closed_parts and self._file is None):
             self._flush()
         self._close_part()
-        return self._parts
 
     def abandon(self) -> None:
         """Delete the part in progress; closed ones belong to the caller's `closed`."""
@@ -113,7 +114,8 @@ class PartWriter:
             raise
 
     def _path(self) -> Path:
-        return self._folder / f"{self._prefix}-{len(self._parts):05}.jsonl.gz"
+        # An object's name may be longer than a file's.
+        return self._folder / f"{self._id}-{self._closed_parts:05}.jsonl.gz"
 
     def _close_part(self) -> None:
         if self._file is None or self._raw is None:
@@ -122,7 +124,8 @@ class PartWriter:
         with self._writing():
             self._file.close()
             self._raw.close()
-            part = Part(path, self._rows, path.stat().st_size)
-        self._parts.append(part)
+            name = f"{self._prefix}{self._closed_parts:05}.jsonl.gz"
+            part = Part(name, path, self._rows, path.stat().st_size)
+        self._closed_parts += 1
         self._file, self._raw, self._rows = None, None, 0
-        self._closed(len(self._parts) - 1, part)
+        self._closed(part)

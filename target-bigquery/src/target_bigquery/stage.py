@@ -11,7 +11,7 @@ from singer_sdk.exceptions import MissingKeyPropertiesError
 
 from target_bigquery import tables
 from target_bigquery.errors import TargetError, ValueRefusedError
-from target_bigquery.load import Prepared, Version, part_name
+from target_bigquery.load import Prepared, Version
 from target_bigquery.names import LEDGER, clean
 from target_bigquery.parts import PartWriter
 from target_bigquery.schema import metadata_fields, translate
@@ -50,8 +50,7 @@ class Stage:
         self._number = 0
         self._writer: PartWriter | None = None
         self._prepared: Future[Prepared] | None = None
-        self._parts: list[Part] = []
-        self._uploads: list[Future[Staged | None]] = []
+        self._uploads: list[Future[Staged | Part]] = []
         self._started = datetime.now(UTC)
         self._batched_at = ""
         self._sequence = 0
@@ -101,15 +100,14 @@ class Stage:
             version if version is not None else max(int(self._started.timestamp() * 1000), self._number + 1)
         )
         self._wide = False
-        self._parts, self._uploads = [], []
+        self._uploads = []
         if self._prepared is None:
             self._prepare()
-        self._writer = PartWriter(
-            self._work.folder,
-            f"{self._table[:100]}-{self._number}-{time.monotonic_ns()}",
-            self._settings.part_size,
-            self._upload,
+        # Different for each process of a run.
+        self._prefix = (
+            f"{self._table}/run_id={self._settings.run_id}/{self._number}-{self._settings.process}-"
         )
+        self._writer = PartWriter(self._work.folder, self._prefix, self._settings.part_size, self._upload)
 
     def take(self, record: dict[str, Any], time_extracted: str | None) -> None:
         """Take one record of the version in progress.
@@ -156,16 +154,16 @@ class Stage:
         assert writer is not None, "the end of a version before its beginning"  # noqa: S101 (Lifecycle's order)
         assert prepared is not None, "a version in progress has its table"  # noqa: S101
         # Replacing the rows by none takes a load job too, and so a part.
-        parts = writer.close(least=1 if self._settings.load_method == "overwrite" else 0)
+        writer.close(least=1 if self._settings.load_method == "overwrite" else 0)
         self._writer = None
         return Version(
             stream=self._stream,
             table=self._table,
             number=self._number,
             numbered=self._version is not None,
+            prefix=self._prefix,
             fields=self._fields,
             keys=self._key_columns,
-            parts=parts,
             uploads=self._uploads,
             rows=writer.rows,
             started=self._started,
@@ -178,7 +176,7 @@ class Stage:
     def _prepare(self) -> None:
         self._prepared = self._work.prepare(self._stream, self._table, self._fields, self._key_columns)
 
-    def _upload(self, number: int, part: Part) -> None:
+    def _upload(self, part: Part) -> None:
         """Start a part's upload.
 
         Raises:
@@ -188,8 +186,7 @@ class Stage:
             if upload.done():
                 upload.result()
         assert self._prepared is not None, "a version in progress has its table"  # noqa: S101
-        end = part_name(self._settings.run_id, self._number, self._settings.process, f"{number:05}")
-        self._uploads.append(self._work.upload(f"{self._table}/{end}", part, self._prepared))
+        self._uploads.append(self._work.upload(part, self._prepared))
 
     def _refused(self, record: dict[str, Any], why: str) -> ValueRefusedError:
         which = ", ".join(f"{key} {record.get(key)!r}" for key in self._keys)

@@ -45,8 +45,8 @@ HOW_TO_CREATE = "create it (Terraform does in production), or set create_tables 
 
 def ensure(
     cloud: Cloud, reference: bigquery.TableReference, fields: list[SchemaField], keys: list[str]
-) -> tuple[list[SchemaField], bigquery.Table]:
-    """Create or check a landing table; return the columns to load, with the table's modes, and the table.
+) -> list[SchemaField]:
+    """Create or check a landing table; return the columns to load, with the table's modes.
 
     Raises:
         TargetError: The table is missing and may not be created, has another location, or a column cannot hold what the
@@ -64,9 +64,8 @@ def ensure(
             f"table {reference} is in {table.location}, the location setting says {location}; change the setting"
         )
     _warn_of_layout(table, wanted)
-    merged, table = _fitted(cloud, table, fields)
     sent = {item.name.lower() for item in fields}
-    return [item for item in merged if item.name.lower() in sent], table
+    return [item for item in _fitted(cloud, table, fields) if item.name.lower() in sent]
 
 
 def ensure_ledger(cloud: Cloud, reference: bigquery.TableReference, fields: list[SchemaField]) -> None:
@@ -125,10 +124,8 @@ def _ensure_dataset(cloud: Cloud) -> bool:
     return True
 
 
-def _fitted(
-    cloud: Cloud, table: bigquery.Table, fields: list[SchemaField]
-) -> tuple[list[SchemaField], bigquery.Table]:
-    """Change a table so that it holds what the stream sends; return its columns and the table.
+def _fitted(cloud: Cloud, table: bigquery.Table, fields: list[SchemaField]) -> list[SchemaField]:
+    """Change a table so that it holds what the stream sends; return its columns.
 
     Raises:
         TargetError: A column cannot hold it, or the table may not be changed.
@@ -145,15 +142,13 @@ def _fitted(
                 raise
 
 
-def _widened(
-    cloud: Cloud, table: bigquery.Table, fields: list[SchemaField]
-) -> tuple[list[SchemaField], bigquery.Table]:
+def _widened(cloud: Cloud, table: bigquery.Table, fields: list[SchemaField]) -> list[SchemaField]:
     reference = table.reference
     # An empty table has nothing to round.
     lossy = cloud.settings.allow_loss or not (table.num_rows or table.streaming_buffer)
     merged, widened = merge(list(table.schema), fields, str(reference), lossy=lossy)
     if shape(merged) == shape(table.schema):
-        return merged, table
+        return merged
     if not cloud.settings.create_tables:
         raise TargetError(
             f"table {reference} cannot hold what the stream sends: {_differences(list(table.schema), merged)}; "
@@ -168,8 +163,8 @@ def _widened(
         logger.info("%s: %s", reference, _differences(list(table.schema), merged))
         table.schema = merged
         # The table's etag makes BigQuery refuse this where another run has changed it in the meantime.
-        table = cloud.bigquery.update_table(table, ["schema"], **cloud.call)
-    return merged, table
+        cloud.bigquery.update_table(table, ["schema"], **cloud.call)
+    return merged
 
 
 def widen_statement(table: bigquery.TableReference, column: str, kind: str) -> str:
@@ -182,11 +177,14 @@ def quoted(table: bigquery.TableReference) -> str:
     return f"`{table.project}.{table.dataset_id}.{table.table_id}`"
 
 
+def _type(column: SchemaField) -> str:
+    """Return a column's type by the name that BigQuery's API answers with."""
+    return SAME.get(column.field_type, column.field_type)
+
+
 def shape(fields: Iterable[SchemaField]) -> list[object]:
     """Return names, types and modes, without descriptions."""
-    return [
-        (f.name, SAME.get(f.field_type, f.field_type), f.mode or "NULLABLE", shape(f.fields)) for f in fields
-    ]
+    return [(f.name, _type(f), f.mode or "NULLABLE", shape(f.fields)) for f in fields]
 
 
 def fingerprint(fields: Iterable[SchemaField]) -> str:
@@ -205,40 +203,49 @@ def merge(
         TargetError: A column has another type, is an array on one side only, or would lose digits; the message names
             both types.
     """
-    by_name = {item.name.lower(): item for item in new}
+    added = {item.name.lower(): item for item in new}
     merged: list[SchemaField] = []
     widened: dict[str, str] = {}
     for item in old:
-        other = by_name.pop(item.name.lower(), None)
-        if other is None:
+        sent = added.pop(item.name.lower(), None)
+        if sent is None:
             merged.append(item)
             continue
-        was, now = SAME.get(item.field_type, item.field_type), SAME.get(other.field_type, other.field_type)
-        arrays = (item.mode == "REPEATED") != (other.mode == "REPEATED")
-        plain = top and item.mode != "REPEATED"
-        differ = f"{where}: column {item.name} is {item.mode} {was} in the table, the stream sends {other.mode} {now}; "
-        if not arrays and plain and (was, now) in LOSSLESS:
-            widened[item.name] = was = now
-        elif not arrays and plain and (was, now) in LOSSY:
-            if not lossy:
-                raise TargetError(
-                    f"{differ}nothing was loaded: widening would round what the table holds; make the field an integer in "
-                    "the stream's schema or give its multipleOf, or set allow_loss"
-                )
-            widened[item.name] = was = now
-        elif (was != now and (was, now) not in COMPATIBLE) or arrays:
-            raise TargetError(f"{differ}nothing was loaded; change the stream's schema, or rebuild the table")
-        mode = item.mode if item.mode != "REQUIRED" or other.mode == "REQUIRED" else "NULLABLE"
-        inner, _ = merge(list(item.fields), list(other.fields), f"{where}.{item.name}", top=False)
-        merged.append(SchemaField(item.name, was, mode=mode, description=item.description, fields=inner))
-    for item in by_name.values():
+        kind = _merged_type(item, sent, where, top=top, lossy=lossy)
+        if kind != _type(item):
+            widened[item.name] = kind
+        mode = "NULLABLE" if item.mode == "REQUIRED" and sent.mode != "REQUIRED" else item.mode
+        inner, _ = merge(list(item.fields), list(sent.fields), f"{where}.{item.name}", top=False)
+        merged.append(_changed(item, kind, mode, inner))
+    for item in added.values():
         mode = "NULLABLE" if item.mode == "REQUIRED" else item.mode
-        merged.append(
-            SchemaField(
-                item.name, item.field_type, mode=mode, description=item.description, fields=item.fields
-            )
-        )
+        merged.append(_changed(item, item.field_type, mode, item.fields))
     return merged, widened
+
+
+def _merged_type(old: SchemaField, new: SchemaField, where: str, *, top: bool, lossy: bool) -> str:
+    """Return the type of the table's column that holds its own values and the stream's.
+
+    Raises:
+        TargetError: There is none, or values would lose digits.
+    """
+    was, now = types = _type(old), _type(new)
+    differ = f"{where}: column {old.name} is {old.mode} {was} in the table, the stream sends {new.mode} {now}; nothing was loaded"
+    if (old.mode == "REPEATED") == (new.mode == "REPEATED"):
+        if was == now or types in COMPATIBLE:
+            return was
+        if top and old.mode != "REPEATED" and types in LOSSLESS | LOSSY:
+            if types in LOSSLESS or lossy:
+                return now
+            raise TargetError(
+                f"{differ}: widening would round what the table holds; make the field an integer in the stream's schema or "
+                "give its multipleOf, or set allow_loss"
+            )
+    raise TargetError(f"{differ}; change the stream's schema, or rebuild the table")
+
+
+def _changed(item: SchemaField, kind: str, mode: str, fields: Iterable[SchemaField]) -> SchemaField:
+    return SchemaField(item.name, kind, mode=mode, description=item.description, fields=tuple(fields))
 
 
 def merge_statement(

@@ -82,14 +82,20 @@ class Work:
         loader = self.loader
         return self._start(self._preparing, lambda: loader.prepare(stream, table, fields, keys))
 
-    def upload(self, name: str, part: Part, prepared: Future[Prepared]) -> Future[Staged | None]:
+    def upload(self, part: Part, prepared: Future[Prepared]) -> Future[Staged | Part]:
         """Start the upload of a part."""
-        return self._start(self._uploading, lambda: self.loader.upload(name, part, prepared))
+        return self._start(self._uploading, lambda: self.loader.upload(part, prepared))
 
     def load(self, version: Version) -> None:
         """Start the load of a version; a stream's loads keep their order."""
-        version.before = self._last.get(version.stream)
-        self._last[version.stream] = self._start(self._loading, lambda: self.loader.load(version))
+        before = self._last.get(version.stream)
+
+        def load() -> None:
+            if before is not None:
+                before.result()
+            self.loader.load(version)
+
+        self._last[version.stream] = self._start(self._loading, load)
 
     def write_ledger(self) -> None:
         """Write the ledger's rows, where anything was loaded.
