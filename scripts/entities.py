@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import generated_files
 import yaml
 from generated_files import ROOT
+from target_bigquery.alternatives import root
 from target_bigquery.errors import TargetError
-from target_bigquery.schema import root, translate
+from target_bigquery.schema import translate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -22,10 +22,10 @@ from singer_sdk.helpers.capabilities import PluginCapabilities
 from typing_extensions import override
 
 from target_bigquery import batches, checks
+from target_bigquery.alternatives import root
 from target_bigquery.errors import TargetError
 from target_bigquery.lifecycle import Begin, Drop, Lifecycle, Load, Release
 from target_bigquery.reader import Reader
-from target_bigquery.schema import root
 from target_bigquery.settings import SCHEMA, Settings
 from target_bigquery.sink import StreamSink
 from target_bigquery.stage import Stage
