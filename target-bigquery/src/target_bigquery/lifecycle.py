@@ -119,7 +119,7 @@ def has_position(bookmark: Any) -> bool:  # noqa: ANN401
 
 
 @dataclass
-class _Stream:
+class _Progress:
     """What a stream's messages so far amount to; `source` is its name in the tap's states."""
 
     source: str
@@ -150,7 +150,7 @@ class Lifecycle:
 
     def __init__(self, *, overwrite: bool = False) -> None:
         self._overwrite = overwrite
-        self._streams: dict[str, _Stream] = {}
+        self._streams: dict[str, _Progress] = {}
         self._states = 0
         self._state: dict[str, Any] | None = None
 
@@ -162,10 +162,10 @@ class Lifecycle:
             source: Its name in the tap's states, where a stream map has renamed it.
             bookmarked: Whether the SCHEMA names bookmark properties.
         """
-        found = self._streams.setdefault(stream, _Stream(source or stream, states_before=self._states))
-        found.incremental = found.incremental or bookmarked
-        if found.open or found.announced:
-            self._restarted(found)
+        progress = self._streams.setdefault(stream, _Progress(source or stream, states_before=self._states))
+        progress.incremental = progress.incremental or bookmarked
+        if progress.open or progress.announced:
+            self._restarted(progress)
 
     def record(self, stream: str, version: int | None) -> tuple[Action, ...]:
         """Take a RECORD, which is staged after the actions.
@@ -173,36 +173,38 @@ class Lifecycle:
         Raises:
             TargetError: Its version is older than the one in progress, or already whole.
         """
-        found = self._streams[stream]
-        if found.open and version == found.version:
-            found.rows += 1
-            found.states_before = self._states
+        progress = self._streams[stream]
+        if progress.open and version == progress.version:
+            progress.rows += 1
+            progress.states_before = self._states
             return NOTHING
-        if version in found.done:
+        if version in progress.done:
             raise TargetError(f"{stream}: a record of version {version} came after that version was whole")
         actions: list[Action] = []
-        if found.open:
-            before = found.version
+        if progress.open:
+            before = progress.version
             if version is None or (before is not None and version < before):
                 raise TargetError(
                     f"{stream}: a record of version {version} came after records of version {before}"
                 )
-            actions.append(self._end_unfinished(stream, found, version))
-        found.open, found.version, found.rows = True, version, 1
-        found.states_before, found.base = self._states, self._state
+            actions.append(self._end_unfinished(stream, progress, version))
+        progress.open, progress.version, progress.rows = True, version, 1
+        progress.states_before, progress.base = self._states, self._state
         return (*actions, Begin(stream, version))
 
     def activate(self, stream: str, version: int) -> tuple[Action, ...]:
         """Take an ACTIVATE_VERSION: the end of a version whose records came before, else an announcement."""
-        found = self._streams[stream]
-        if version in found.done or (found.open and found.version is not None and version < found.version):
+        progress = self._streams[stream]
+        if version in progress.done or (
+            progress.open and progress.version is not None and version < progress.version
+        ):
             return NOTHING
-        if found.open and version == found.version and version not in found.announced:
-            return (self._close(stream, found, Proof.TAP),)
-        if version in found.announced:
-            self._restarted(found)
-        found.announced.add(version)
-        found.states_before = self._states
+        if progress.open and version == progress.version and version not in progress.announced:
+            return (self._close(stream, progress, Proof.TAP),)
+        if version in progress.announced:
+            self._restarted(progress)
+        progress.announced.add(version)
+        progress.states_before = self._states
         return NOTHING
 
     def state(self, value: dict[str, Any]) -> None:
@@ -221,23 +223,23 @@ class Lifecycle:
             return NOTHING
         loads: list[Action] = []
         kept: dict[str, Any] = {}
-        for name, found in self._streams.items():
-            if not found.open or not found.rows:
+        for name, progress in self._streams.items():
+            if not progress.open or not progress.rows:
                 continue
             if (
-                found.version is None
-                and self._states > found.states_before
-                and self._replication(found) is Replication.INCREMENTAL
-                and resumable(state, found.source)
+                progress.version is None
+                and self._states > progress.states_before
+                and self._replication(progress) is Replication.INCREMENTAL
+                and resumable(state, progress.source)
             ):
-                proof = Proof.STATE if says_done(state, found.source) else Proof.END_OF_INPUT
-                loads.append(self._close(name, found, proof))
+                proof = Proof.STATE if says_done(state, progress.source) else Proof.END_OF_INPUT
+                loads.append(self._close(name, progress, proof))
                 continue
-            before = bookmark_of(found.base or {}, found.source)
+            before = bookmark_of(progress.base or {}, progress.source)
             if before is None or not isinstance(state.get("bookmarks"), dict):
                 kept = {}
                 break
-            kept[found.source] = before
+            kept[progress.source] = before
         else:
             if loads:
                 given = state.get("bookmarks")
@@ -247,37 +249,37 @@ class Lifecycle:
 
     def version_of_batch(self, stream: str) -> int | None:
         """Return the version of records that come without one in a BATCH."""
-        found = self._streams[stream]
-        if found.open:
-            return found.version
-        return max((version for version in found.announced if version not in found.done), default=None)
+        progress = self._streams[stream]
+        if progress.open:
+            return progress.version
+        return max((version for version in progress.announced if version not in progress.done), default=None)
 
     def end(self) -> tuple[tuple[Action, ...], list[str]]:
         """Take the end of input; return the actions, and an error per stream that is not whole."""
         actions: list[Action] = []
         wrong = []
         proofs = self._proofs()
-        for name, found in self._streams.items():
-            if found.open and not found.ends_with_input:
+        for name, progress in self._streams.items():
+            if progress.open and not progress.ends_with_input:
                 wrong.append(
-                    f"{name}: {found.rows} records staged, stream not complete, nothing loaded; expected "
-                    f"ACTIVATE_VERSION {found.version} after them; look at the tap's message, then run again"
+                    f"{name}: {progress.rows} records staged, stream not complete, nothing loaded; expected "
+                    f"ACTIVATE_VERSION {progress.version} after them; look at the tap's message, then run again"
                 )
-                actions.append(Drop(name, found.version, "it was never whole"))
+                actions.append(Drop(name, progress.version, "it was never whole"))
                 continue
             waiting = [
                 v
-                for v in found.announced
-                if v not in found.done and (not found.open or v > (found.version or 0))
+                for v in progress.announced
+                if v not in progress.done and (not progress.open or v > (progress.version or 0))
             ]
-            if found.open:
+            if progress.open:
                 proof = proofs[name]
-                found.open = False
+                progress.open = False
                 if self._overwrite and proof is Proof.END_OF_INPUT:
-                    wrong.append(self._unproven(name, found.rows))
-                    actions.append(Drop(name, found.version, "nothing says that it is whole"))
+                    wrong.append(self._unproven(name, progress.rows))
+                    actions.append(Drop(name, progress.version, "nothing says that it is whole"))
                 else:
-                    actions.append(Load(name, found.version, proof, self._replication(found)))
+                    actions.append(Load(name, progress.version, proof, self._replication(progress)))
             elif waiting:
                 version = max(waiting)
                 if proofs[name] is Proof.STATE:
@@ -295,28 +297,28 @@ class Lifecycle:
             "the tap's message, then run again"
         )
 
-    def _end_unfinished(self, stream: str, found: _Stream, version: int | None) -> Action:
+    def _end_unfinished(self, stream: str, progress: _Progress, version: int | None) -> Action:
         """End the version in progress because the records of another follow."""
-        proof = self._proof(found) if found.ends_with_input else None
+        proof = self._proof(progress) if progress.ends_with_input else None
         if proof is None or (self._overwrite and proof is Proof.END_OF_INPUT):
-            return Drop(stream, found.version, f"version {version} replaces it, and it was never whole")
-        return self._close(stream, found, proof)
+            return Drop(stream, progress.version, f"version {version} replaces it, and it was never whole")
+        return self._close(stream, progress, proof)
 
-    def _close(self, stream: str, found: _Stream, proof: Proof) -> Load:
-        found.open = False
-        if found.version is not None:
-            found.done.add(found.version)
-        return Load(stream, found.version, proof, self._replication(found))
+    def _close(self, stream: str, progress: _Progress, proof: Proof) -> Load:
+        progress.open = False
+        if progress.version is not None:
+            progress.done.add(progress.version)
+        return Load(stream, progress.version, proof, self._replication(progress))
 
-    def _restarted(self, found: _Stream) -> None:
+    def _restarted(self, progress: _Progress) -> None:
         """Take a SCHEMA or ACTIVATE_VERSION of a stream that has started: no STATE before it covers the whole stream."""
-        if self._state is not None and says_done(self._state, found.source):
-            found.too_early = max(found.too_early, self._states - found.states_before)
-        found.states_before = self._states
+        if self._state is not None and says_done(self._state, progress.source):
+            progress.too_early = max(progress.too_early, self._states - progress.states_before)
+        progress.states_before = self._states
 
-    def _proof(self, found: _Stream) -> Proof:
-        later = self._states - found.states_before > found.too_early
-        done = later and self._state is not None and says_done(self._state, found.source)
+    def _proof(self, progress: _Progress) -> Proof:
+        later = self._states - progress.states_before > progress.too_early
+        done = later and self._state is not None and says_done(self._state, progress.source)
         return Proof.STATE if done else Proof.END_OF_INPUT
 
     def _proofs(self) -> dict[str, Proof]:
@@ -325,7 +327,9 @@ class Lifecycle:
         A bookmark with partitions covers those so far: where another stream was cut off, that may be the parent.
         """
         proofs = {
-            name: self._proof(found) for name, found in self._streams.items() if found.open or found.announced
+            name: self._proof(progress)
+            for name, progress in self._streams.items()
+            if progress.open or progress.announced
         }
         if Proof.END_OF_INPUT in proofs.values():
             for name in proofs:
@@ -334,7 +338,7 @@ class Lifecycle:
                     proofs[name] = Proof.END_OF_INPUT
         return proofs
 
-    def _replication(self, found: _Stream) -> Replication:
-        position = self._state is not None and has_position(bookmark_of(self._state, found.source))
-        incremental = found.version is None and (found.incremental or position)
+    def _replication(self, progress: _Progress) -> Replication:
+        position = self._state is not None and has_position(bookmark_of(self._state, progress.source))
+        incremental = progress.version is None and (progress.incremental or position)
         return Replication.INCREMENTAL if incremental else Replication.FULL
