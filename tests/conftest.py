@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # The optional folders that a file's tests are about: without one they are skipped by its name.
 NEEDED = {
     "test_batch_job.py": {"orchestrate"},
+    "test_deploy_flows.py": {"orchestrate"},
+    "test_failure_alert.py": {"orchestrate", "terraform"},
     "test_google_apis.py": {"terraform"},
     "test_image.py": {"orchestrate", "report"},
     "test_kestra_flows.py": {"orchestrate"},
@@ -35,6 +37,7 @@ NEEDED = {
     "test_reliability_peers.py": {"benchmarks"},
     "test_report.py": {"report"},
     "test_terraform.py": {"terraform"},
+    "test_try_kestra.py": {"orchestrate"},
 }
 
 

@@ -78,6 +78,9 @@ def test_tests_of_a_removed_part_are_skipped_by_its_name(bare: Path) -> None:
     # Exit status 5: every test was left out.
     text = output_of(bare, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", *there, status=5)
     assert text.count(" was removed from this project") == len(there), text
+    # The rest is read with the copy's own testkit, so that no file of a removed part is found elsewhere.
+    own = ("env", f"PYTHONPATH={bare / 'testkit' / 'src'}", sys.executable)
+    output_of(bare, *own, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q", "tests")
     output_of(
         bare,
         sys.executable,

@@ -11,11 +11,13 @@ import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.cloud import bigquery
+from landing_schemas import landing_tables
 from testkit.whole_pipeline import IMPORTS, ROOT, Sandbox
 
 from testkit import warm
@@ -118,10 +120,15 @@ class Warehouse:
             client.create_table(made)
 
 
+@cache
+def landing_columns() -> dict[str, list[dict[str, Any]]]:
+    """Return the columns of every landing table, as BigQuery's API has them."""
+    return {name: content["fields"] for name, content in landing_tables().items()}
+
+
 def schema(table: str) -> list[bigquery.SchemaField]:
     """Return a landing table's columns, as Terraform and the target make them."""
-    text = (ROOT / "terraform" / "schemas" / f"{table}.json").read_text(encoding="utf-8")
-    return [bigquery.SchemaField.from_api_repr(column) for column in json.loads(text)["fields"]]
+    return [bigquery.SchemaField.from_api_repr(column) for column in landing_columns()[table]]
 
 
 @contextmanager

@@ -1,0 +1,159 @@
+"""The flows as deploy_flows.py sends them to a Kestra server: image and settings first, one interface for every runner, no secret in a line."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+from testkit.programs import run, succeed
+from testkit.servers import Server
+from testkit.whole_pipeline import ROOT
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+    from email.message import Message
+    from pathlib import Path
+
+DEPLOY = ROOT / ".github" / "scripts" / "deploy_flows.py"
+DIGEST = "sha256:" + "a" * 64
+
+
+class Kestra(Server):
+    """Takes what a Kestra server takes, and keeps method, path, authorization and body."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, str, str, str]] = []
+        self.status = 200
+
+    def respond(self, method: str, path: str, headers: Message, body: bytes) -> tuple[int, bytes]:
+        """Keep a request."""
+        self.seen.append((method, path, headers["Authorization"], body.decode()))
+        return self.status, b"{}" if self.status == 200 else b'{"message":"Invalid entity: no such task"}'
+
+
+@pytest.fixture
+def kestra() -> Iterator[Kestra]:
+    """A local server with Kestra's routes."""
+    with Kestra() as server:
+        yield server
+
+
+def deploy(kestra: Kestra, token: str = "t", **variables: str) -> subprocess.CompletedProcess[str]:  # noqa: S107 (made up)
+    """Run deploy_flows.py against a server."""
+    given = {"KESTRA_URL": kestra.url, "KESTRA_TOKEN": token, "IMAGE": "", **variables}
+    return run(sys.executable, DEPLOY, env={**os.environ, **given})
+
+
+def test_flows_are_deployed_with_the_image_by_digest(kestra: Kestra) -> None:
+    """The image goes first, then the flows, the called before the calling; nothing else is sent, and the token is in no message."""
+    image = f"europe-docker.example/p/r/pipeline@{DIGEST}"
+    done = deploy(kestra, "secret-token", IMAGE=image)
+    assert done.returncode == 0, done.stderr
+    assert [path for _, path, _, _ in kestra.seen] == [
+        "/api/v1/main/namespaces/rickandmorty/kv/image",
+        "/api/v1/main/flows/bulk?delete=false&namespace=rickandmorty",
+    ]
+    assert json.loads(kestra.seen[-2][3]) == image
+    flows = list(yaml.safe_load_all(kestra.seen[-1][3]))
+    assert [flow["id"] for flow in flows] == ["meltano_run", "meltano_jobs", "rick_and_morty_pipeline"]
+    program = flows[0]["tasks"][0]["inputFiles"]["meltano_job/batch.py"]
+    assert program == (ROOT / "orchestrate/meltano-job/src/meltano_job/batch.py").read_text()
+    assert {authorization for _, _, authorization, _ in kestra.seen} == {"Bearer secret-token"}
+    assert "secret-token" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("runner", ["batch", "enterprise", "local"])
+def test_every_runner_has_the_one_interface(runner: str) -> None:
+    """What is printed, to be read or pasted, is meltano_run's interface and the tasks of the runner, which adds no other key."""
+    done = run(sys.executable, DEPLOY, "--print", env={**os.environ, "KESTRA_RUNNER": runner})
+    assert done.returncode == 0, done.stderr
+    whole = next(yaml.safe_load_all(done.stdout))
+    interface = yaml.safe_load((ROOT / "orchestrate/kestra/meltano_run.yml").read_text())
+    assert {key: whole[key] for key in interface} == interface
+    assert set(whole) - set(interface) <= {"tasks", "afterExecution"}
+
+
+def test_terraforms_settings_go_to_kestra(kestra: Kestra, tmp_path: Path) -> None:
+    """Each setting of the file is put, the map of variables as it is; the image there has no digest, and stays as it is."""
+    file = tmp_path / "kestra.json"
+    environment = {"MELTANO_ENVIRONMENT": "prod", "TARGET_BIGQUERY_LOCATION": "EU"}
+    file.write_text(
+        json.dumps({"gcp_region": "europe-west1", "image": "pipeline", "environment": environment})
+    )
+    done = deploy(kestra, KESTRA_SETTINGS=str(file))
+    assert done.returncode == 0, done.stderr
+    puts = {
+        path.rpartition("/kv/")[2]: json.loads(body)
+        for method, path, _, body in kestra.seen
+        if method == "PUT"
+    }
+    assert puts == {"gcp_region": "europe-west1", "environment": environment}
+
+
+def test_an_environment_is_a_namespace(kestra: Kestra) -> None:
+    """With KESTRA_NAMESPACE settings and flows go there; the files of the flows stay as they are."""
+    done = deploy(kestra, KESTRA_NAMESPACE="rickandmorty.dev", KESTRA_RUNNER="local")
+    assert done.returncode == 0, done.stderr
+    assert all("rickandmorty.dev" in path for _, path, _, _ in kestra.seen)
+    flows = list(yaml.safe_load_all(kestra.seen[-1][3]))
+    assert [flow["namespace"] for flow in flows] == ["rickandmorty.dev"] * 3
+
+
+def test_compose_deploys_the_flows_into_the_kestra_that_it_starts(kestra: Kestra) -> None:
+    """The service `flows` of compose.yaml, run as it stands there, signs in as the service `kestra` expects and loads the local variant."""
+    # Docker Compose's own interpolation, with nothing set.
+    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (ROOT / "compose.yaml").read_text())
+    services = yaml.safe_load(text)["services"]
+    server, flows, postgres = services["kestra"], services["flows"], services["postgres"]["environment"]
+    configuration = yaml.safe_load(server["environment"]["KESTRA_CONFIGURATION"])
+    database = configuration["datasources"]["postgres"]
+    assert database["url"] == f"jdbc:postgresql://postgres:5432/{postgres['POSTGRES_DB']}"
+    assert [database[k] for k in ("username", "password")] == [
+        postgres["POSTGRES_USER"],
+        postgres["POSTGRES_PASSWORD"],
+    ]
+    assert all(port.startswith("127.0.0.1:") for port in server["ports"])
+    places = {inside: ROOT / outside for outside, inside, _ in (v.split(":") for v in flows["volumes"])}
+    interpreter, script = flows["command"]
+    assert interpreter == "python3"
+    (path,) = [
+        ROOT / outside / script.removeprefix(f"{inside}/")
+        for inside, outside in places.items()
+        if script.startswith(inside)
+    ]
+    succeed(sys.executable, path, env=flows["environment"] | {"KESTRA_URL": kestra.url})
+    account = configuration["kestra"]["server"]["basic-auth"]
+    basic = base64.b64encode(f"{account['username']}:{account['password']}".encode()).decode()
+    assert {authorization for _, _, authorization, _ in kestra.seen} == {f"Basic {basic}"}
+    meltano_run, *_ = yaml.safe_load_all(kestra.seen[-1][3])
+    assert meltano_run["tasks"][0]["taskRunner"]["type"] == "io.kestra.plugin.core.runner.Process"
+    assert meltano_run["namespace"] == "rickandmorty.local"
+
+
+def test_what_kestra_refuses_is_one_line(kestra: Kestra) -> None:
+    """Address, status and Kestra's words, no token; so is each wrong variable."""
+    kestra.status = 422
+    done = deploy(kestra, "me:secret")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "status 422" in done.stderr
+    assert "no such task" in done.stderr
+    assert "secret" not in done.stderr
+    for variables, message in [
+        ({"KESTRA_TOKEN": ""}, "KESTRA_TOKEN is not set"),
+        ({"IMAGE": "pipeline:latest"}, "by digest"),
+        ({"KESTRA_RUNNER": "lambda"}, "batch, enterprise, local"),
+        ({"KESTRA_NAMESPACE": "a b"}, "such as rickandmorty.dev"),
+        ({"KESTRA_SETTINGS": "nowhere.json"}, "terraform output -json kestra"),
+        ({"KESTRA_URL": "kestra"}, "expected https"),
+    ]:
+        done = deploy(kestra, **variables)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert message in done.stderr
