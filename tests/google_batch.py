@@ -26,7 +26,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from testkit.servers import Server
 
-from testkit import warm
+from testkit import gcloud, warm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -182,20 +182,9 @@ class GoogleBatch(Server):
 
     def environment(self) -> dict[str, str]:
         """Return what makes gcloud and Google's clients ask here, with a token that is accepted."""
-        config = self.folder / "gcloud"
-        config.mkdir(exist_ok=True)
-        (config / "token").write_text(TOKEN)
-        return {
-            "CLOUDSDK_CONFIG": str(config),
-            "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
-            "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "true",
-            "CLOUDSDK_CORE_DISABLE_FILE_LOGGING": "true",
-            "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "true",
-            "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(config / "token"),
-            "CLOUDSDK_API_ENDPOINT_OVERRIDES_BATCH": f"{self.url}/",
-            "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": f"{self.url}/",
-            "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"{self.url}/storage/v1/",
-        }
+        endpoints = {"BATCH": self.url, "LOGGING": self.url, "STORAGE": f"{self.url}/storage/v1"}
+        endpoints = {name: f"{url}/" for name, url in endpoints.items()}
+        return gcloud.environment(self.folder / "gcloud", TOKEN, **endpoints)
 
     def calls(self, pattern: str) -> list[str]:
         """Return the requests that match."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import uuid
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from google_batch import Fault, GoogleBatch
 from kestra_engine import ROOT, SOURCES
+from testkit.gcloud import require_gcloud
 from testkit.programs import eventually
-from testkit.required_tools import missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,11 +97,7 @@ class Output:
 @pytest.fixture(scope="module")
 def batch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleBatch]:
     """The stand-in."""
-    if shutil.which("gcloud") is None:
-        missing(
-            "gcloud",
-            "the package google-cloud-cli has it; the flow of open-source Kestra drives Google Batch with it",
-        )
+    require_gcloud()
     server = GoogleBatch(lambda _: [str(PROGRAMS / "meltano-job")], tmp_path_factory.mktemp("batch"))
     yield server
     server.forget()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import threading
 import urllib.error
@@ -16,8 +15,9 @@ from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import BadRequest, Conflict, NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, storage
+from testkit.gcloud import environment as gcloud_environment
+from testkit.gcloud import require_gcloud
 from testkit.programs import run
-from testkit.required_tools import missing
 from testkit.whole_pipeline import ROOT
 
 if TYPE_CHECKING:
@@ -213,20 +213,13 @@ def test_what_it_does_not_know_is_an_error(
 @pytest.mark.slow
 def test_gcloud_takes_its_answers(apis: Apis, tmp_path: Path) -> None:
     """Google's own command line makes, lists and deletes, and reads the refusals as Google's."""
-    if not shutil.which("gcloud"):
-        missing("gcloud", "the Google Cloud CLI")
-    (tmp_path / "token").write_text("token")
+    require_gcloud()
+    endpoints = {"ARTIFACTREGISTRY": "artifactregistry", "COMPUTE": "compute/v1", "IAM": "iam"}
+    addresses = {name: f"{apis.url}/{path}/" for name, path in endpoints.items()}
     environment = {
         **os.environ,
-        "CLOUDSDK_CONFIG": str(tmp_path),
+        **gcloud_environment(tmp_path, "token", **addresses),
         "CLOUDSDK_CORE_PROJECT": "example-project",
-        "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
-        "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "true",
-        "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "true",
-        "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(tmp_path / "token"),
-        "CLOUDSDK_API_ENDPOINT_OVERRIDES_ARTIFACTREGISTRY": f"{apis.url}/artifactregistry/",
-        "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{apis.url}/compute/v1/",
-        "CLOUDSDK_API_ENDPOINT_OVERRIDES_IAM": f"{apis.url}/iam/",
     }
 
     def gcloud(words: str) -> subprocess.CompletedProcess[str]:

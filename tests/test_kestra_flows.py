@@ -22,8 +22,8 @@ import pytest
 import yaml
 from google_batch import GoogleBatch
 from kestra_engine import FLOWS, PIPELINE, ROOT, SOURCES, Engine, RefusedError, flows, temporary
+from testkit.gcloud import require_gcloud
 from testkit.programs import eventually
-from testkit.required_tools import missing
 from testkit.servers import Server
 
 if TYPE_CHECKING:
@@ -598,18 +598,9 @@ def test_enterprise_runs_the_program_of_the_image(kestra: Engine, fakes: Fakes) 
     assert {name: call["environment"][name] for name in more} == more
 
 
-def gcloud_is_there() -> None:
-    """Skip where Google's command line is missing."""
-    if shutil.which("gcloud") is None:
-        missing(
-            "gcloud",
-            "the package google-cloud-cli has it; the flow of open-source Kestra drives Google Batch with it",
-        )
-
-
 def test_batch_submits_follows_deletes_and_restarts(kestra: Engine, fakes: Fakes, batch: GoogleBatch) -> None:
     """By Google's own gcloud: submitted with the settings, a failure and its exit code brought back; Restart takes the next job, same run id; deleted."""
-    gcloud_is_there()
+    require_gcloud()
     batch.forget()
     fakes.behave(character={"fail": 2, "status": 3})
     network = {
@@ -651,7 +642,7 @@ def test_batch_submits_follows_deletes_and_restarts(kestra: Engine, fakes: Fakes
 
 def test_a_kill_in_kestra_ends_the_batch_job(kestra: Engine, fakes: Fakes, batch: GoogleBatch) -> None:
     """Killing the run deletes the Batch job, and its container ends."""
-    gcloud_is_there()
+    require_gcloud()
     batch.forget()
     fakes.behave(episode={"sleep": 300})
     execution = kestra.start(BATCH, jobs=["episode"], execute_dbt=False)
