@@ -408,3 +408,27 @@ def test_which_streams_of_parents_and_children_a_state_proves(
         getattr(lifecycle, kind)(*rest)
     actions, _ = lifecycle.end()
     assert {action.stream for action in actions if isinstance(action, Load)} == proven
+
+
+@pytest.mark.parametrize(
+    ("bookmarked", "bookmark", "replication"),
+    [
+        (False, {"version": 5, "replication_key": "id", "replication_key_value": 3}, "incremental"),
+        (True, {"version": 5, "lsn": 7}, "incremental"),
+        (False, {"version": 5, "xmin": None, "last_replication_method": "FULL_TABLE"}, "full"),
+        (False, {}, "full"),
+    ],
+)
+def test_a_delta_that_has_the_number_of_the_last_full_read(
+    bookmarked: bool,  # noqa: FBT001 (a table)
+    bookmark: dict[str, Any],
+    replication: str,
+) -> None:
+    """Taps of databases announce that number before each delta; its bookmark shows that it is one."""
+    lifecycle = Lifecycle()
+    lifecycle.schema("rows", bookmarked=bookmarked)
+    lifecycle.activate("rows", 5)
+    lifecycle.record("rows", 5)
+    lifecycle.state({"bookmarks": {"rows": bookmark}})
+    actions, _ = lifecycle.end()
+    assert [action.replication for action in actions if isinstance(action, Load)] == [replication]

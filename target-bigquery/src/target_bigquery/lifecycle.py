@@ -215,11 +215,11 @@ class Lifecycle:
     def checkpoint(self) -> tuple[Action, ...]:
         """Return the loads that are possible at the STATE just taken, and the STATE to send after them.
 
-        Only incremental streams are loaded before the end. A stream with records that are not loaded keeps the bookmark that
-        it had before them; where that is unknown, no STATE goes out yet.
+        Only incremental streams are loaded before the end, and nothing is where the last load replaces the others. A stream
+        with records that are not loaded keeps the bookmark that it had before them; where that is unknown, no STATE goes out.
         """
         state = self._state
-        if state is None:
+        if state is None or self._overwrite:
             return NOTHING
         loads: list[Action] = []
         kept: dict[str, Any] = {}
@@ -263,7 +263,8 @@ class Lifecycle:
             if progress.open and not progress.ends_with_input:
                 wrong.append(
                     f"{name}: {progress.rows} records staged, stream not complete, nothing loaded; expected "
-                    f"ACTIVATE_VERSION {progress.version} after them; look at the tap's message, then run again"
+                    f"ACTIVATE_VERSION {progress.version} after them; look at the tap's message, then run again (where the tap "
+                    "never sends one, as in log-based replication, set process_activate_version_messages to false)"
                 )
                 actions.append(Drop(name, progress.version, "it was never whole"))
                 continue
@@ -339,6 +340,14 @@ class Lifecycle:
         return proofs
 
     def _replication(self, progress: _Progress) -> Replication:
-        position = self._state is not None and has_position(bookmark_of(self._state, progress.source))
-        incremental = progress.version is None and (progress.incremental or position)
+        """Return whether the version in progress is a delta.
+
+        Taps of databases number a delta too, by the version of the last full read, and announce that number first.
+        """
+        bookmark = bookmark_of(self._state or {}, progress.source)
+        if progress.version is None:
+            incremental = progress.incremental or has_position(bookmark)
+        else:
+            key = isinstance(bookmark, dict) and bookmark.get("replication_key")
+            incremental = progress.version in progress.announced and bool(progress.incremental or key)
         return Replication.INCREMENTAL if incremental else Replication.FULL

@@ -13,6 +13,7 @@ from target_bigquery import figures, ledger, tables
 from target_bigquery.errors import TargetError
 from target_bigquery.jobs import FinishedJob, Jobs
 from target_bigquery.landing import Landing, Staged
+from target_bigquery.lifecycle import Replication
 from target_bigquery.load_jobs import LoadJobs
 from target_bigquery.manifest import Earlier, Manifest, folder, stored
 from target_bigquery.names import LEDGER
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from google.cloud.bigquery import SchemaField
 
     from target_bigquery.cloud import Cloud
-    from target_bigquery.lifecycle import Proof, Replication
+    from target_bigquery.lifecycle import Proof
 
 logger = logging.getLogger("target-bigquery.load")
 
@@ -46,6 +47,7 @@ class Version:
     """A version of a stream whose records are all staged.
 
     `number` is its `_sdc_table_version`, given by the tap where it is `numbered`; `prefix` begins the names of its objects.
+    `exact` are the columns with values that a FLOAT would round.
     """
 
     stream: str
@@ -62,6 +64,7 @@ class Version:
     method: str
     proof: Proof
     replication: Replication
+    exact: list[SchemaField]
     ended: float = field(default_factory=time.monotonic)
 
 
@@ -158,6 +161,7 @@ class Loader:
             TargetError: The version contradicts what an earlier attempt decided.
         """
         ready = version.prepared.result()
+        tables.refuse_rounding(str(self._cloud.dataset.table(version.table)), version.exact, ready.fields)
         earlier = ready.earlier
         parts = [upload.result() for upload in version.uploads]
         while True:
@@ -166,6 +170,8 @@ class Loader:
             chosen = self._compared(version, earlier, parts) if earlier.is_another_attempt else parts
             if isinstance(chosen, Manifest):
                 return chosen
+            if version.method == "overwrite" and version.replication is Replication.INCREMENTAL:
+                self._refuse_to_replace(version)
             staged = [self._sent(part) for part in chosen]
             manifest = self._manifest(version, ready.fields, staged, len(earlier.manifests))
             self._recovery.mark_begun()
@@ -282,4 +288,17 @@ class Loader:
                 manifest.size / 1000,
                 done.job.job_id,
                 seconds,
+            )
+
+    def _refuse_to_replace(self, version: Version) -> None:
+        """Refuse to replace a table's rows by a delta, which holds changed records only.
+
+        Raises:
+            TargetError: The table has rows.
+        """
+        table = self._cloud.bigquery.get_table(self._cloud.dataset.table(version.table), **self._cloud.call)
+        if table.num_rows:
+            raise TargetError(
+                f"{version.stream}: overwrite would leave the {version.rows} records of this incremental stream only; nothing "
+                f"was loaded, {table.reference} is as it was; use upsert or append-only, or empty the table for a full refresh"
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from google.cloud.bigquery import SchemaField
@@ -79,7 +79,7 @@ def translate(
     key_properties: Sequence[str],
     *,
     lossy: bool = False,
-    wide: Callable[[], None] = lambda: None,
+    wide: Callable[[str], None] = lambda _: None,
 ) -> Translated:
     """Return the columns for a stream's JSON schema, without the target's own metadata.
 
@@ -88,13 +88,12 @@ def translate(
         schema: With `properties` (`root`).
         key_properties: Names of the key's fields.
         lossy: Whether digits that a column cannot hold are cut instead of refused.
-        wide: Called for each integer that a FLOAT would round.
+        wide: Called with the name of the column for each integer or decimal in it that a FLOAT would round.
 
     Raises:
         TargetError: The schema is invalid, or a key is not in it or not a scalar.
     """
-    types = converters(lossy=lossy, wide=wide)
-    translator = _Translator(types)
+    translator = _Translator(lossy=lossy, wide=wide)
     place = Place(stream, schema)
     # A tap's field with the name of the target's own metadata is dropped, unless it is a key.
     names = {
@@ -117,7 +116,7 @@ def translate(
     if is_open(schema):
         description = "Fields that the schema allows and does not list."
         extra = replace(translator.json, source=EXTRA, name=EXTRA, description=description)
-    return Translated(tuple(columns.values()), required, types["TIMESTAMP"], extra)
+    return Translated(tuple(columns.values()), required, translator.converters["TIMESTAMP"], extra)
 
 
 def metadata_fields() -> list[SchemaField]:
@@ -128,8 +127,9 @@ def metadata_fields() -> list[SchemaField]:
 class _Translator:
     """Makes columns of schemas."""
 
-    def __init__(self, types: dict[str, Callable[[Any], Any]]) -> None:
-        self._converters = types
+    def __init__(self, *, lossy: bool, wide: Callable[[str], None]) -> None:
+        self._lossy, self._wide = lossy, wide
+        self.converters = converters(lossy=lossy)
         self.json = self._scalar("JSON")
 
     def columns(
@@ -137,9 +137,12 @@ class _Translator:
     ) -> tuple[Column, ...]:
         """Return the columns of an object's properties, with names that are not `taken`."""
         names = clean_all(properties, taken)
-        return tuple(
-            self.column(key, names[key], value, place.into(f".{key}")) for key, value in properties.items()
-        )
+        columns = []
+        for key, value in properties.items():
+            if place.depth == 1:
+                self.converters = converters(lossy=self._lossy, wide=partial(self._wide, names[key]))
+            columns.append(self.column(key, names[key], value, place.into(f".{key}")))
+        return tuple(columns)
 
     def column(self, source: str, name: str, schema: Any, place: Place) -> Column:  # noqa: ANN401
         """Return the column of one field.
@@ -214,7 +217,7 @@ class _Translator:
         return Column("RECORD", columns=columns, required=required_of(schema))
 
     def _scalar(self, kind: str) -> Column:
-        return Column(kind, convert_one=self._converters[kind])
+        return Column(kind, convert_one=self.converters[kind])
 
 
 def _implied(schema: dict[str, Any]) -> str | None:

@@ -45,7 +45,9 @@ class Stage:
             raise TargetError(f"{stream}: this is the ledger's name; rename the stream with a stream map")
         self._keys: list[str] = []
         self._fields: list[SchemaField] = []
-        self._wide = False
+        # Columns with values that a FLOAT would round, and the columns that the schemas of the version have named.
+        self._wide: set[str] = set()
+        self._shapes: list[list[SchemaField]] = []
         self._version: int | None = None
         self._number = 0
         self._writer: PartWriter | None = None
@@ -65,7 +67,7 @@ class Stage:
             TargetError: It cannot be translated to columns, or the version in progress does not fit both schemas.
         """
         stream, keys = self._stream, list(keys or ())
-        translated = translate(stream, schema, keys, lossy=self._settings.allow_loss, wide=self._saw_wide)
+        translated = translate(stream, schema, keys, lossy=self._settings.allow_loss, wide=self._wide.add)
         if self._settings.load_method == "upsert" and not keys:
             raise TargetError(
                 f"{stream}: upsert needs a key, and the tap names none; use append-only or overwrite"
@@ -79,6 +81,7 @@ class Stage:
             exact = self._settings.allow_loss or not self._wide
             fields, _ = tables.merge(self._fields, fields, where, lossy=exact)
         self._keys, self._fields, self._translated = keys, fields, translated
+        self._shapes.append(translated.fields())
         self._key_columns = [column.name for column in translated.columns if column.source in keys]
         self._times = [name for name in TAPS_TIMES if name not in keys]
         self._prepared = None
@@ -99,7 +102,8 @@ class Stage:
         self._number = (
             version if version is not None else max(int(self._started.timestamp() * 1000), self._number + 1)
         )
-        self._wide = False
+        self._wide.clear()
+        self._shapes = self._shapes[-1:]
         self._uploads = []
         if self._prepared is None:
             self._prepare()
@@ -171,6 +175,7 @@ class Stage:
             method=self._settings.load_method,
             proof=proof,
             replication=replication,
+            exact=[] if self._settings.allow_loss else tables.only(self._shapes, self._wide),
         )
 
     def _prepare(self) -> None:
@@ -219,9 +224,6 @@ class Stage:
             raise error.under(name) from None
         self._last_moment = value, checked
         return checked
-
-    def _saw_wide(self) -> None:
-        self._wide = True
 
 
 def _is_text(value: Any) -> bool:  # noqa: ANN401 (JSON)

@@ -15,7 +15,7 @@ from google.cloud.bigquery import SchemaField
 from target_bigquery.errors import TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from target_bigquery.cloud import Cloud
 
@@ -246,6 +246,33 @@ def _merged_type(old: SchemaField, new: SchemaField, where: str, *, top: bool, l
 
 def _changed(item: SchemaField, kind: str, mode: str, fields: Iterable[SchemaField]) -> SchemaField:
     return SchemaField(item.name, kind, mode=mode, description=item.description, fields=tuple(fields))
+
+
+def only(shapes: Iterable[Iterable[SchemaField]], names: Container[str]) -> list[SchemaField]:
+    """Return the columns of these names in several schemas."""
+    return [column for columns in shapes for column in columns if column.name in names]
+
+
+def refuse_rounding(where: str, exact: Iterable[SchemaField], fields: Iterable[SchemaField]) -> None:
+    """Refuse a load whose values a FLOAT column of the table would round.
+
+    Args:
+        where: The table, for the message.
+        exact: The stream's columns with values that a FLOAT would round.
+        fields: The table's columns.
+
+    Raises:
+        TargetError: One of them, or a field in it, is FLOAT in the table and INTEGER or a decimal in the stream.
+    """
+    by_name = {item.name.lower(): item for item in fields}
+    for item in exact:
+        there = by_name[item.name.lower()]
+        if _type(there) == "FLOAT" and item.field_type != "FLOAT":
+            raise TargetError(
+                f"{where}: column {item.name} is FLOAT in the table, the stream sends {item.field_type} with digits that a "
+                "FLOAT rounds; nothing was loaded; rebuild the table with that type, or set allow_loss"
+            )
+        refuse_rounding(f"{where}.{item.name}", item.fields, there.fields)
 
 
 def merge_statement(

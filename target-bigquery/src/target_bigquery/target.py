@@ -29,6 +29,7 @@ from target_bigquery.reader import Reader
 from target_bigquery.settings import SCHEMA, Settings
 from target_bigquery.sink import StreamSink
 from target_bigquery.stage import Stage
+from target_bigquery.values import INT64
 from target_bigquery.work import Work
 
 if TYPE_CHECKING:
@@ -127,9 +128,9 @@ class TargetBigQuery(Target):
         version = message.get("version")
         if version is None:
             return None
-        if isinstance(version, bool) or not isinstance(version, int):
+        if isinstance(version, bool) or not isinstance(version, int) or version not in INT64:
             raise TargetError(
-                f"{message['stream']}: a version is {version!r}: expected a whole number; look at the tap"
+                f"{message['stream']}: a version is {version!r}: expected a whole number of 64 bits; look at the tap"
             )
         return version if self.settings.process_activate_version_messages else None
 

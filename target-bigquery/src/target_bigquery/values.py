@@ -28,6 +28,8 @@ EXACT_IN_DOUBLE = range(-(2**53), 2**53 + 1)
 # A double keeps every number with this many digits.
 DOUBLE_DIGITS = 15
 MOST_DIGITS = 400
+# https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#json_type
+DEEPEST_JSON = 500
 
 DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 AT = re.compile(
@@ -52,7 +54,7 @@ def converters(*, lossy: bool, wide: Callable[[], None] = lambda: None) -> dict[
 
     Args:
         lossy: Whether digits that a column cannot hold are cut instead of refused.
-        wide: Called for each integer that a FLOAT would round.
+        wide: Called for each integer or decimal that a FLOAT would round.
     """
 
     def integer(value: Any) -> int:  # noqa: ANN401 (JSON)
@@ -61,17 +63,23 @@ def converters(*, lossy: bool, wide: Callable[[], None] = lambda: None) -> dict[
             wide()
         return whole
 
+    def decimal(value: Any, kind: str) -> str:  # noqa: ANN401 (JSON)
+        digits = _decimal(value, kind=kind, lossy=lossy)
+        if len(digits) > DOUBLE_DIGITS and not _is_kept(Decimal(digits), float(digits)):
+            wide()
+        return digits
+
     return {
         "STRING": text,
         "INTEGER": integer,
         "FLOAT": partial(_float, lossy=lossy),
-        "NUMERIC": partial(_decimal, kind="NUMERIC", lossy=lossy),
-        "BIGNUMERIC": partial(_decimal, kind="BIGNUMERIC", lossy=lossy),
+        "NUMERIC": partial(decimal, kind="NUMERIC"),
+        "BIGNUMERIC": partial(decimal, kind="BIGNUMERIC"),
         "BOOLEAN": _boolean,
         "TIMESTAMP": partial(_timestamp, lossy=lossy),
         "DATE": _date,
         "TIME": partial(_time, lossy=lossy),
-        "JSON": _json,
+        "JSON": partial(_json, lossy=lossy),
     }
 
 
@@ -226,20 +234,32 @@ def _iso(text: str, *, lossy: bool) -> str:
     return text.replace("t", "T")
 
 
-def _json(value: Any) -> Any:  # noqa: ANN401
+def _json(value: Any, *, lossy: bool, depth: int = 0) -> Any:  # noqa: ANN401
     """Return the value of a JSON column unchanged.
 
     Raises:
-        ValueRefusedError: It contains a number that BigQuery's JSON cannot hold.
+        ValueRefusedError: It is nested too deep, or contains a number that BigQuery's JSON cannot hold.
     """
     if isinstance(value, dict | list):
+        if depth == DEEPEST_JSON:
+            raise ValueRefusedError(
+                f"nested deeper than the {DEEPEST_JSON} levels that BigQuery's JSON takes"
+            )
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             try:
-                _json(item)
+                _json(item, lossy=lossy, depth=depth + 1)
             except ValueRefusedError as error:
                 raise error.under(str(key) if isinstance(value, dict) else f"[{key}]") from None
-    elif (isinstance(value, int) and value not in JSON_INTEGERS) or (
-        isinstance(value, float | Decimal) and not math.isfinite(float(value))
-    ):
-        raise ValueRefusedError.of("a number that JSON in BigQuery holds", value)
+    elif isinstance(value, int):
+        if value not in JSON_INTEGERS:
+            raise ValueRefusedError.of("a number that JSON in BigQuery holds", value)
+    elif isinstance(value, float | Decimal):
+        # BigQuery keeps such a number as a double.
+        double = float(value)
+        if not math.isfinite(double):
+            raise ValueRefusedError.of("a number that JSON in BigQuery holds", value)
+        if not lossy and (bool(value) != bool(double) or not _is_kept(value, double)):
+            raise ValueRefusedError.of(
+                "a number of which JSON in BigQuery keeps every digit (or set allow_loss)", value
+            )
     return value
