@@ -8,7 +8,6 @@ In meltano.yml and dbt_project.yml the generated lines are between marks.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
@@ -199,27 +198,15 @@ def flow_files(entities: list[Entity]) -> dict[Path, str]:
     }
 
 
-def write(*, check: bool = False) -> int:
-    """Write every file that follows from the list, or check them all; return the exit status.
+def generated() -> dict[Path, str]:
+    """Return every file that follows from the list.
 
     Raises:
         ValueError: The list is not valid, or a file lacks its marks.
     """
     entities = read()
-    wanted = {**meltano_file(entities), **dbt_file(entities), **flow_files(entities)}
-    return generated_files.write(wanted, "make docs", check=check)
-
-
-def main() -> int:
-    """Run the command line; return the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 on a difference")
-    check = parser.parse_args().check
-    try:
-        return write(check=check)
-    except ValueError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+    return {**meltano_file(entities), **dbt_file(entities), **flow_files(entities)}
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(generated_files.main(__doc__, generated, "make docs"))

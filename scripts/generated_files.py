@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from command_line import OneLine
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -39,3 +41,14 @@ def write(wanted: Mapping[Path, str | None], remedy: str, *, check: bool) -> int
             path.write_text(text, encoding="utf-8")
             print(f"{name}: written", file=sys.stderr)
     return int(check and stale > 0)
+
+
+def main(description: str | None, generate: Callable[[], Mapping[Path, str | None]], remedy: str) -> int:
+    """Write what `generate` returns (see write), or check it with `--check`; return the exit status: 2 for a ValueError."""
+    parser = OneLine(description=(description or "").partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 on a difference")
+    check = parser.parse_args().check
+    try:
+        return write(generate(), remedy, check=check)
+    except ValueError as error:
+        parser.error(str(error))

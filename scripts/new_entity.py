@@ -144,7 +144,7 @@ def main() -> int:
         ruff = [sys.executable, "-m", "ruff"]
         for command in (["check", "--fix-only", "--select", "I,F401"], ["format"]):
             subprocess.run([*ruff, *command, "--quiet", str(STREAMS)], check=True)
-        return entities.write()
+        return generated_files.write(entities.generated(), "make docs", check=False)
     except ValueError as error:
         parser.error(str(error))
 

@@ -72,8 +72,8 @@ def about(name: str) -> dict[str, Any]:
     program = beside if beside.exists() else ROOT / ".meltano" / PLUGINS[name] / name / "venv" / "bin" / name
     command = [str(program), "--about", "--format=json"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    described: dict[str, Any] = json.loads(done.stdout)
+    return described
 
 
 def lock(name: str, folder: str) -> dict[str, Any]:
@@ -100,17 +100,20 @@ def lock(name: str, folder: str) -> dict[str, Any]:
     }
 
 
-def main() -> int:
-    """Write or check every lock; return the exit status."""
-    locks = {
+def locks() -> dict[Path, str]:
+    """Return the text of every lock.
+
+    Raises:
+        subprocess.CalledProcessError: A plugin's --about failed.
+    """
+    return {
         ROOT / "plugins" / folder / f"{name}--{VARIANT}.lock": json.dumps(
             lock(name, folder), indent=2, ensure_ascii=False
         )
         + "\n"
         for name, folder in PLUGINS.items()
     }
-    return generated_files.write(locks, "make plugin-locks", check="--check" in sys.argv)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(generated_files.main(__doc__, locks, "make plugin-locks"))

@@ -9,7 +9,6 @@ A table is between `<!-- name -->` and `<!-- /name -->`.
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 import generated_files
@@ -107,10 +106,5 @@ def documents() -> dict[Path, str]:
     return texts
 
 
-def main() -> int:
-    """Write or check every document; return the exit status."""
-    return generated_files.write(documents(), "make docs", check="--check" in sys.argv)
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(generated_files.main(__doc__, documents, "make docs"))

@@ -20,7 +20,7 @@ import time
 import uuid
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import run_meltano
 from run_progress import Progress, clean
@@ -207,7 +207,7 @@ def main() -> int:
     if arguments.inside is None:
         exec_on_sandbox(source_options(arguments.data, live=arguments.live, version=arguments.version))
 
-    def end(number: int, _: Any) -> None:  # noqa: ANN401 (a frame)
+    def end(number: int, _: object) -> None:
         raise Ended(number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
