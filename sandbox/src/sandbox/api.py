@@ -56,7 +56,7 @@ class Api:
         return app
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        seen = self._faults.note(request)
+        seen = self._faults.record(request)
         rule = self._faults.rule(request)
         if self._latency:
             await asyncio.sleep(self._latency)
@@ -106,7 +106,7 @@ class Api:
         if name not in self._records or "" in parts:
             return nothing
         if len(parts) == 2:  # noqa: PLR2004 (/api/x)
-            return _wrong_case(parts[1], name, "findAndCount") or self._listing(name, raw, query)
+            return _refuse_wrong_case(parts[1], name, "findAndCount") or self._listing(name, raw, query)
         if name == "character" and parts[2].lower() == "avatar":
             return 404, {"error": "There is nothing here"}
         try:
@@ -116,11 +116,11 @@ class Api:
         return self._by_path(name, text, parts[1])
 
     def _listing(self, resource: str, raw: str, query: str) -> tuple[int, Any]:
-        parameters = _parsed(query)
+        parameters = _parse_query(query)
         filters = {key: _trimmed(parameters[key]) for key in FILTERS.get(resource, ()) if key in parameters}
         parameters.update(filters)
         page: Any = parameters.get("page", "")
-        number = js.number(js.text(page))
+        number = js.number(js.to_string(page))
         page, number = (page, number) if number > 0 else ("1", 1.0)
         records = self._records[resource]
         for key, value in filters.items():
@@ -132,9 +132,9 @@ class Api:
         if number > pages:
             return 404, {"error": "There is nothing here"}
         tail = "".join(
-            f"&{k}={js.text(v)}" for k, v in parameters.items() if v and k in FILTERS.get(resource, ())
+            f"&{k}={js.to_string(v)}" for k, v in parameters.items() if v and k in FILTERS.get(resource, ())
         )
-        requested, path = js.parse_int(js.text(page)), raw[len("/api") :]
+        requested, path = js.parse_int(js.to_string(page)), raw[len("/api") :]
 
         def link(to: int) -> str:
             return f"{SITE}{path}?page={to}{tail}"
@@ -164,7 +164,7 @@ class Api:
             values = [js.number(part) for part in text.split(",")]
         if values is None and math.isnan(js.parse_int(text)):
             return 500, {"error": "Hey! you must provide an id"}
-        if error := _wrong_case(spelled, resource, "find" if values is not None else "findOne"):
+        if error := _refuse_wrong_case(spelled, resource, "find" if values is not None else "findOne"):
             return error
         try:
             ids = {js.cast(value) for value in (values if values is not None else [text])}
@@ -209,18 +209,18 @@ def _is_fresh(request: web.Request, etag: str) -> bool:
     return etags == "*" or any(etag in {tag, f"W/{tag}"} or f"W/{etag}" == tag for tag in tags)
 
 
-def _wrong_case(spelled: str, name: str, method: str) -> tuple[int, Any] | None:
+def _refuse_wrong_case(spelled: str, name: str, method: str) -> tuple[int, Any] | None:
     # Express finds the route in any case, the program its model by the name as it was written.
     if spelled == name:
         return None
     return 500, {"error": f"Cannot read properties of undefined (reading '{method}')"}
 
 
-def _parsed(query: str) -> dict[str, Any]:
+def _parse_query(query: str) -> dict[str, Any]:
     """Return a query as the package qs reads it, as far as one bracket: text, an array for repeated keys, or an object."""
     parameters: dict[str, Any] = {}
     for item in query.partition("#")[0].split("&"):
-        key, _, value = (js.decoded(part) for part in item.partition("="))
+        key, _, value = (js.decode_part(part) for part in item.partition("="))
         name, bracket, inner = key.partition("[")
         inner = inner.removesuffix("]")
         if not name or hasattr(js.PLAIN_OBJECT, name):
@@ -240,7 +240,7 @@ def _parsed(query: str) -> dict[str, Any]:
 
 def _trimmed(value: Any) -> str:  # noqa: ANN401 (text, array or object)
     # express-validator takes the first of several.
-    return js.trim(js.text(value[0] if isinstance(value, list) and value else value))
+    return js.trim(js.to_string(value[0] if isinstance(value, list) and value else value))
 
 
 def _male(text: str) -> bool:

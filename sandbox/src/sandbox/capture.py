@@ -9,7 +9,7 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -50,7 +50,7 @@ def capture(folder: Path, api_url: str) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _resource(session: requests.Session, url: str, file: Any) -> int:  # noqa: ANN401 (a text file)
+def _resource(session: requests.Session, url: str, file: TextIO) -> int:
     number, pages, written, count = 1, 1, 0, 0
     while number <= pages:
         answer = _get(session, f"{url}?page={number}")

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sandbox import processes
 from sandbox.errors import SandboxError
@@ -65,7 +65,7 @@ def run(command: list[str], environment: dict[str, str]) -> int:
     except OSError as error:
         raise SandboxError(f"{command[0]} cannot be run: {error.strerror}") from None
 
-    def forward(number: int, _: Any = None) -> None:  # noqa: ANN401 (a frame)
+    def forward(number: int, _: object = None) -> None:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(number)
         # A process that ignores the signal is killed.

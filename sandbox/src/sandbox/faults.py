@@ -52,7 +52,7 @@ class Rule:
     options: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, rule: Any) -> Rule:  # noqa: ANN401 (JSON)
+    def parse(cls, rule: Any) -> Rule:  # noqa: ANN401 (JSON)
         """Return a rule read from JSON.
 
         Raises:
@@ -110,7 +110,7 @@ class Faults:
     async def _put_rules(self, request: web.Request) -> web.Response:
         try:
             body = await request.json()
-            rules = [Rule.of(rule) for rule in body]
+            rules = [Rule.parse(rule) for rule in body]
         except (ValueError, TypeError) as error:
             return web.json_response({"error": str(error)}, status=400)
         self.rules = rules
@@ -135,7 +135,7 @@ class Faults:
         self.requests = []
         return web.json_response([])
 
-    def note(self, request: web.Request) -> dict[str, Any]:
+    def record(self, request: web.Request) -> dict[str, Any]:
         """Add a request to the list and return its entry; its status is null until it is answered."""
         connection = self._connections.setdefault(id(request.transport), len(self._connections) + 1)
         seen = {

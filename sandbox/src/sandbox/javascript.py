@@ -24,12 +24,12 @@ def trim(text: str) -> str:
     return text.strip(BLANK)
 
 
-def text(value: Any) -> str:  # noqa: ANN401 (JSON)
+def to_string(value: Any) -> str:  # noqa: ANN401 (JSON)
     """Return String(value)."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        return ",".join("" if item is None else text(item) for item in value)
+        return ",".join("" if item is None else to_string(item) for item in value)
     if isinstance(value, dict):
         return "[object Object]"
     if isinstance(value, bool) or value is None:
@@ -92,10 +92,10 @@ def _inspected(value: Any) -> str:  # noqa: ANN401 (JSON)
             if value
             else "{}"
         )
-    return f"'{value}'" if isinstance(value, str) else text(value)
+    return f"'{value}'" if isinstance(value, str) else to_string(value)
 
 
-def decoded(part: str) -> str:
+def decode_part(part: str) -> str:
     """Return a part of a query string, decoded; with its escapes as they are where they are not UTF-8."""
     spaced = part.replace("+", " ")
     try:

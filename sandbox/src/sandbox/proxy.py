@@ -55,13 +55,13 @@ class Proxy:
             yield
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        seen = self._faults.note(request)
+        seen = self._faults.record(request)
         body = await request.read()
         rule = self._faults.rule(request, body)
         if rule is None or rule.action in {"count", "field"}:
             response: web.StreamResponse = await self.pass_on(request, body)
         elif rule.action == "replace":
-            response = _replaced(await self.pass_on(request, body), rule)
+            response = _replace(await self.pass_on(request, body), rule)
         else:
             passed = await self.pass_on(request, body) if rule.options.get("when") == "after" else None
 
@@ -81,11 +81,11 @@ class Proxy:
     ) -> web.Response:
         """Return the upstream's answer to the request with these headers added."""
         url = URL(self.address + request.raw_path, encoded=True)
-        sent = _kept(request.headers) | (headers or {})
+        sent = _end_to_end(request.headers) | (headers or {})
         async with self.client.request(
             request.method, url, headers=sent, data=body, allow_redirects=False
         ) as answer:
-            headers = _kept(answer.headers)
+            headers = _end_to_end(answer.headers)
             if "Location" in headers:
                 # An upload continues at the address in Location, which must be this proxy's.
                 here = f"{request.scheme}://{request.host}"
@@ -93,11 +93,11 @@ class Proxy:
             return web.Response(status=answer.status, body=await answer.read(), headers=headers)
 
 
-def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+def _end_to_end(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.lower() not in OWN_HEADERS}
 
 
-def _replaced(answer: web.Response, rule: Rule) -> web.Response:
+def _replace(answer: web.Response, rule: Rule) -> web.Response:
     body = answer.body if isinstance(answer.body, bytes) else b""
     packed = answer.headers.get("Content-Encoding") == "gzip"
     try:

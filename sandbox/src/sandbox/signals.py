@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sandbox.errors import Ended
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def on_signals(handle: Callable[[int, Any], None]) -> None:
+def on_signals(handle: Callable[[int, object], None]) -> None:
     """Handle SIGINT, SIGTERM and SIGHUP; what nohup has switched off stays off."""
     for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
@@ -29,7 +29,7 @@ def ignore_signals() -> None:
 def ended_by_signals() -> None:
     """Let those signals raise `Ended` in the main thread."""
 
-    def end(number: int, _: Any) -> None:  # noqa: ANN401 (a frame)
+    def end(number: int, _: object) -> None:
         raise Ended(number)
 
     on_signals(end)

@@ -30,7 +30,7 @@ _introspect = patching.get(SYNC, "_introspect_schema")
 _run = patching.get("jobs.executor", "execute_query_job")
 
 
-def _parsed(sql: str, kind: type[exp.Expr]) -> Any:  # noqa: ANN401 (a statement of that kind)
+def _parse_as(sql: str, kind: type[exp.Expr]) -> Any:  # noqa: ANN401 (a statement of that kind)
     tree = sqlglot.parse_one(sql, read="bigquery")
     return tree if isinstance(tree, kind) else None
 
@@ -68,7 +68,7 @@ def sync_table(sql: str, project_id: str, ctx: AppContext) -> None:
         _sync_altered(sql, project_id, ctx)
     if (target := _detect_table(sql)) is None:
         return
-    create, table = _parsed(sql, exp.Create), _split(target, project_id)
+    create, table = _parse_as(sql, exp.Create), _split(target, project_id)
     meta = ctx.catalog.get_table(*table)
     if meta is None or create is None:
         return
@@ -93,13 +93,13 @@ def sync_view(sql: str, project_id: str, ctx: AppContext) -> None:
     _view(sql, project_id, ctx)
     target, _ = _detect_view(sql)
     meta = ctx.catalog.get_table(*_split(target, project_id)) if target is not None else None
-    if meta is not None and (change := _options(_parsed(sql, exp.Create))):
+    if meta is not None and (change := _options(_parse_as(sql, exp.Create))):
         ctx.catalog.update_table(meta.model_copy(update=change))
 
 
 def _sync_altered(sql: str, project_id: str, ctx: AppContext) -> None:
     """Keep what the catalog knows of the columns, and take types and modes from DuckDB where they changed."""
-    alter = _parsed(sql, exp.Alter)
+    alter = _parse_as(sql, exp.Alter)
     meta: TableMeta | None = ctx.catalog.get_table(*_split(alter.this, project_id)) if alter else None
     if meta is None or meta.table_type != "TABLE":
         return

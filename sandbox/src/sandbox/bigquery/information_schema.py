@@ -54,7 +54,7 @@ def _rows(columns: str, rows: Iterable[tuple[str | int | None, ...]]) -> str:
     return f"(SELECT {' UNION ALL SELECT '.join(selects) or none + ' FROM UNNEST([1]) WHERE FALSE'})"  # noqa: S608
 
 
-def _named(build: Callable[..., str]) -> Callable[..., str]:
+def _with_selects(build: Callable[..., str]) -> Callable[..., str]:
     """Return one of the emulator's builders with SELECTs in place of VALUES, whose column names are lost in translation."""
 
     @functools.wraps(build)
@@ -81,10 +81,12 @@ _builders = [name for name in vars(patching.module(VIEWS)) if BUILDERS.fullmatch
 if len(_builders) < FEWEST_BUILDERS:
     raise patching.PatchTargetMissing("sandbox: the builders of the INFORMATION_SCHEMA views are gone")
 for _name in _builders:
-    patching.replace(VIEWS, _name, _named(patching.get(VIEWS, _name)), "column names survive the translation")
+    patching.replace(
+        VIEWS, _name, _with_selects(patching.get(VIEWS, _name)), "column names survive the translation"
+    )
 
 
-def _meta(catalog: CatalogRepository, project: str, dataset: str) -> str:
+def _tables_view(catalog: CatalogRepository, project: str, dataset: str) -> str:
     def row(table: TableMeta) -> tuple[str | int, ...]:
         times = [int(at.timestamp() * 1000) for at in (table.creation_time, table.last_modified_time)]
         kind = TYPES.get(table.table_type, 1)
@@ -93,7 +95,7 @@ def _meta(catalog: CatalogRepository, project: str, dataset: str) -> str:
     return _rows(META_COLUMNS, map(row, catalog.list_tables(project, dataset)))
 
 
-def _paths(catalog: CatalogRepository, project: str, dataset: str) -> str:
+def _field_paths_view(catalog: CatalogRepository, project: str, dataset: str) -> str:
     def rows(table: str, top: str, path: str, field: TableFieldSchema) -> Iterator[tuple[str | None, ...]]:
         yield (project, dataset, table, top, path, _data_type(field), field.description or None)
         for inner in field.fields:
@@ -115,8 +117,8 @@ def expand(sql: str, project_id: str, catalog: CatalogRepository) -> str:
     """Return the statement with rows in place of the catalog's views."""
     upper = sql.upper()
     if "__TABLES__" in upper:
-        sql = META.sub(lambda found: _meta(catalog, found[1] or project_id, found[2]), sql)
+        sql = META.sub(lambda found: _tables_view(catalog, found[1] or project_id, found[2]), sql)
     if "COLUMN_FIELD_PATHS" in upper:
-        sql = _full.sub(lambda found: _paths(catalog, found["project"], found["dataset"]), sql)
-        sql = _short.sub(lambda found: _paths(catalog, project_id, found["dataset"]), sql)
+        sql = _full.sub(lambda found: _field_paths_view(catalog, found["project"], found["dataset"]), sql)
+        sql = _short.sub(lambda found: _field_paths_view(catalog, project_id, found["dataset"]), sql)
     return str(_expand(sql, project_id, catalog))

@@ -46,11 +46,11 @@ _query = patching.route("api.routes.jobs", "POST", "/projects/{project_id}/queri
 _envelope = patching.get("api.routes.upload", "_load_configuration_from_envelope")
 
 
-def _find(ctx: AppContext, project_id: str, job_id: str) -> JobMeta | None:
+def _find_job(ctx: AppContext, project_id: str, job_id: str) -> JobMeta | None:
     return RUNNING.get((project_id, job_id)) or ctx.catalog.get_job(project_id, job_id)
 
 
-def _missing(message: str) -> NotFoundError:
+def _not_found(message: str) -> NotFoundError:
     return NotFoundError(message, details=[ErrorDetail(reason="notFound", message=message)])
 
 
@@ -70,7 +70,7 @@ def _running(
     """
     job_id = reference.get("jobId") or f"job_{uuid4().hex}"
     location = _location(project_id, config, reference.get("location"), ctx)
-    if _find(ctx, project_id, job_id) is not None:
+    if _find_job(ctx, project_id, job_id) is not None:
         message = f"Already Exists: Job {project_id}:{location}.{job_id}"
         raise AlreadyExistsError(message, details=[ErrorDetail(reason="duplicate", message=message)])
     now = ctx.clock.now()
@@ -104,7 +104,7 @@ def _location(project_id: str, config: dict[str, Any], asked: str | None, ctx: A
     if dataset is None:
         return asked or "US"
     if asked and asked.upper() != dataset.location.upper():
-        raise _missing(
+        raise _not_found(
             f"Not found: Dataset {dataset.project_id}:{dataset.dataset_id} was not found in location {asked}"
         )
     return dataset.location
@@ -205,9 +205,9 @@ async def run_query(project_id: str, request: Request, ctx: Ctx, caller: Caller)
 )
 def get_job(project_id: str, job_id: str, ctx: Ctx, location: str | None = None) -> dict[str, Any]:
     """Return a job."""
-    job = _find(ctx, project_id, job_id)
+    job = _find_job(ctx, project_id, job_id)
     if job is None or (location and location.upper() != job.statistics.get(LOCATION, "US").upper()):
-        raise _missing(f"Not found: Job {project_id}:{location + '.' if location else ''}{job_id}")
+        raise _not_found(f"Not found: Job {project_id}:{location + '.' if location else ''}{job_id}")
     return resource(project_id, job_id, job, job.configuration)
 
 
@@ -228,7 +228,7 @@ async def run_upload(
 
 
 @patching.replaces("api.routes.upload", "_parse_multipart_related", why="binary content is kept, of any type")
-def parts(content_type: str, body: bytes) -> tuple[dict[str, Any], bytes]:
+def split_multipart(content_type: str, body: bytes) -> tuple[dict[str, Any], bytes]:
     """Return the JSON part and the media part byte for byte: an e-mail parser would change line ends.
 
     Raises:

@@ -76,7 +76,7 @@ class Load:
         return quoted_table_ref(self.project, self.dataset, self.table)
 
 
-def _asked(project: str, config: dict[str, Any], ctx: AppContext, upload: Path | None) -> Load:
+def _parse(project: str, config: dict[str, Any], ctx: AppContext, upload: Path | None) -> Load:
     """Return what the configuration asks for; what BigQuery refuses before it creates a job is an HTTP error."""
     destination = config.get("destinationTable") or {}
     load = Load(
@@ -88,7 +88,7 @@ def _asked(project: str, config: dict[str, Any], ctx: AppContext, upload: Path |
         create=config.get("createDisposition") or "CREATE_IF_NEEDED",
         allowed=frozenset(option.upper() for option in config.get("schemaUpdateOptions") or ()),
         ignore_unknown=bool(config.get("ignoreUnknownValues")),
-        given=schemas.parsed((config.get("schema") or {}).get("fields") or []),
+        given=schemas.from_rest((config.get("schema") or {}).get("fields") or []),
         config=config,
         upload=upload,
     )
@@ -104,7 +104,9 @@ def _asked(project: str, config: dict[str, Any], ctx: AppContext, upload: Path |
     return load
 
 
-def _target(load: Load, ctx: AppContext) -> tuple[TableMeta | None, tuple[Field, ...], tuple[Field, ...]]:
+def _resolve_target(
+    load: Load, ctx: AppContext
+) -> tuple[TableMeta | None, tuple[Field, ...], tuple[Field, ...]]:
     """Return the table as it is now, the fields that the job fills, and those that the table has afterwards."""
     meta = ctx.catalog.get_table(load.project, load.dataset, load.table)
     if meta is None:
@@ -121,7 +123,7 @@ def _target(load: Load, ctx: AppContext) -> tuple[TableMeta | None, tuple[Field,
     if load.write == "WRITE_TRUNCATE" or not load.given:
         return meta, load.given or old, load.given or old
     try:
-        new = schemas.grown(old, load.given, load.allowed)
+        new = schemas.evolved(old, load.given, load.allowed)
     except schemas.Mismatch as error:
         raise JobFailedError(
             "invalid", f"Provided Schema does not match Table {load.name}. {error}"
@@ -130,7 +132,7 @@ def _target(load: Load, ctx: AppContext) -> tuple[TableMeta | None, tuple[Field,
     return meta, tuple(field for field in new if field.name.lower() in names), new
 
 
-def _sources(load: Load, ctx: AppContext) -> list[tuple[str, Path]]:
+def _resolve_sources(load: Load, ctx: AppContext) -> list[tuple[str, Path]]:
     """Return address and file of each source, patterns expanded."""
     if load.upload:
         return [("", load.upload)]
@@ -161,7 +163,7 @@ def _count(cursor: duckdb.DuckDBPyConnection, table: str) -> int:
     return int(count)
 
 
-def _packed(path: Path) -> bool:
+def _is_gzip(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(len(GZIP)) == GZIP
 
@@ -174,7 +176,7 @@ class _Stage:
         self.cursor = ctx.engine.connection.cursor()
         self.cursor.execute("SET TimeZone = 'UTC'")
         self.table = f"temp.main.stage_{uuid.uuid4().hex}"
-        columns = ", ".join(f"{quoted(field.name)} {schemas.duck(field)}" for field in fields)
+        columns = ", ".join(f"{quoted(field.name)} {schemas.duckdb_type(field)}" for field in fields)
         self.cursor.execute(f"CREATE TEMP TABLE {self.table} ({columns})")
         self.files = self.bytes = 0
 
@@ -183,7 +185,7 @@ class _Stage:
         self.bytes += path.stat().st_size
         where = f" File: {uri}" if uri else ""
         try:
-            with gzip.open(path) if _packed(path) else path.open("rb") as file:
+            with gzip.open(path) if _is_gzip(path) else path.open("rb") as file:
                 for position, block in rows.blocks(file):
                     self._block(position, block)
         except rows.BadRowError as error:
@@ -228,7 +230,7 @@ class _Stage:
         self.cursor.execute(f"INSERT INTO {ref} ({names}) SELECT {', '.join(values)} FROM {self.table}")  # noqa: S608
 
 
-def _described(
+def _catalog_entry(
     load: Load, meta: TableMeta | None, fields: tuple[Field, ...], count: int, ctx: AppContext
 ) -> TableMeta:
     """Return the table's entry in the catalog after the load."""
@@ -258,12 +260,12 @@ def _described(
 def _commit(load: Load, stage: _Stage, job: JobMeta, ctx: AppContext) -> JobMeta:
     """Change table and catalog together, under the write lock; return the finished job."""
     # Again: another job may have changed the table meanwhile.
-    meta, _, fields = _target(load, ctx)
+    meta, _, fields = _resolve_target(load, ctx)
     loaded, cursor = _count(stage.cursor, stage.table), stage.cursor
     cursor.execute("BEGIN")
     try:
         stage.move(meta, fields)
-        table = _described(load, meta, fields, _count(cursor, load.ref), ctx)
+        table = _catalog_entry(load, meta, fields, _count(cursor, load.ref), ctx)
         statistics = {
             "inputFiles": str(stage.files),
             "inputFileBytes": str(stage.bytes),
@@ -302,12 +304,12 @@ async def run(job: JobMeta, ctx: AppContext, upload: Path | None = None) -> JobM
     Raises:
         DomainError: The request is refused, and there is no job.
     """
-    load = _asked(job.project_id, job.configuration["load"], ctx, upload)
+    load = _parse(job.project_id, job.configuration["load"], ctx, upload)
     stage = None
     try:
-        _, fields, _ = _target(load, ctx)
+        _, fields, _ = _resolve_target(load, ctx)
         stage = _Stage(load, fields, ctx)
-        for uri, path in _sources(load, ctx):
+        for uri, path in _resolve_sources(load, ctx):
             await asyncio.to_thread(stage.read, uri, path)
         async with ctx.engine.write_lock():
             done = await asyncio.to_thread(_commit, load, stage, job, ctx)
@@ -316,14 +318,14 @@ async def run(job: JobMeta, ctx: AppContext, upload: Path | None = None) -> JobM
         failed = {"statistics": {"_errors": failure.errors}, "error_result": failure.result}
         return ctx.catalog.upsert_job(finished(job, ctx, **failed))
     except DomainError as error:
-        return ctx.catalog.upsert_job(finished(job, ctx, error_result=_result(error)))
+        return ctx.catalog.upsert_job(finished(job, ctx, error_result=_error_result(error)))
     except Exception as error:  # noqa: BLE001 (never a 5xx: the clients would retry for minutes)
-        return ctx.catalog.upsert_job(finished(job, ctx, error_result=_result(refusal(error))))
+        return ctx.catalog.upsert_job(finished(job, ctx, error_result=_error_result(refusal(error))))
     finally:
         if stage is not None:
             stage.cursor.close()
     return done
 
 
-def _result(error: DomainError) -> dict[str, str]:
+def _error_result(error: DomainError) -> dict[str, str]:
     return {"reason": error.bq_reason, "message": error.message}

@@ -108,15 +108,15 @@ def read_plain(block: bytes, fields: Sequence[Field], *, ignore_unknown: bool) -
             unexpected_field_behavior="ignore" if ignore_unknown else "error",
         ),
     )
-    arrays = [_fitted(table.column(field.name).combine_chunks(), field) for field in fields]
+    arrays = [_conform(table.column(field.name).combine_chunks(), field) for field in fields]
     return pa.Table.from_arrays(arrays, schema=_schema(fields))
 
 
-def _fitted(array: pa.Array, field: Field) -> pa.Array:
+def _conform(array: pa.Array, field: Field) -> pa.Array:
     """Return the array as the field's, without NULL in the place of an empty array."""
     if field.mode == "REPEATED":
         one = field.model_copy(update={"mode": "REQUIRED"})
-        return pa.ListArray.from_arrays(array.offsets, _fitted(array.values, one))
+        return pa.ListArray.from_arrays(array.offsets, _conform(array.values, one))
     if field.mode == "REQUIRED" and array.null_count:
         raise NotPlainError
     if pa.types.is_null(array.type):
@@ -129,7 +129,7 @@ def _fitted(array: pa.Array, field: Field) -> pa.Array:
                 if pc.any(pc.and_(child.is_null(), array.is_valid())).as_py():
                     raise NotPlainError
                 within = one.model_copy(update={"mode": "NULLABLE"})
-            inner.append(_fitted(child, within))
+            inner.append(_conform(child, within))
         return pa.StructArray.from_arrays(
             inner, names=[one.name for one in field.fields], mask=array.is_null()
         )
@@ -153,7 +153,7 @@ def read_each(block: bytes, position: int, fields: Sequence[Field], *, ignore_un
         if line.strip():
             try:
                 value = json.loads(
-                    line.removeprefix(b"\xef\xbb\xbf"), parse_float=Decimal, parse_constant=_refused
+                    line.removeprefix(b"\xef\xbb\xbf"), parse_float=Decimal, parse_constant=_reject_constant
                 )
                 if not isinstance(value, dict):
                     raise NotPlainError("Value encountered without start of object")  # noqa: TRY301
@@ -166,7 +166,7 @@ def read_each(block: bytes, position: int, fields: Sequence[Field], *, ignore_un
     return pa.Table.from_pylist(records, schema=_schema(fields))
 
 
-def _refused(word: str) -> Any:  # noqa: ANN401 (what json asks for)
+def _reject_constant(word: str) -> Any:  # noqa: ANN401 (what json asks for)
     raise NotPlainError(f"Parser terminated before end of string: {word} is not JSON")
 
 
@@ -262,7 +262,7 @@ def _bool(value: Scalar) -> bool:
     return BOOLEANS[value.strip().lower()]
 
 
-def _moment(value: Scalar) -> str:
+def _date_or_time(value: Scalar) -> str:
     """Return a date, a time, or both, that exists in the calendar."""
     if not isinstance(value, str):
         raise ValueError  # noqa: TRY004 (the same)
@@ -279,7 +279,7 @@ def _timestamp(value: Scalar) -> str:
     """Return a moment; a number is the seconds since 1970."""
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
         return datetime.fromtimestamp(float(value), UTC).isoformat(sep=" ")
-    return _moment(value)
+    return _date_or_time(value)
 
 
 def _bytes(value: Scalar) -> bytes:
@@ -294,9 +294,9 @@ CONVERSIONS: dict[str, Callable[[Scalar], Any]] = {
     "NUMERIC": _numeric,
     "BIGNUMERIC": _number,
     "BOOL": _bool,
-    "DATE": _moment,
-    "TIME": _moment,
-    "DATETIME": _moment,
+    "DATE": _date_or_time,
+    "TIME": _date_or_time,
+    "DATETIME": _date_or_time,
     "TIMESTAMP": _timestamp,
     "BYTES": _bytes,
 }

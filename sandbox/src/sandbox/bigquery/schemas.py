@@ -39,7 +39,7 @@ class Mismatch(Exception):  # noqa: N818 (a schema, not an error of the program)
 @patching.replaces(
     "api.routes.tables", "_parse_schema_fields", why="maxLength, precision, scale, defaults are kept"
 )
-def parsed(raw: list[dict[str, Any]]) -> tuple[Field, ...]:
+def from_rest(raw: list[dict[str, Any]]) -> tuple[Field, ...]:
     """Return the fields of a TableSchema as REST has it."""
     return tuple(_field(field, one) for field, one in zip(_parse(raw), raw, strict=True))
 
@@ -50,20 +50,20 @@ def _field(field: Field, raw: dict[str, Any]) -> Field:
         **{name: raw[key] for key, name in TEXTS.items() if raw.get(key) is not None},
         "mode": (raw.get("mode") or "NULLABLE").upper(),
         "type": field.type.upper(),
-        "fields": parsed(raw.get("fields") or []),
+        "fields": from_rest(raw.get("fields") or []),
     }
     return field.model_copy(update=changes)
 
 
 @patching.replaces("api.routes.tables", "_field_to_rest", why="the same, given back")
-def rendered(field: Field) -> dict[str, Any]:
+def to_rest(field: Field) -> dict[str, Any]:
     """Return a field as REST has it."""
     rest: dict[str, Any] = _render(field)
     for key, name in {**NUMBERS, **TEXTS}.items():
         if (value := getattr(field, name)) is not None:
             rest[key] = str(value) if key in NUMBERS else value
     if field.fields:
-        rest["fields"] = [rendered(inner) for inner in field.fields]
+        rest["fields"] = [to_rest(inner) for inner in field.fields]
     return rest
 
 
@@ -72,9 +72,9 @@ def kind(field: Field) -> str:
     return STANDARD.get(field.type.upper(), field.type.upper())
 
 
-def duck(field: Field) -> str:
+def duckdb_type(field: Field) -> str:
     """Return the field's type in DuckDB."""
-    return columns([rendered(field)])[0][1]
+    return columns([to_rest(field)])[0][1]
 
 
 def definition(field: Field) -> str:
@@ -82,10 +82,10 @@ def definition(field: Field) -> str:
 
     An array has no DEFAULT []: after a crash DuckDB 1.5.5 cannot replay an ALTER of a table that has one.
     """
-    return f"{quoted(field.name)} {duck(field)}" + (" NOT NULL" if field.mode == "REQUIRED" else "")
+    return f"{quoted(field.name)} {duckdb_type(field)}" + (" NOT NULL" if field.mode == "REQUIRED" else "")
 
 
-def grown(
+def evolved(
     old: Iterable[Field], new: Iterable[Field], allowed: Iterable[str] = (), path: str = ""
 ) -> tuple[Field, ...]:
     """Return a table's fields after `new` has been appended or patched in.
@@ -100,7 +100,7 @@ def grown(
         Mismatch: A field is missing, has another type, or a change is not allowed.
     """
     given = {field.name.lower(): field for field in new}
-    kept = tuple(_kept(field, given.pop(field.name.lower(), None), allowed, path) for field in old)
+    kept = tuple(_evolved_field(field, given.pop(field.name.lower(), None), allowed, path) for field in old)
     for field in given.values():
         if ADDITION not in allowed:
             raise Mismatch(f"Cannot add fields (field: {path}{field.name})")
@@ -109,7 +109,7 @@ def grown(
     return (*kept, *given.values())
 
 
-def _kept(field: Field, new: Field | None, allowed: Iterable[str], path: str) -> Field:
+def _evolved_field(field: Field, new: Field | None, allowed: Iterable[str], path: str) -> Field:
     name = path + field.name
     if new is None:
         if field.mode == "REQUIRED":
@@ -123,7 +123,7 @@ def _kept(field: Field, new: Field | None, allowed: Iterable[str], path: str) ->
             raise Mismatch(f"Field {name} has changed mode from {field.mode} to {new.mode}")
         change["mode"] = new.mode
     if field.fields:
-        change["fields"] = grown(field.fields, new.fields, allowed, name + ".")
+        change["fields"] = evolved(field.fields, new.fields, allowed, name + ".")
     return field.model_copy(update=change)
 
 
@@ -133,11 +133,11 @@ def alterations(table: str, old: Iterable[Field], new: Iterable[Field]) -> Itera
     for field in new:
         column, was = quoted(field.name), before.get(field.name)
         if was is None:
-            yield f"ALTER TABLE {table} ADD COLUMN {column} {duck(field)}"
+            yield f"ALTER TABLE {table} ADD COLUMN {column} {duckdb_type(field)}"
             if field.mode == "REPEATED":
                 yield f"UPDATE {table} SET {column} = []"  # noqa: S608 (quoted)
             continue
-        if duck(was) != duck(field):
-            yield f"ALTER TABLE {table} ALTER COLUMN {column} TYPE {duck(field)}"
+        if duckdb_type(was) != duckdb_type(field):
+            yield f"ALTER TABLE {table} ALTER COLUMN {column} TYPE {duckdb_type(field)}"
         if (was.mode, field.mode) == ("REQUIRED", "NULLABLE"):
             yield f"ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL"

@@ -67,12 +67,12 @@ async def _change_columns(
     meta = ctx.catalog.get_table(project_id, dataset_id, table_id)
     if meta is None or meta.table_type != "TABLE" or not given:
         return
-    new, old = schemas.parsed(given), meta.schema_.fields
+    new, old = schemas.from_rest(given), meta.schema_.fields
     try:
         for field in old:
             if field.name.lower() not in {one.name.lower() for one in new}:
                 raise schemas.Mismatch(f"Field {field.name} is missing in new schema")  # noqa: TRY301
-        fields = schemas.grown(old, new, {schemas.ADDITION, schemas.RELAXATION})
+        fields = schemas.evolved(old, new, {schemas.ADDITION, schemas.RELAXATION})
     except schemas.Mismatch as error:
         name = f"{project_id}:{dataset_id}.{table_id}"
         raise ValidationError(f"Provided Schema does not match Table {name}. {error}") from None

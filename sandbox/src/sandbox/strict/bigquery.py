@@ -58,25 +58,27 @@ class StrictBigQuery(StrictProxy):
         super().__init__(upstream, rules)
         self._limits = Limits(rules.limits)
         self._owners: dict[str, str] = {}
-        self._made = False
-        self._making = asyncio.Lock()
+        self._datasets_created = False
+        self._creating_datasets = asyncio.Lock()
 
     async def ask(self, request: web.Request, body: bytes, account: Account) -> web.Response:
         """Return BigQuery's answer (see StrictProxy.ask)."""
-        await self._make_datasets()
+        await self._create_datasets()
         method, path = request.method, request.rel_url.path
         caller = {"x-bqemu-caller": f"serviceAccount:{account.email}"}
         if method == "POST" and INSERT.fullmatch(path):
             return await self._insert_job(request, body, account, caller)
         if method == "POST" and QUERY.fullmatch(path):
             query = json.loads(body or b"{}")
-            self._on_project(account, "bigquery.jobs.create")
+            self._require_on_project(account, "bigquery.jobs.create")
             await self._job({"query": query, "labels": query.get("labels")}, account)
-            return self._owned(await self.forward(request, body, caller), account)
+            return self._remember_owner(await self.forward(request, body, caller), account)
         if match := TEST.fullmatch(path):
             requested = json.loads(body or b"{}").get("permissions", [])
             granted = [
-                name for name in requested if await self._has(account, Permission(name, match["dataset"]))
+                name
+                for name in requested
+                if await self._is_granted(account, Permission(name, match["dataset"]))
             ]
             return web.json_response({"permissions": granted})
         if method == "GET" and JOBS.fullmatch(path):
@@ -87,10 +89,10 @@ class StrictBigQuery(StrictProxy):
             await self._method(method, path, body, account)
         return await self.forward(request, body, caller)
 
-    async def _make_datasets(self) -> None:
+    async def _create_datasets(self) -> None:
         """Create the datasets that Terraform creates: the pipeline's account may not."""
-        async with self._making:
-            if not self._made:
+        async with self._creating_datasets:
+            if not self._datasets_created:
                 status, _ = await self.upstream("GET", "/healthz")
                 for name in self.rules.datasets if status == OK else ():
                     await self.upstream(
@@ -98,7 +100,7 @@ class StrictBigQuery(StrictProxy):
                         "/bigquery/v2/projects/local-project/datasets",
                         {"datasetReference": {"projectId": "local-project", "datasetId": name}},
                     )
-                self._made = status == OK
+                self._datasets_created = status == OK
 
     async def _method(self, method: str, path: str, body: bytes, account: Account) -> None:
         for verb, pattern, permission in METHODS:
@@ -111,20 +113,20 @@ class StrictBigQuery(StrictProxy):
             table = names.get("table") or ""
             updates = bool(table) and method in {"PATCH", "PUT"}
             need = Permission(permission, names.get("dataset") or "", table, updates=updates)
-            await self._allowed(account, [need])
+            await self._require(account, [need])
             self._limits.check_resource(
                 json.loads(body) if body and method in {"POST", "PATCH", "PUT"} else {}
             )
             self._limits.count_updates([need])
             return
-        self._on_project(account, f"{method} {path}, whose permission is not stated")
+        self._require_on_project(account, f"{method} {path}, whose permission is not stated")
 
     async def _insert_job(
         self, request: web.Request, body: bytes, account: Account, caller: dict[str, str]
     ) -> web.Response:
         uploaded = request.rel_url.path.startswith("/upload")
         job = described(body) if uploaded else json.loads(body or b"{}")
-        self._on_project(account, "bigquery.jobs.create")
+        self._require_on_project(account, "bigquery.jobs.create")
         config = job.get("configuration") or {}
         try:
             await self._job(config, account)
@@ -136,9 +138,9 @@ class StrictBigQuery(StrictProxy):
                 **caller,
                 "x-sandbox-refused": json.dumps({"reason": refused.reason, "message": refused.message}),
             }
-        return self._owned(await self.forward(request, body, caller), account)
+        return self._remember_owner(await self.forward(request, body, caller), account)
 
-    def _owned(self, answer: web.Response, account: Account) -> web.Response:
+    def _remember_owner(self, answer: web.Response, account: Account) -> web.Response:
         """Remember whose job an answer describes."""
         if answer.status == OK and isinstance(answer.body, bytes) and answer.body.startswith(b"{"):
             job = json.loads(answer.body).get("jobReference") or {}
@@ -158,17 +160,21 @@ class StrictBigQuery(StrictProxy):
             required += await self._destination(writes)
         if copy := config.get("copy"):
             sources = copy.get("sourceTables") or [copy.get("sourceTable") or {}]
-            required += [Permission("bigquery.tables.getData", *_names(source)) for source in sources]
+            required += [
+                Permission("bigquery.tables.getData", *_dataset_and_table(source)) for source in sources
+            ]
         if extract := config.get("extract"):
-            required.append(Permission("bigquery.tables.export", *_names(extract.get("sourceTable") or {})))
-        await self._allowed(account, required)
+            required.append(
+                Permission("bigquery.tables.export", *_dataset_and_table(extract.get("sourceTable") or {}))
+            )
+        await self._require(account, required)
         self._sources(config.get("load") or {}, account)
         if not config.get("dryRun"):
             self._limits.count_updates(required)
 
     async def _destination(self, config: dict[str, Any]) -> list[Permission]:
         destination = config.get("destinationTable") or {}
-        dataset, table = _names(destination)
+        dataset, table = _dataset_and_table(destination)
         if not dataset or dataset == ANONYMOUS_DATASET:
             return []
         if await self.exists(
@@ -194,7 +200,7 @@ class StrictBigQuery(StrictProxy):
                         f"File {uri}: {account.email} does not have {name} access to the Google Cloud Storage object. Permission '{name}' denied on resource (or it may not exist)."
                     )
 
-    async def _has(self, account: Account, need: Permission) -> bool:
+    async def _is_granted(self, account: Account, need: Permission) -> bool:
         if self.rules.on_project(account, need.permission):
             return True
         # A role on a dataset exists only as long as the dataset does.
@@ -202,11 +208,11 @@ class StrictBigQuery(StrictProxy):
             f"/bigquery/v2/projects/local-project/datasets/{need.dataset}"
         )
 
-    async def _allowed(self, account: Account, required: list[Permission]) -> None:
+    async def _require(self, account: Account, required: list[Permission]) -> None:
         for need in required:
             if need.permission == CREATE_DATASET:
-                self._on_project(account, need.permission)
-            elif not await self._has(account, need):
+                self._require_on_project(account, need.permission)
+            elif not await self._is_granted(account, need):
                 kind, name = (
                     ("Table", f"{need.dataset}.{need.table}") if need.table else ("Dataset", need.dataset)
                 )
@@ -214,7 +220,7 @@ class StrictBigQuery(StrictProxy):
                     f"{kind} local-project:{name}: Permission {need.permission} denied on {kind.lower()} local-project:{name} (or it may not exist)."
                 )
 
-    def _on_project(self, account: Account, permission: str) -> None:
+    def _require_on_project(self, account: Account, permission: str) -> None:
         if not self.rules.on_project(account, permission):
             raise denied(
                 f"Project local-project: User does not have {permission} permission in project local-project."
@@ -242,6 +248,6 @@ class StrictBigQuery(StrictProxy):
         return web.json_response(listing)
 
 
-def _names(table: dict[str, str]) -> tuple[str, str]:
+def _dataset_and_table(table: dict[str, str]) -> tuple[str, str]:
     """Return dataset and table of a TableReference, without a partition."""
     return table.get("datasetId", ""), table.get("tableId", "").partition("$")[0]

@@ -43,7 +43,7 @@ def _permissions(statement: exp.Expr) -> list[Permission]:
     for table in tables:
         if table is target or table.parts[0].name.lower() in aliases:
             continue
-        dataset, name = _names(table)
+        dataset, name = _dataset_and_table(table)
         is_view_of_catalog = (
             name.upper() == "__TABLES__" or "INFORMATION_SCHEMA" in table.sql("bigquery").upper()
         )
@@ -66,7 +66,7 @@ def _target(statement: exp.Expr) -> exp.Table | None:
 
 def _writes(statement: exp.Expr, target: exp.Table) -> list[Permission]:
     kind = str(statement.args.get("kind") or "").upper()
-    dataset, table = _names(target)
+    dataset, table = _dataset_and_table(target)
     if kind == "SCHEMA":
         verb = DATASET_VERBS.get(type(statement), "update")
         return [Permission(f"bigquery.datasets.{verb}", target.name if verb != "create" else "")]
@@ -86,7 +86,7 @@ def _writes(statement: exp.Expr, target: exp.Table) -> list[Permission]:
     return needed
 
 
-def _names(table: exp.Table) -> tuple[str, str]:
+def _dataset_and_table(table: exp.Table) -> tuple[str, str]:
     """Return dataset and table; a name in one pair of back-quotes may hold all three parts."""
     parts = ".".join(part.name for part in table.parts).split(".")
     if "INFORMATION_SCHEMA" in (upper := [part.upper() for part in parts]):

@@ -42,7 +42,7 @@ class StrictStorage(StrictProxy):
         """Return Cloud Storage's answer (see StrictProxy.ask)."""
         path = request.rel_url.raw_path
         if SESSION.fullmatch(path) or request.query.get("upload_id"):
-            return await self._go_on(request, body)
+            return await self._continue_upload(request, body)
         if UPLOAD.fullmatch(path):
             return await self._upload(request, body, account)
         if match := BUCKET_TEST.fullmatch(path):
@@ -54,18 +54,18 @@ class StrictStorage(StrictProxy):
         if match := OBJECT.fullmatch(path):
             return await self._object(request, body, account, unquote(match["bucket"]))
         if (match := OBJECTS.fullmatch(path)) and request.method == "GET":
-            await self._check(account, "storage.objects.list", unquote(match["bucket"]), "bucket")
+            await self._require(account, "storage.objects.list", unquote(match["bucket"]), "bucket")
         elif (match := BUCKET.fullmatch(path)) and request.method in METHODS:
-            await self._check(
+            await self._require(
                 account, f"storage.buckets.{METHODS[request.method]}", unquote(match["bucket"]), "bucket"
             )
         elif BUCKETS.fullmatch(path):
             name = "list" if request.method == "GET" else "create"
             # The supervisor asks for the list to learn whether the service is up.
             if request.query or request.method != "GET":
-                self._on_project(account, f"storage.buckets.{name}")
+                self._require_on_project(account, f"storage.buckets.{name}")
         else:
-            self._on_project(account, f"{request.method} {path}, whose permission is not stated")
+            self._require_on_project(account, f"{request.method} {path}, whose permission is not stated")
         return await self.forward(request, body)
 
     async def forward(
@@ -80,12 +80,14 @@ class StrictStorage(StrictProxy):
 
     async def _object(self, request: web.Request, body: bytes, account: Account, bucket: str) -> web.Response:
         if request.method not in METHODS:
-            self._on_project(account, f"{request.method} of an object, whose permission is not stated")
-        await self._check(account, f"storage.objects.{METHODS.get(request.method)}", bucket, "object")
+            self._require_on_project(
+                account, f"{request.method} of an object, whose permission is not stated"
+            )
+        await self._require(account, f"storage.objects.{METHODS.get(request.method)}", bucket, "object")
         answer = await self.forward(request, body)
         if answer.status == NOT_FOUND:
             # Without permission to list, a missing object is not revealed.
-            await self._check(account, "storage.objects.list", bucket, "object")
+            await self._require(account, "storage.objects.list", bucket, "object")
         return answer
 
     async def _upload(self, request: web.Request, body: bytes, account: Account) -> web.Response:
@@ -94,27 +96,27 @@ class StrictStorage(StrictProxy):
         must_not_exist = request.query.get("ifGenerationMatch") == "0"
         if len(name.encode()) > self.rules.limits["object_name_bytes"]:
             raise invalid(f"The specified object name is not valid: {name[:80]}…")
-        await self._check(account, "storage.objects.create", bucket, "object")
+        await self._require(account, "storage.objects.create", bucket, "object")
         exists = await self.exists(f"/storage/v1/b/{quote(bucket, '')}/o/{quote(name, '')}")
         if exists and not must_not_exist:
-            await self._check(account, "storage.objects.delete", bucket, "object")
-            self._not_too_often(bucket, name)
+            await self._require(account, "storage.objects.delete", bucket, "object")
+            self._check_rate(bucket, name)
         answer = await self.forward(request, body)
         if request.query.get("uploadType") == "resumable":
-            self._uploads[_session(answer.headers.get("Location", ""))] = (bucket, name, must_not_exist)
+            self._uploads[_session_id(answer.headers.get("Location", ""))] = (bucket, name, must_not_exist)
         else:
             self._writes.add(f"{bucket}/{name}", time.monotonic())
         return answer
 
-    async def _go_on(self, request: web.Request, body: bytes) -> web.Response:
-        bucket, name, must_not_exist = self._uploads.get(_session(str(request.url)), ("", "", False))
+    async def _continue_upload(self, request: web.Request, body: bytes) -> web.Response:
+        bucket, name, must_not_exist = self._uploads.get(_session_id(str(request.url)), ("", "", False))
         if must_not_exist and await self.exists(f"/storage/v1/b/{quote(bucket, '')}/o/{quote(name, '')}"):
             raise Refused(
                 412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold."
             )
         return await self.forward(request, body)
 
-    def _not_too_often(self, bucket: str, name: str) -> None:
+    def _check_rate(self, bucket: str, name: str) -> None:
         if self._writes.full(
             f"{bucket}/{name}", 1, self.rules.limits["object_writes_seconds"], time.monotonic()
         ):
@@ -124,19 +126,19 @@ class StrictStorage(StrictProxy):
                 f"The object {bucket}/{name} exceeded the rate limit for object mutation operations (create, update, and delete). Please reduce your request rate.",
             )
 
-    async def _check(self, account: Account, permission: str, bucket: str, kind: str) -> None:
+    async def _require(self, account: Account, permission: str, bucket: str, kind: str) -> None:
         if self.rules.on_bucket(account, permission, bucket):
             return
         if not await self.exists(f"/storage/v1/b/{quote(bucket, '')}"):
             raise Refused(NOT_FOUND, "notFound", "The specified bucket does not exist.")
-        raise _lacks(account, permission, kind)
+        raise _forbidden(account, permission, kind)
 
-    def _on_project(self, account: Account, permission: str) -> None:
+    def _require_on_project(self, account: Account, permission: str) -> None:
         if not self.rules.on_project(account, permission):
-            raise _lacks(account, permission, "project")
+            raise _forbidden(account, permission, "project")
 
 
-def _lacks(account: Account, permission: str, kind: str) -> Refused:
+def _forbidden(account: Account, permission: str, kind: str) -> Refused:
     return Refused(
         FORBIDDEN,
         "forbidden",
@@ -144,5 +146,5 @@ def _lacks(account: Account, permission: str, kind: str) -> Refused:
     )
 
 
-def _session(address: str) -> str:
+def _session_id(address: str) -> str:
     return address.partition("?")[0].rpartition("/")[2] + address.partition("upload_id=")[2].partition("&")[0]
