@@ -135,10 +135,11 @@ lint: $(VENVS)/dev/.done .meltano/.done
 	$(DEV)/python scripts/entities.py --check
 
 # Each group of files with the packages of the environment that runs it.
+SANDBOX_SCRIPTS := $(wildcard scripts/run_*.py) scripts/doctor.py
 types: $(VENVS)/dev/.done $(VENVS)/sandbox/.done
-	MYPYPATH=terraform/tests/real_provider $(DEV)/mypy $(PACKAGES:%=%/src) testkit/src $(wildcard $(patsubst %,scripts/%.py,plugin_locks reference_docs \
-	  landing_schemas entities new_entity entity_models sample_schema new_project without_example plan_guard) terraform/tests/real_provider/apply.py)
-	$(DEV)/mypy --python-executable $(VENVS)/sandbox/bin/python sandbox/src $(wildcard scripts/run_*.py) scripts/doctor.py
+	MYPYPATH=terraform/tests/real_provider $(DEV)/mypy $(PACKAGES:%=%/src) testkit/src \
+	  $(filter-out $(SANDBOX_SCRIPTS),$(wildcard scripts/*.py)) $(wildcard terraform/tests/real_provider/apply.py)
+	$(DEV)/mypy --python-executable $(VENVS)/sandbox/bin/python sandbox/src $(SANDBOX_SCRIPTS)
 	$(if $(JOB),$(DEV)/mypy --python-executable $(VENVS)/meltano/bin/python $(JOB)/src)
 
 format: $(VENVS)/dev/.done ## Format the code
