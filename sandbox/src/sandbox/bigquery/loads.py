@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import re
 import uuid
 import zlib
-from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +17,16 @@ import duckdb
 import pyarrow as pa  # type: ignore[import-untyped]
 from bqemulator.catalog.etag import generate_etag
 from bqemulator.catalog.models import Clustering, TableMeta, TableSchema
-from bqemulator.domain.errors import DomainError, NotFoundError, ValidationError
-from bqemulator.storage.sql_identifiers import quoted_table_ref
+from bqemulator.domain.errors import DomainError
 
 from . import patching, rows, schemas
 from .columns import quoted
 from .errors import refusal
+from .load_request import JobFailedError, Load, count_rows, parse, resolve_sources, resolve_target
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bqemulator.api.dependencies import AppContext
     from bqemulator.catalog.models import JobMeta
     from bqemulator.catalog.models import TableFieldSchema as Field
@@ -35,132 +34,8 @@ if TYPE_CHECKING:
 FORMATS = ("NEWLINE_DELIMITED_JSON", "JSON")
 GZIP = b"\x1f\x8b"
 READING = "Error while reading data, error message: "
-_path_of = patching.get("jobs.executor", "_resolve_uri")
 _partitioning = patching.get("api.routes.tables", "_rest_to_time_partitioning")
 _repository = patching.get("catalog.duckdb_repository", "DuckDBCatalogRepository")
-
-
-class JobFailedError(Exception):
-    """The job has ended with this errorResult; `others` follow it in errors[]."""
-
-    def __init__(self, reason: str, message: str, location: str = "", *others: dict[str, str]) -> None:
-        super().__init__(message)
-        self.result = {"reason": reason, "message": message} | ({"location": location} if location else {})
-        self.errors = [self.result, *others]
-
-
-@dataclass(frozen=True)
-class Load:
-    """What a job's configuration asks for."""
-
-    project: str
-    dataset: str
-    table: str
-    uris: tuple[str, ...]
-    write: str
-    create: str
-    allowed: frozenset[str]
-    ignore_unknown: bool
-    given: tuple[Field, ...]
-    config: dict[str, Any]
-    upload: Path | None
-
-    @property
-    def name(self) -> str:
-        """The table as BigQuery's messages have it."""
-        return f"{self.project}:{self.dataset}.{self.table}"
-
-    @property
-    def ref(self) -> str:
-        """The table in DuckDB."""
-        return quoted_table_ref(self.project, self.dataset, self.table)
-
-
-def _parse(project: str, config: dict[str, Any], ctx: AppContext, upload: Path | None) -> Load:
-    """Return what the configuration asks for; what BigQuery refuses before it creates a job is an HTTP error."""
-    destination = config.get("destinationTable") or {}
-    load = Load(
-        project=destination.get("projectId") or project,
-        dataset=destination.get("datasetId", ""),
-        table=destination.get("tableId", ""),
-        uris=tuple(config.get("sourceUris") or ()),
-        write=config.get("writeDisposition") or "WRITE_APPEND",
-        create=config.get("createDisposition") or "CREATE_IF_NEEDED",
-        allowed=frozenset(option.upper() for option in config.get("schemaUpdateOptions") or ()),
-        ignore_unknown=bool(config.get("ignoreUnknownValues")),
-        given=schemas.from_rest((config.get("schema") or {}).get("fields") or []),
-        config=config,
-        upload=upload,
-    )
-    if ctx.catalog.get_dataset(load.project, load.dataset) is None:
-        raise NotFoundError(f"Not found: Dataset {load.project}:{load.dataset}")
-    if load.allowed and load.write != "WRITE_APPEND":
-        raise ValidationError("Schema update options should only be specified with WRITE_APPEND disposition")
-    for cannot in ("partition decorator" if "$" in load.table else "", int(config.get("maxBadRecords") or 0)):
-        if cannot:
-            raise ValidationError(
-                f"The sandbox's BigQuery loads no {cannot if isinstance(cannot, str) else 'maxBadRecords'}"
-            )
-    return load
-
-
-def _resolve_target(
-    load: Load, ctx: AppContext
-) -> tuple[TableMeta | None, tuple[Field, ...], tuple[Field, ...]]:
-    """Return the table as it is now, the fields that the job fills, and those that the table has afterwards."""
-    meta = ctx.catalog.get_table(load.project, load.dataset, load.table)
-    if meta is None:
-        if load.create == "CREATE_NEVER":
-            raise JobFailedError("notFound", f"Not found: Table {load.name}")
-        if not load.given:
-            raise JobFailedError("invalid", "No schema specified on job or table.")
-        return None, load.given, load.given
-    if meta.table_type != "TABLE":
-        raise JobFailedError("invalid", f"Cannot load into {load.name}: it is a {meta.table_type.lower()}")
-    if load.write == "WRITE_EMPTY" and _count(ctx.engine.connection.cursor(), load.ref):
-        raise JobFailedError("duplicate", f"Already Exists: Table {load.name}")
-    old = meta.schema_.fields
-    if load.write == "WRITE_TRUNCATE" or not load.given:
-        return meta, load.given or old, load.given or old
-    try:
-        new = schemas.evolved(old, load.given, load.allowed)
-    except schemas.Mismatch as error:
-        raise JobFailedError(
-            "invalid", f"Provided Schema does not match Table {load.name}. {error}"
-        ) from None
-    names = {field.name.lower() for field in load.given}
-    return meta, tuple(field for field in new if field.name.lower() in names), new
-
-
-def _resolve_sources(load: Load, ctx: AppContext) -> list[tuple[str, Path]]:
-    """Return address and file of each source, patterns expanded."""
-    if load.upload:
-        return [("", load.upload)]
-    sources: list[tuple[str, Path]] = []
-    for uri in load.uris:
-        bucket, _, pattern = uri.removeprefix("gs://").partition("/")
-        before, star, after = pattern.partition("*")
-        root = Path(_path_of(f"gs://{bucket}/{'' if star else pattern}".rstrip("/"), ctx))
-        fits = re.compile(f"{re.escape(before)}.*{re.escape(after)}", re.DOTALL).fullmatch
-        paths = (
-            [path for path in sorted(root.rglob("*")) if fits(path.relative_to(root).as_posix())]
-            if star
-            else [root]
-        )
-        files = [path for path in paths if path.is_file()]
-        if not files:
-            raise JobFailedError("notFound", f"Not found: URI {uri}")
-        sources += [
-            (f"gs://{bucket}/{path.relative_to(root).as_posix()}" if star else uri, path) for path in files
-        ]
-    if not sources:
-        raise JobFailedError("invalid", "Load configuration must specify at least one source URI")
-    return sources
-
-
-def _count(cursor: duckdb.DuckDBPyConnection, table: str) -> int:
-    (count,) = cursor.execute(f"SELECT COUNT(*) FROM {table}").fetchone() or (0,)  # noqa: S608 (quoted)
-    return int(count)
 
 
 def _is_gzip(path: Path) -> bool:
@@ -260,12 +135,12 @@ def _catalog_entry(
 def _commit(load: Load, stage: _Stage, job: JobMeta, ctx: AppContext) -> JobMeta:
     """Change table and catalog together, under the write lock; return the finished job."""
     # Again: another job may have changed the table meanwhile.
-    meta, _, fields = _resolve_target(load, ctx)
-    loaded, cursor = _count(stage.cursor, stage.table), stage.cursor
+    meta, _, fields = resolve_target(load, ctx)
+    loaded, cursor = count_rows(stage.cursor, stage.table), stage.cursor
     cursor.execute("BEGIN")
     try:
         stage.move(meta, fields)
-        table = _catalog_entry(load, meta, fields, _count(cursor, load.ref), ctx)
+        table = _catalog_entry(load, meta, fields, count_rows(cursor, load.ref), ctx)
         statistics = {
             "inputFiles": str(stage.files),
             "inputFileBytes": str(stage.bytes),
@@ -304,12 +179,12 @@ async def run(job: JobMeta, ctx: AppContext, upload: Path | None = None) -> JobM
     Raises:
         DomainError: The request is refused, and there is no job.
     """
-    load = _parse(job.project_id, job.configuration["load"], ctx, upload)
+    load = parse(job.project_id, job.configuration["load"], ctx, upload)
     stage = None
     try:
-        _, fields, _ = _resolve_target(load, ctx)
+        _, fields, _ = resolve_target(load, ctx)
         stage = _Stage(load, fields, ctx)
-        for uri, path in _resolve_sources(load, ctx):
+        for uri, path in resolve_sources(load, ctx):
             await asyncio.to_thread(stage.read, uri, path)
         async with ctx.engine.write_lock():
             done = await asyncio.to_thread(_commit, load, stage, job, ctx)

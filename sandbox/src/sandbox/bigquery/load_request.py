@@ -1,0 +1,156 @@
+"""What a load job is asked for: its configuration, the table and the columns that it fills, and its source files."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bqemulator.domain.errors import NotFoundError, ValidationError
+from bqemulator.storage.sql_identifiers import quoted_table_ref
+
+from . import patching, schemas
+
+if TYPE_CHECKING:
+    import duckdb
+    from bqemulator.api.dependencies import AppContext
+    from bqemulator.catalog.models import TableFieldSchema as Field
+    from bqemulator.catalog.models import TableMeta
+
+_path_of = patching.get("jobs.executor", "_resolve_uri")
+
+
+class JobFailedError(Exception):
+    """The job has ended with this errorResult; `others` follow it in errors[]."""
+
+    def __init__(self, reason: str, message: str, location: str = "", *others: dict[str, str]) -> None:
+        super().__init__(message)
+        self.result = {"reason": reason, "message": message} | ({"location": location} if location else {})
+        self.errors = [self.result, *others]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a job's configuration asks for."""
+
+    project: str
+    dataset: str
+    table: str
+    uris: tuple[str, ...]
+    write: str
+    create: str
+    allowed: frozenset[str]
+    ignore_unknown: bool
+    given: tuple[Field, ...]
+    config: dict[str, Any]
+    upload: Path | None
+
+    @property
+    def name(self) -> str:
+        """The table as BigQuery's messages have it."""
+        return f"{self.project}:{self.dataset}.{self.table}"
+
+    @property
+    def ref(self) -> str:
+        """The table in DuckDB."""
+        return quoted_table_ref(self.project, self.dataset, self.table)
+
+
+def parse(project: str, config: dict[str, Any], ctx: AppContext, upload: Path | None) -> Load:
+    """Return what the configuration asks for.
+
+    Raises:
+        DomainError: BigQuery refuses it before it creates a job.
+    """
+    destination = config.get("destinationTable") or {}
+    load = Load(
+        project=destination.get("projectId") or project,
+        dataset=destination.get("datasetId", ""),
+        table=destination.get("tableId", ""),
+        uris=tuple(config.get("sourceUris") or ()),
+        write=config.get("writeDisposition") or "WRITE_APPEND",
+        create=config.get("createDisposition") or "CREATE_IF_NEEDED",
+        allowed=frozenset(option.upper() for option in config.get("schemaUpdateOptions") or ()),
+        ignore_unknown=bool(config.get("ignoreUnknownValues")),
+        given=schemas.from_rest((config.get("schema") or {}).get("fields") or []),
+        config=config,
+        upload=upload,
+    )
+    if ctx.catalog.get_dataset(load.project, load.dataset) is None:
+        raise NotFoundError(f"Not found: Dataset {load.project}:{load.dataset}")
+    if load.allowed and load.write != "WRITE_APPEND":
+        raise ValidationError("Schema update options should only be specified with WRITE_APPEND disposition")
+    if "$" in load.table:
+        raise ValidationError("The sandbox's BigQuery loads no partition decorator")
+    if int(config.get("maxBadRecords") or 0):
+        raise ValidationError("The sandbox's BigQuery loads no maxBadRecords")
+    return load
+
+
+def resolve_target(
+    load: Load, ctx: AppContext
+) -> tuple[TableMeta | None, tuple[Field, ...], tuple[Field, ...]]:
+    """Return the table as it is now, the fields that the job fills, and those that the table has afterwards.
+
+    Raises:
+        JobFailedError: The table cannot take the job's rows.
+    """
+    meta = ctx.catalog.get_table(load.project, load.dataset, load.table)
+    if meta is None:
+        if load.create == "CREATE_NEVER":
+            raise JobFailedError("notFound", f"Not found: Table {load.name}")
+        if not load.given:
+            raise JobFailedError("invalid", "No schema specified on job or table.")
+        return None, load.given, load.given
+    if meta.table_type != "TABLE":
+        raise JobFailedError("invalid", f"Cannot load into {load.name}: it is a {meta.table_type.lower()}")
+    if load.write == "WRITE_EMPTY" and count_rows(ctx.engine.connection.cursor(), load.ref):
+        raise JobFailedError("duplicate", f"Already Exists: Table {load.name}")
+    old = meta.schema_.fields
+    if load.write == "WRITE_TRUNCATE" or not load.given:
+        return meta, load.given or old, load.given or old
+    try:
+        new = schemas.evolved(old, load.given, load.allowed)
+    except schemas.Mismatch as error:
+        raise JobFailedError(
+            "invalid", f"Provided Schema does not match Table {load.name}. {error}"
+        ) from None
+    names = {field.name.lower() for field in load.given}
+    return meta, tuple(field for field in new if field.name.lower() in names), new
+
+
+def resolve_sources(load: Load, ctx: AppContext) -> list[tuple[str, Path]]:
+    """Return address and file of each source, patterns expanded.
+
+    Raises:
+        JobFailedError: There is no such object, or no source.
+    """
+    if load.upload:
+        return [("", load.upload)]
+    sources: list[tuple[str, Path]] = []
+    for uri in load.uris:
+        bucket, _, pattern = uri.removeprefix("gs://").partition("/")
+        before, star, after = pattern.partition("*")
+        root = Path(_path_of(f"gs://{bucket}/{'' if star else pattern}".rstrip("/"), ctx))
+        fits = re.compile(f"{re.escape(before)}.*{re.escape(after)}", re.DOTALL).fullmatch
+        paths = (
+            [path for path in sorted(root.rglob("*")) if fits(path.relative_to(root).as_posix())]
+            if star
+            else [root]
+        )
+        files = [path for path in paths if path.is_file()]
+        if not files:
+            raise JobFailedError("notFound", f"Not found: URI {uri}")
+        sources += [
+            (f"gs://{bucket}/{path.relative_to(root).as_posix()}" if star else uri, path) for path in files
+        ]
+    if not sources:
+        raise JobFailedError("invalid", "Load configuration must specify at least one source URI")
+    return sources
+
+
+def count_rows(cursor: duckdb.DuckDBPyConnection, table: str) -> int:
+    """Return how many rows a table of DuckDB has."""
+    (count,) = cursor.execute(f"SELECT COUNT(*) FROM {table}").fetchone() or (0,)  # noqa: S608 (quoted)
+    return int(count)
