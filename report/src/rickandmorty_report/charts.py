@@ -64,28 +64,28 @@ def _spec(chart: alt.Chart | alt.LayerChart, height: int) -> Spec:
     return found | {"config": CONFIG}
 
 
-def _data(rows: Iterable[Row]) -> alt.Chart:
+def _chart(rows: Iterable[Row]) -> alt.Chart:
     return alt.Chart(alt.InlineData(values=list(rows)))
 
 
-def _whole() -> alt.Axis:
+def _count_axis() -> alt.Axis:
     """Return an axis of counts: Vega halves steps where counts are small, so fractions get no label."""
     return alt.Axis(tickCount=5, labelExpr="datum.value % 1 ? '' : format(datum.value, ',')")
 
 
-def _names(field: str) -> alt.Y:
+def _name_axis(field: str) -> alt.Y:
     """Return the vertical axis of a chart with one row per name, in the rows' order."""
     return alt.Y(
         f"{field}:N", sort=None, title=None, axis=alt.Axis(grid=False), scale=alt.Scale(paddingInner=0.2)
     )
 
 
-def _columns(**more: Any) -> alt.Axis:  # noqa: ANN401 (Altair's)
+def _column_axis(**more: Any) -> alt.Axis:  # noqa: ANN401 (Altair's)
     """Return the horizontal axis of a chart with one column per name; labels that would overlap are left out."""
     return alt.Axis(grid=False, labelAngle=0, labelOverlap="greedy", labelSeparation=4, **more)
 
 
-def _statuses(rows: Iterable[Row]) -> alt.Color:
+def _status_colour(rows: Iterable[Row]) -> alt.Color:
     found = {row["status"] for row in rows}
     domain = [*(s for s in STATUS_COLOURS if s in found), *sorted(found - STATUS_COLOURS.keys())]
     return alt.Color(
@@ -96,15 +96,15 @@ def _statuses(rows: Iterable[Row]) -> alt.Color:
 
 def seasons(rows: list[Row]) -> Spec:
     """Appearances of each season: `season`, `appearances`, `characters`, `episodes`; in the rows' order."""
-    base = _data(rows).encode(
+    base = _chart(rows).encode(
         x=alt.X(
             "season:N",
             title="season",
             sort=None,
-            axis=_columns(),
+            axis=_column_axis(),
             scale=alt.Scale(paddingInner=0.5, paddingOuter=0.25),
         ),
-        y=alt.Y("appearances:Q", title="appearances", axis=_whole()),
+        y=alt.Y("appearances:Q", title="appearances", axis=_count_axis()),
         tooltip=["season:N", "episodes:Q", "appearances:Q", "characters:Q"],
     )
     figures = base.mark_text(baseline="bottom", dy=-4).encode(text=alt.Text("appearances:Q", format=","))
@@ -117,7 +117,7 @@ def episodes(rows: list[Row]) -> Spec:
     kinds = ["first seen here", "seen before"]
     few = len({row["episode"] for row in rows}) <= FIGURES_FIT
     chart = (
-        _data(rows)
+        _chart(rows)
         .mark_bar(width=NO_WIDER)
         .transform_filter("season == 'all' || datum.season == season")
         .encode(
@@ -125,7 +125,7 @@ def episodes(rows: list[Row]) -> Spec:
                 "episode:N",
                 sort=None,
                 title=None,
-                axis=_columns(
+                axis=_column_axis(
                     # All of them: one label per season, or each where they are few; one season: its episodes.
                     labelExpr="season != 'all' ? substring(datum.value, 3) : "
                     + (
@@ -136,7 +136,7 @@ def episodes(rows: list[Row]) -> Spec:
                 ),
                 scale=alt.Scale(paddingInner=0.2),
             ),
-            y=alt.Y("characters:Q", title="characters", axis=_whole()),
+            y=alt.Y("characters:Q", title="characters", axis=_count_axis()),
             color=alt.Color(
                 "kind:N", scale=alt.Scale(domain=kinds, range=["var(--accent)", "var(--accent-soft)"])
             ),
@@ -151,12 +151,12 @@ def episodes(rows: list[Row]) -> Spec:
 def by_status(rows: list[Row], name: str, count: str, *more: str) -> Spec:
     """One bar per name, coloured by `status`, in the order of `place` where a bar has several; `more` is for tooltips."""
     chart = (
-        _data(rows)
+        _chart(rows)
         .mark_bar()
         .encode(
-            x=alt.X(f"{count}:Q", title=count, axis=_whole()),
-            y=_names(name),
-            color=_statuses(rows),
+            x=alt.X(f"{count}:Q", title=count, axis=_count_axis()),
+            y=_name_axis(name),
+            color=_status_colour(rows),
             order=alt.Order("place:Q"),
             tooltip=[f"{name}:N", *(f"{column}:N" for column in more), "status:N", f"{count}:Q"],
         )
@@ -167,7 +167,7 @@ def by_status(rows: list[Row], name: str, count: str, *more: str) -> Spec:
 def breakdowns(rows: list[Row]) -> Spec:
     """Status by species or origin: `by`, `value`, `status`, `place`, `characters`, `share` (0 to 1)."""
     chart = (
-        _data(rows)
+        _chart(rows)
         .mark_bar()
         .transform_filter("datum.by == breakdown")
         .transform_calculate(length="measure == 'share' ? datum.share : datum.characters")
@@ -182,8 +182,8 @@ def breakdowns(rows: list[Row]) -> Spec:
                     " : datum.value % 1 ? '' : format(datum.value, ',')",
                 ),
             ),
-            y=_names("value"),
-            color=_statuses(rows),
+            y=_name_axis("value"),
+            color=_status_colour(rows),
             order=alt.Order("place:Q"),
             tooltip=["value:N", "status:N", "characters:Q", alt.Tooltip("share:Q", format=".1%")],
         )
@@ -203,7 +203,7 @@ def pairs(rows: list[Row], names: list[str]) -> Spec:
     shares = [share / 10 for share in range(2, 11, 2) if share / 10 <= nearest]
     square: Any = {"sort": names, "title": None, "scale": alt.Scale(domain=names, paddingInner=0.08)}
     chart = (
-        _data(rows)
+        _chart(rows)
         .mark_rect(cornerRadius=2)
         .transform_calculate(value="measure == 'similarity' ? datum.similarity : datum['shared episodes']")
         .encode(

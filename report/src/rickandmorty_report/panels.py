@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rickandmorty_report import charts
-from rickandmorty_report.sentences import counted, leaders, listed, most_sentence, named
+from rickandmorty_report.sentences import counted, distinct_names, enumeration, leaders, most_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,12 +32,12 @@ class Column:
     """A table's column: heading, source (a column of the mart, or a function of its row), whether it is a number."""
 
     heading: str
-    of: str | Callable[[Row], Any]
+    source: str | Callable[[Row], Any]
     number: bool = False
 
     def value(self, row: Row) -> Any:  # noqa: ANN401 (a cell's value)
         """Return the cell of a row."""
-        return row[self.of] if isinstance(self.of, str) else self.of(row)
+        return row[self.source] if isinstance(self.source, str) else self.source(row)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def declared(title: str, *, empty: str, wide: bool = False) -> Callable[[Describ
     return decorate
 
 
-def drawn(columns: list[Column], rows: Iterable[Row], *headings: str) -> list[Row]:
+def chart_data(columns: list[Column], rows: Iterable[Row], *headings: str) -> list[Row]:
     """Return a chart's data: these columns of the table (all where none is named), as JSON has them."""
     chosen = [column for column in columns if not headings or column.heading in headings]
 
@@ -105,7 +105,7 @@ def drawn(columns: list[Column], rows: Iterable[Row], *headings: str) -> list[Ro
     return [{column.heading: plain(column, column.value(row)) for column in chosen} for row in rows]
 
 
-def ordered(*values: Any) -> tuple[Any, ...]:  # noqa: ANN401 (a row's values)
+def sort_key(*values: Any) -> tuple[Any, ...]:  # noqa: ANN401 (a row's values)
     """Return a key to sort by: what is missing comes last."""
     return tuple(part for value in values for part in (value is None, value or 0))
 
@@ -118,7 +118,7 @@ def season(row: Row) -> str:
 @declared("Appearances per season", empty="There is no season yet.")
 def seasons(marts: Marts) -> Panel:
     """Appearances per season."""
-    rows = sorted(marts["seasons"], key=lambda row: ordered(row["season_number"]))
+    rows = sorted(marts["seasons"], key=lambda row: sort_key(row["season_number"]))
 
     def name(row: Row) -> str:
         return "What has no season" if row["season_number"] is None else f"Season {row['season_number']}"
@@ -137,7 +137,7 @@ def seasons(marts: Marts) -> Panel:
         sentence=most_sentence(rows, "appearance_count", name, HAS_MOST, "appearance"),
         columns=columns,
         figures=rows,
-        chart=charts.seasons(drawn(columns, rows, "season", "episodes", "appearances", "characters")),
+        chart=charts.seasons(chart_data(columns, rows, "season", "episodes", "appearances", "characters")),
         notes=_left_out(rows, "older season"),
     )
 
@@ -147,9 +147,9 @@ def episodes(marts: Marts) -> Panel:
     """Characters per episode."""
     rows = sorted(
         marts["episodes"],
-        key=lambda row: ordered(row["season_number"], row["episode_number"], row["episode_id"]),
+        key=lambda row: sort_key(row["season_number"], row["episode_number"], row["episode_id"]),
     )
-    codes = named(rows, "episode_id", "episode_code")
+    codes = distinct_names(rows, "episode_id", "episode_code")
 
     def name(row: Row) -> str:
         return f"{codes[row['episode_id']]}, “{row['episode_name'] or '(no name)'}”,"
@@ -163,7 +163,7 @@ def episodes(marts: Marts) -> Panel:
     ]
     bars = [
         {**shown, "season": season(row), "kind": kind, "place": place, "characters": count}
-        for row, shown in zip(rows, drawn(columns, rows, "episode", "name", "aired"), strict=True)
+        for row, shown in zip(rows, chart_data(columns, rows, "episode", "name", "aired"), strict=True)
         for place, kind, count in (
             (0, "first seen here", row["first_appearance_count"] or 0),
             (1, "seen before", (row["character_count"] or 0) - (row["first_appearance_count"] or 0)),
@@ -185,7 +185,7 @@ def episodes(marts: Marts) -> Panel:
 def characters(marts: Marts) -> Panel:
     """The characters with the most episodes."""
     rows = marts["characters"]
-    names = named(rows, "character_id", "character_name")
+    names = distinct_names(rows, "character_id", "character_name")
     columns = [
         Column("character", lambda row: names[row["character_id"]]),
         Column("species", "species"),
@@ -199,7 +199,7 @@ def characters(marts: Marts) -> Panel:
         ),
         columns=columns,
         figures=rows,
-        chart=charts.by_status(drawn(columns, rows), "character", "episodes", "species"),
+        chart=charts.by_status(chart_data(columns, rows), "character", "episodes", "species"),
         notes=_left_out(rows, "more character", "episode_count", "appearance"),
     )
 
@@ -223,8 +223,8 @@ def statuses(marts: Marts) -> Panel:
         Column("share", lambda row: f"{share(row):.1%}", number=True),
     ]
     bars = [
-        {**shown, "share": share(row), "place": _place(shown["status"])}
-        for row, shown in zip(rows, drawn(columns, rows), strict=True)
+        {**shown, "share": share(row), "place": _status_rank(shown["status"])}
+        for row, shown in zip(rows, chart_data(columns, rows), strict=True)
     ]
     totals = {str(row["breakdown"]): row["total_rows"] or 0 for row in rows}
     by_status: Counter[str] = Counter()
@@ -232,7 +232,7 @@ def statuses(marts: Marts) -> Panel:
         by_status[bar["status"]] += bar["characters"] if bar["by"] == bars[0]["by"] else 0
     counts = [
         f"{by_status[status]:,} {status.lower()}"
-        for status in sorted(by_status, key=lambda status: (_place(status), status))
+        for status in sorted(by_status, key=lambda status: (_status_rank(status), status))
         if by_status[status]
     ]
     return Panel(
@@ -258,7 +258,7 @@ def _value(row: Row) -> str:
     return row["shown_value"] or "(empty)"
 
 
-def _place(status: str) -> int:
+def _status_rank(status: str) -> int:
     return STATUSES.index(status) if status in STATUSES else len(STATUSES)
 
 
@@ -266,7 +266,7 @@ def _place(status: str) -> int:
 def locations(marts: Marts) -> Panel:
     """Residents by location."""
     rows = marts["locations"]
-    names = named(rows, "location_id", "location_name")
+    names = distinct_names(rows, "location_id", "location_name")
     columns = [
         Column("location", lambda row: names[row["location_id"]]),
         Column("type", "location_type"),
@@ -277,7 +277,7 @@ def locations(marts: Marts) -> Panel:
         Column("unknown", "unknown_count", number=True),
     ]
     bars = []
-    for row, shown in zip(rows, drawn(columns, rows, "location", "type", "dimension"), strict=True):
+    for row, shown in zip(rows, chart_data(columns, rows, "location", "type", "dimension"), strict=True):
         known = {status: row[f"{status.lower()}_count"] or 0 for status in STATUSES}
         known["other"] = max((row["resident_count"] or 0) - sum(known.values()), 0)
         bars += [
@@ -305,7 +305,7 @@ def pairs(marts: Marts) -> Panel:
         for row in rows
         for side in ("first", "second")
     ]
-    names = named(sides, "id", "name")
+    names = distinct_names(sides, "id", "name")
     columns = [
         Column("character", lambda row: names[row["first_character_id"]]),
         Column("with", lambda row: names[row["second_character_id"]]),
@@ -317,7 +317,7 @@ def pairs(marts: Marts) -> Panel:
     leading = [row["character_id"] for row in marts["characters"]]
     order = [*(key for key in leading if key in names), *(key for key in names if key not in leading)]
     found, most, _ = leaders(rows, "shared_episode_count")
-    who = listed(
+    who = enumeration(
         [f"{names[row['first_character_id']]} with {names[row['second_character_id']]}" for row in found]
     )
     total = rows[0]["total_rows"] or 0
@@ -326,7 +326,7 @@ def pairs(marts: Marts) -> Panel:
     )
     squares = [
         {**shown, "character": one, "with": two}
-        for shown in drawn(columns, rows)
+        for shown in chart_data(columns, rows)
         for one, two in ((shown["character"], shown["with"]), (shown["with"], shown["character"]))
     ]
     measures = {"shared": "shared episodes", "similarity": "similarity (shared of either)"}

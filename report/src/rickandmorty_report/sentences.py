@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 NAMED = 3
 
 
-def counted(number: float, one: str, many: str = "") -> str:
-    """Return a number with its noun."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+def counted(number: float, noun: str) -> str:
+    """Return a number with its noun, in the plural where it is not one."""
+    return f"{number:,} {noun if number == 1 else noun + 's'}"
 
 
-def listed(names: list[str], more: int = 0) -> str:
+def enumeration(names: list[str]) -> str:
     """Return names as an enumeration: three by name, the rest by number."""
-    shown, more = names[:NAMED], more + len(names[NAMED:])
-    parts = [*shown, f"{more:,} more"] if more else shown
+    more = len(names[NAMED:])
+    parts = [*names[:NAMED], f"{more:,} more"] if more else names
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
@@ -50,11 +50,11 @@ def most_sentence(
         return f"None has {noun if noun.endswith('s') else 'any ' + noun}."
     if len(found) == 1:
         return f"{name(found[0])} {verb[0]} {counted(most, noun)}."
-    who = f"At least {len(found):,}" if others else listed([name(row) for row in found])
+    who = f"At least {len(found):,}" if others else enumeration([name(row) for row in found])
     return f"{who} {verb[1]} {counted(most, noun)} each."
 
 
-def named(rows: Iterable[Row], key: str, name: str) -> dict[Any, str]:
+def distinct_names(rows: Iterable[Row], key: str, name: str) -> dict[Any, str]:
     """Return each key's name; the key is added where two share one, and an empty name is shown as such."""
     names = {row[key]: row[name] or "(no name)" for row in rows}
     often = Counter(names.values())
