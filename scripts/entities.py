@@ -50,13 +50,13 @@ class Entity:
         return f"  - {one_line({**asdict(self), 'key': list(self.key)})}\n"
 
 
-def read(path: Path = LIST) -> list[Entity]:
+def read() -> list[Entity]:
     """Return the entities of the list.
 
     Raises:
         ValueError: An entry is not valid (see validate).
     """
-    return validate(yaml.safe_load(path.read_text(encoding="utf-8"))["entities"] or [])
+    return validate(yaml.safe_load(LIST.read_text(encoding="utf-8"))["entities"] or [])
 
 
 def validate(entries: list[dict[str, Any]]) -> list[Entity]:

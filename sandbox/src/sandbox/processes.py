@@ -44,10 +44,10 @@ def lock_holders(lock: Path) -> list[int]:
     return sorted(pids - {os.getpid()})
 
 
-def end(pids: list[int], seconds: float = STOP_SECONDS) -> None:
-    """End processes and wait until they are gone: SIGTERM, and SIGKILL after `seconds`."""
+def end(pids: list[int]) -> None:
+    """End processes and wait until they are gone: SIGTERM, and SIGKILL after ten seconds."""
     births = {pid: mark for pid in pids if (mark := start_time(pid)) is not None}
-    for number, limit in ((signal.SIGTERM, seconds), (signal.SIGKILL, 5.0)):
+    for number, limit in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
         deadline = time.monotonic() + limit
         for pid in births:
             with contextlib.suppress(ProcessLookupError, PermissionError):

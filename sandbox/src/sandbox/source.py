@@ -87,6 +87,6 @@ def default_source() -> Source:
     return captured(ANSWERS) if ANSWERS.is_dir() else made_up()
 
 
-def live(url: str = LIVE_API) -> Source:
-    """Return a live API."""
-    return Source(url, url=url)
+def live() -> Source:
+    """Return the live API."""
+    return Source(LIVE_API, url=LIVE_API)

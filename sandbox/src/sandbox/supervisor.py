@@ -119,8 +119,8 @@ class Sandbox:
                 self._end(started)
                 raise
 
-    def stop(self, names: list[str] | None = None) -> None:
-        """Stop the parts named, or all.
+    def stop(self) -> None:
+        """Stop every part.
 
         Raises:
             SandboxError: A command uses them.
@@ -132,10 +132,9 @@ class Sandbox:
                 raise SandboxError(
                     f"{self.home} is in use by a command (process {users[0]}); wait for it, or end it: kill {users[0]}"
                 )
-            self._end([part for part in self.parts().values() if names is None or part.name in names])
-            if names is None:
-                # What an interrupted start may have left.
-                processes.end(processes.marked(PART_MARK, str(self.home)))
+            self._end([*self.parts().values()])
+            # What an interrupted start may have left.
+            processes.end(processes.marked(PART_MARK, str(self.home)))
 
     def release(self) -> None:
         """Stop the parts that `sandbox start` has not started, unless a command uses them."""

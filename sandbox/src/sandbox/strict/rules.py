@@ -64,14 +64,14 @@ class Account:
 class Rules:
     """The roles, the accounts that hold them, and the limits."""
 
-    def __init__(self, given: dict[str, Any] | None = None) -> None:
-        stated = json.loads((files("sandbox.strict") / "rules.json").read_text("utf-8")) | (given or {})
-        self.roles: dict[str, list[str]] = stated["roles"]
-        self.datasets: list[str] = stated["datasets"]
-        self.limits: dict[str, float] = stated["limits"]
-        self.anonymous: str = stated["anonymous"]
+    def __init__(self) -> None:
+        rules = json.loads((files("sandbox.strict") / "rules.json").read_text("utf-8"))
+        self.roles: dict[str, list[str]] = rules["roles"]
+        self.datasets: list[str] = rules["datasets"]
+        self.limits: dict[str, float] = rules["limits"]
+        self.anonymous: str = rules["anonymous"]
         self.accounts: dict[str, Account] = {}
-        self.add_accounts(stated["accounts"])
+        self.add_accounts(rules["accounts"])
 
     def add_accounts(self, accounts: dict[str, Any]) -> None:
         """Add accounts, or replace those of the same name.
