@@ -36,7 +36,6 @@ class Progress:
     dbt_errors: list[str] = field(default_factory=list)
     # dbt's invocation, by which run_results.json is recognised.
     invocation: str | None = None
-    nodes: tuple[int, int] = (0, 0)
     marks: dict[str, float] = field(default_factory=dict)
     _done: int = 0
 
@@ -119,7 +118,6 @@ class Progress:
             self.phase = f"dbt {self._done + 1} of {total}: {name}"
             return []
         self._done += 1
-        self.nodes = (self._done, int(total))
         self.phase = f"dbt {self._done} of {total}: {name}"
         rows = data.get("num_failures")
         counted = f"{name}: {rows} row{'' if rows == 1 else 's'}" if rows else name

@@ -83,7 +83,7 @@ def test_dbts_nodes_are_counted_and_its_warnings_have_test_and_rows() -> None:
     assert progress.read(event("success", "fct_appearances")) == []
     assert progress.read(event("warn", num_failures=3)) == ["warning: dbt: one_row_each: 3 rows"]
     assert progress.read(event("fail", "is_unique", num_failures=1)) == ["error: dbt: is_unique: 1 row"]
-    assert progress.nodes == (3, 75)
+    assert progress.phase == "dbt 3 of 75: is_unique"
 
 
 def test_the_end_repeats_what_run_results_say_of_this_run_only() -> None:
