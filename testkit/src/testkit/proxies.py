@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import requests
+
+from testkit.programs import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,11 +69,9 @@ class Proxy:
 
     def await_held(self, process: subprocess.Popen[str], seconds: float = 60) -> bool:
         """Wait until a request is held; False when the process ended before one was."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if self.held():
-                return True
-            if process.poll() is not None:
-                return False
-            time.sleep(0.02)
-        raise TimeoutError(f"{self.upstream}: nothing was held within {seconds:.0f} s")
+        outcome = eventually(
+            lambda: "held" if self.held() else "ended" if process.poll() is not None else None,
+            f"{self.upstream}: no request was held",
+            seconds,
+        )
+        return bool(outcome == "held")
