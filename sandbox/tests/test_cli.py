@@ -96,29 +96,28 @@ def test_an_interrupted_start_is_one_line_and_leaves_nothing(command: str, tmp_p
     assert run(command, tmp_path, "status").stdout.startswith("nothing runs")
 
 
-def test_a_bad_data_folder_is_one_line(command: str, tmp_path: Path) -> None:
-    """The line says what is missing and how to make such a folder."""
-    refused = refusal(command, tmp_path / "home", "start", "--data", str(tmp_path))
-    assert "character.jsonl, episode.jsonl, location.jsonl not found" in refused
+REFUSED = {
+    "empty-folder": ("start --data {empty}", "character.jsonl, episode.jsonl, location.jsonl not found"),
+    "no-json": ("api --data {no_json}", "character.jsonl, line 1: expected a JSON object with id"),
+    "id-twice": ("api --data {twice}", "line 2: id 1 is not an integer or a string, or occurs twice"),
+    "universe": ("start --universe planets=3", "expected characters=N"),
+    "program": ("exec --parts storage -- no-such-program", "sandbox: no-such-program: no such program\n"),
+}
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("{", "character.jsonl, line 1: expected a JSON object with id"),
-        (
-            '{"id": 1}\n{"id": 1}',
-            "character.jsonl, line 2: id 1 is not an integer or a string, or occurs twice",
-        ),
-    ],
-    ids=["no-json", "id-twice"],
-)
-def test_a_bad_record_is_named_by_file_and_line(
-    command: str, tmp_path: Path, line: str, message: str
+@pytest.mark.parametrize(("arguments", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_wrong_arguments_are_refused_in_one_line(
+    command: str, tmp_path: Path, arguments: str, message: str
 ) -> None:
-    """A data folder with a bad line is refused with file, line and reason."""
-    write_records(tmp_path, line)
-    assert message in refusal(command, tmp_path / "home", "api", "--data", str(tmp_path))
+    """The line says what is missing or wrong, in a data folder by file and line."""
+    folders = {
+        "empty": tmp_path,
+        "no_json": write_records(tmp_path / "no_json", "{"),
+        "twice": write_records(tmp_path / "twice", '{"id": 1}\n{"id": 1}'),
+    }
+    assert message in refusal(
+        command, tmp_path / "home", *(part.format(**folders) for part in arguments.split())
+    )
 
 
 def test_a_port_in_use_is_one_line(command: str, tmp_path: Path) -> None:
@@ -135,13 +134,6 @@ def test_a_full_disk_is_one_line(command: str, tmp_path: Path) -> None:
     """With less room than is needed nothing starts, and the line has both figures."""
     refused = refusal(command, tmp_path, "start", SANDBOX_MIN_FREE_MB="999999999")
     assert "MB free, 999999999 MB are needed" in refused
-
-
-def test_a_bad_universe_and_a_missing_program_are_one_line(command: str, tmp_path: Path) -> None:
-    """Wrong arguments are refused before anything starts."""
-    assert "expected characters=N" in refusal(command, tmp_path, "start", "--universe", "planets=3")
-    refused = refusal(command, tmp_path, "exec", "--parts", "storage", "--", "no-such-program")
-    assert refused == "sandbox: no-such-program: no such program\n"
 
 
 def test_query_shows_rows_and_errors_in_one_line(
