@@ -132,6 +132,7 @@ def adapt(folder: Path, parts: list[str], *, empty: bool) -> None:
     """Give the copy an id and a repository of its own, and take out of its files what is not there."""
     rewrite(folder / "meltano.yml", r"(?m)^project_id: .*$", f"project_id: {uuid.uuid4()}")
     rewrite(folder / "Makefile", r"(?m)^new: .*\n(\t.*\n)+\n", "")
+    rewrite(folder / "scripts" / "README.md", r"(?m)^\| `make new` .*\n", "")
     if "report" not in parts:
         # The last of the utilities: up to the next line without indentation.
         rewrite(folder / "meltano.yml", r"(?ms)^    - name: report\n.*?(?=^\S)", "\n")
