@@ -102,7 +102,7 @@ def test_configuration_fits_the_providers_schema(initialized: Path, stand_in: st
 
 @pytest.fixture(scope="module")
 def tested(initialized: Path, stand_in: str) -> list[dict[str, Any]]:
-    """What `terraform test` says, a message an item, with the plan of each run."""
+    """What `terraform test` says, one item per message, with the plan of each run."""
     done = terraform(initialized, "test", "-json", "-verbose", config=stand_in)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -435,7 +435,7 @@ def test_what_is_named_may_go(production: Applied, schemas: Path) -> None:
     assert "--allow module.nothing: this plan loses nothing there" in done.stderr
 
 
-def test_dev_is_destroyed_when_it_is_asked_for_and_made_again(
+def test_dev_can_be_destroyed_and_created_again(
     initialized: Path, stand_in: str, tmp_path: Path
 ) -> None:
     """With protection off the guard lets everything go, nothing stays, and the next generation has names of its own."""
@@ -473,7 +473,7 @@ def test_the_guard_takes_no_other_input_for_a_plan(text: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_script_of_the_real_provider_goes_its_way(stand_in: str) -> None:
+def test_the_script_of_the_real_provider_takes_every_step(stand_in: str) -> None:
     """With the offline provider, which makes no calls: each step is taken, in order, and checked."""
     if stand_in == os.devnull:
         missing("terraform-google-offline", "../shared/tools is not beside the repository")

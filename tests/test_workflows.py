@@ -100,7 +100,7 @@ def test_only_these_jobs_may_write_or_sign_in() -> None:
 
 
 def test_every_action_is_pinned_by_a_commit_and_says_its_tag() -> None:
-    """A tag can be moved, a commit cannot; the same action has the same pin everywhere."""
+    """A tag can be moved, a commit cannot; an action has the same pin everywhere."""
     pins: dict[str, set[str]] = {}
     for path in [*WORKFLOWS, *ACTIONS]:
         for line in path.read_text(encoding="utf-8").splitlines():

@@ -155,7 +155,7 @@ run "dev_makes_its_own_tables" {
   }
 }
 
-run "github_is_told_by_numbers" {
+run "github_is_trusted_by_number" {
   command = plan
 
   module {
