@@ -42,7 +42,7 @@ class Load:
     create: str
     allowed: frozenset[str]
     ignore_unknown: bool
-    given: tuple[Field, ...]
+    schema: tuple[Field, ...]
     config: dict[str, Any]
     upload: Path | None
 
@@ -73,7 +73,7 @@ def parse(project: str, config: dict[str, Any], ctx: AppContext, upload: Path | 
         create=config.get("createDisposition") or "CREATE_IF_NEEDED",
         allowed=frozenset(option.upper() for option in config.get("schemaUpdateOptions") or ()),
         ignore_unknown=bool(config.get("ignoreUnknownValues")),
-        given=schemas.from_rest((config.get("schema") or {}).get("fields") or []),
+        schema=schemas.from_rest((config.get("schema") or {}).get("fields") or []),
         config=config,
         upload=upload,
     )
@@ -100,23 +100,23 @@ def resolve_target(
     if meta is None:
         if load.create == "CREATE_NEVER":
             raise JobFailedError("notFound", f"Not found: Table {load.name}")
-        if not load.given:
+        if not load.schema:
             raise JobFailedError("invalid", "No schema specified on job or table.")
-        return None, load.given, load.given
+        return None, load.schema, load.schema
     if meta.table_type != "TABLE":
         raise JobFailedError("invalid", f"Cannot load into {load.name}: it is a {meta.table_type.lower()}")
     if load.write == "WRITE_EMPTY" and count_rows(ctx.engine.connection.cursor(), load.ref):
         raise JobFailedError("duplicate", f"Already Exists: Table {load.name}")
     old = meta.schema_.fields
-    if load.write == "WRITE_TRUNCATE" or not load.given:
-        return meta, load.given or old, load.given or old
+    if load.write == "WRITE_TRUNCATE" or not load.schema:
+        return meta, load.schema or old, load.schema or old
     try:
-        new = schemas.evolved(old, load.given, load.allowed)
+        new = schemas.evolved(old, load.schema, load.allowed)
     except schemas.Mismatch as error:
         raise JobFailedError(
             "invalid", f"Provided Schema does not match Table {load.name}. {error}"
         ) from None
-    names = {field.name.lower() for field in load.given}
+    names = {field.name.lower() for field in load.schema}
     return meta, tuple(field for field in new if field.name.lower() in names), new
 
 
