@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from target_bigquery.errors import TargetError
 from target_bigquery.landing import Staged
 from target_bigquery.lifecycle import Begin, Drop, Lifecycle, Load, Proof, Release, Replication, says_done
-from target_bigquery.manifest import Earlier, Manifest
+from target_bigquery.manifest import Candidate, Earlier, Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,18 +46,6 @@ class World:
     def rows(self) -> list[dict[str, Any]]:
         """The table's rows, of all streams."""
         return [msgspec.json.decode(line) for lines in self.jobs.values() for line in lines]
-
-
-@dataclass
-class Version:
-    """What a stage hands over."""
-
-    stream: str
-    number: int
-    numbered: bool
-    rows: int
-    replication: Replication
-    method: str = "append-only"
 
 
 class Attempt:
@@ -138,7 +126,14 @@ class Attempt:
         for manifest in earlier.manifests:
             self.run(manifest)
         number = version if version is not None else 1_000_000 * self.name + self.places
-        candidate = Version(stream, number, version is not None, len(lines), replication)
+        candidate = Candidate(
+            stream=stream,
+            number=number,
+            numbered=version is not None,
+            rows=len(lines),
+            replication=replication,
+            method="append-only",
+        )
         if earlier.is_another_attempt:
             decided = earlier.decide(candidate, [gzip.compress(b"\n".join(lines))] if lines else [])
             if isinstance(decided, Manifest):

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from target_bigquery.errors import TargetError
 from target_bigquery.names import RESERVED, clean, clean_all
 from target_bigquery.schema import translate
 from testkit.target_bench import Bench, succeeded
@@ -56,12 +55,6 @@ def test_keys_are_required_and_descriptions_stay() -> None:
     schema = {"properties": {"id": {"type": "integer", "description": "Number."}}}
     (column,) = translate("s", schema, ["id"]).columns
     assert (column.mode, column.field().description) == ("REQUIRED", "Number.")
-
-
-def test_a_key_that_is_not_in_the_schema_is_named() -> None:
-    """The error names stream and key."""
-    with pytest.raises(TargetError, match="s: the key 'id' is not in the schema"):
-        translate("s", {"properties": {}}, ["id"])
 
 
 def test_names_that_become_one_are_columns_of_their_own() -> None:

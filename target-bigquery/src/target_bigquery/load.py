@@ -15,7 +15,7 @@ from target_bigquery.jobs import FinishedJob, Jobs
 from target_bigquery.landing import Landing, Staged
 from target_bigquery.lifecycle import Replication
 from target_bigquery.load_jobs import LoadJobs
-from target_bigquery.manifest import Earlier, Manifest, folder, stored
+from target_bigquery.manifest import Candidate, Earlier, Manifest, folder, stored
 from target_bigquery.names import LEDGER
 from target_bigquery.parts import Part, PartWriter
 from target_bigquery.recovery import Recovery
@@ -42,28 +42,21 @@ class Prepared:
     earlier: Earlier
 
 
-@dataclass
-class Version:
+@dataclass(kw_only=True)
+class Version(Candidate):
     """A version of a stream whose records are all staged.
 
-    `number` is its `_sdc_table_version`, given by the tap where it is `numbered`; `prefix` begins the names of its objects.
-    `exact` are the columns with values that a FLOAT would round.
+    `prefix` begins the names of its objects. `exact` are the columns with values that a FLOAT would round.
     """
 
-    stream: str
     table: str
-    number: int
-    numbered: bool
     prefix: str
     fields: list[SchemaField]
     keys: list[str]
     uploads: list[Future[Staged | Part]]
-    rows: int
     started: datetime
     prepared: Future[Prepared]
-    method: str
     proof: Proof
-    replication: Replication
     exact: list[SchemaField]
     ended: float = field(default_factory=time.monotonic)
 

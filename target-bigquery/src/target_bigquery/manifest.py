@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import msgspec
@@ -151,8 +152,12 @@ def contents(parts: Iterable[bytes | Path]) -> Iterator[tuple[int, bytes]]:
                 yield int.from_bytes(hashlib.blake2b(row_encoder.encode(row), digest_size=8).digest()), line
 
 
-class Candidate(Protocol):
-    """A staged version, as far as it is compared with manifests."""
+@dataclass(kw_only=True)
+class Candidate:
+    """A staged version, as far as it is compared with manifests.
+
+    `number` is its `_sdc_table_version`, given by the tap where it is `numbered`.
+    """
 
     stream: str
     number: int
@@ -193,9 +198,7 @@ class Earlier:
         self._others.append(manifest)
         self._unmatched.append(manifest)
         if self._left is not None:
-            self._left.update(
-                number for number, _ in contents(self._read(part.uri) for part in manifest.parts)
-            )
+            self._left.update(self._hashes(manifest))
 
     def decide(self, candidate: Candidate, parts: list[bytes | Path]) -> Manifest | Iterator[bytes] | None:
         """Compare a version of this attempt with what others decided.
@@ -226,25 +229,19 @@ class Earlier:
 
     def _same(self, rows: int, parts: list[bytes | Path]) -> Manifest | None:
         """Return the manifest that has exactly these rows, None where none has; each is returned once."""
-        wanted: int | None = None
-        for manifest in self._unmatched:
-            if manifest.rows != rows:
-                continue
-            if wanted is None:
-                wanted = sum(number for number, _ in contents(parts)) % MODULUS
-            if self._sum(manifest) == wanted:
-                self._unmatched.remove(manifest)
-                return manifest
-        return None
+        as_many = [manifest for manifest in self._unmatched if manifest.rows == rows]
+        if not as_many:
+            return None
+        wanted = sum(number for number, _ in contents(parts)) % MODULUS
+        same = next((manifest for manifest in as_many if self._sum(manifest) == wanted), None)
+        if same is not None:
+            self._unmatched.remove(same)
+        return same
 
     def _new(self, parts: list[bytes | Path]) -> Iterator[bytes]:
         """Yield the lines of the rows that no other attempt has; a row that came twice counts twice."""
         if self._left is None:
-            self._left = Counter(
-                number
-                for manifest in self._unmatched
-                for number, _ in contents(self._read(part.uri) for part in manifest.parts)
-            )
+            self._left = Counter(chain.from_iterable(map(self._hashes, self._unmatched)))
         for number, line in contents(parts):
             if self._left[number]:
                 self._left[number] -= 1
@@ -253,6 +250,8 @@ class Earlier:
 
     def _sum(self, manifest: Manifest) -> int:
         if manifest.place not in self._sums:
-            found = contents(self._read(part.uri) for part in manifest.parts)
-            self._sums[manifest.place] = sum(number for number, _ in found) % MODULUS
+            self._sums[manifest.place] = sum(self._hashes(manifest)) % MODULUS
         return self._sums[manifest.place]
+
+    def _hashes(self, manifest: Manifest) -> Iterator[int]:
+        return (number for number, _ in contents(self._read(part.uri) for part in manifest.parts))
