@@ -59,7 +59,7 @@ def test_a_dataset_that_is_not_there(cloud: dict[str, str]) -> None:
     with bench.as_account(**{**STATED, "project": ["roles/bigquery.user"]}):
         status, lines = check(bench)
         assert status == 0, lines
-        assert "is not there yet; the first run makes it" in lines["dataset"]
+        assert "does not exist yet; the first run creates it" in lines["dataset"]
         succeeded(bench.load(SCHEMA, record(1), whole()))
     assert len(bench.rows()) == 1
 
@@ -69,7 +69,7 @@ def test_what_is_missing_is_named_with_what_to_do(bench: Bench) -> None:
     status, lines = check(bench, create_tables="false", bucket="no-such-bucket")
     assert status == 1
     assert lines["jobs"].startswith("ok")
-    assert "_loads is not there; create the tables (Terraform does)" in lines["tables"]
+    assert "_loads does not exist; create the tables (Terraform does)" in lines["tables"]
     assert "no-such-bucket" in lines["bucket"]
 
 

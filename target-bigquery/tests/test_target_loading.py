@@ -101,7 +101,9 @@ def test_a_new_column_is_added(bench: Bench) -> None:
 
 def test_a_missing_table_is_refused_with_create_tables_off(bench: Bench) -> None:
     """The line names the table and what creates it."""
-    refused(bench.load(SCHEMA, record(1), whole(), create_tables="false"), "things is not there", "Terraform")
+    refused(
+        bench.load(SCHEMA, record(1), whole(), create_tables="false"), "things does not exist", "Terraform"
+    )
 
 
 def test_a_large_part_is_sent_in_chunks(bench: Bench) -> None:
@@ -118,7 +120,7 @@ def test_a_missing_bucket_is_one_line(bench: Bench) -> None:
     """The line names object and bucket; nothing is loaded and no STATE goes out."""
     refused(
         bench.load(SCHEMA, record(1), whole(), STATE, bucket="no-such-bucket"),
-        "bucket no-such-bucket is not there",
+        "bucket no-such-bucket does not exist",
     )
     assert bench.rows() == []
 

@@ -135,13 +135,13 @@ def _listed(schema: dict[str, Any], keyword: str, place: Place) -> list[Any]:
 
 def _types(schema: dict[str, Any], place: Place) -> list[str]:
     """Return the types that a schema names, or that its const or enum implies."""
-    given = schema.get("type")
-    if given is None:
+    types = schema.get("type")
+    if types is None:
         values = [schema["const"]] if "const" in schema else schema.get("enum")
         if not isinstance(values, list):
             return []
         return list(dict.fromkeys(JSON_TYPES.get(type(value), "number") for value in values))
-    kinds = given if isinstance(given, list) else [given]
+    kinds = types if isinstance(types, list) else [types]
     if "any" in kinds:
         return []  # draft 3
     unknown = [str(kind) for kind in kinds if not isinstance(kind, str) or kind not in TYPES]
@@ -237,9 +237,9 @@ def properties_of(schema: dict[str, Any], where: str) -> dict[str, Any]:
 
 def required_of(schema: dict[str, Any]) -> frozenset[str]:
     """Return the names that an object must have; draft 3 has true in the field's own schema instead."""
-    given = schema.get("required")
+    names = schema.get("required")
     return (
-        frozenset(name for name in given if isinstance(name, str)) if isinstance(given, list) else frozenset()
+        frozenset(name for name in names if isinstance(name, str)) if isinstance(names, list) else frozenset()
     )
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import uuid
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NoAnswerError
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from threading import Thread
 from typing import TYPE_CHECKING
 
 from google.api_core.exceptions import Forbidden, NotFound
@@ -21,7 +19,7 @@ from target_bigquery.landing import Landing
 from target_bigquery.names import LEDGER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from concurrent.futures import Future
 
     from target_bigquery.settings import Settings
 
@@ -36,19 +34,13 @@ def run(settings: Settings) -> bool:
 
     The checks run concurrently; one without an answer within the time-outs fails.
     """
-    cloud: Cloud | None = None
-
-    def credentials() -> str:
-        nonlocal cloud
-        cloud = Cloud(settings)
-        used = cloud.bigquery._credentials  # noqa: SLF001 (the client has no public way to name its account)
-        return str(getattr(used, "service_account_email", None) or "Application Default Credentials")
-
+    pool = ThreadPoolExecutor()
     limit = settings.timeout_seconds * CALLS
-    if not _reported("credentials", _started(credentials), limit) or cloud is None:
+    connected = pool.submit(Cloud, settings)
+    if not _reported("credentials", pool.submit(lambda: _account(connected.result())), limit):
         return False
     checks = {"jobs": _jobs, "dataset": _dataset, "tables": _tables, "bucket": _bucket}
-    started = {name: _started(partial(check, cloud)) for name, check in checks.items()}
+    started = {name: pool.submit(check, connected.result()) for name, check in checks.items()}
     passed = [_reported(name, done, limit) for name, done in started.items()]
     return all(passed)
 
@@ -57,20 +49,6 @@ def exit_process(*, passed: bool) -> None:
     """End the process with the check's exit status, whatever still waits for an answer."""
     sys.stdout.flush()
     os._exit(0 if passed else 1)
-
-
-def _started(check: Callable[[], str]) -> Future[str]:
-    """Start a check in a thread that does not keep the process alive."""
-    done: Future[str] = Future()
-
-    def work() -> None:
-        try:
-            done.set_result(check())
-        except BaseException as error:  # noqa: BLE001 (printed in its line)
-            done.set_exception(error)
-
-    Thread(target=work, daemon=True).start()
-    return done
 
 
 def _reported(name: str, done: Future[str], limit: float) -> bool:
@@ -85,6 +63,11 @@ def _reported(name: str, done: Future[str], limit: float) -> bool:
     return mark == "ok"
 
 
+def _account(cloud: Cloud) -> str:
+    used = cloud.bigquery._credentials  # noqa: SLF001 (the client has no public way to name its account)
+    return str(getattr(used, "service_account_email", None) or "Application Default Credentials")
+
+
 def _jobs(cloud: Cloud) -> str:
     project = cloud.settings.project
     try:
@@ -92,7 +75,7 @@ def _jobs(cloud: Cloud) -> str:
     except Forbidden as error:
         raise TargetError(f"no jobs may be run in {project}; grant roles/bigquery.jobUser on it") from error
     except NotFound as error:
-        raise TargetError(f"project {project} is not there; change the project setting") from error
+        raise TargetError(f"project {project} does not exist; change the project setting") from error
     return f"may be run in {project}"
 
 
@@ -104,13 +87,13 @@ def _dataset(cloud: Cloud) -> str:
     except NotFound as error:
         if settings.create_tables:
             return (
-                f"{name} is not there yet; the first run makes it in {settings.location}, which takes roles/bigquery.user on "
+                f"{name} does not exist yet; the first run creates it in {settings.location}, which takes roles/bigquery.user on "
                 f"project {settings.project}"
             )
-        raise TargetError(f"{name} is not there; create it (Terraform does)") from error
+        raise TargetError(f"{name} does not exist; create it (Terraform does)") from error
     except Forbidden as error:
         raise TargetError(
-            f"{name} may not be read, or is not there; create it (Terraform does), or grant roles/bigquery.dataEditor on it"
+            f"{name} may not be read, or does not exist; create it (Terraform does), or grant roles/bigquery.dataEditor on it"
         ) from error
     if str(dataset.location).lower() != settings.location.lower():
         raise TargetError(
@@ -128,7 +111,7 @@ def _tables(cloud: Cloud) -> str:
             ledger = cloud.dataset.table(LEDGER)
             cloud.bigquery.get_table(ledger, **cloud.call)
             cloud.query(f"SELECT COUNT(*) FROM `{settings.project}.{settings.dataset}.{LEDGER}`")  # noqa: S608
-            return f"{settings.dataset}.{LEDGER} may be read; tables are not made here"
+            return f"{settings.dataset}.{LEDGER} may be read; tables are not created here"
         cloud.bigquery.get_dataset(cloud.dataset, **cloud.call)
         name = f"_check_{uuid.uuid4().hex}"
         table = bigquery.Table(cloud.dataset.table(name), schema=[bigquery.SchemaField("x", "INTEGER")])
@@ -140,15 +123,15 @@ def _tables(cloud: Cloud) -> str:
             cloud.bigquery.delete_table(table, not_found_ok=True, **cloud.call)
     except NotFound as error:
         if settings.create_tables:
-            return "made together with the dataset"
+            return "created together with the dataset"
         raise TargetError(
-            f"{settings.dataset}.{LEDGER} is not there; create the tables (Terraform does), or set create_tables to true"
+            f"{settings.dataset}.{LEDGER} does not exist; create the tables (Terraform does), or set create_tables to true"
         ) from error
     except Forbidden as error:
         raise TargetError(
             f"tables may not be created, or not be read, in {settings.dataset}; {role}"
         ) from error
-    return f"may be made and read in {settings.dataset}"
+    return f"may be created and read in {settings.dataset}"
 
 
 def _bucket(cloud: Cloud) -> str:

@@ -103,8 +103,8 @@ class Cloud:
 
 def reason_of(error: Exception) -> str | None:
     """Return Google's one-word reason, None where there is none."""
-    given = [entry.get("reason") for entry in getattr(error, "errors", ()) if isinstance(entry, dict)]
-    return next((str(reason) for reason in given if reason), None)
+    reasons = [entry.get("reason") for entry in getattr(error, "errors", ()) if isinstance(entry, dict)]
+    return next((str(reason) for reason in reasons if reason), None)
 
 
 def message_of(error: Exception) -> str:

@@ -149,7 +149,7 @@ class Landing:
         bucket = self._cloud.settings.bucket
         if isinstance(error, NotFound):
             return TargetError(
-                f"{uri}: bucket {bucket} is not there; create it, or change the bucket setting"
+                f"{uri}: bucket {bucket} does not exist; create it, or change the bucket setting"
             )
         if isinstance(error, Forbidden):
             return TargetError(

@@ -242,8 +242,10 @@ class Lifecycle:
             kept[progress.source] = before
         else:
             if loads:
-                given = state.get("bookmarks")
-                released = {**state, "bookmarks": {**given, **kept}} if isinstance(given, dict) else state
+                bookmarks = state.get("bookmarks")
+                released = (
+                    {**state, "bookmarks": {**bookmarks, **kept}} if isinstance(bookmarks, dict) else state
+                )
                 return (*loads, Release(released))
         return tuple(loads)
 

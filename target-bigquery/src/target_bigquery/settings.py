@@ -65,5 +65,5 @@ class Settings:
             raise TargetError(f"run_id is {run_id[:60]!r}: expected letters, digits, - and _, at most 128")
         extractor = os.environ.get("MELTANO_EXTRACTOR_NAME") or None
         names = {item.name for item in fields(cls)} & SCHEMA["properties"].keys()
-        given = {name: config[name] for name in names if name in config}
-        return cls(**given | {"project": project, "run_id": run_id, "extractor": extractor})
+        values = {name: config[name] for name in names if name in config}
+        return cls(**values | {"project": project, "run_id": run_id, "extractor": extractor})

@@ -90,7 +90,7 @@ def _created(cloud: Cloud, wanted: bigquery.Table) -> bigquery.Table:
     except NotFound as error:
         if not cloud.settings.create_tables:
             raise TargetError(
-                f"table {reference} is not there; {HOW_TO_CREATE}; the run can then be repeated"
+                f"table {reference} does not exist; {HOW_TO_CREATE}; the run can then be repeated"
             ) from error
         _ensure_dataset(cloud)
     except Forbidden:
@@ -118,7 +118,7 @@ def _ensure_dataset(cloud: Cloud) -> bool:
         cloud.bigquery.create_dataset(dataset, exists_ok=True, **cloud.call)
     except Forbidden as error:
         raise TargetError(
-            f"dataset {cloud.dataset} is not there, and may not be created here; create it (Terraform does), or grant "
+            f"dataset {cloud.dataset} does not exist, and may not be created here; create it (Terraform does), or grant "
             f"roles/bigquery.user on project {cloud.settings.project}"
         ) from error
     return True

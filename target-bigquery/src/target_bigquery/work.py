@@ -47,7 +47,7 @@ class Work:
         """The folder of the parts; removed at the end, and by the next process where this one is killed.
 
         Raises:
-            TargetError: It cannot be made.
+            TargetError: It cannot be created.
         """
         with on_disk(Path(os.environ.get("TMPDIR", "/tmp"))):  # noqa: S108 (only named)
             remove_abandoned_folders()

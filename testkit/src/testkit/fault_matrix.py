@@ -84,7 +84,7 @@ STORAGE = [
         REFUSED, "no permission to write; the account needs roles/storage.objectCreator"
     ),
     _storage("bucket not there", google(404, "notFound", **UPLOAD, **FOR_GOOD)).ends(
-        REFUSED, "bucket local-landing is not there"
+        REFUSED, "bucket local-landing does not exist"
     ),
     _storage(
         "object arrives damaged",
