@@ -108,7 +108,11 @@ class Handler(BaseHTTPRequestHandler):
         elif rule:
             rule.fault(self)
         else:
-            self.answer(*api.page(self.path))
+            self.serve()
+
+    def serve(self) -> None:
+        """The API's own answer to the request."""
+        self.answer(*self.server.api.page(self.path))
 
     def answer(self, status: int, body: bytes, **headers: str) -> None:
         """A whole answer."""
@@ -246,7 +250,7 @@ def _drip(handler: Handler) -> None:
 
 def hang_up(handler: Handler) -> None:
     """The fault of a kept-alive connection that is closed after an answer that did not announce it."""
-    handler.answer(*handler.server.api.page(handler.path))
+    handler.serve()
     handler.close_connection = True
 
 
@@ -261,7 +265,18 @@ def slow(seconds: float) -> Fault:
 
     def apply(handler: Handler) -> None:
         time.sleep(seconds)
-        handler.answer(*handler.server.api.page(handler.path))
+        handler.serve()
+
+    return apply
+
+
+def move_on(number: int) -> Fault:
+    """The fault of a source that loses its fifth character and gains one with this number, just before it answers."""
+
+    def apply(handler: Handler) -> None:
+        records = handler.server.api.records["character"]
+        records[:] = [*records[:4], *records[5:], character(number)]
+        handler.serve()
 
     return apply
 

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tap_api import Api, Fault, Handler, Outcome, RunTap, character
+from tap_api import Api, Fault, Handler, Outcome, RunTap, character, move_on
 from tap_api import status as answer
 
 if TYPE_CHECKING:
@@ -98,13 +98,7 @@ def test_an_api_that_answers_few_ids_only_is_read_by_pages(api: Api, run_tap: Ru
 def test_a_record_that_slips_between_two_pages_is_found(api: Api, run_tap: RunTap) -> None:
     """One deleted and one added while pages are read keep count and order; the second reading differs."""
     api.fault(r"character/1,", answer(414), times=99)
-
-    def move_on(handler: Handler) -> None:
-        records = handler.server.api.records["character"]
-        records[:] = [*records[:4], *records[5:], character(46)]
-        handler.answer(*handler.server.api.page(handler.path))
-
-    api.fault(r"character\?page=2$", move_on)
+    api.fault(r"character\?page=2$", move_on(46))
     run = run_tap().succeeded()
     assert "the pages held other records" in run.log
     assert [r["id"] for r in run.records("characters")] == [*range(1, 5), *range(6, 47)]
@@ -113,13 +107,7 @@ def test_a_record_that_slips_between_two_pages_is_found(api: Api, run_tap: RunTa
 def test_a_listing_that_changes_between_its_addresses_is_read_again(api: Api, run_tap: RunTap) -> None:
     """A large listing in which one record goes and one comes between two addresses; only the second version counts."""
     api.records["character"] = [character(i) for i in range(1, 12_001)]
-
-    def move_on(handler: Handler) -> None:
-        records = handler.server.api.records["character"]
-        records[:] = [*records[:4], *records[5:], character(20_000)]
-        handler.answer(*handler.server.api.page(handler.path))
-
-    api.fault(r"character/1[0-9]{3},", move_on)
+    api.fault(r"character/1[0-9]{3},", move_on(20_000))
     run = run_tap().succeeded()
     (version,) = run.activated("characters")
     assert [r["id"] for r in run.records("characters", version)] == [*range(1, 5), *range(6, 12_001), 20_000]

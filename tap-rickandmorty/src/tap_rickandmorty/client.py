@@ -72,14 +72,14 @@ class ApiStream(RESTStream[Any]):
 
     @override
     def get_new_paginator(self) -> BaseAPIPaginator[Any]:
-        """Say how pages follow: the first of several, taken for all, would land as a whole version.
+        """Refuse the SDK's default, which would take the first of several pages for a whole version.
 
         Raises:
-            TapError: The stream does not say.
+            TapError: The stream does not define its paginator.
         """
         raise TapError(
-            f"{self.name}: how its pages follow is not said; give {type(self).__name__} a get_new_paginator, "
-            "such as singer_sdk.pagination's SinglePagePaginator where one answer holds everything"
+            f"{self.name}: the stream has no paginator; define get_new_paginator in {type(self).__name__}, with "
+            "singer_sdk.pagination's SinglePagePaginator where one answer holds everything"
         )
 
     @property

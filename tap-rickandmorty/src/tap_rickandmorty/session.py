@@ -1,4 +1,4 @@
-"""The session of all streams: `requests`, made safe for the API and for the tap.
+"""The session of all streams: `requests` with limits that protect the API and the tap.
 
 One gate for all requests, a deadline for each, a bound on a body's size, redirects within the host, and errors of one
 line without secrets. Proxies and certificates come from the environment, as `requests` reads it.
@@ -246,10 +246,10 @@ class Session(requests.Session):
         deadline = _Deadline(seconds)
         deadline.start()
         try:
-            given = self.merge_environment_settings(request.url, {}, None, None, None)
+            environment = self.merge_environment_settings(request.url, {}, None, None, None)
             if _goes_without_proxy(request.url or ""):
-                given["proxies"] = {}
-            response = super().send(request, **{**kwargs, **given, "stream": False})
+                environment["proxies"] = {}
+            response = super().send(request, **{**kwargs, **environment, "stream": False})
         except (FatalAPIError, RetriableAPIError):
             raise
         # requests lets some of urllib3's failures and Python's through, for odd addresses and certificates.

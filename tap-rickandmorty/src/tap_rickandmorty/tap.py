@@ -57,10 +57,10 @@ class TapRickAndMorty(Tap):
         **kwargs: Any,  # noqa: ANN401 (the SDK's)
     ) -> None:
         # Null and blank settings count as absent: Meltano passes them where a variable is not set.
-        given = {name: value for name, value in (config or {}).items() if value not in (None, "")}
+        config = {name: value for name, value in (config or {}).items() if value not in (None, "")}
         wrong = list(_invalid_variables(self.config_jsonschema["properties"])) if parse_env_config else []
         if not wrong:
-            super().__init__(config=given, parse_env_config=parse_env_config, **kwargs)
+            super().__init__(config=config, parse_env_config=parse_env_config, **kwargs)
             wrong = list(_invalid_settings(self.config)) if kwargs.get("validate_config", True) else []
         if wrong:
             raise ConfigValidationError(
