@@ -161,7 +161,8 @@ def test_make_entity_writes_what_an_incremental_entity_needs(copy: ProjectCopy) 
         f"{PYTHON} scripts/new_entity.py issues --sample issues.jsonl --since changed && "
         f"{PYTHON} scripts/entities.py --check && {PYTHON} scripts/landing_schemas.py && "
         f"{PYTHON} -m ruff format --check tap-rickandmorty/src/tap_rickandmorty/streams.py && "
-        f"{PYTHON} -m ruff check tap-rickandmorty/src/tap_rickandmorty/streams.py"
+        f"{PYTHON} -m ruff check tap-rickandmorty/src/tap_rickandmorty/streams.py && "
+        f"{PYTHON} -m yamllint --strict transform/models"
     )
     tap = copy.folder / "tap-rickandmorty" / "src" / "tap_rickandmorty"
     schema = json.loads((tap / "schemas" / "issues.json").read_text())
