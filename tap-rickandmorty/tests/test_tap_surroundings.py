@@ -122,3 +122,40 @@ def test_places_that_are_null_come_through(api: Api, run_tap: RunTap) -> None:
     assert run.records("characters") == api.records["character"]
     assert run.records("locations") == api.records["location"]
     assert len(api.requests) == 6
+
+
+@pytest.mark.parametrize("catalog", ["none of ours", "no streams", "none selected"])
+def test_a_selection_of_nothing_is_an_error(api: Api, run_tap: RunTap, tmp_path: Path, catalog: str) -> None:
+    """Doing nothing is not success: exit status 1, and the streams that could be selected."""
+    document = json.loads(run_tap("--discover").out) if catalog != "no streams" else {"streams": []}
+    for stream in document["streams"]:
+        stream["tap_stream_id"] += "x" if catalog == "none of ours" else ""
+        for entry in stream["metadata"]:
+            entry["metadata"]["selected"] = catalog != "none selected"
+    file = tmp_path / "catalog.json"
+    file.write_text(json.dumps(document))
+    run = run_tap("--catalog", str(file)).failed(
+        "the catalog selects no stream", "characters, episodes, locations"
+    )
+    assert run.messages == []
+    assert api.requests == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("timeout", "1e3", "timeout: '1e3' is not of type 'integer'"),
+        ("allow_other_hosts", "maybe", "allow_other_hosts: 'maybe' is not of type 'boolean'"),
+        ("user_agent", "a\nb", "user_agent: expected letters"),
+        ("user_agent", "ä", "user_agent: expected letters"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(
+    api: Api, run_tap: RunTap, name: str, value: str, named: str
+) -> None:
+    """The setting and what it holds are in a line, before anything is asked for."""
+    run = run_tap(**{name: value})
+    assert run.status == 1
+    assert named in run.log
+    assert "unexpected" not in run.log
+    assert api.requests == []

@@ -135,9 +135,30 @@ def test_bad_settings_are_one_line_each(bench: Bench) -> None:
 
 
 def test_blank_settings_count_as_absent(bench: Bench) -> None:
-    """A setting without a value, as in a .env that is not filled in, has its default."""
-    succeeded(bench.load(SCHEMA, record(1), whole(), location="", load_method="", staging_dataset=""))
+    """A setting without a value, as in a .env that is not filled in, has its default; a fraction is read."""
+    succeeded(
+        bench.load(
+            SCHEMA, record(1), whole(), location="", load_method="", staging_dataset="", timeout_seconds=" "
+        )
+    )
     assert [row["method"] for row in bench.rows("_loads")] == ["append-only"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("timeout_seconds", "1e3", "integer"),
+        ("load_every_minutes", "soon", "number"),
+        ("create_tables", "maybe", "boolean"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(bench: Bench, name: str, value: str, kind: str) -> None:
+    """Setting, value and expected type are in a line; nothing is loaded."""
+    run = bench.load(SCHEMA, record(1), whole(), STATE, **{name: value})
+    assert run.returncode == 1
+    assert f"{name}: {value!r} is not of type '{kind}'" in run.stderr
+    assert "unexpected" not in run.stderr
+    assert run.stdout == ""
 
 
 def test_missing_credentials_are_one_line(bench: Bench) -> None:

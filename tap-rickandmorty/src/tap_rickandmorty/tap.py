@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from singer_sdk import Stream
 
 PREFIX = "TAP_RICKANDMORTY_"
+# How a setting of such a type may be written in the environment.
+FORMS = {
+    "integer": re.compile(r"\s*[+-]?[0-9]+\s*"),
+    "boolean": re.compile(r"true|false|yes|no|on|off|1|0", re.IGNORECASE),
+}
 
 
 class TapRickAndMorty(Tap):
@@ -66,6 +71,11 @@ class TapRickAndMorty(Tap):
             raise ConfigValidationError(
                 "Config validation failed", errors=wrong, schema=self.config_jsonschema
             )
+        if kwargs.get("catalog") is not None and not any(stream.selected for stream in self.streams.values()):
+            raise TapError(
+                "the catalog selects no stream, so there is nothing to do; look at it, or at 'select' in meltano.yml: the "
+                f"streams are {', '.join(self.streams)}"
+            )
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, _terminated)
@@ -95,13 +105,18 @@ class TapRickAndMorty(Tap):
 
 
 def _invalid_variables(settings: dict[str, Any]) -> Iterator[str]:
-    """Remove blank variables, and yield what is wrong with integers: the SDK would fail on both with a traceback."""
+    """Remove blank variables, and yield what is wrong with others: the SDK takes any other word for false, and fails on the rest."""
     for name, item in settings.items():
-        value = os.environ.get(PREFIX + name.upper(), "x")
-        if not value.strip():
+        value = os.environ.get(PREFIX + name.upper())
+        if value is not None and not value.strip():
             del os.environ[PREFIX + name.upper()]
-        elif "integer" in item["type"] and value != "x" and not re.fullmatch(r"\s*[+-]?[0-9]+\s*", value):
-            yield f"{name}: {value!r} is not of type 'integer'"
+        elif value is not None:
+            forms = [(kind, form) for kind, form in FORMS.items() if kind in item["type"]]
+            yield from (
+                f"{name}: {value!r} is not of type '{kind}'"
+                for kind, form in forms
+                if not form.fullmatch(value)
+            )
 
 
 def _invalid_settings(config: Mapping[str, Any]) -> Iterator[str]:
@@ -114,6 +129,8 @@ def _invalid_settings(config: Mapping[str, Any]) -> Iterator[str]:
         good = False
     if not good or re.search(r"\s", url):
         yield f"api_url: expected http://HOST/api or https://HOST/api, got {Address('').safe(url)!r}"
+    if not config["user_agent"].isprintable() or not config["user_agent"].isascii():
+        yield f"user_agent: expected letters, digits and signs of ASCII, got {config['user_agent']!r}"
     if config.get("batch_config") is not None:
         yield "batch_config: BATCH messages are not supported; remove the setting, records go out as RECORD messages"
 

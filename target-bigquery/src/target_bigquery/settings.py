@@ -13,9 +13,15 @@ from typing import TYPE_CHECKING, Any
 from target_bigquery.errors import TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+# How a setting of such a type may be written in the environment.
+FORMS = {
+    "integer": re.compile(r"\s*[+-]?[0-9]+\s*"),
+    "number": re.compile(r"[0-9]+(\.[0-9]+)?"),
+    "boolean": re.compile(r"true|false|yes|no|on|off|1|0", re.IGNORECASE),
+}
 SCHEMA: dict[str, Any] = json.loads((files("target_bigquery") / "settings.json").read_bytes())
 
 
@@ -67,3 +73,22 @@ class Settings:
         names = {item.name for item in fields(cls)} & SCHEMA["properties"].keys()
         values = {name: config[name] for name in names if name in config}
         return cls(**values | {"project": project, "run_id": run_id, "extractor": extractor})
+
+
+def invalid_variables(prefix: str) -> Iterator[str]:
+    """Remove blank variables, and yield what is wrong with others: the SDK takes any other word for false, and fails on the rest.
+
+    Args:
+        prefix: The beginning of the variables' names.
+    """
+    for name, item in SCHEMA["properties"].items():
+        value = os.environ.get(prefix + name.upper())
+        if value is not None and not value.strip():
+            del os.environ[prefix + name.upper()]
+        elif value is not None:
+            forms = [(kind, form) for kind, form in FORMS.items() if kind in item["type"]]
+            yield from (
+                f"{name}: {value!r} is not of type '{kind}'"
+                for kind, form in forms
+                if not form.fullmatch(value)
+            )

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import click
@@ -26,7 +27,7 @@ from target_bigquery.alternatives import root
 from target_bigquery.errors import TargetError
 from target_bigquery.lifecycle import Begin, Drop, Lifecycle, Load, Release
 from target_bigquery.reader import Reader
-from target_bigquery.settings import SCHEMA, Settings
+from target_bigquery.settings import SCHEMA, Settings, invalid_variables
 from target_bigquery.sink import StreamSink
 from target_bigquery.stage import Stage
 from target_bigquery.values import INT64
@@ -64,6 +65,9 @@ class TargetBigQuery(Target):
     ]
 
     def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 (the SDK's)
+        wrong = list(invalid_variables(self._env_var_prefix)) if kwargs.get("parse_env_config") else []
+        if wrong:
+            raise ConfigValidationError("Config validation failed", errors=wrong, schema=SCHEMA)
         super().__init__(**kwargs)
         self.settings = Settings.of(self.config)
         self._work = Work(self.settings)
@@ -77,6 +81,11 @@ class TargetBigQuery(Target):
         # Null and blank settings count as absent: a line of a .env may not be filled in.
         for name in [name for name, value in self._config.items() if value in (None, "")]:
             del self._config[name]
+        # The SDK leaves numbers of the environment as texts.
+        for name, value in self._config.items():
+            if isinstance(value, str) and "number" in SCHEMA["properties"].get(name, {}).get("type", ()):
+                with suppress(ValueError):
+                    self._config[name] = float(value)
         absent = [name for name in SCHEMA["required"] if name not in self._config]
         if absent and raise_errors:
             errors = [
