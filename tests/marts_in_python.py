@@ -26,6 +26,7 @@ POLICIES = {
     "drop": "fail",
     "drift": "warn",
     "source": "fail",
+    "order": "fail",
     "freshness": "warn",
     "status_values": "warn",
     "findings_error": "warn",
@@ -432,6 +433,12 @@ class Marts:
             checks += [
                 (entity, "missing", True, f"version {self.loads[entity].version}"),
                 (entity, "empty", count > 0, f"{count} records"),
+                (
+                    entity,
+                    "order",
+                    True,
+                    f"version {self.loads[entity].version} of run {self.loads[entity].run_id}",
+                ),
                 (entity, "counts", True, f"{count} rows in the landing table"),
                 # A version of no record closes with the STATE after it: an announcement alone is no proof.
                 (entity, "proof", True, "tap" if count else "state"),

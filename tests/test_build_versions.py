@@ -242,10 +242,45 @@ def test_the_verdict_fails(warehouse: Warehouse) -> None:
     assert not done.ok
     assert verdict(warehouse, "fail") == [
         (check, entity)
-        for check in ("counts", "freshness", "proof", "source")
+        for check in ("counts", "freshness", "order", "proof", "source")
         for entity in ("characters", "episodes", "locations")
     ]
     assert warehouse.ask(f"SELECT DISTINCT run_id FROM `{MARTS}.rpt_verdict`") == [("first",)]
+
+
+def test_a_version_of_a_clock_that_was_ahead_stops_the_build_until_it_is_retracted(
+    warehouse: Warehouse,
+) -> None:
+    """Its number is the newest: without the check a later run's records would not be in the marts, in silence."""
+    land(warehouse, "first")
+    right = warehouse.clock
+    warehouse.clock += timedelta(days=10)
+    land(warehouse, "ahead")
+    warehouse.clock = right
+    land(warehouse, "next", 21)
+    done = warehouse.build("--select", "+rpt_verdict")
+    assert not done.ok
+    assert verdict(warehouse, "fail") == [("order", e) for e in ("characters", "episodes", "locations")]
+    (got,) = warehouse.ask(
+        f"SELECT DISTINCT REGEXP_EXTRACT(got, 'of run .*') FROM `{MARTS}.rpt_verdict` WHERE status = 'fail'"
+    )
+    assert got == ("of run ahead, loaded in the future",)
+    retract(warehouse, run_id="ahead", reason="the clock was ahead")
+    done = warehouse.build("--select", "+rpt_verdict")
+    assert done.ok, done.messages()
+
+
+def test_an_older_version_that_is_loaded_last_stops_the_build(warehouse: Warehouse) -> None:
+    """What was loaded is not what the marts would show; on purpose it is accepted by the policy."""
+    land(warehouse, "first")
+    warehouse.land("characters", [character(1)], "late", table_version=1_700_000_000_000)
+    done = warehouse.build("--select", "+rpt_verdict")
+    assert not done.ok
+    assert verdict(warehouse, "fail") == [("order", "characters")]
+    expected = f"SELECT expected FROM `{MARTS}.rpt_verdict` WHERE status = 'fail'"
+    assert warehouse.ask(expected) == [("version 1700000000000 of run late, which was loaded last, by now",)]
+    done = warehouse.build("--select", "+rpt_verdict", DBT_VERDICT_ORDER="warn")
+    assert done.ok, done.messages()
 
 
 def test_a_whole_version_after_deltas_is_compared_with_what_they_left(warehouse: Warehouse) -> None:

@@ -12,6 +12,16 @@ WITH policies AS (
     {% endfor %}
 ),
 
+loaded_last AS (
+    SELECT
+        entity,
+        table_version,
+        run_id,
+        started_at
+    FROM {{ ref('int_build_versions') }}
+    QUALIFY ROW_NUMBER() OVER (PARTITION BY entity ORDER BY started_at DESC, table_version DESC) = 1
+),
+
 compared AS (
     SELECT
         landed.entity,
@@ -22,6 +32,10 @@ compared AS (
         newest.proof,
         newest.source,
         IFNULL(newest.replication, 'full') = 'incremental' AS is_delta,
+        IFNULL(newest.started_at < loaded_last.started_at, FALSE) AS is_before_another,
+        IFNULL(newest.finished_at > TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 10 MINUTE), FALSE) AS is_in_the_future,
+        CONCAT('version ', CAST(newest.table_version AS STRING), ' of run ', newest.run_id) AS newest_version,
+        CONCAT('version ', CAST(loaded_last.table_version AS STRING), ' of run ', loaded_last.run_id) AS last_version,
         DIV(TIMESTAMP_DIFF(CURRENT_TIMESTAMP(), newest.finished_at, SECOND), 3600) AS age,
         IF(
             IFNULL(newest.replication, 'full') = 'incremental', NULL, IFNULL(landed.known_row_count, before.row_count)
@@ -32,6 +46,8 @@ compared AS (
         ON landed.entity = newest.entity AND newest.recency = 1
     LEFT JOIN {{ ref('int_build_versions') }} AS before
         ON landed.entity = before.entity AND before.recency = 2
+    LEFT JOIN loaded_last
+        ON landed.entity = loaded_last.entity
 ),
 
 found AS (
@@ -65,6 +81,17 @@ checked AS (
             'at least 1 record' AS expected,
             CONCAT(CAST(compared.row_count AS STRING), ' records') AS got,
             'look at what the source answers, and run again' AS remedy
+        ),
+        STRUCT(
+            'order' AS check_name,
+            -- Deltas are read in the order of their loads, whatever their numbers.
+            compared.is_delta OR NOT (compared.is_before_another OR compared.is_in_the_future) AS holds,
+            CONCAT(compared.last_version, ', which was loaded last, by now') AS expected,
+            CONCAT(compared.newest_version, IF(compared.is_in_the_future, ', loaded in the future', '')) AS got,
+            CONCAT(
+                'the marts show the newest by number; retract the run whose clock was ahead (docs/operations.md), ',
+                'or accept an older version that was loaded on purpose with DBT_VERDICT_ORDER=warn'
+            ) AS remedy
         ),
         STRUCT(
             'counts' AS check_name,
