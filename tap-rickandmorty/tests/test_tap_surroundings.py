@@ -146,6 +146,8 @@ def test_a_selection_of_nothing_is_an_error(api: Api, run_tap: RunTap, tmp_path:
     [
         ("timeout", "1e3", "timeout: '1e3' is not of type 'integer'"),
         ("allow_other_hosts", "maybe", "allow_other_hosts: 'maybe' is not of type 'boolean'"),
+        ("stream_maps", "{bad", "stream_maps: '{bad' is not of type 'object'"),
+        ("api_url", "http://[::1/api", "api_url: expected http://HOST/api"),
         ("user_agent", "a\nb", "user_agent: expected letters"),
         ("user_agent", "ä", "user_agent: expected letters"),
     ],
@@ -159,3 +161,29 @@ def test_a_setting_that_cannot_be_used_is_named(
     assert named in run.log
     assert "unexpected" not in run.log
     assert api.requests == []
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "words"),
+    [
+        ("--state", "{bad", "expected a JSON object, got what is not JSON"),
+        ("--state", "", "expected a JSON object, got what is not JSON"),
+        ("--state", '{"bookmarks": []}', "with 'bookmarks' as an object"),
+        ("--catalog", "[]", "with 'streams' as a list"),
+        ("--catalog", '{"streams": {}}', "with 'streams' as a list"),
+        ("--config", "{bad", "expected a file with a JSON object"),
+        ("--config", "[1]", "expected a file with a JSON object"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(
+    run_tap: RunTap, tmp_path: Path, option: str, text: str, words: str
+) -> None:
+    """State, catalog and settings: the option, the file and what was expected, without a traceback."""
+    file = tmp_path / "input.json"
+    file.write_text(text)
+    run = run_tap(option, str(file))
+    assert run.status != 0
+    for word in (option, str(file), words):
+        assert word in run.log
+    assert "Traceback" not in run.log
+    assert "unexpected" not in run.log

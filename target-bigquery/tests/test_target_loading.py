@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from google.cloud import bigquery
 from target_bigquery import ledger
+from testkit.programs import run as run_program
 from testkit.target_bench import SCHEMA, STATE, Bench, record, refused, schema, succeeded, whole
+
+from testkit import warm
 
 if TYPE_CHECKING:
     import subprocess
+    from pathlib import Path
 
 
 def test_a_whole_version_is_loaded_as_it_was_sent(bench: Bench) -> None:
@@ -150,6 +154,7 @@ def test_blank_settings_count_as_absent(bench: Bench) -> None:
         ("timeout_seconds", "1e3", "integer"),
         ("load_every_minutes", "soon", "number"),
         ("create_tables", "maybe", "boolean"),
+        ("stream_maps", "{bad", "object"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(bench: Bench, name: str, value: str, kind: str) -> None:
@@ -159,6 +164,17 @@ def test_a_setting_that_cannot_be_used_is_named(bench: Bench, name: str, value: 
     assert f"{name}: {value!r} is not of type '{kind}'" in run.stderr
     assert "unexpected" not in run.stderr
     assert run.stdout == ""
+
+
+@pytest.mark.parametrize("text", ["{bad", "[1]"])
+def test_a_file_of_settings_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
+    """The line says which file, and what was expected; no traceback."""
+    file = tmp_path / "config.json"
+    file.write_text(text)
+    done = run_program(*warm.command("target_bigquery", "--config", str(file)), stdin="")
+    assert done.returncode != 0
+    assert f"{file}: expected a file with a JSON object" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_missing_credentials_are_one_line(bench: Bench) -> None:

@@ -47,7 +47,11 @@ class Address:
     """
 
     def __init__(self, api_url: str) -> None:
-        parts = urlsplit(api_url)
+        try:
+            parts = urlsplit(api_url)
+        except ValueError:
+            # The settings' own check says so.
+            parts = urlsplit("")
         host = parts.netloc.rpartition("@")[2]
         self.base = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
         self.params = dict(parse_qsl(parts.query, keep_blank_values=True))

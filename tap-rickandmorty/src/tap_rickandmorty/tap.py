@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -27,16 +28,26 @@ from tap_rickandmorty.writer import Writer
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import FrameType
 
     from singer_sdk import Stream
 
 PREFIX = "TAP_RICKANDMORTY_"
-# How a setting of such a type may be written in the environment.
-FORMS = {
-    "integer": re.compile(r"\s*[+-]?[0-9]+\s*"),
-    "boolean": re.compile(r"true|false|yes|no|on|off|1|0", re.IGNORECASE),
+
+
+def _is_json_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+# Whether a variable of the environment can be read as a setting of such a type.
+FORMS: dict[str, Callable[[str], object]] = {
+    "integer": re.compile(r"\s*[+-]?[0-9]+\s*").fullmatch,
+    "boolean": re.compile(r"true|false|yes|no|on|off|1|0", re.IGNORECASE).fullmatch,
+    "object": _is_json_object,
 }
 
 
@@ -63,6 +74,7 @@ class TapRickAndMorty(Tap):
     ) -> None:
         # Null and blank settings count as absent: Meltano passes them where a variable is not set.
         config = {name: value for name, value in (config or {}).items() if value not in (None, "")}
+        self.append_builtin_config(self.config_jsonschema)
         wrong = list(_invalid_variables(self.config_jsonschema["properties"])) if parse_env_config else []
         if not wrong:
             super().__init__(config=config, parse_env_config=parse_env_config, **kwargs)
@@ -94,7 +106,28 @@ class TapRickAndMorty(Tap):
     def invoke(cls, **kwargs: Any) -> None:
         """Run the tap; a failure is one line and exit status 1."""
         with _one_line(cls.logger):
+            for option, part, kind in (("state", "bookmarks", dict), ("catalog", "streams", list)):
+                if file := kwargs.get(option):
+                    text = file.read()
+                    _check_json(f"--{option} {file.name}", text, part, kind)
+                    kwargs[option] = io.StringIO(text)
             super().invoke(**kwargs)
+
+    @classmethod
+    @override
+    def cb_config(cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]) -> Any:
+        """Read the files of settings; one that cannot be read is named."""
+        config = super().cb_config(ctx, param, ())
+        for file in value:
+            try:
+                found = super().cb_config(ctx, param, (file,))
+                config.config |= found.config
+            except (OSError, ValueError, TypeError) as error:
+                raise click.BadParameter(
+                    f"{file}: expected a file with a JSON object, or ENV ({error})"
+                ) from error
+            config.parse_env |= found.parse_env
+        return config
 
     @classmethod
     @override
@@ -104,6 +137,22 @@ class TapRickAndMorty(Tap):
             super().cb_test(ctx, param, value)
 
 
+def _check_json(name: str, text: str, part: str, kind: type) -> None:
+    """Refuse a text that is not a JSON object, or whose `part`, where it has one, is of another kind.
+
+    Raises:
+        TapError: It is such a text.
+    """
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise TapError(f"{name}: expected a JSON object, got what is not JSON: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get(part, kind()), kind):
+        raise TapError(
+            f"{name}: expected a JSON object with {part!r} as {'an object' if kind is dict else 'a list'}, got {text[:60]!r}"
+        )
+
+
 def _invalid_variables(settings: dict[str, Any]) -> Iterator[str]:
     """Remove blank variables, and yield what is wrong with others: the SDK takes any other word for false, and fails on the rest."""
     for name, item in settings.items():
@@ -111,11 +160,9 @@ def _invalid_variables(settings: dict[str, Any]) -> Iterator[str]:
         if value is not None and not value.strip():
             del os.environ[PREFIX + name.upper()]
         elif value is not None:
-            forms = [(kind, form) for kind, form in FORMS.items() if kind in item["type"]]
+            forms = [(kind, fits) for kind, fits in FORMS.items() if kind in item["type"]]
             yield from (
-                f"{name}: {value!r} is not of type '{kind}'"
-                for kind, form in forms
-                if not form.fullmatch(value)
+                f"{name}: {value!r} is not of type '{kind}'" for kind, fits in forms if not fits(value)
             )
 
 

@@ -13,14 +13,24 @@ from typing import TYPE_CHECKING, Any
 from target_bigquery.errors import TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-# How a setting of such a type may be written in the environment.
-FORMS = {
-    "integer": re.compile(r"\s*[+-]?[0-9]+\s*"),
-    "number": re.compile(r"[0-9]+(\.[0-9]+)?"),
-    "boolean": re.compile(r"true|false|yes|no|on|off|1|0", re.IGNORECASE),
+
+
+def _is_json_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+# Whether a variable of the environment can be read as a setting of such a type.
+FORMS: dict[str, Callable[[str], object]] = {
+    "integer": re.compile(r"\s*[+-]?[0-9]+\s*").fullmatch,
+    "number": re.compile(r"[0-9]+(\.[0-9]+)?").fullmatch,
+    "boolean": re.compile(r"true|false|yes|no|on|off|1|0", re.IGNORECASE).fullmatch,
+    "object": _is_json_object,
 }
 SCHEMA: dict[str, Any] = json.loads((files("target_bigquery") / "settings.json").read_bytes())
 
@@ -86,9 +96,7 @@ def invalid_variables(prefix: str) -> Iterator[str]:
         if value is not None and not value.strip():
             del os.environ[prefix + name.upper()]
         elif value is not None:
-            forms = [(kind, form) for kind, form in FORMS.items() if kind in item["type"]]
+            forms = [(kind, fits) for kind, fits in FORMS.items() if kind in item["type"]]
             yield from (
-                f"{name}: {value!r} is not of type '{kind}'"
-                for kind, form in forms
-                if not form.fullmatch(value)
+                f"{name}: {value!r} is not of type '{kind}'" for kind, fits in forms if not fits(value)
             )

@@ -65,6 +65,7 @@ class TargetBigQuery(Target):
     ]
 
     def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 (the SDK's)
+        self.append_builtin_config(self.config_jsonschema)
         wrong = list(invalid_variables(self._env_var_prefix)) if kwargs.get("parse_env_config") else []
         if wrong:
             raise ConfigValidationError("Config validation failed", errors=wrong, schema=SCHEMA)
@@ -304,6 +305,22 @@ class TargetBigQuery(Target):
             )
         )
         return command
+
+    @classmethod
+    @override
+    def cb_config(cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]) -> Any:
+        """Read the files of settings; one that cannot be read is named."""
+        config = super().cb_config(ctx, param, ())
+        for file in value:
+            try:
+                found = super().cb_config(ctx, param, (file,))
+                config.config |= found.config
+            except (OSError, ValueError, TypeError) as error:
+                raise click.BadParameter(
+                    f"{file}: expected a file with a JSON object, or ENV ({error})"
+                ) from error
+            config.parse_env |= found.parse_env
+        return config
 
     @classmethod
     @override
