@@ -19,9 +19,10 @@ MARTS = "local_rickandmorty_marts"
 LEDGER = "`local_rickandmorty_landing._loads`"
 
 
-# All that readers of `state` see, with the tests that stop a build; keys are tested elsewhere.
-WHAT_READERS_SEE = ("--select", "+rpt_data_quality", "+rpt_loads", "+rpt_changes",
-                    "--exclude", "test_name:unique_combination_of_columns", "test_name:relationships")  # fmt: skip
+# With the verdict's own test alone: the others are tested elsewhere.
+VERDICT = ("--select", "+rpt_verdict", "verdict_passes", "--indirect-selection", "empty")
+# All that readers of `state` see.
+WHAT_READERS_SEE = (*VERDICT, "--select", "+rpt_data_quality", "+rpt_loads", "+rpt_changes")
 VERSIONS_ALONE = ("run", "--select", "stg_rickandmorty__loads", "int_build_versions")
 
 
@@ -139,7 +140,7 @@ def test_whatever_is_retracted_a_build_reads_the_rest(warehouse: Warehouse) -> N
     for run_id in ("b", "c", "d"):
         retract(warehouse, run_id=run_id, reason="all that is left")
     assert read() == {}
-    done = warehouse.build("--select", "+rpt_verdict")
+    done = warehouse.build(*VERDICT)
     assert not done.ok
     assert verdict(warehouse, "fail") == [("missing", e) for e in ("characters", "episodes", "locations")]
 
@@ -234,11 +235,11 @@ def test_the_verdict_fails(warehouse: Warehouse) -> None:
     """Each check that does not hold stops the build where its policy is fail: another source, no proof, stale, rows missing."""
     fail = {f"DBT_VERDICT_{check}": "fail" for check in ("PROOF", "FRESHNESS")}
     land(warehouse, "first")
-    done = warehouse.build("--select", "+rpt_verdict", **fail)
+    done = warehouse.build(*VERDICT, **fail)
     assert done.ok, done.messages()
     old = {"started_at": "2026-01-01T00:00:00Z", "finished_at": "2026-01-01T00:00:30Z"}
     land(warehouse, "second", source="made-up", proof="end_of_input", rows=25, **old)
-    done = warehouse.build("--select", "+rpt_verdict", **fail)
+    done = warehouse.build(*VERDICT, **fail)
     assert not done.ok
     assert verdict(warehouse, "fail") == [
         (check, entity)
@@ -258,7 +259,7 @@ def test_a_version_of_a_clock_that_was_ahead_stops_the_build_until_it_is_retract
     land(warehouse, "ahead")
     warehouse.clock = right
     land(warehouse, "next", 21)
-    done = warehouse.build("--select", "+rpt_verdict")
+    done = warehouse.build(*VERDICT)
     assert not done.ok
     assert verdict(warehouse, "fail") == [("order", e) for e in ("characters", "episodes", "locations")]
     (got,) = warehouse.ask(
@@ -266,7 +267,7 @@ def test_a_version_of_a_clock_that_was_ahead_stops_the_build_until_it_is_retract
     )
     assert got == ("of run ahead, loaded in the future",)
     retract(warehouse, run_id="ahead", reason="the clock was ahead")
-    done = warehouse.build("--select", "+rpt_verdict")
+    done = warehouse.build(*VERDICT)
     assert done.ok, done.messages()
 
 
@@ -274,12 +275,12 @@ def test_an_older_version_that_is_loaded_last_stops_the_build(warehouse: Warehou
     """What was loaded is not what the marts would show; on purpose it is accepted by the policy."""
     land(warehouse, "first")
     warehouse.land("characters", [character(1)], "late", table_version=1_700_000_000_000)
-    done = warehouse.build("--select", "+rpt_verdict")
+    done = warehouse.build(*VERDICT)
     assert not done.ok
     assert verdict(warehouse, "fail") == [("order", "characters")]
     expected = f"SELECT expected FROM `{MARTS}.rpt_verdict` WHERE status = 'fail'"
     assert warehouse.ask(expected) == [("version 1700000000000 of run late, which was loaded last, by now",)]
-    done = warehouse.build("--select", "+rpt_verdict", DBT_VERDICT_ORDER="warn")
+    done = warehouse.build(*VERDICT, DBT_VERDICT_ORDER="warn")
     assert done.ok, done.messages()
 
 
@@ -292,7 +293,7 @@ def test_a_whole_version_after_deltas_is_compared_with_what_they_left(warehouse:
     warehouse.land("locations", [location(1, (1,))], "first")
     warehouse.land("characters", [character(i) for i in (20, 21)], "delta", **delta)
     warehouse.land("characters", [character(i, (1,), 1) for i in range(1, 19)], "whole")
-    done = warehouse.build("--select", "+rpt_verdict")
+    done = warehouse.build(*VERDICT)
     assert not done.ok
     assert verdict(warehouse, "fail") == [("drop", "characters")]
     got = f"SELECT expected FROM `{MARTS}.rpt_verdict` WHERE check_name = 'drop' AND entity = 'characters'"
@@ -303,14 +304,14 @@ def test_no_record_and_an_odd_status_and_an_entity_that_is_missing(warehouse: Wa
     """A first load of 0 records, a status that nobody knows, and a landing table without a version."""
     warehouse.land("characters", [character(1, status="Frozen")], "first")
     warehouse.land("episodes", [], "first")
-    done = warehouse.build("--select", "+rpt_verdict", DBT_VERDICT_STATUS_VALUES="fail")
+    done = warehouse.build(*VERDICT, DBT_VERDICT_STATUS_VALUES="fail")
     assert not done.ok
     assert verdict(warehouse, "fail") == [
         ("empty", "episodes"),
         ("missing", "locations"),
         ("status_values", "characters"),
     ]
-    done = warehouse.build("--select", "+rpt_verdict", DBT_VERDICT_EMPTY="never")
+    done = warehouse.build(*VERDICT, DBT_VERDICT_EMPTY="never")
     assert not done.ok
     assert "the policy of the check empty is fail, warn or ignore, got 'never'" in done.messages()
 

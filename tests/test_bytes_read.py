@@ -111,6 +111,7 @@ def what_a_build_reads(warehouse: Warehouse, versions: int) -> dict[str, tuple[i
     return reader.figures()
 
 
+@pytest.mark.slow
 def test_a_build_reads_no_more_at_1000_versions_than_at_2(dbt_warehouse: Warehouse) -> None:
     """Of each landing table the same number of partitions, at most the newest three days, and as many bytes."""
     few, many = (what_a_build_reads(dbt_warehouse, versions) for versions in (2, 1000))

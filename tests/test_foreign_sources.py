@@ -383,6 +383,7 @@ def test_every_row_of_the_matrix_is_a_test() -> None:
     assert {case.test for case in INCREMENTAL} <= set(globals())
 
 
+@pytest.mark.slow
 def test_killed_before_the_load_the_next_run_brings_the_delta(small: OwnProject) -> None:
     """SIGKILL where the load job would start: the table has the first run alone, and the state of before brings the changes."""
     before = small.state
@@ -411,6 +412,7 @@ def test_state_lost_everything_is_read_again(small: OwnProject) -> None:
     is_as_the_source(small)
 
 
+@pytest.mark.slow
 def test_the_same_run_id_again_loads_a_delta_once(small: OwnProject) -> None:
     """An orchestrator that starts a run twice, while the source moves on: what is loaded is not again, and what is new is."""
     run = {"MELTANO_RUN_ID": str(uuid.uuid4())}
@@ -505,6 +507,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.slow
 def test_names_and_values_that_languages_reserve_come_through(sandbox_alone: Sandbox, tmp_path: Path) -> None:
     """Keywords, builtins, signs, no English plural, composite keys, ids above 2^53, nulls, nested arrays: read, landed, built."""
     with serving(Answers()) as source:

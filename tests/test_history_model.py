@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from warehouse import location
@@ -136,6 +137,7 @@ def follow(warehouse: Warehouse, model: Model, number: int, step: tuple[str, Any
     assert done.ok, done.messages()
 
 
+@pytest.mark.slow
 @settings(
     max_examples=2, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
 )

@@ -28,6 +28,7 @@ def trial(sandbox: Sandbox, tmp_path: Path) -> Iterator[peers.Trial]:
         yield peers.Trial(sandbox, storage, bigquery, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_fault_that_never_hits_is_an_error(trial: peers.Trial) -> None:
     """A rule for the polls of jobs whose ids look otherwise: the run is well, and there is no row of it."""
     (polling,) = (fault for fault in BIGQUERY if fault.fault == "503 on polling")
@@ -38,6 +39,7 @@ def test_a_fault_that_never_hits_is_an_error(trial: peers.Trial) -> None:
         peers.attempt(trial, "ours", "BigQuery", elsewhere_too)
 
 
+@pytest.mark.slow
 def test_a_stage_that_is_not_reached_is_an_error(trial: peers.Trial) -> None:
     """Nothing was killed then."""
     with pytest.raises(peers.FaultNeverHitError, match="/nowhere"):

@@ -435,6 +435,7 @@ def test_what_is_named_may_go(production: Applied, schemas: Path) -> None:
     assert "--allow module.nothing: this plan loses nothing there" in done.stderr
 
 
+@pytest.mark.slow
 def test_dev_can_be_destroyed_and_created_again(initialized: Path, stand_in: str, tmp_path: Path) -> None:
     """With protection off the guard lets everything go, nothing stays, and the next generation has names of its own."""
     dev = {

@@ -112,6 +112,7 @@ def refusal(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_records_make_a_page_of_the_same_size(cloud: dict[str, str]) -> None:
     """Each query gives a bounded number of rows and how many there are."""
     found = marts.read(cloud | {"DATASET_PREFIX": "large_"})

@@ -205,7 +205,7 @@ def test_a_refusal_slows_every_request(api: Api, run_tap: RunTap) -> None:
 
 
 @pytest.mark.parametrize(("allowed", "seconds"), [(10, 5.0), (1, 1.0)], ids=["10-in-5-s", "1-a-second"])
-@pytest.mark.parametrize("way", ["by-ids", "by-pages"])
+@pytest.mark.parametrize("way", ["by-ids", pytest.param("by-pages", marks=pytest.mark.slow)])
 def test_a_rate_limit_without_retry_after_is_respected(
     api: Api, run_tap: RunTap, allowed: int, seconds: float, way: str
 ) -> None:
