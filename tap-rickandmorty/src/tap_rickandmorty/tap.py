@@ -157,13 +157,14 @@ def _invalid_variables(settings: dict[str, Any]) -> Iterator[str]:
     """Remove blank variables, and yield what is wrong with others: the SDK takes any other word for false, and fails on the rest."""
     for name, item in settings.items():
         value = os.environ.get(PREFIX + name.upper())
-        if value is not None and not value.strip():
+        if value is None:
+            continue
+        if not value.strip():
             del os.environ[PREFIX + name.upper()]
-        elif value is not None:
-            forms = [(kind, fits) for kind, fits in FORMS.items() if kind in item["type"]]
-            yield from (
-                f"{name}: {value!r} is not of type '{kind}'" for kind, fits in forms if not fits(value)
-            )
+            continue
+        for kind, fits in FORMS.items():
+            if kind in item["type"] and not fits(value):
+                yield f"{name}: {value!r} is not of type '{kind}'"
 
 
 def _invalid_settings(config: Mapping[str, Any]) -> Iterator[str]:

@@ -93,10 +93,11 @@ def invalid_variables(prefix: str) -> Iterator[str]:
     """
     for name, item in SCHEMA["properties"].items():
         value = os.environ.get(prefix + name.upper())
-        if value is not None and not value.strip():
+        if value is None:
+            continue
+        if not value.strip():
             del os.environ[prefix + name.upper()]
-        elif value is not None:
-            forms = [(kind, fits) for kind, fits in FORMS.items() if kind in item["type"]]
-            yield from (
-                f"{name}: {value!r} is not of type '{kind}'" for kind, fits in forms if not fits(value)
-            )
+            continue
+        for kind, fits in FORMS.items():
+            if kind in item["type"] and not fits(value):
+                yield f"{name}: {value!r} is not of type '{kind}'"

@@ -45,10 +45,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         assert isinstance(self.server, Server)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        status, content, *more = self.server.respond(self.command, self.path, self.headers, body)
+        status, content, *others = self.server.respond(self.command, self.path, self.headers, body)
         self.send_response(status)
-        usual = {"Content-Type": "application/json", "Content-Length": str(len(content))}
-        for name, value in usual.items() | (more[0] if more else {}).items():
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(content))}
+        for more in others:
+            headers |= more
+        for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
