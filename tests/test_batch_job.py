@@ -340,7 +340,7 @@ WRONG = {
     "MEMORY_MIB": ("2Gi", "memory_mib is '2Gi': expected a whole number from 256 to 10000000"),
     "NETWORK": ("projects/p/global/networks/n", "subnetwork is not set, and its other half is: expected both, or neither for the default network"),
     "PROVISIONING": ("CHEAP", "provisioning is 'CHEAP': expected STANDARD or SPOT"),
-    "ENVIRONMENT": ('{"A": 1}', "environment has 1 for A: expected texts: put it in quotes"),
+    "ENVIRONMENT": ('{"A": 1}', "environment has a number for 'A': expected a text: put it in quotes"),
     "SERVICE_ACCOUNT": ("meltano", "service_account is 'meltano': expected an e-mail address"),
     "IMAGE": ("an image", "image is 'an image': expected an image by digest, NAME@sha256:…"),
     "GCP_REGION": ("  ", "gcp_region is not set: expected a region such as europe-west1"),
@@ -358,7 +358,7 @@ def test_wrong_settings_are_one_line_each(runs: Runs) -> None:
             "projects/p/regions/r/subnetworks/s",
             "setting network is not set, and its other half is",
         ),
-        ("ENVIRONMENT", "[1]", "setting environment is [1]: expected a JSON object"),
+        ("ENVIRONMENT", "[1]", "setting environment is a list: expected a JSON object"),
         ("ENVIRONMENT", "MELTANO_ENVIRONMENT=prod", "setting environment is not JSON"),
         ("JOB_TIMEOUT", "٣", "setting job_timeout is '٣': expected seconds"),
     ):

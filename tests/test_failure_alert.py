@@ -95,6 +95,7 @@ def job(tmp_path: Path, program: str, **variables: str) -> tuple[int, str]:
         ("exit 0", {"MELTANO_JOB": "not a job"}, 2),
         ("exit 0", {"MELTANO_RUN_ID": "yesterday"}, 2),
         ("exit 0", {"MELTANO": "/nowhere/meltano"}, 127),
+        ("exit 127", {}, 127),
         ("touch began; exec sleep 60 # MARK", {}, 143),
     ],
     ids=[
@@ -106,6 +107,7 @@ def job(tmp_path: Path, program: str, **variables: str) -> tuple[int, str]:
         "a name that no job has",
         "no run id",
         "no Meltano",
+        "a shell finds no program",
         "cancelled",
     ],
 )
@@ -119,6 +121,20 @@ def test_every_way_to_fail_raises_the_alert(
     assert raises_the_alert(output) == [True, True], output
     last = json.loads(output.splitlines()[-1])
     assert (last["severity"], last["exit_status"]) == ("ERROR", status)
+
+
+def test_a_fault_of_the_program_itself_raises_the_alert(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No folder for temporary files, say: one line names place and reason, and no traceback stands where the alert looks."""
+    monkeypatch.chdir(tmp_path)
+    text = "def TemporaryDirectory(**_):\n    raise FileNotFoundError('No usable temporary directory')\n"
+    (tmp_path / "tempfile.py").write_text(text)
+    status, output = job(tmp_path, "exit 0")
+    assert status == 70
+    assert "FileNotFoundError('No usable temporary directory') at tempfile.py:2" in output
+    assert "Traceback" not in output
+    assert raises_the_alert(output) == [True, True]
 
 
 def test_a_job_that_succeeds_raises_none(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +18,6 @@ from testkit.programs import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 PROGRAM = ROOT / ".venvs" / "meltano" / "bin" / "meltano-job"
 MANIFEST = {
@@ -228,14 +228,17 @@ def test_a_build_that_built_nothing_is_no_success(meltano: Meltano) -> None:
 
 
 def test_results_that_dbt_did_not_write_are_one_line(meltano: Meltano) -> None:
-    """A run_results.json of another form is an error with its path, no traceback."""
-    meltano.says(target={"run_results.json": {"nothing": 1}})
-    done = meltano.run("dbt")
-    assert done.status == 1
-    assert "expected dbt's run results" in done.at("ERROR")[-1]
+    """A run_results.json of another form, or half of one, is an error with its path, no traceback."""
+    for written in ('{"nothing": 1}', '{"results": [{"unique_id": '):
+        meltano.says(target={"run_results.json": "WRITTEN"})
+        meltano.program.write_text(meltano.program.read_text().replace('"WRITTEN"', written))
+        done = meltano.run("dbt")
+        assert done.status == 1
+        assert "run_results.json: " in done.at("ERROR")[-1]
+        assert "expected dbt's run results" in done.at("ERROR")[-1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_meltano_and_no_attempt_follows(meltano: Meltano, number: int) -> None:
     """As Kestra's kill: the processes are gone and the exit status says which signal it was."""
     (meltano.folder / "behaviour.json").write_text('{"episode": {"sleep": 300}}')
@@ -269,6 +272,8 @@ def test_a_job_that_takes_too_long_ends_with_its_processes(meltano: Meltano) -> 
     ("given", "used"),
     [
         ("sqlite:////scratch/meltano.db", "sqlite:////scratch/meltano-episode.db"),
+        ("sqlite+pysqlite:////s/a?timeout=9", "sqlite+pysqlite:////s/a-episode.db?timeout=9"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
         ("postgresql://host/db", "postgresql://host/db"),
         ("", "sqlite:///{project}/.meltano/meltano-episode.db"),
     ],
@@ -294,6 +299,99 @@ def test_the_variables_reach_meltano_as_they_are_and_kestras_own_do_not(meltano:
     call = json.loads((meltano.folder / "calls.jsonl").read_text().splitlines()[0])
     assert {name: call["environment"][name] for name in given} == given
     assert "hidden" not in json.dumps(call)
+
+
+@pytest.mark.parametrize(
+    ("job", "given", "message"),
+    [
+        ("--help", {}, "meltano_job is '--help': expected a job of meltano.yml"),
+        ("dbt", {"DBT_SELECT": "a\t--full-refresh"}, "expected names, tags and paths, no options"),
+        ("episode", {"DBT_SELECT": "a"}, "dbt selection is 'a': expected none, since job episode is not dbt"),
+        ("episode", {"ENVIRONMENT": '{"A": "a\\u0000b"}'}, "has a text for 'A' that no variable can hold"),
+        ("episode", {"ENVIRONMENT": '{"A": "\\ud800"}'}, "has a text for 'A' that no variable can hold"),
+        (
+            "episode",
+            {"ENVIRONMENT": '{"TOKEN": 987}'},
+            "environment has a number for 'TOKEN': expected a text",
+        ),
+        ("episode", {"ENVIRONMENT": "[" * 50_000}, "environment is not JSON"),
+    ],
+    ids=range(7),
+)
+def test_wrong_settings_are_refused_and_nothing_runs(
+    meltano: Meltano, job: str, given: dict[str, str], message: str
+) -> None:
+    """One line, no traceback, no value of a variable, and Meltano is not started: `meltano run --help` would be green."""
+    meltano.says()
+    done = meltano.run(job, **given)
+    assert done.status == 2
+    (error,) = done.at("ERROR")
+    assert message in error
+    assert "987" not in error
+    assert not meltano.runs
+
+
+@pytest.mark.parametrize(
+    ("program", "status"),
+    [
+        ("sleep 300 & echo $! >stray; exit 0", 0),
+        ("sleep 300 >/dev/null 2>&1 & echo $! >stray; kill -KILL $$", 137),
+    ],
+    ids=["it holds the log open", "Meltano is killed for memory"],
+)
+def test_nothing_that_meltano_started_outlives_it(meltano: Meltano, program: str, status: int) -> None:
+    """A process that is left would keep the job from ending, whatever its time limit, or load beside the next attempt."""
+    meltano.program = meltano.folder / "meltano"
+    meltano.program.write_text(f'#!/bin/bash\ncd "$FAKES"\n{program}\n')
+    meltano.program.chmod(0o755)
+    done = meltano.run(ATTEMPTS="1")
+    assert done.status == status
+    assert any("outlived it" in message for message in done.at("WARN"))
+    assert not Path("/proc", (meltano.folder / "stray").read_text().strip()).exists()
+
+
+def test_a_log_that_nobody_reads_ends_meltano(meltano: Meltano) -> None:
+    """Kestra's worker has died: a second run, started when it is back, does not meet the first."""
+    meltano.program = meltano.folder / "meltano"
+    meltano.program.write_text('#!/bin/bash\necho $$ >"$FAKES/pid"\nwhile sleep 0.1; do echo a line; done\n')
+    meltano.program.chmod(0o755)
+    with meltano.start() as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(60) == 128 + signal.SIGPIPE
+    assert not Path("/proc", (meltano.folder / "pid").read_text().strip()).exists()
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", "null", '"51"'])
+def test_a_point_of_no_number_leaves_the_result_whole(meltano: Meltano, value: str) -> None:
+    """Another target's point: the outputs stay JSON that Kestra reads, and the job's status is Meltano's."""
+    info = json.dumps(loaded("rows_loaded", 0, "1")).replace(": 0,", f": {value},")
+    meltano.says(
+        info, info.replace("rows_loaded", "schema_drift"), "[" * 50_000, loaded("bytes_staged", 9.0, "2")
+    )
+    done = meltano.run()
+    assert done.status == 0
+    assert (done.outputs["rows"], done.outputs["bytes"]) == (0, 9)
+
+
+def test_a_bucket_of_no_name_is_a_warning(meltano: Meltano) -> None:
+    """Whatever the client raises, the job has done its work."""
+    done = meltano.run(TARGET_BIGQUERY_BUCKET="_/x", STORAGE_EMULATOR_HOST="http://127.0.0.1:9")
+    assert done.status == 0
+    assert any("gs://_/x/" in message for message in done.at("WARN"))
+
+
+def test_run_id_and_dbts_folder_are_the_programs_own(meltano: Meltano) -> None:
+    """A UUID in capitals is the same run; dbt's results are found whatever folder the settings name."""
+    run_id = "6F1C2E9A-0000-4000-8000-000000000001"
+    meltano.says(target=results(("model.p.dim_episodes", "success")))
+    done = meltano.run("dbt", MELTANO_RUN_ID=run_id, ENVIRONMENT='{"DBT_TARGET_PATH": "target"}')
+    assert done.status == 0
+    assert done.outputs["dbt"]["passed"] == 1
+    meltano.says('{"event": "$MELTANO_RUN_ID"}')
+    meltano.program.write_text(meltano.program.read_text().replace("<<'EOF'", "<<EOF"))
+    assert run_id.lower() in meltano.run(MELTANO_RUN_ID=run_id).at("INFO")
 
 
 def test_a_meltano_that_is_not_there_is_one_line(meltano: Meltano) -> None:

@@ -7,6 +7,7 @@ carries it as `metric_info`.
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,7 @@ class Figures:
     def _read(self, text: str, source: str = "") -> Line | None:
         try:
             record = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return Line("INFO", f"{source}: {text}" if source else text)
         if not isinstance(record, dict):
             return Line("INFO", text)
@@ -87,7 +88,7 @@ class Figures:
 
     def _point(self, point: dict[str, Any]) -> None:
         name, value, tags = point.get("metric"), point.get("value"), point.get("tags")
-        if not isinstance(value, int | float) or not isinstance(tags, dict):
+        if not isinstance(value, int | float) or not math.isfinite(value) or not isinstance(tags, dict):
             return
         stream = str(tags.get("stream"))
         if name == "schema_drift":
@@ -97,7 +98,7 @@ class Figures:
         elif name in LOADED:
             # A second attempt reports a version that the first has loaded already: the same key.
             load = self.loads.setdefault((stream, str(tags.get("table_version"))), {})
-            load[LOADED[name]] = value
+            load[LOADED[name]] = value if name == "load_duration" else int(value)
             load |= {"load_job": tags.get("job_id"), "proof": tags.get("proof")}
             load["loaded_before"] = str(tags.get("loaded_before")).lower() == "true"
 
@@ -136,7 +137,7 @@ class Figures:
                 # An exposure: dbt has nothing to do for it.
                 if result["status"] != "no-op"
             ]
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"{path}: {error!r}; expected dbt's run results, schema version 6") from None
         return True
 

@@ -1,18 +1,22 @@
 """The program `meltano-job`: runs one Meltano job with attempts and a time limit, and reports what it did as data.
 
-Exit status: Meltano's; 2 for wrong settings, 124 when the time is over, 127 when Meltano cannot be started, 128 + n after signal n.
+Exit status: Meltano's; 2 for wrong settings, 70 for a fault of this program, 124 when the time is over, 127 when Meltano cannot be started,
+128 + n after signal n, SIGPIPE's when nobody reads the log any more.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 
 DBT = "dbt"
 SECONDS_TO_END = 20.0
+OWN_FAULT = 70
 TIME_IS_OVER = 124
 CANNOT_START = 127
 # Kestra's own secrets and settings are in the environment of its worker; no job needs them.
@@ -76,8 +81,12 @@ class Settings:
         )
         if found.project is not None and not (found.project / "meltano.yml").is_file():
             reader.refuse(f"setting meltano_project is {project!r}: expected the folder of meltano.yml")
-        if found.select.startswith("-") or " -" in found.select:
+        if any(word.startswith("-") for word in found.select.split()):
             reader.refuse(f"dbt selection is {found.select!r}: expected names, tags and paths, no options")
+        if found.select and found.job != DBT:
+            reader.refuse(
+                f"dbt selection is {found.select!r}: expected none, since job {found.job} is not {DBT}"
+            )
         reader.check()
         return found
 
@@ -99,46 +108,36 @@ class Job:
         self.figures = Figures()
         self.attempts: list[dict[str, Any]] = []
         self._deadline = time.monotonic() + settings.attempts.limit
-        self._process: subprocess.Popen[str] | None = None
         self._stopped = 0
         self._over = False
+        # What kept the log from being passed on.
+        self._unread: Exception | None = None
+        self._target = scratch / "dbt-target"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE)}
         self._environment = {
             **inherited,
-            # dbt's results are this job's.
-            "DBT_TARGET_PATH": str(scratch / "dbt-target"),
             **settings.environment,
             **GIVEN,
+            "DBT_TARGET_PATH": str(self._target),
             "MELTANO_RUN_ID": settings.run_id,
         }
         home = settings.project / ".meltano" if settings.project else scratch
         database = self._environment.get("MELTANO_DATABASE_URI") or f"sqlite:///{home}/meltano.db"
-        if database.startswith("sqlite:"):
-            # Jobs run concurrently, and SQLite has one writer: each has its own file, with its state.
-            database = f"{database.removesuffix('.db')}-{settings.job}.db"
-        self._environment["MELTANO_DATABASE_URI"] = database
-        self._target = Path(self._environment["DBT_TARGET_PATH"])
+        self._environment["MELTANO_DATABASE_URI"] = own_database(database, settings.job)
 
     def stop(self, number: int, _: FrameType | None) -> None:
         """End on a signal: Meltano, and no further attempt."""
         self._stopped = number
-        self._end_processes()
-
-    def _end_processes(self) -> None:
-        process = self._process
-        if process is None or process.poll() is not None:
-            return
-        _signal_group(process, signal.SIGTERM)
-        timer = threading.Timer(SECONDS_TO_END, _signal_group, (process, signal.SIGKILL))
-        timer.daemon = True
-        timer.start()
 
     def run(self) -> int:
         """Run the job until it succeeds, its attempts are used up or its time is over; return the exit status."""
         most = 1 if self.settings.job == DBT else self.settings.attempts.most
+        status = 0
         for number in range(1, most + 1):
-            status = self._attempt()
-            if status in {0, CANNOT_START} or self._stopped or self._over:
+            if (ended := self._attempt()) is None:
+                return CANNOT_START
+            status = ended
+            if status == 0 or self._stopped or self._over:
                 break
             if number < most:
                 pause = max(0.0, min(self.settings.attempts.pause, self._deadline - time.monotonic()))
@@ -157,8 +156,7 @@ class Job:
             return TIME_IS_OVER
         if status == 0:
             return self._examine()
-        if status != CANNOT_START:
-            self._explain(status)
+        self._explain(status)
         return status
 
     def _slept(self, seconds: float) -> bool:
@@ -168,10 +166,10 @@ class Job:
             time.sleep(min(left, 0.2))
         return not self._stopped
 
-    def _attempt(self) -> int:
+    def _attempt(self) -> int | None:
+        """Run Meltano once, to the end of every process that it started; return its exit status, None where it cannot be started."""
         (self._target / "run_results.json").unlink(missing_ok=True)
-        left = self._deadline - time.monotonic()
-        if left <= 0:
+        if time.monotonic() >= self._deadline:
             self._over = True
             return TIME_IS_OVER
         began = datetime.now(UTC)
@@ -182,7 +180,7 @@ class Job:
                 env=self._environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                text=True,
+                encoding="utf-8",
                 errors="replace",
                 start_new_session=True,
             )
@@ -190,27 +188,37 @@ class Job:
             self._fail(
                 f"Meltano could not be started: {error}; look at the settings meltano and meltano_project"
             )
-            return CANNOT_START
-        self._process = process
-        if self._stopped:
-            self._end_processes()
-        timer = threading.Timer(left, self._time_is_over)
-        timer.daemon = True
-        timer.start()
-        assert process.stdout is not None  # noqa: S101 - a pipe was asked for
-        for text in process.stdout:
-            if (line := self.figures.take(text)) is not None:
-                kestra.log(line.level, line.message)
-        status = process.wait()
-        timer.cancel()
-        status = status if status >= 0 else 128 - status
+            return None
+        reader = threading.Thread(target=self._pass_on, args=(process,), daemon=True)
+        reader.start()
+        while process.poll() is None and not (self._stopped or self._over or self._unread):
+            time.sleep(0.05)
+            self._over = time.monotonic() >= self._deadline
+        if process.poll() is not None and _running(process):
+            # They would load beside the next attempt, and keep the log open.
+            kestra.log("WARN", "processes that Meltano had started outlived it, and are ended")
+        end_group(process)
+        reader.join(SECONDS_TO_END)
+        if isinstance(self._unread, BrokenPipeError):
+            self._stopped = self._stopped or signal.SIGPIPE
+        elif self._unread is not None:
+            raise self._unread
+        code = process.poll()
+        # None: not even SIGKILL ended it, as with a file system that does not answer.
+        status = 128 + signal.SIGKILL if code is None else code if code >= 0 else 128 - code
         seconds = round((datetime.now(UTC) - began).total_seconds(), 1)
         self.attempts.append({"started_at": began.isoformat(), "seconds": seconds, "status": status})
         return status
 
-    def _time_is_over(self) -> None:
-        self._over = True
-        self._end_processes()
+    def _pass_on(self, process: subprocess.Popen[str]) -> None:
+        """Pass Meltano's log on, and take the figures from it; runs beside the wait for its end."""
+        assert process.stdout is not None  # noqa: S101 - a pipe was asked for
+        try:
+            for text in process.stdout:
+                if (line := self.figures.take(text)) is not None:
+                    kestra.log(line.level, line.message)
+        except Exception as error:  # noqa: BLE001 - the main thread raises it
+            self._unread = error
 
     def _examine(self) -> int:
         """Examine what a job that ended with status 0 has done; return the exit status: doing nothing is not success."""
@@ -287,8 +295,8 @@ class Job:
             # Google's client starts in half a second; a job that cannot start does without.
             from meltano_job import result as results  # noqa: PLC0415
 
-            own = ("GOOGLE_", "STORAGE_")
-            os.environ.update({k: v for k, v in self.settings.environment.items() if k.startswith(own)})
+            # Credentials, proxies and certificates are the job's.
+            os.environ.update(self.settings.environment)
             try:
                 outputs["result"] = results.put(bucket, self.settings.run_id, self.settings.job, result)
             except OSError as error:
@@ -296,13 +304,38 @@ class Job:
         kestra.write(kestra.frame(outputs=outputs, metrics=self.figures.metrics()))
 
 
-def _signal_group(process: subprocess.Popen[str], number: int) -> None:
-    """Send a signal to a process and all it has started."""
+def own_database(address: str, job: str) -> str:
+    """Return the address of Meltano's database for one job: jobs run concurrently, and SQLite has one writer, so each has its own file."""
+    file, mark, query = address.partition("?")
+    if not re.match(r"sqlite(\+\w+)?:///[^:]", file):
+        return address
+    return f"{file.removesuffix('.db')}-{job}.db{mark}{query}"
+
+
+def end_group(process: subprocess.Popen[str]) -> None:
+    """End a process and all that it has started: politely, and after a while by force."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + SECONDS_TO_END
+        if _running(process):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+        while _running(process) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+
+def _running(process: subprocess.Popen[str]) -> bool:
+    """Return whether a process is there, or another of its group."""
     if process.poll() is None:
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            return
+        return True
+    # The first process of a container inherits orphans, and they stay until it has asked for their status.
+    with suppress(ChildProcessError):
+        while os.waitpid(-process.pid, os.WNOHANG)[0]:
+            pass
+    try:
+        os.killpg(process.pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def log_exit_status(job: str, run_id: str, status: int) -> None:
@@ -317,22 +350,34 @@ def log_exit_status(job: str, run_id: str, status: int) -> None:
 
 def main() -> int:
     """Run the job that the environment names; return the exit status."""
+    job, run_id = os.environ.get("MELTANO_JOB", ""), os.environ.get("MELTANO_RUN_ID", "")
     try:
-        settings = Settings.read(dict(os.environ))
+        status = run(Settings.read(dict(os.environ)))
     except SettingsError as error:
         for complaint in error.complaints:
             kestra.log("ERROR", complaint)
-        log_exit_status(os.environ.get("MELTANO_JOB", ""), os.environ.get("MELTANO_RUN_ID", ""), 2)
-        return 2
+        status = 2
+    except Exception as error:  # noqa: BLE001 - whatever it was, the last line is what the alert reads
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name}:{place.lineno}"
+        kestra.log("ERROR", f"job {job}: meltano-job itself failed: {error!r} at {where}; please report it")
+        status = OWN_FAULT
+    if status:
+        log_exit_status(job, run_id, status)
+    return status
+
+
+def run(settings: Settings) -> int:
+    """Run a job and report it; return its exit status."""
     began = datetime.now(UTC)
     with tempfile.TemporaryDirectory(prefix="meltano-job-", ignore_cleanup_errors=True) as scratch:
         job = Job(settings, Path(scratch))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, job.stop)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            # nohup means that a terminal's end is not this program's.
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, job.stop)
         status = job.run()
         job.report(status, began)
-    if status:
-        log_exit_status(settings.job, settings.run_id, status)
     return status
 
 

@@ -6,6 +6,7 @@ https://kestra.io/docs/workflow-components/tasks/scripts/outputs-metrics
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 
@@ -15,9 +16,17 @@ def frame(**content: object) -> str:
 
 
 def write(line: str) -> None:
-    """Write a line to standard output at once."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    """Write a line to standard output at once.
+
+    Raises:
+        BrokenPipeError: Nobody reads any more; what is written from now on goes nowhere.
+    """
+    try:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 def log(level: str, message: str) -> None:

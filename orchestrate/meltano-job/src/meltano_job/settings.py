@@ -18,6 +18,17 @@ ISO_DURATION = re.compile(
     r"P(?=.)(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?(?:T(?=.)(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?",
     re.ASCII,
 )
+# What JSON has, for messages.
+KINDS = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    type(None): "null",
+}
+VARIABLE = re.compile(r"[^\0\ud800-\udfff]*")
 SECONDS = {"weeks": 604_800, "days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1}
 
 
@@ -97,27 +108,34 @@ class Reader:
             found = json.loads(value)
             # A KV value that was saved as text and not as JSON arrives quoted.
             found = json.loads(found) if isinstance(found, str) else found
-        except ValueError:
+        except (ValueError, RecursionError):
             self._complain(name, "is not JSON", expected)
             return {}
+        # A value may be a secret: messages have its kind alone.
         if not isinstance(found, dict):
-            self._complain(name, f"is {found!r:.80}", expected)
+            self._complain(name, f"is {KINDS[type(found)]}", expected)
             return {}
         for key, item in found.items():
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
                 self._complain(name, f"has the key {key[:80]!r}", "names of environment variables")
             if not isinstance(item, str):
-                self._complain(name, f"has {item!r:.80} for {key}", "texts: put it in quotes")
+                self._complain(name, f"has {KINDS[type(item)]} for {key[:80]!r}", "a text: put it in quotes")
+            elif not VARIABLE.fullmatch(item):
+                self._complain(
+                    name, f"has a text for {key[:80]!r} that no variable can hold", "no NUL, and Unicode"
+                )
         return {key: str(item) for key, item in found.items()}
 
     def job(self) -> str:
         """Return the job's name."""
-        return self.text("MELTANO_JOB", like=r"[A-Za-z0-9_.-]+", example="a job of meltano.yml, or dbt")
+        return self.text(
+            "MELTANO_JOB", like=r"[A-Za-z0-9_][A-Za-z0-9_.-]*", example="a job of meltano.yml, or dbt"
+        )
 
     def run_id(self) -> str:
-        """Return the run's id."""
+        """Return the run's id, in small letters: a UUID is the same in capitals (RFC 9562)."""
         uuid = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-        return self.text("MELTANO_RUN_ID", like=uuid, example="a UUID")
+        return self.text("MELTANO_RUN_ID", like=uuid, example="a UUID").lower()
 
     def attempts(self) -> Attempts:
         """Return attempts and time limit of a job."""
