@@ -50,6 +50,20 @@ def test_a_missing_role_is_named(bench: Bench, roles: dict[str, Any], name: str,
         refused(bench.load(SCHEMA, record(1), whole()), role)
 
 
+def test_a_reader_of_tables_that_are_there_is_no_writer(bench: Bench) -> None:
+    """With create_tables off nothing is written by the check, and yet it knows; the role that Terraform makes suffices."""
+    succeeded(bench.load(SCHEMA, record(1), whole()))
+    for role, status in (("roles/bigquery.dataViewer", 1), ("rickandmorty_landing_writer", 0)):
+        with bench.as_account(**{**STATED, "datasets": {"*": [role]}}):
+            found, lines = check(bench, create_tables="false")
+            assert found == status, lines
+            missing = "bigquery.tables.updateData is missing; grant roles/bigquery.dataEditor"
+            assert (missing in lines["tables"]) == bool(status)
+            if status:
+                loading = bench.load(SCHEMA, record(2), whole(), create_tables="false")
+                refused(loading, "roles/bigquery.dataEditor")
+
+
 def test_a_dataset_that_is_not_there(cloud: dict[str, str]) -> None:
     """Without the permission the line says to create it; with it the first run creates it, and the check says so."""
     bench = Bench(cloud)

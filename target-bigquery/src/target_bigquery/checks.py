@@ -27,6 +27,8 @@ FOLDER = "_check/"
 TABLE_LIFETIME = timedelta(hours=1)
 # A check makes a few calls, each of which may take its time-out.
 CALLS = 3
+# What a load job into a table that is there takes: https://cloud.google.com/bigquery/docs/batch-loading-data#permissions
+WRITES = ["bigquery.tables.get", "bigquery.tables.updateData"]
 
 
 def run(settings: Settings) -> bool:
@@ -103,7 +105,7 @@ def _dataset(cloud: Cloud) -> str:
 
 
 def _tables(cloud: Cloud) -> str:
-    """Create a temporary table and read it; where tables are not created here, read the ledger."""
+    """Create a temporary table and read it; where tables are not created here, read the ledger and ask what may be written."""
     settings = cloud.settings
     role = f"grant roles/bigquery.dataEditor on {settings.dataset}"
     try:
@@ -111,7 +113,12 @@ def _tables(cloud: Cloud) -> str:
             ledger = cloud.dataset.table(LEDGER)
             cloud.bigquery.get_table(ledger, **cloud.call)
             cloud.query(f"SELECT COUNT(*) FROM `{settings.project}.{settings.dataset}.{LEDGER}`")  # noqa: S608
-            return f"{settings.dataset}.{LEDGER} may be read; tables are not created here"
+            held = cloud.bigquery.test_iam_permissions(ledger, WRITES, **cloud.call).get("permissions", [])
+            if lacking := [permission for permission in WRITES if permission not in held]:
+                raise TargetError(
+                    f"rows may not be written in {settings.dataset}, {', '.join(lacking)} is missing; {role}"
+                )
+            return f"{settings.dataset}.{LEDGER} may be read and written; tables are not created here"
         cloud.bigquery.get_dataset(cloud.dataset, **cloud.call)
         name = f"_check_{uuid.uuid4().hex}"
         table = bigquery.Table(cloud.dataset.table(name), schema=[bigquery.SchemaField("x", "INTEGER")])
