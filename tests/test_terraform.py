@@ -531,6 +531,18 @@ def test_kestra_is_given_what_the_flows_need() -> None:
     assert needed - optional <= output_names("kestra") <= needed | optional
 
 
+def test_as_many_images_are_kept_as_the_page_says() -> None:
+    """The registry counts manifests: of an image, its index, two per platform, and two of the signed provenance; none goes for having no tag."""
+    text = (TERRAFORM / "modules" / "image_registry" / "main.tf").read_text(encoding="utf-8")
+    images, manifests = map(int, re.findall(r"keep_count = (\d+) \* (\d+)", text)[0])
+    workflow = (ROOT / ".github" / "workflows" / "main.yml").read_text(encoding="utf-8")
+    (platforms,) = re.findall(r"(?m)^ +platforms: (\S+)$", workflow)
+    assert manifests == 1 + 2 * len(platforms.split(",")) + 2
+    assert images == 10
+    assert "the newest ten stay" in (TERRAFORM / "README.md").read_text(encoding="utf-8")
+    assert "UNTAGGED" not in text
+
+
 def test_github_is_given_the_variables_that_the_workflows_read() -> None:
     """What only a person knows (where Kestra is, the site's own values) is the rest, and the runbook explains it."""
     workflows = "\n".join(

@@ -251,7 +251,7 @@ run "images_keep_their_tags_and_leave_when_old" {
   assert {
     condition = !google_artifact_registry_repository.this.cleanup_policy_dry_run && {
       for policy in google_artifact_registry_repository.this.cleanup_policies : policy.id => policy.action
-    } == { keep-newest = "KEEP", delete-untagged = "DELETE", delete-old = "DELETE" }
+    } == { keep-newest = "KEEP", delete-old = "DELETE" }
     error_message = "Old images are deleted, the newest are kept, and the clean-up policies are in force."
   }
 }

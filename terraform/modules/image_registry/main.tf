@@ -15,20 +15,13 @@ resource "google_artifact_registry_repository" "this" {
     immutable_tags = true
   }
 
+  # A version is a manifest, and an image has seven: its index, two per platform (what runs, and what it was built from), and two of the
+  # signed provenance. All but the index are untagged: what is deleted for having no tag leaves an image that cannot be pulled.
   cleanup_policies {
     id     = "keep-newest"
     action = "KEEP"
     most_recent_versions {
-      keep_count = 10
-    }
-  }
-
-  cleanup_policies {
-    id     = "delete-untagged"
-    action = "DELETE"
-    condition {
-      tag_state  = "UNTAGGED"
-      older_than = "1209600s" # 14 days
+      keep_count = 10 * 7
     }
   }
 
