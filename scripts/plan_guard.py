@@ -6,10 +6,10 @@
 Prints one line per change: action and address, no value, so that a public log may hold it; keys with an e-mail address
 are masked. Ends with status 1 where the plan would, in a resource that `--allow` does not name,
 
-- delete or replace what holds data or takes its name for good (DATA), or the network beneath it (NETWORK),
+- delete or replace what holds data or takes its name for good (DATA), or what it is reached, watched and saved by (AROUND),
 - drop a column of a BigQuery table, or change its type or mode in a way for which BigQuery replaces it,
-- let data leave earlier: expiry of partitions, age of objects, days of soft delete,
-- take protection away,
+- let data leave earlier, or leave less time to restore it (LIMITS, and the rules by which buckets and image repositories delete),
+- take protection away (PROTECTIONS),
 
 and with status 2 where the input is no plan. With `deletion_protection = false`, which production's variables refuse, deleting
 is what was asked for. The format: https://developer.hashicorp.com/terraform/internals/json-format
@@ -19,9 +19,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,11 +41,16 @@ DATA = {
     "google_storage_bucket",
     "terraform_data",
 }
-NETWORK = {
+AROUND = {
+    "google_compute_disk_resource_policy_attachment",
+    "google_compute_firewall",
     "google_compute_network",
+    "google_compute_resource_policy",
     "google_compute_router",
     "google_compute_router_nat",
     "google_compute_subnetwork",
+    "google_monitoring_alert_policy",
+    "google_project_iam_audit_config",
 }
 SIGNS = {"create": "+", "delete": "-", "update": "~", "read": "<", "forget": "."}
 # What BigQuery changes in place: https://cloud.google.com/bigquery/docs/managing-table-schemas
@@ -52,9 +58,58 @@ RELAXED = {("REQUIRED", "NULLABLE")}
 SAME = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN", "STRUCT": "RECORD"}
 
 
+class Limit(NamedTuple):
+    """A time after which data leaves or, with `restores`, for which it can be restored; `day` is a day in its unit."""
+
+    path: str
+    day: float
+    loss: str
+    restores: bool = False
+
+
+LIMITS = (
+    Limit("time_partitioning.expiration_ms", 86_400_000, "rows would leave after {:g} days"),
+    Limit("default_partition_expiration_ms", 86_400_000, "rows of new tables would leave after {:g} days"),
+    Limit("default_table_expiration_ms", 86_400_000, "new tables would leave after {:g} days"),
+    Limit("expiration_time", 86_400_000, "the table would leave {:g} days after 1970"),
+    Limit("max_time_travel_hours", 24, "rows could be restored for {:g} days only", restores=True),
+    Limit(
+        "soft_delete_policy.retention_duration_seconds",
+        86_400,
+        "deleted objects could be restored for {:g} days only",
+        restores=True,
+    ),
+    Limit(
+        "version_destroy_ttl",
+        86_400,
+        "destroyed versions could be restored for {:g} days only",
+        restores=True,
+    ),
+)
+# Attributes that protect, with the value that does; None stands for any.
+PROTECTIONS = {
+    "attribute_condition": None,
+    "cleanup_policy_dry_run": True,
+    "delete_contents_on_destroy": False,
+    "deletion_policy": "PREVENT",
+    "deletion_protection": True,
+    "disabled": False,
+    "docker_config.immutable_tags": True,
+    "enabled": True,
+    "force_destroy": False,
+    "public_access_prevention": "enforced",
+    "rotation_period": None,
+    "uniform_bucket_level_access": True,
+    "versioning.enabled": True,
+}
+# Conditions of a rule that deletes: the lower, the more it deletes.
+COUNTS = {"age", "days_since_custom_time", "days_since_noncurrent_time", "num_newer_versions", "older_than"}
+OF_OLD_VERSIONS = {"days_since_noncurrent_time", "noncurrent_time_before", "num_newer_versions"}
+
+
 def masked(address: str) -> str:
     """Return an address without the e-mail addresses in its keys."""
-    return re.sub(r'\["[^"]*@[^"]*"\]', '["…@…"]', address)
+    return re.sub(r'\["(?:[^"\\]|\\.)*@(?:[^"\\]|\\.)*"\]', '["…@…"]', address)
 
 
 def columns(fields: list[dict[str, Any]], above: str = "") -> Iterator[tuple[str, str, str]]:
@@ -86,53 +141,75 @@ def schema_losses(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str
             yield f"column {path} would change from {mode} to {new_mode}"
 
 
-def first(value: Any, *path: str) -> Any:  # noqa: ANN401 (whatever JSON holds)
+def at(value: Any, path: str) -> Any:  # noqa: ANN401 (whatever JSON holds)
     """Return the value at a path, through the first item of each list; None where there is none."""
-    for name in path:
-        value = value[0] if isinstance(value, list) and value else value
+    for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else None
+        if isinstance(value, list):
+            value = value[0] if value else None
     return value
 
 
-def sooner(was: float | str | None, will: float | str | None) -> bool:
-    """Return whether a limit is set where there was none, or is lower than before; 0 means no limit."""
-    return bool(float(will or 0)) and (not float(was or 0) or float(will or 0) < float(was or 0))
+def number(value: float | str | None) -> float:
+    """Return a number, or the seconds of a duration such as `86400s`; 0 for none."""
+    return float(str(value or 0).removesuffix("s"))
 
 
-def deletion_ages(bucket: dict[str, Any]) -> list[float]:
-    """Return the ages, in days, at which rules of a bucket delete objects that are in use."""
-    rules = [rule for rule in bucket.get("lifecycle_rule") or [] if first(rule, "action", "type") == "Delete"]
-    conditions = [first(rule, "condition") for rule in rules]
-    conditions = [condition[0] if isinstance(condition, list) else condition for condition in conditions]
-    return [float(found["age"]) for found in conditions if found and found.get("age") is not None]
+def time_losses(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
+    """Yield what would leave earlier than it does, or could be restored for less time."""
+    for limit in LIMITS:
+        was, will = (number(at(side, limit.path)) for side in (before, after))
+        if not limit.restores:
+            # No limit, or 0: it stays.
+            was, will = was or math.inf, will or math.inf
+        if will < was:
+            yield limit.loss.format(will / limit.day)
 
 
-def time_losses(kind: str, before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
-    """Yield what would leave earlier than it does."""
-    if kind == "google_bigquery_table":
-        was, will = (first(side, "time_partitioning", "expiration_ms") for side in (before, after))
-        if sooner(was, will):
-            yield f"rows would leave after {float(will) / 86400000:g} days"
-    if kind == "google_bigquery_dataset":
-        for name in ("default_partition_expiration_ms", "default_table_expiration_ms"):
-            if sooner(before.get(name), after.get(name)):
-                yield f"{name} would be {after[name]}"
-    if kind == "google_storage_bucket":
-        ages = [min(deletion_ages(side), default=0.0) for side in (before, after)]
-        if sooner(*ages):
-            yield f"objects would be deleted after {ages[1]:g} days"
-        was, will = (
-            first(side, "soft_delete_policy", "retention_duration_seconds") for side in (before, after)
-        )
-        if was is not None and will is not None and float(will) < float(was):
-            yield f"deleted objects could be restored for {float(will) / 86400:g} days only"
+def deletions(resource: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the conditions of each rule by which a bucket or an image repository deletes; those that say nothing are left out."""
+    found = []
+    for rule in [*(resource.get("lifecycle_rule") or []), *(resource.get("cleanup_policies") or [])]:
+        if str(at(rule, "action.type") or at(rule, "action")).upper() == "DELETE":
+            conditions = (at(rule, "condition") or {}).items()
+            given = {name: value for name, value in conditions if value and not name.startswith("send_")}
+            found.append({k: number(v) if k in COUNTS else v for k, v in given.items() if v != "ANY"})
+    return found
+
+
+def deletes_all_of(rule: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Return whether a rule deletes whatever another one does, and no later."""
+    return all(
+        name in other and (value <= other[name] if name in COUNTS else value == other[name])
+        for name, value in rule.items()
+    )
+
+
+def rule_losses(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
+    """Yield what rules would delete that stays today."""
+    known, versioned = deletions(before), at(before, "versioning.enabled")
+    for rule in deletions(after):
+        of_old_versions = rule.get("with_state") == "ARCHIVED" or rule.keys() & OF_OLD_VERSIONS
+        if any(deletes_all_of(one, rule) for one in known) or (of_old_versions and not versioned):
+            continue
+        if rule.keys() == {"age"}:
+            yield f"objects would be deleted after {rule['age']:g} days"
+        else:
+            yield f"a rule would delete what stays today, by {', '.join(sorted(rule)) or 'no condition'}"
+    was, will = (
+        max((number(at(p, "most_recent_versions.keep_count")) for p in policies), default=0)
+        for policies in (side.get("cleanup_policies") or [] for side in (before, after))
+    )
+    if will < was:
+        yield f"the newest {will:g} images would be kept, not {was:g}"
 
 
 def protection_losses(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
     """Yield the protections that would be switched off."""
-    for name, on in (("deletion_protection", True), ("deletion_policy", "PREVENT"), ("force_destroy", False)):
-        if before.get(name) == on and after.get(name) not in (on, None):
-            yield f"{name} would be {str(after[name]).lower()}"
+    for path, on in PROTECTIONS.items():
+        was, will = (at(side, path) or False for side in (before, after))
+        if (was and not will) if on is None else (was == on != will):
+            yield f"{path} would be {json.dumps(at(after, path))}"
 
 
 def losses(change: dict[str, Any], *, deleting: bool) -> Iterator[str]:
@@ -140,15 +217,16 @@ def losses(change: dict[str, Any], *, deleting: bool) -> Iterator[str]:
     kind, actions = change["type"], set(change["change"]["actions"])
     before, after = change["change"]["before"] or {}, change["change"]["after"] or {}
     if "delete" in actions:
-        if kind in DATA | NETWORK and not deleting:
+        if kind in DATA | AROUND and not deleting:
             what = "replaced" if "create" in actions else "deleted"
-            yield f"would be {what}" + ("" if kind in NETWORK else ", with what it holds")
+            yield f"would be {what}" + ("" if kind in AROUND else ", with what it holds")
         return
     if "update" not in actions:
         return
     if kind == "google_bigquery_table":
         yield from schema_losses(before, after)
-    yield from time_losses(kind, before, after)
+    yield from time_losses(before, after)
+    yield from rule_losses(before, after)
     if not deleting:
         yield from protection_losses(before, after)
 
@@ -157,13 +235,23 @@ def planned(text: str) -> tuple[list[dict[str, Any]], bool]:
     """Return a plan's changes, and whether deleting is what it is for.
 
     Raises:
-        ValueError: The text is no whole plan.
+        ValueError: The text is no whole plan, or has actions that are not known here.
     """
-    plan = json.loads(text)
-    if not isinstance(plan, dict) or "format_version" not in plan or plan.get("errored"):
-        raise ValueError
-    variables = plan.get("variables", {})
-    return plan.get("resource_changes", []), variables.get("deletion_protection", {}).get("value") is False
+    try:
+        plan = json.loads(text)
+    except ValueError:
+        plan = None
+    if not isinstance(plan, dict) or "format_version" not in plan:
+        raise ValueError(f"expected a plan as `terraform show -json PLAN` writes it, got {text[:60]!r}")
+    if plan.get("errored"):
+        raise ValueError("this plan failed: correct what terraform says, and plan again")
+    changes = [c for c in plan.get("resource_changes", []) if c["change"]["actions"] != ["no-op"]]
+    actions = {action for change in changes for action in change["change"]["actions"]}
+    if unknown := sorted(actions - SIGNS.keys()):
+        raise ValueError(f"the plan has the action {', '.join(unknown)}: what it loses is not known here")
+    # As it was given: a text where it came from -var or TF_VAR_….
+    given = plan.get("variables", {}).get("deletion_protection", {}).get("value")
+    return changes, str(given) in {"False", "false", "0"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -171,16 +259,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="plan_guard", description="Refuses a plan that would lose data.")
     parser.add_argument("--allow", action="append", default=[], metavar="ADDRESS", help="let this one be")
     allowed = set(parser.parse_args(arguments).allow)
-    text = sys.stdin.read()
     try:
-        changes, deleting = planned(text)
-    except ValueError:
-        print(
-            f"plan_guard: expected a plan as `terraform show -json PLAN` writes it, got {text[:60]!r}",
-            file=sys.stderr,
-        )
+        changes, deleting = planned(sys.stdin.buffer.read().decode(errors="replace"))
+    except ValueError as error:
+        print(f"plan_guard: {error}", file=sys.stderr)
         return 2
-    changes = [change for change in changes if change["change"]["actions"] != ["no-op"]]
     for change in changes:
         signs = "/".join(SIGNS[action] for action in change["change"]["actions"])
         print(f"{signs:3} {masked(change['address'])}")

@@ -19,6 +19,7 @@ resource "google_monitoring_alert_policy" "failed_run" {
   project               = var.project_id
   display_name          = "${var.name}: a run failed"
   combiner              = "OR"
+  enabled               = true
   severity              = "ERROR"
   notification_channels = [for channel in google_monitoring_notification_channel.email : channel.id]
 
