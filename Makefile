@@ -90,7 +90,7 @@ test-dbt-2: install $(VENVS)/dbt-2/.done ## Parse transform/ with dbt 2's engine
 	@$(MAKE) pytest ARGS=tests/test_dbt_2.py
 
 test-terraform: $(VENVS)/checkov/.done ## Run Terraform's checks and tests alone
-	@$(MAKE) pytest ARGS="tests/test_terraform.py"
+	@$(MAKE) pytest ARGS="tests/test_terraform.py tests/test_make_plan.py"
 
 test-provider: ## Apply Terraform with the registry's provider, against local stand-ins of Google's APIs
 	@terraform/tests/real_provider/apply.py
@@ -189,13 +189,18 @@ image: ## Build the container image
 
 TERRAFORM := terraform -chdir=terraform
 GUARD = $(TERRAFORM) show -json $(ENVIRONMENT).tfplan | scripts/plan_guard.py $(foreach address,$(ALLOW),--allow '$(address)')
+needed = $(if $($(1)),,$(error $(1) is not given: make $@ ENVIRONMENT=prod STATE_BUCKET=…))
+# Each environment has a state of its own: none is ever migrated. A plan of yesterday's is not today's.
 plan: ## Plan Terraform's changes; refused if data would be lost: make plan ENVIRONMENT=prod STATE_BUCKET=… [ALLOW='ADDRESS …']
-	@$(TERRAFORM) init -input=false -backend-config=bucket=$(STATE_BUCKET) -backend-config=prefix=rickandmorty/$(ENVIRONMENT) > /dev/null
+	@$(call needed,ENVIRONMENT)$(call needed,STATE_BUCKET)rm -f terraform/$(ENVIRONMENT).tfplan
+	@$(TERRAFORM) init -reconfigure -input=false -backend-config=bucket=$(STATE_BUCKET) -backend-config=prefix=rickandmorty/$(ENVIRONMENT) > /dev/null
 	@$(TERRAFORM) plan -input=false -out=$(ENVIRONMENT).tfplan -var-file=environments/$(ENVIRONMENT).tfvars -var-file=environments/$(ENVIRONMENT).site.tfvars $(ARGS) > /dev/null
 	@$(GUARD)
 	@echo "With every value: $(TERRAFORM) show $(ENVIRONMENT).tfplan"
 
 apply: ## Apply what make plan has planned: make apply ENVIRONMENT=prod [ALLOW='ADDRESS …']
+	@$(call needed,ENVIRONMENT)test -e terraform/$(ENVIRONMENT).tfplan \
+	  || { echo "make: there is no plan of $(ENVIRONMENT): make plan ENVIRONMENT=$(ENVIRONMENT) STATE_BUCKET=… makes one" >&2; exit 1; }
 	@$(GUARD)
 	@$(TERRAFORM) apply -input=false $(ENVIRONMENT).tfplan
 

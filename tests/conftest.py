@@ -33,6 +33,7 @@ NEEDED = {
     "test_google_apis.py": {"terraform"},
     "test_image.py": {"orchestrate", "report"},
     "test_kestra_flows.py": {"orchestrate"},
+    "test_make_plan.py": {"terraform"},
     "test_meltano_job.py": {"orchestrate"},
     "test_reliability_peers.py": {"benchmarks"},
     "test_report.py": {"report"},

@@ -45,7 +45,7 @@ FOLLOWED = {"docs/onboarding.md": "tests/test_add_an_entity.py::follow"}
 OPTIONAL = ("report", "orchestrate", "terraform", "benchmarks")
 # Programs that ask for an account, and what they print to a person without one.
 ACCOUNTS = ("gcloud", "bq", "gh", "terraform", "docker")
-NEEDED = r"credentials|GOOGLE_CLOUD_PROJECT|TARGET_BIGQUERY_BUCKET|KESTRA_TOKEN|expected an image by digest"
+NEEDED = r"credentials|GOOGLE_CLOUD_PROJECT|TARGET_BIGQUERY_BUCKET|KESTRA_TOKEN|expected an image by digest|there is no plan of"
 
 
 @cache

@@ -1,0 +1,158 @@
+"""`make plan` and `make apply`: Terraform itself and its own Cloud Storage backend, on a configuration that needs no provider."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+from testkit.programs import run
+from testkit.required_tools import missing
+from testkit.servers import Server
+from testkit.whole_pipeline import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from email.message import Message
+    from pathlib import Path
+    from subprocess import CompletedProcess
+
+CONFIGURATION = """\
+terraform {
+  backend "gcs" {}
+}
+variable "environment" {}
+variable "rows_days" { type = number }
+variable "deletion_protection" {
+  type    = bool
+  default = true
+}
+resource "terraform_data" "data" {
+  input = "${var.environment} ${var.rows_days}"
+}
+"""
+
+
+class States(Server):
+    """The few methods of Cloud Storage that the backend calls: https://cloud.google.com/storage/docs/json_api/v1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.objects: dict[str, bytes] = {}
+
+    def respond(self, method: str, path: str, headers: Message, body: bytes) -> tuple[int, bytes]:
+        """Return the answer to a request."""
+        address = urlsplit(path)
+        query = {name: values[0] for name, values in parse_qs(address.query).items()}
+        if method == "POST":
+            boundary = re.findall(r"boundary=([^;]+)", headers["Content-Type"])[0].strip('"')
+            _, about, content, _ = body.split(f"--{boundary}".encode())
+            name = query.get("name") or json.loads(about.partition(b"\r\n\r\n")[2])["name"]
+            if query.get("ifGenerationMatch") == "0" and name in self.objects:
+                return 412, b"{}"
+            self.objects[name] = content.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
+            return 200, self.about(name)
+        if address.path.endswith("/o"):
+            listed = [{"name": name} for name in self.objects if name.startswith(query.get("prefix", ""))]
+            return 200, json.dumps({"items": listed}).encode()
+        name = unquote(address.path.removeprefix("/storage/v1/b/state/o/").removeprefix("/state/"))
+        if name not in self.objects:
+            return 404, b'{"error": {"code": 404, "message": "No such object"}}'
+        if method == "DELETE":
+            del self.objects[name]
+            return 204, b""
+        return 200, self.about(name) if address.path.startswith("/storage/v1/") else self.objects[name]
+
+    def about(self, name: str) -> bytes:
+        """Return what is said of an object."""
+        size = str(len(self.objects[name]))
+        return json.dumps({"name": name, "bucket": "state", "generation": "1", "size": size}).encode()
+
+    def held(self, environment: str) -> list[str]:
+        """Return what an environment's state holds."""
+        state = json.loads(self.objects[f"rickandmorty/{environment}/default.tfstate"])
+        return [i["attributes"]["input"]["value"] for r in state["resources"] for i in r["instances"]]
+
+
+class Clone:
+    """The project's Makefile and guard around that configuration."""
+
+    def __init__(self, folder: Path, states: States) -> None:
+        self.folder, self.states = folder, states
+        (folder / "scripts").mkdir(parents=True)
+        (folder / "terraform" / "environments").mkdir(parents=True)
+        shutil.copy(ROOT / "Makefile", folder)
+        shutil.copy(ROOT / "scripts" / "plan_guard.py", folder / "scripts")
+        (folder / "terraform" / "main.tf").write_text(CONFIGURATION)
+        for name in ("dev", "prod"):
+            (folder / "terraform" / "environments" / f"{name}.tfvars").write_text(f'environment = "{name}"\n')
+            self.site(name, "rows_days = 90\n")
+
+    def site(self, environment: str, text: str) -> None:
+        """Write an environment's own values."""
+        (self.folder / "terraform" / "environments" / f"{environment}.site.tfvars").write_text(text)
+
+    def make(self, *words: str) -> CompletedProcess[str]:
+        """Type a command in the folder terraform/, as its README does."""
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("GOOGLE_", "MAKE"))},
+            "CHECKPOINT_DISABLE": "1",
+            "GOOGLE_OAUTH_ACCESS_TOKEN": "token",
+            "GOOGLE_STORAGE_CUSTOM_ENDPOINT": f"{self.states.url}/storage/v1/b",
+            "STORAGE_EMULATOR_HOST": self.states.url,
+            "TF_CLI_CONFIG_FILE": os.devnull,
+        }
+        return run("make", "-C", "..", *words, cwd=self.folder / "terraform", env=environment)
+
+    def must(self, *words: str) -> str:
+        """Type a command that has to succeed."""
+        done = self.make(*words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Iterator[Clone]:
+    """A clone in a folder with a space in its name, and an empty bucket for states."""
+    if not shutil.which("terraform"):
+        missing("terraform", "put 1.11 or newer on the PATH")
+    with States() as states:
+        yield Clone(tmp_path / "my clone", states)
+
+
+def test_each_environment_has_a_state_of_its_own_in_one_clone(clone: Clone) -> None:
+    """Production after dev and dev after production: no state is migrated, and dev's destroy, as README has it, leaves production."""
+    for name in ("dev", "prod"):
+        assert "+   terraform_data.data\n" in clone.must("plan", f"ENVIRONMENT={name}", "STATE_BUCKET=state")
+        clone.must("apply", f"ENVIRONMENT={name}")
+    assert [clone.states.held(name) for name in ("dev", "prod")] == [["dev 90"], ["prod 90"]]
+    again = ("plan", "ENVIRONMENT=dev", "STATE_BUCKET=state")
+    assert "0 changes; nothing is lost" in clone.must(*again)
+    assert "would be deleted, with what it holds" in clone.make(*again, "ARGS=-destroy").stderr
+    clone.must(*again, "ARGS=-var=deletion_protection=false -destroy")
+    clone.must("apply", "ENVIRONMENT=dev")
+    assert [clone.states.held(name) for name in ("dev", "prod")] == [[], ["prod 90"]]
+
+
+def test_a_plan_that_failed_leaves_none_to_apply(clone: Clone) -> None:
+    """Yesterday's plan is not applied where today's failed; what is missing is one line."""
+    plan = ("plan", "ENVIRONMENT=dev", "STATE_BUCKET=state")
+    clone.must(*plan)
+    clone.site("dev", 'rows_days = "many"\n')
+    assert clone.make(*plan).returncode != 0
+    for name, said in (
+        ("dev", "plan_guard: this plan failed: correct what terraform says, and plan again\n"),
+        ("prod", "make: there is no plan of prod: make plan ENVIRONMENT=prod STATE_BUCKET=… makes one\n"),
+    ):
+        done = clone.make("apply", f"ENVIRONMENT={name}")
+        assert done.returncode != 0
+        assert said in done.stderr
+    assert clone.states.held("dev") == []
+    for words, name in ((("plan", "ENVIRONMENT=dev"), "STATE_BUCKET"), (("plan",), "ENVIRONMENT"), (("apply",), "ENVIRONMENT")):  # fmt: skip
+        done = clone.make(*words)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert f"{name} is not given: make {words[0]} ENVIRONMENT=prod STATE_BUCKET=…" in done.stderr
