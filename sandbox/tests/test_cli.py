@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -98,10 +99,17 @@ def test_an_interrupted_start_is_one_line_and_leaves_nothing(command: str, tmp_p
 
 REFUSED = {
     "empty-folder": ("start --data {empty}", "character.jsonl, episode.jsonl, location.jsonl not found"),
-    "no-json": ("api --data {no_json}", "character.jsonl, line 1: expected a JSON object with id"),
+    "no-json": ("api --data {no_json}", "character.jsonl, line 1: expected a JSON object in UTF-8 with id"),
+    "no-utf-8": ("api --data {latin}", "character.jsonl, line 1: expected a JSON object in UTF-8 with id"),
     "id-twice": ("api --data {twice}", "line 2: id 1 is not an integer or a string, or occurs twice"),
     "universe": ("start --universe planets=3", "expected characters=N"),
     "program": ("exec --parts storage -- no-such-program", "sandbox: no-such-program: no such program\n"),
+    "nothing-runs": ("env", "nothing runs of"),
+    "folder-of-no-system": ("capture /proc/new", "/proc"),
+    "home-is-a-file": (
+        "--home {twice}/character.jsonl exec --parts api -- true",
+        "Not a directory; name another",
+    ),
 }
 
 
@@ -114,10 +122,90 @@ def test_wrong_arguments_are_refused_in_one_line(
         "empty": tmp_path,
         "no_json": write_records(tmp_path / "no_json", "{"),
         "twice": write_records(tmp_path / "twice", '{"id": 1}\n{"id": 1}'),
+        "latin": write_records(tmp_path / "latin"),
     }
+    (tmp_path / "latin" / "character.jsonl").write_bytes('{"id": 1, "name": "é"}'.encode("latin-1"))
     assert message in refusal(
         command, tmp_path / "home", *(part.format(**folders) for part in arguments.split())
     )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("start", "--port-api", "99999"),
+        ("api", "--port", "-1"),
+        ("start", "--latency-ms", "soon"),
+        ("start", "--data", ""),
+    ],
+    ids=" ".join,
+)
+def test_an_option_that_cannot_be_is_named(command: str, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """Ports outside 0 to 65535 and an empty name end with status 2 and the option, before anything is written."""
+    done = run(command, tmp_path / "home", *arguments)
+    assert done.returncode == 2
+    assert f"argument {arguments[1]}: expected a " in done.stderr
+    assert not (tmp_path / "home").exists()
+
+
+def test_two_starts_on_one_port_never_answer_for_each_other(command: str, tmp_path: Path) -> None:
+    """Of two sandboxes that begin at once on one port, one is up, and the other says that the port is in use."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = str(sock.getsockname()[1])
+    homes = [tmp_path / "first", tmp_path / "second"]
+    starts = [
+        subprocess.Popen(
+            [command, "--home", home, "start", "--parts", "api", "--port-api", port],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for home in homes
+    ]
+    try:
+        errors = [start.communicate(timeout=90)[1] for start in starts]
+        assert sorted(start.returncode for start in starts) == [0, 1], errors
+        assert f"port {port} is in use" in "".join(errors)
+    finally:
+        for home in homes:
+            run(command, home, "stop")
+
+
+def test_a_start_on_another_port_moves_the_part(command: str, tmp_path: Path) -> None:
+    """A fixed port is not ignored because the part runs already, on another one."""
+
+    def start(port: int) -> int:
+        assert run(command, tmp_path, "start", "--parts", "api", "--port-api", str(port)).returncode == 0
+        return int(json.loads((tmp_path / "state.json").read_text())["api"]["port"])
+
+    try:
+        first = start(0)
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            other = sock.getsockname()[1]
+        assert start(other) == other != first
+    finally:
+        run(command, tmp_path, "stop")
+
+
+def test_a_state_that_is_lost_or_of_a_copied_folder_harms_nothing(command: str, tmp_path: Path) -> None:
+    """Parts that no state names are replaced; a copy of the home neither uses nor stops the parts of the first."""
+    home, copy = tmp_path / "home", tmp_path / "copy"
+    assert run(command, home, "start", "--parts", "api").returncode == 0
+    try:
+        lost = json.loads((home / "state.json").read_text())["api"]["pid"]
+        (home / "state.json").write_text('{"api": {"na')
+        assert run(command, home, "start", "--parts", "api").returncode == 0
+        assert not alive(lost)
+        shutil.copytree(home, copy)
+        assert run(command, copy, "status").stdout.startswith("nothing runs")
+        assert run(command, copy, "stop").stdout == "nothing runs\n"
+        assert run(command, home, "status").returncode == 0
+        (home / "source.json").write_text("{")
+        assert "source.json cannot be read" in refusal(command, home, "start")
+    finally:
+        run(command, home, "stop")
 
 
 def test_a_port_in_use_is_one_line(command: str, tmp_path: Path) -> None:
@@ -134,6 +222,8 @@ def test_a_full_disk_is_one_line(command: str, tmp_path: Path) -> None:
     """With less room than is needed nothing starts, and the line has both figures."""
     refused = refusal(command, tmp_path, "start", SANDBOX_MIN_FREE_MB="999999999")
     assert "MB free, 999999999 MB are needed" in refused
+    refused = refusal(command, tmp_path, "start", SANDBOX_MIN_FREE_MB="much")
+    assert refused == "sandbox: SANDBOX_MIN_FREE_MB=much: expected a number of megabytes\n"
 
 
 def test_query_shows_rows_and_errors_in_one_line(
@@ -144,6 +234,34 @@ def test_query_shows_rows_and_errors_in_one_line(
     assert good.stdout.split() == ["x,y", "1,a"]
     refused = refusal(command, tmp_path, "query", "SELECT nothing FROM nowhere.at_all", **services)
     assert refused.startswith("sandbox: BigQuery: ")
+    gone = services | {"BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:1"}
+    assert "http://127.0.0.1:1, does not answer" in refusal(command, tmp_path, "query", "SELECT 1", **gone)
+
+
+AS_IT_IS = f"SELECT '[bold]a[/b] :warning: ö {'x' * 90}' AS `[red]t`, [DATE '2026-01-02'] AS d, b'abc' AS b, STRUCT(NULL AS n) AS s"
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_query_shows_values_as_they_are(
+    command: str, services: dict[str, str], tmp_path: Path, form: str
+) -> None:
+    """Brackets and colons are no markup, nothing is cut off in a pipe, whatever the locale; bytes and arrays are as in JSON."""
+    done = run(command, tmp_path, "query", AS_IT_IS, "--format", form, **services, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout.replace('""', '"')
+    for text in ("[red]t", f"[bold]a[/b] :warning: ö {'x' * 90}", '["2026-01-02"]', "YWJj", '{"n": null}'):
+        assert text in shown
+
+
+def test_a_reader_that_has_enough_is_no_error(command: str, services: dict[str, str]) -> None:
+    """`sandbox query … | head -1` shows its line, and nothing of a broken pipe; a full disk is one line."""
+    script = f'"{command}" query "SELECT x FROM UNNEST(GENERATE_ARRAY(1, 20000)) AS x" --format csv'
+    env = os.environ | services
+    done = subprocess.run(["sh", "-c", f"{script} | head -1"], env=env, check=True, capture_output=True)
+    assert (done.stdout, done.stderr) == (b"x\r\n", b"")
+    done = subprocess.run(["sh", "-c", f"{script} > /dev/full"], env=env, check=False, capture_output=True)
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    assert b"No space left" in done.stderr
 
 
 def test_capture_makes_a_folder_that_serves_the_same(command: str, tmp_path: Path) -> None:
@@ -156,6 +274,10 @@ def test_capture_makes_a_folder_that_serves_the_same(command: str, tmp_path: Pat
         ]
         requests.put(url.replace("/api", "/__sandbox__/faults"), json=faults, timeout=5)
         done = run(command, tmp_path, *arguments, url)
+        other = {"path": "page=1", "action": "status", "status": 200, "body": "[1]"}
+        requests.put(url.replace("/api", "/__sandbox__/faults"), json=[other], timeout=5)
+        refused = refusal(command, tmp_path, "capture", str(tmp_path / "other"), "--api-url", url)
+        assert "page=1: expected info.count, info.pages and results" in refused
         assert "exists already" in refusal(command, tmp_path, *arguments, url)
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "data" / "character.jsonl").read_text().splitlines()
@@ -276,11 +398,17 @@ def test_each_source_has_its_name_and_its_own_warehouse(command: str, tmp_path: 
     made_up = shown("--parts", "api", "--universe", "characters=3,seed=4")
     captured = shown("--parts", "api", "--data", str(data))
     assert shown("--parts", "api")[2] == captured[2]
+    namesake = tmp_path / "elsewhere" / data.name
+    shutil.copytree(data, namesake)
+    other = shown("--parts", "api", "--data", str(namesake))
+    shutil.rmtree(other[2])
+    assert shown("--parts", "api")[0].startswith("made-up universe characters=826")
     live = shown("--live", "--parts", "storage")
     assert made_up[0] == "made-up universe characters=3,locations=1,episodes=1 seed=4"
     assert captured[0] == "captured folder a folder of 2026-02-03"
     assert live[:2] == ["https://rickandmortyapi.com/api"] * 2
-    assert len({made_up[2], captured[2], live[2]}) == 3
+    assert other[0] == captured[0]
+    assert len({made_up[2], captured[2], other[2], live[2]}) == 4
 
 
 def test_a_home_takes_no_second_source(command: str, tmp_path: Path) -> None:
@@ -341,7 +469,8 @@ def test_a_project_with_answers_of_its_own_uses_them_by_default(command: str, tm
 def test_keys_are_whole_numbers_or_texts_of_any_number_of_fields(command: str, tmp_path: Path) -> None:
     """Records are sorted by their key, which need not be one whole number."""
     made = [{"order": "b", "line": 2}, {"order": "a", "line": 10}, {"order": "a", "line": 9}]
-    (tmp_path / "line.jsonl").write_text("\n".join(map(json.dumps, made)))
+    # As editors leave it: a mark at the beginning, empty lines.
+    (tmp_path / "line.jsonl").write_text("\ufeff" + "\r\n\r\n".join(map(json.dumps, made)) + "\n\n")
     code = (
         "import json, sys, pathlib; from sandbox import records; records.KEYS = {'line': ['order', 'line']}; "
         "print(json.dumps(records.read_folder(pathlib.Path(sys.argv[1]))))"

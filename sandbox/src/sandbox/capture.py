@@ -54,8 +54,17 @@ def _resource(session: requests.Session, url: str, file: TextIO) -> int:
     number, pages, written, count = 1, 1, 0, 0
     while number <= pages:
         answer = _get(session, f"{url}?page={number}")
-        count, pages = answer["info"]["count"], answer["info"]["pages"]
-        for record in answer["results"]:
+        try:
+            count, pages, records = (
+                int(answer["info"]["count"]),
+                int(answer["info"]["pages"]),
+                answer["results"],
+            )
+        except (LookupError, TypeError, ValueError):
+            raise SandboxError(
+                f"{url}?page={number}: expected info.count, info.pages and results, as the sandbox's API serves them; nothing was captured"
+            ) from None
+        for record in records:
             file.write(json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n")
             written += 1
         number += 1
@@ -67,11 +76,10 @@ def _resource(session: requests.Session, url: str, file: TextIO) -> int:
     return written
 
 
-def _get(session: requests.Session, url: str) -> dict[str, Any]:
+def _get(session: requests.Session, url: str) -> Any:  # noqa: ANN401 (JSON)
     try:
         response = session.get(url, timeout=30)
         response.raise_for_status()
-        page: dict[str, Any] = response.json()
+        return response.json()
     except (requests.RequestException, ValueError) as error:
         raise SandboxError(f"{url}: {error}; at most {ATTEMPTS} attempts, nothing was captured") from error
-    return page

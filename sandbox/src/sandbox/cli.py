@@ -26,16 +26,34 @@ if TYPE_CHECKING:
     from sandbox.supervisor import Sandbox
 
 
+def _integer(most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) > most:
+            raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {most}, got {text!r}")
+        return int(text)
+
+    return parse
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("expected a folder, got an empty name")
+    return Path(text)
+
+
+PORT, MILLISECONDS = _integer(65535), _integer(3_600_000)
+
+
 def _add_source_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--data",
-        type=Path,
+        type=_folder,
         help="folder with a file of JSON lines per resource, such as character.jsonl",
     )
     source.add_argument("--universe", help="a made-up one: characters=826,locations=126,episodes=51,seed=1")
     parser.add_argument(
-        "--latency-ms", type=int, default=None, help="milliseconds before each answer of the API"
+        "--latency-ms", type=MILLISECONDS, default=None, help="milliseconds before each answer of the API"
     )
     return source
 
@@ -58,14 +76,14 @@ def _add_start_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--parts", help="which of api, storage and bigquery, by commas (default: all)")
     for part in PARTS:
-        parser.add_argument(f"--port-{part}", type=int, default=0, help="a fixed port (default: a free one)")
+        parser.add_argument(f"--port-{part}", type=PORT, default=0, help="a fixed port (default: a free one)")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sandbox", description=__doc__)
     parser.add_argument(
         "--home",
-        type=Path,
+        type=_folder,
         default=os.environ.get("SANDBOX_HOME") or None,
         help="folder of data, logs and state (default: SANDBOX_HOME, else a folder per source below .sandbox)",
     )
@@ -93,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     for before in (proxy, strict):
         before.add_argument("upstream", help="the service's address, without a path")
     for foreground in (api, proxy, strict):
-        foreground.add_argument("--port", type=int, default=0)
+        foreground.add_argument("--port", type=PORT, default=0)
     capture = command(_capture, "copy the live API into a folder")
     capture.add_argument("folder", type=Path)
     capture.add_argument("--api-url", default=LIVE_API)
@@ -115,7 +133,7 @@ def _source(arguments: argparse.Namespace) -> Source | None:
     elif arguments.live:
         source = sources.live()
     if source and arguments.source:
-        source = dataclasses.replace(source, name=arguments.source)
+        source = dataclasses.replace(source, name=arguments.source, place="")
     return source
 
 
@@ -192,7 +210,15 @@ def _stop(arguments: argparse.Namespace) -> int:
 
 
 def _env(arguments: argparse.Namespace) -> int:
-    environment = homes.choose(arguments.home).env()
+    sandbox = homes.choose(arguments.home)
+    parts = sandbox.parts()
+    down = [name for name, part in parts.items() if not part.alive()]
+    if down or not parts:
+        what = (
+            f"{', '.join(down)} of {sandbox.home} has ended" if parts else f"nothing runs of {sandbox.home}"
+        )
+        raise SandboxError(f"{what}; {sandbox_command('start')} starts it")
+    environment = sandbox.env()
     if arguments.format == "json":
         print(json.dumps(environment, indent=2))
     else:
@@ -207,10 +233,10 @@ def _api(arguments: argparse.Namespace) -> int:
     from sandbox.records import read_folder  # noqa: PLC0415
     from sandbox.universe import Size, make  # noqa: PLC0415
 
+    if arguments.data:
+        return serve(read_folder(arguments.data), arguments.port, arguments.latency_ms or 0)
     try:
-        records = (
-            read_folder(arguments.data) if arguments.data else make(Size.parse(arguments.universe or ""))
-        )
+        records = make(Size.parse(arguments.universe or ""))
     except ValueError as error:
         raise SandboxError(f"--universe: {error}") from error
     return serve(records, arguments.port, arguments.latency_ms or 0)
@@ -231,6 +257,7 @@ def _strict(arguments: argparse.Namespace) -> int:
 def _capture(arguments: argparse.Namespace) -> int:
     from sandbox.capture import capture  # noqa: PLC0415
 
+    ended_by_signals()
     capture(arguments.folder, arguments.api_url)
     return 0
 
@@ -254,13 +281,19 @@ def _shell(arguments: argparse.Namespace) -> int:
     from sandbox.query import shell  # noqa: PLC0415
 
     _name_bigquery(arguments)
-    shell()
-    return 0
+    return shell()
 
 
 def _name_bigquery(arguments: argparse.Namespace) -> None:
     if not os.environ.get("BIGQUERY_EMULATOR_HOST"):
         os.environ.update(homes.choose(arguments.home).env())
+
+
+def _run() -> int:
+    arguments = _parser().parse_args()
+    status = int(arguments.run(arguments))
+    sys.stdout.flush()
+    return status
 
 
 def main() -> int:
@@ -269,10 +302,16 @@ def main() -> int:
     Returns:
         The exit status: 1 for a failure, 2 for wrong arguments, 128 and the signal's number when ended by one.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # Whatever the locale, as the data is.
+        stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
     try:
-        arguments = _parser().parse_args()
-        return int(arguments.run(arguments))
-    except SandboxError as error:
+        return _run()
+    except BrokenPipeError:
+        # `| head` has read enough; what is left goes nowhere, at the interpreter's end too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except (SandboxError, OSError) as error:
         print(f"sandbox: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

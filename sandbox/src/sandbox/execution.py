@@ -31,7 +31,7 @@ def using(sandbox: Sandbox) -> Iterator[str]:
     The guardian ends what carries the mark, and parts without a user, even when this process is killed.
     """
     mark = uuid.uuid4().hex
-    sandbox.home.mkdir(parents=True, exist_ok=True)
+    sandbox.prepare()
     with sandbox.users.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         guardian = subprocess.Popen(

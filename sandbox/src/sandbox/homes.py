@@ -26,7 +26,10 @@ def choose(home: Path | None, source: Source | None = None) -> Sandbox:
     if home:
         return Sandbox(home)
     if source is None and CURRENT.exists():
-        return Sandbox(ROOT / CURRENT.read_text("utf-8").strip())
+        chosen = Sandbox(ROOT / CURRENT.read_text("utf-8").strip())
+        # Not one that was removed since, or has never held a version.
+        if chosen.source():
+            return chosen
     folder = (source or default_source()).folder
     try:
         ROOT.mkdir(exist_ok=True)

@@ -44,6 +44,7 @@ class Part:
     pid: int
     born: str
     port: int
+    home: str
     options: list[str] = field(default_factory=list)
     kept: bool = False
     # Of the records that it has read when it started (Source.stamp).
@@ -59,7 +60,9 @@ class Part:
         return processes.start_time(self.pid) == self.born
 
     def healthy(self) -> bool:
-        """Return whether it answers."""
+        """Return whether it answers, it and no other process on its port."""
+        if not processes.listens(self.pid, self.port):
+            return False
         try:
             with DIRECTLY.open(self.url + HEALTH[STRICT.get(self.name, self.name)], timeout=2) as answer:
                 return bool(answer.status == 200)  # noqa: PLR2004 (HTTP's)
@@ -87,7 +90,7 @@ def launch(home: Path, log_file: Path, name: str, port: int, options: list[str])
             cwd=home,
             start_new_session=True,
         )
-    return Part(name, process.pid, processes.start_time(process.pid) or "", port, options)
+    return Part(name, process.pid, processes.start_time(process.pid) or "", port, str(home), options)
 
 
 def _command(home: Path, name: str, port: int, options: list[str]) -> list[str]:

@@ -1,14 +1,18 @@
-"""Processes as Linux shows them in /proc: which one it is, who holds a lock, which carry a mark in their environment."""
+"""Processes as Linux shows them in /proc: which one it is, who holds a lock or a port, which carry a mark in their environment."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+import socket
+import sys
 import time
 from pathlib import Path
 
 STOP_SECONDS = 10.0
+# In /proc/net/tcp.
+LISTEN = "0A"
 
 
 def start_time(pid: int) -> str | None:
@@ -42,6 +46,23 @@ def lock_holders(lock: Path) -> list[int]:
     held = [line.split() for line in lines if "->" not in line]
     pids = {int(f[4]) for f in held if f[1] == "FLOCK" and f[5].rpartition(":")[2] == str(inode)}
     return sorted(pids - {os.getpid()})
+
+
+def listens(pid: int, port: int) -> bool:
+    """Return whether this very process listens on a port of 127.0.0.1."""
+    address = f"{int.from_bytes(socket.inet_aton('127.0.0.1'), sys.byteorder):08X}:{port:04X}"
+    try:
+        # `0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 4567 …`
+        rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        files = list(Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return False
+    sockets = {f"socket:[{row[9]}]" for row in rows if (row[1], row[3]) == (address, LISTEN)}
+    for file in files:
+        with contextlib.suppress(OSError):
+            if str(file.readlink()) in sockets:
+                return True
+    return False
 
 
 def end(pids: list[int]) -> None:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import csv
 import json
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.api_core.exceptions import GoogleAPIError
+from google.api_core.retry import Retry, if_exception_type
 from google.cloud import bigquery
+from requests import RequestException
 from rich.console import Console
 from rich.table import Table
 
 from sandbox.errors import SandboxError, sandbox_command
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 SECONDS = 60.0
+# What does not answer on this machine is down.
+ONCE = Retry(predicate=if_exception_type())
 
 
 def query(sql: str, form: str) -> None:
@@ -26,12 +34,10 @@ def query(sql: str, form: str) -> None:
         SandboxError: No BigQuery is named by the environment, or it refuses the query.
     """
     client = _client()
-    try:
-        result = client.query(sql, timeout=SECONDS).result(timeout=SECONDS)
+    with _errors_in_one_line():
+        result = _run(client, sql)
         names = [item.name for item in result.schema]
         rows = [list(row.values()) for row in result]
-    except GoogleAPIError as error:
-        raise SandboxError(f"BigQuery: {_message(error)}") from error
     _show(names, rows, form)
 
 
@@ -43,26 +49,28 @@ def tables(form: str) -> None:
     """
     client = _client()
     rows: list[list[Any]] = []
-    try:
-        for dataset in client.list_datasets(timeout=SECONDS):
-            for item in client.list_tables(dataset.reference, timeout=SECONDS):
+    with _errors_in_one_line():
+        for dataset in client.list_datasets(timeout=SECONDS, retry=ONCE):
+            for item in client.list_tables(dataset.reference, timeout=SECONDS, retry=ONCE):
                 name = f"{item.dataset_id}.{item.table_id}"
                 sql = f"SELECT COUNT(*) FROM `{name}`"  # noqa: S608 (BigQuery's own names)
-                (count,) = next(iter(client.query(sql, timeout=SECONDS).result()))
+                (count,) = next(iter(_run(client, sql)))
                 rows.append([item.dataset_id, item.table_id, item.table_type.lower(), count])
-    except GoogleAPIError as error:
-        raise SandboxError(f"BigQuery: {_message(error)}") from error
     _show(["dataset", "table", "type", "rows"], rows, form)
 
 
-def shell() -> None:
+def shell() -> int:
     """Read statements, each ended by a semicolon or an empty line, and print their rows until the input ends.
+
+    Returns:
+        The exit status: 1 where a statement of a file or a pipe failed.
 
     Raises:
         SandboxError: No BigQuery is named by the environment.
     """
     _client()
-    if sys.stdin.isatty():
+    terminal, failed = sys.stdin.isatty(), False
+    if terminal:
         # Arrow keys and a history.
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401, PLC0415
@@ -72,29 +80,30 @@ def shell() -> None:
     statement: list[str] = []
     while True:
         try:
-            line = input(("   ...> " if statement else "sql> ") if sys.stdin.isatty() else "")
+            line = input(("   ...> " if statement else "sql> ") if terminal else "")
         except KeyboardInterrupt:
             statement = []
             print()
             continue
         except EOFError:
-            _try("\n".join(statement))
-            return
+            failed |= not _try("\n".join(statement))
+            break
         word = line.strip()
         if not statement and word in {"\\q", "exit", "quit"}:
-            return
+            break
         if not statement and word == "\\t":
-            _try(None)
+            failed |= not _try(None)
             continue
         if word:
             statement.append(line)
         if statement and (not word or word.endswith(";")):
-            _try("\n".join(statement))
+            failed |= not _try("\n".join(statement))
             statement = []
+    return int(failed and not terminal)
 
 
-def _try(sql: str | None) -> None:
-    """Answer a statement, or list the tables; what BigQuery refuses does not end the prompt."""
+def _try(sql: str | None) -> bool:
+    """Answer a statement, or list the tables; what BigQuery refuses does not end the prompt. Return whether it was answered."""
     try:
         if sql is None:
             tables("table")
@@ -102,6 +111,27 @@ def _try(sql: str | None) -> None:
             query(sql.strip().removesuffix(";"), "table")
     except SandboxError as error:
         print(error, file=sys.stderr)
+        return False
+    return True
+
+
+def _run(client: bigquery.Client, sql: str) -> Any:  # noqa: ANN401 (the client's iterator of rows)
+    """Return the rows of a query."""
+    job = client.query(sql, timeout=SECONDS, retry=ONCE, job_retry=None)
+    return job.result(timeout=SECONDS, retry=ONCE, job_retry=None)
+
+
+@contextlib.contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except GoogleAPIError as error:
+        raise SandboxError(f"BigQuery: {_message(error)}") from error
+    except RequestException as error:
+        url = os.environ["BIGQUERY_EMULATOR_HOST"]
+        raise SandboxError(
+            f"the local BigQuery, {url}, does not answer; {sandbox_command('start')} starts it"
+        ) from error
 
 
 def _message(error: GoogleAPIError) -> str:
@@ -119,14 +149,35 @@ def _client() -> bigquery.Client:
 def _show(names: list[str], rows: list[list[Any]], form: str) -> None:
     if form == "json":
         for row in rows:
-            print(json.dumps(dict(zip(names, row, strict=True)), default=str, ensure_ascii=False))
+            print(_json(dict(zip(names, row, strict=True))))
     elif form == "csv":
         writer = csv.writer(sys.stdout)
         writer.writerow(names)
-        writer.writerows(rows)
+        writer.writerows([[_text(value) for value in row] for row in rows])
     else:
-        table = Table(*names)
+        # As it is: brackets and colons of a value are no markup, and a file or a pipe has no width.
+        console = Console(highlight=False, markup=False, emoji=False)
+        if not console.is_terminal:
+            console.width = sys.maxsize
+        table = Table()
+        for name in names:
+            table.add_column(name, overflow="fold")
         for row in rows:
-            table.add_row(*("" if value is None else str(value) for value in row))
-        Console(highlight=False).print(table)
-        Console(highlight=False).print(f"{len(rows)} row{'' if len(rows) == 1 else 's'}")
+            table.add_row(*map(_text, row))
+        console.print(table)
+        console.print(f"{len(rows)} row{'' if len(rows) == 1 else 's'}")
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 (of any type of BigQuery)
+    """Return a value as text: NULL is empty; arrays, structs and bytes are as in JSON."""
+    if isinstance(value, (list, dict)):
+        return _json(value)
+    return "" if value is None else _scalar(value)
+
+
+def _json(value: Any) -> str:  # noqa: ANN401 (of any type of BigQuery)
+    return json.dumps(value, default=_scalar, ensure_ascii=False)
+
+
+def _scalar(value: Any) -> str:  # noqa: ANN401 (of any type of BigQuery)
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)

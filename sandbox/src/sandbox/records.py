@@ -43,14 +43,17 @@ def read_folder(folder: Path) -> Records:
     for resource, fields in KEYS.items():
         path = folder / f"{resource}.jsonl"
         records: dict[tuple[int | str, ...], dict[str, Any]] = {}
-        with path.open(encoding="utf-8") as lines:
+        # As `make entity` reads a sample: with a mark of UTF-8 at the beginning, and empty lines, which editors leave.
+        with path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
             for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
                 try:
-                    record = json.loads(line)
+                    record = json.loads(line.encode())
                     key = tuple(record[field] for field in fields)
                 except (ValueError, KeyError, TypeError):
                     raise SandboxError(
-                        f"{path}, line {number}: expected a JSON object with {', '.join(fields)}"
+                        f"{path}, line {number}: expected a JSON object in UTF-8 with {', '.join(fields)}"
                     ) from None
                 if key in records or not all(type(part) in {int, str} for part in key):
                     raise SandboxError(

@@ -26,17 +26,26 @@ ANSWERS = Path("answers")
 
 @dataclass(frozen=True)
 class Source:
-    """A source: its name, and the options of `sandbox api` that serve it; `url` instead where the API is not the sandbox's."""
+    """A source: its name, and the options of `sandbox api` that serve it; `url` instead where the API is not the sandbox's.
+
+    `place` tells one folder from another of the same name and date: its path, from the project where it lies there.
+    """
 
     name: str
     options: list[str] = field(default_factory=list)
     url: str | None = None
+    place: str = ""
+
+    @property
+    def title(self) -> str:
+        """Its name, and its place where it has one."""
+        return f"{self.name} ({self.place})" if self.place else self.name
 
     @property
     def folder(self) -> str:
         """The name of its home below `.sandbox`."""
         readable = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")[:40].strip("-")
-        return f"{readable}-{hashlib.sha256(self.name.encode()).hexdigest()[:6]}"
+        return f"{readable}-{hashlib.sha256(self.title.encode()).hexdigest()[:6]}"
 
     @property
     def stamp(self) -> str:
@@ -78,8 +87,9 @@ def captured(folder: Path) -> Source:
     except (OSError, ValueError, KeyError, TypeError):
         # A folder from elsewhere: its newest file.
         date = datetime.fromtimestamp(max(file.stat().st_mtime for file in folder.glob("*.jsonl")), UTC)
-    path = folder.resolve()
-    return Source(f"captured folder {path.name} of {date:%Y-%m-%d}", ["--data", str(path)])
+    path, here = folder.resolve(), Path.cwd()
+    place = path.relative_to(here) if path.is_relative_to(here) else path
+    return Source(f"captured folder {path.name} of {date:%Y-%m-%d}", ["--data", str(path)], place=str(place))
 
 
 def default_source() -> Source:

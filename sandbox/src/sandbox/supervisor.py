@@ -36,18 +36,31 @@ class Sandbox:
         self.users = self.home / "users.lock"
 
     def parts(self) -> dict[str, Part]:
-        """Return the parts that were started and not stopped."""
+        """Return the parts that were started and not stopped.
+
+        None where that cannot be read: `start` and `stop` find them by their mark. A copied folder has a state of the first one's parts.
+        """
         try:
-            return {name: Part(**part) for name, part in json.loads(self._state.read_text()).items()}
-        except FileNotFoundError:
+            parts = [Part(**part) for part in json.loads(self._state.read_text()).values()]
+        except (OSError, ValueError, TypeError, AttributeError):
             return {}
+        return {part.name: part for part in parts if part.home == str(self.home)}
 
     def source(self) -> Source | None:
-        """Return the source whose versions this home holds, None where it is not known."""
+        """Return the source whose versions this home holds, None where it holds none yet.
+
+        Raises:
+            SandboxError: It cannot be read.
+        """
         try:
             return Source(**json.loads(self._source.read_text()))
         except FileNotFoundError:
             return None
+        except (OSError, ValueError, TypeError) as error:
+            raise SandboxError(
+                f"{self._source} cannot be read ({error}), so that the source of this warehouse is not known; "
+                f"remove {self.home}, or name another folder with --home"
+            ) from error
 
     def log(self, name: str) -> Path:
         """Return a part's log file."""
@@ -88,10 +101,13 @@ class Sandbox:
             SandboxError: No room, a port in use, another source than the home's, an API in use that would have to be
                 started again, or a part that does not come up.
         """
-        self._prepare_home()
+        self.prepare()
         with self.changing():
             serves = self._adopt_source(source, serves="api" in names)
             parts = self.parts()
+            if not parts and not self.used_by():
+                # What a start that was killed has left.
+                processes.end(processes.marked(PART_MARK, str(self.home)))
             started: list[Part] = []
             stricts = [name for name, of in STRICT.items() if strict is not None and of in names]
             try:
@@ -100,21 +116,22 @@ class Sandbox:
                     if name in STRICT:
                         options = [STRICT[name], parts[STRICT[name]].url, *(strict or [])]
                     stamp = serves.stamp if serves and name == "api" else ""
-                    before = parts.get(name)
+                    before, port = parts.get(name), (ports or {}).get(name, 0)
                     if before and before.alive():
-                        if before.options == options and (not source or before.stamp == stamp):
+                        same_port = port in (0, before.port)
+                        if before.options == options and same_port and (not source or before.stamp == stamp):
                             before.kept = before.kept or keep
                             continue
                         self._refuse_restart(before, keep=keep)
                         processes.end([before.pid])
-                    port = choose_port(name, (ports or {}).get(name, 0), before)
+                    port = choose_port(name, port, before)
                     part = launch(self.home, self.log(name), name, port, options)
                     parts[name] = replace(part, kept=keep, stamp=stamp)
                     started.append(parts[name])
                     self._save(parts)
                 self._save(parts)
-                for part in started:
-                    wait_until_healthy(part, self.log(part.name))
+                for name in [*names, *stricts]:
+                    wait_until_healthy(parts[name], self.log(name))
             except BaseException:
                 self._end(started)
                 raise
@@ -155,7 +172,8 @@ class Sandbox:
 
     def env(self) -> dict[str, str]:
         """Return the environment in which programs use the parts that run."""
-        parts, source = self.parts(), self.source()
+        parts = {name: part for name, part in self.parts().items() if part.alive()}
+        source = self.source()
         found = {"SANDBOX_HOME": str(self.home)}
         url = f"{parts['api'].url}/api" if "api" in parts else source and source.url
         if url:
@@ -182,10 +200,10 @@ class Sandbox:
         before = self.source()
         if source is None:
             source = before or (default_source() if serves else None)
-        elif before and before.name != source.name:
+        elif before and (before.name, before.place) != (source.name, source.place):
             raise SandboxError(
-                f"{self.home} holds the warehouse of {before.name}; {source.name} gets one of its own: "
-                "leave --home out, or name another"
+                f"{self.home} holds the warehouse of {before.title}; {source.title} gets one of its own: "
+                "leave --home and SANDBOX_HOME out, or name another"
             )
         if source and source != before:
             _write_whole(self._source, asdict(source))
@@ -202,17 +220,22 @@ class Sandbox:
         return [*source.options, *(["--latency-ms", str(latency_ms)] if latency_ms is not None else [])]
 
     def _refuse_restart(self, part: Part, *, keep: bool) -> None:
-        asked = "serves something else than asked for"
+        asked = f"{part.name} of {self.home} serves something else than asked for, or on another port"
         if users := self.used_by():
             raise SandboxError(
-                f"the API of {self.home} {asked}, and a command uses it (process {users[0]}); wait for it, or end it: kill {users[0]}"
+                f"{asked}, and a command uses it (process {users[0]}); wait for it, or end it: kill {users[0]}"
             )
         if part.kept and not keep:
             raise SandboxError(
-                f"the API of {self.home} {asked}; {sandbox_command('stop')} ends what {sandbox_command('start')} began"
+                f"{asked}; {sandbox_command('stop')} ends what {sandbox_command('start')} began"
             )
 
-    def _prepare_home(self) -> None:
+    def prepare(self) -> None:
+        """Make the home's folders.
+
+        Raises:
+            SandboxError: It cannot be written, or the disk has no room.
+        """
         try:
             for folder in ("logs", "storage/" + BUCKET, "bigquery", "tmp"):
                 (self.home / folder).mkdir(parents=True, exist_ok=True)
@@ -231,9 +254,11 @@ class Sandbox:
             raise SandboxError(
                 f"{self.home} cannot be written: {error.strerror}; name another folder with --home"
             ) from error
-        least = int(os.environ.get("SANDBOX_MIN_FREE_MB") or 500)
+        least = os.environ.get("SANDBOX_MIN_FREE_MB") or "500"
+        if not least.isdecimal():
+            raise SandboxError(f"SANDBOX_MIN_FREE_MB={least}: expected a number of megabytes")
         free = shutil.disk_usage(self.home).free // 1_000_000
-        if free < least:
+        if free < int(least):
             raise SandboxError(f"{self.home} has {free} MB free, {least} MB are needed (SANDBOX_MIN_FREE_MB)")
 
     def _end(self, parts: list[Part]) -> None:
