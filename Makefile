@@ -190,11 +190,13 @@ image: ## Build the container image
 TERRAFORM := terraform -chdir=terraform
 GUARD = $(TERRAFORM) show -json $(ENVIRONMENT).tfplan | scripts/plan_guard.py $(foreach address,$(ALLOW),--allow '$(address)')
 needed = $(if $($(1)),,$(error $(1) is not given: make $@ ENVIRONMENT=prod STATE_BUCKET=…))
-# Each environment has a state of its own: none is ever migrated. A plan of yesterday's is not today's.
+# Each environment has a state of its own: none is ever migrated. A plan of yesterday's is not today's, and one that failed is none.
+# Of what Terraform prints, a misspelt variable alone is shown: values are not for a log.
 plan: ## Plan Terraform's changes; refused if data would be lost: make plan ENVIRONMENT=prod STATE_BUCKET=… [ALLOW='ADDRESS …']
 	@$(call needed,ENVIRONMENT)$(call needed,STATE_BUCKET)rm -f terraform/$(ENVIRONMENT).tfplan
 	@$(TERRAFORM) init -reconfigure -input=false -backend-config=bucket=$(STATE_BUCKET) -backend-config=prefix=rickandmorty/$(ENVIRONMENT) > /dev/null
-	@$(TERRAFORM) plan -input=false -out=$(ENVIRONMENT).tfplan -var-file=environments/$(ENVIRONMENT).tfvars -var-file=environments/$(ENVIRONMENT).site.tfvars $(ARGS) > /dev/null
+	@$(TERRAFORM) plan -input=false -out=$(ENVIRONMENT).tfplan -var-file=environments/$(ENVIRONMENT).tfvars -var-file=environments/$(ENVIRONMENT).site.tfvars $(ARGS) \
+	  | { ! grep -A 6 'undeclared variable' >&2; } || { rm -f terraform/$(ENVIRONMENT).tfplan; exit 1; }
 	@$(GUARD)
 	@echo "With every value: $(TERRAFORM) show $(ENVIRONMENT).tfplan"
 

@@ -207,7 +207,7 @@ def test_no_value_of_the_site_is_in_a_log_of_the_plan() -> None:
     assert set(step["env"]) == {"ENVIRONMENT", "STATE_BUCKET"}
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     plan = makefile[makefile.index("\nplan:") :].partition("\n\n")[0]
-    assert re.search(r"\$\(TERRAFORM\) plan .*> /dev/null\n", plan)
+    assert re.search(r"\$\(TERRAFORM\) plan .*\\\n.*\| \{ ! grep .* 'undeclared variable' >&2; \}", plan)
 
 
 def test_an_image_is_shipped_where_github_signs_nothing() -> None:
