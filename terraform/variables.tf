@@ -1,3 +1,11 @@
+# What a permission may be given to: https://cloud.google.com/iam/docs/principal-identifiers
+locals {
+  address   = "[^@[:space:]]+@[^@[:space:]]+[.][^@[:space:]]+"
+  people    = "(group|user):${local.address}"
+  account   = "serviceAccount:(${local.address}|[^@[:space:]]+[.]svc[.]id[.]goog\\[[^[:space:]]+/[^[:space:]]+\\])"
+  federated = "principal(Set)?://[a-z]+[.]googleapis[.]com/[^[:space:]]+"
+}
+
 variable "alert_emails" {
   description = "E-mail addresses for alerts: a run failed, the budget is used up."
   type        = set(string)
@@ -5,8 +13,13 @@ variable "alert_emails" {
   nullable    = false
 
   validation {
-    condition     = alltrue([for address in var.alert_emails : can(regex("^[^@[:space:]]+@[^@[:space:]]+[.][^@[:space:]]+$", address))])
-    error_message = "alert_emails must be e-mail addresses, such as data@example.com."
+    condition     = length(var.alert_emails) <= 16 && alltrue([for address in var.alert_emails : can(regex("^${local.address}$", address))])
+    error_message = "alert_emails must be e-mail addresses, such as data@example.com, 16 at most: a group has one address."
+  }
+
+  validation {
+    condition     = var.environment != "prod" || length(var.alert_emails) > 0
+    error_message = "alert_emails must have an address in prod: without one nobody hears of a failed run."
   }
 }
 
@@ -116,8 +129,18 @@ variable "kestra_home" {
   default = null
 
   validation {
-    condition     = alltrue([for member in try(var.kestra_home.users, []) : can(regex("^(group|user|serviceAccount|principal|principalSet):.+", member))])
-    error_message = "kestra_home.users must begin with group:, user:, serviceAccount:, principal: or principalSet:; allUsers and allAuthenticatedUsers are refused."
+    condition     = var.kestra_home == null || try(alltrue([for member in var.kestra_home.users : can(regex("^(${local.people}|${local.account}|${local.federated})$", member))]), false)
+    error_message = "kestra_home.users must be group:, user: or serviceAccount: and an address, or principal:// or principalSet:// and a path; allUsers and allAuthenticatedUsers are refused."
+  }
+
+  validation {
+    condition     = var.kestra_home == null || alltrue([for image in [try(var.kestra_home.kestra_image, ""), try(var.kestra_home.postgres_image, "")] : can(regex("^[a-z0-9][a-zA-Z0-9._/:@-]*$", image))])
+    error_message = "kestra_home.kestra_image and postgres_image must be images, NAME:TAG or NAME:TAG@sha256:…; the machine starts nothing else."
+  }
+
+  validation {
+    condition     = var.kestra_home == null || can(regex("^[a-z][a-z0-9-]+$", var.kestra_home.machine_type))
+    error_message = "kestra_home.machine_type must be a machine type, such as e2-medium."
   }
 
   validation {
@@ -128,7 +151,7 @@ variable "kestra_home" {
   }
 
   validation {
-    condition     = try(var.kestra_home.zone, null) == null || startswith(coalesce(try(var.kestra_home.zone, null), "-"), "${var.region}-")
+    condition     = try(var.kestra_home.zone, null) == null || can(regex("^${var.region}-[a-z]$", var.kestra_home.zone))
     error_message = "kestra_home.zone must be a zone of region, such as europe-west1-b."
   }
 }
@@ -140,8 +163,8 @@ variable "kestra_principals" {
   nullable    = false
 
   validation {
-    condition     = alltrue([for principal in var.kestra_principals : can(regex("^(serviceAccount|principal|principalSet):.+", principal))])
-    error_message = "kestra_principals must begin with serviceAccount:, principal: or principalSet:; people and everybody are refused."
+    condition     = alltrue([for principal in var.kestra_principals : can(regex("^(${local.account}|${local.federated})$", principal))])
+    error_message = "kestra_principals must be serviceAccount: and an address or PROJECT.svc.id.goog[NAMESPACE/NAME], or principal:// or principalSet:// and a path; people and everybody are refused."
   }
 }
 
@@ -152,8 +175,8 @@ variable "landing_parts_days" {
   nullable    = false
 
   validation {
-    condition     = var.landing_parts_days >= 7 && floor(var.landing_parts_days) == var.landing_parts_days
-    error_message = "landing_parts_days must be a whole number of at least 7: a run is repaired from its parts."
+    condition     = var.landing_parts_days >= 7 && var.landing_parts_days <= 36500 && floor(var.landing_parts_days) == var.landing_parts_days
+    error_message = "landing_parts_days must be a whole number from 7 (a run is repaired from its parts) to 36500."
   }
 }
 
@@ -163,8 +186,8 @@ variable "landing_rows_days" {
   default     = null
 
   validation {
-    condition     = var.landing_rows_days == null || try(var.landing_rows_days >= 30 && floor(var.landing_rows_days) == var.landing_rows_days, false)
-    error_message = "landing_rows_days must be null or a whole number of at least 30."
+    condition     = var.landing_rows_days == null || try(var.landing_rows_days >= 30 && var.landing_rows_days <= 36500 && floor(var.landing_rows_days) == var.landing_rows_days, false)
+    error_message = "landing_rows_days must be null or a whole number from 30 to 36500."
   }
 }
 
@@ -194,8 +217,8 @@ variable "marts_readers" {
   nullable    = false
 
   validation {
-    condition     = alltrue([for member in var.marts_readers : can(regex("^(group|user|serviceAccount|domain|principal|principalSet):.+", member))])
-    error_message = "marts_readers must begin with group:, user:, serviceAccount:, domain:, principal: or principalSet:; nothing here is public."
+    condition     = alltrue([for member in var.marts_readers : can(regex("^(${local.people}|${local.account}|${local.federated}|domain:[^@[:space:]]+[.][^@[:space:]]+)$", member))])
+    error_message = "marts_readers must be group:, user: or serviceAccount: and an address, domain: and a domain, or principal:// or principalSet:// and a path; nothing here is public."
   }
 }
 
@@ -259,5 +282,10 @@ variable "state_bucket" {
   validation {
     condition     = var.state_bucket != null || !try(var.github.plan, false)
     error_message = "state_bucket must be given with github.plan: a plan reads the state."
+  }
+
+  validation {
+    condition     = var.state_bucket == null || can(regex("^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$", var.state_bucket))
+    error_message = "state_bucket must be a bucket's name, such as my-project-id-terraform-state, without gs://."
   }
 }

@@ -235,7 +235,8 @@ def test_environment_files_are_accepted(initialized: Path, stand_in: str, enviro
         f'  assert {{\n    condition = output.datasets.landing == "{prefix}rickandmorty_landing"\n'
         '    error_message = "The datasets are those of another environment."\n  }\n}\n'
     )
-    variables = (f"-var-file=environments/{environment}.tfvars", "-var=project_id=example-project")
+    site = ("-var=project_id=example-project", '-var=alert_emails=["data@example.com"]')
+    variables = (f"-var-file=environments/{environment}.tfvars", *site)
     done = terraform(
         initialized, "test", "-no-color", "-test-directory=of_a_file", *variables, config=stand_in
     )

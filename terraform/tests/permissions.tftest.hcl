@@ -46,8 +46,9 @@ override_resource {
 }
 
 variables {
-  environment = "prod"
-  project_id  = "example-project"
+  environment  = "prod"
+  project_id   = "example-project"
+  alert_emails = ["data@example.com"]
 }
 
 run "pipeline_alone" {

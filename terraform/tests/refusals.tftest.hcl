@@ -6,8 +6,9 @@ mock_provider "google" {
 }
 
 variables {
-  environment = "dev"
-  project_id  = "example-project"
+  environment  = "dev"
+  project_id   = "example-project"
+  alert_emails = ["data@example.com"]
 }
 
 run "deletion_in_dev_is_allowed" {
@@ -67,7 +68,6 @@ run "malformed_values" {
     location           = "Europe"
     github             = { owner_id = "1234567", repository_id = "" }
     budget             = { billing_account = "my account" }
-    alert_emails       = ["nobody"]
     marts_readers      = ["allUsers"]
     kestra_principals  = ["allAuthenticatedUsers"]
     landing_parts_days = 1
@@ -75,7 +75,7 @@ run "malformed_values" {
   }
 
   expect_failures = [
-    var.alert_emails, var.budget, var.environment, var.github, var.kestra_principals,
+    var.budget, var.environment, var.github, var.kestra_principals,
     var.landing_parts_days, var.landing_rows_days, var.location, var.marts_readers, var.project_id,
   ]
 }
@@ -120,7 +120,7 @@ run "zone_of_another_region" {
   command = plan
 
   variables {
-    kestra_home = { users = ["group:data@example.com"], zone = "europe-west3-a" }
+    kestra_home = { users = ["group:data@example.com"], zone = "europe-west10-a" }
   }
 
   expect_failures = [var.kestra_home]
@@ -130,11 +130,12 @@ run "region_beside_a_single_location_and_any_branch" {
   command = plan
 
   variables {
-    location = "europe-west3"
-    github   = { owner_id = "1234567", repository_id = "123456789", branch = "*" }
+    alert_emails = ["nobody"]
+    location     = "europe-west3"
+    github       = { owner_id = "1234567", repository_id = "123456789", branch = "*" }
   }
 
-  expect_failures = [var.github, var.region]
+  expect_failures = [var.alert_emails, var.github, var.region]
 }
 
 run "location_in_lower_case_and_plan_without_state" {
@@ -171,6 +172,39 @@ run "kestras_home_in_another_projects_network" {
   }
 
   expect_failures = [var.network]
+}
+
+run "values_of_another_form" {
+  command = plan
+
+  variables {
+    alert_emails       = [for number in range(17) : "data${number}@example.com"]
+    marts_readers      = ["user:somebody"]
+    kestra_principals  = ["serviceAccount:kestra"]
+    state_bucket       = "gs://example-state"
+    landing_parts_days = 1000000
+    landing_rows_days  = 1000000
+    kestra_home        = { users = ["group:data@example.com"], kestra_image = "kestra/kestra:v2.0.0 --privileged" }
+  }
+
+  expect_failures = [
+    var.alert_emails, var.kestra_home, var.kestra_principals, var.landing_parts_days, var.landing_rows_days,
+    var.marts_readers, var.state_bucket,
+  ]
+}
+
+run "everybody_by_another_name_and_nobody_to_hear_of_a_failure" {
+  command = plan
+
+  variables {
+    environment   = "prod"
+    alert_emails  = []
+    marts_readers = ["principalSet://goog/public:all"]
+    state_bucket  = ""
+    kestra_home   = { users = null }
+  }
+
+  expect_failures = [var.alert_emails, var.kestra_home, var.marts_readers, var.state_bucket]
 }
 
 run "images_by_tag_in_prod" {
