@@ -98,6 +98,27 @@ def test_terraforms_settings_go_to_kestra(kestra: Kestra, tmp_path: Path) -> Non
     assert puts == {"gcp_region": "europe-west1", "environment": environment}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "null",
+        "[]",
+        "{}",
+        '{"gcp_region": "europe-west1"}',
+        '{"kestra": {"sensitive": false, "value": {"environment": {}}}}',
+        '{"environment": {"sensitive": false, "value": {}}}',
+        '{"environment": {}, "network": null}',
+    ],
+)
+def test_another_files_settings_are_not_deployed(kestra: Kestra, tmp_path: Path, text: str) -> None:
+    """What `terraform output` writes without `kestra`, or after an error, is one line; nothing is sent."""
+    (tmp_path / "kestra.json").write_text(text)
+    done = deploy(kestra, KESTRA_SETTINGS=str(tmp_path / "kestra.json"))
+    assert (done.returncode, done.stderr.count("\n"), kestra.seen) == (1, 1, [])
+    assert "terraform output -json kestra" in done.stderr
+
+
 def test_an_environment_is_a_namespace(kestra: Kestra) -> None:
     """With KESTRA_NAMESPACE settings and flows go there; the files of the flows stay as they are."""
     done = deploy(kestra, KESTRA_NAMESPACE="rickandmorty.dev", KESTRA_RUNNER="local")

@@ -62,10 +62,17 @@ def settings() -> dict[str, object]:
     """Return what the KV store is to hold: the file's settings, and the image by its digest."""
     found: dict[str, object] = {}
     if path := os.environ.get("KESTRA_SETTINGS"):
+        expected = "expected what `terraform output -json kestra` writes"
         try:
-            found = dict(json.loads(Path(path).read_text(encoding="utf-8")))
+            found = json.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            fail(f"KESTRA_SETTINGS: {path}: {error}; expected what `terraform output -json kestra` writes")
+            fail(f"KESTRA_SETTINGS: {path}: {error}; {expected}")
+        environment = found.get("environment") if isinstance(found, dict) else None
+        if not isinstance(environment, dict):
+            fail(f"KESTRA_SETTINGS: {path} has no map `environment`; {expected}")
+        for name, value in {**environment, **found, "environment": ""}.items():
+            if not isinstance(value, str):
+                fail(f"KESTRA_SETTINGS: {path}: {name} is {json.dumps(value)[:80]}, no text; {expected}")
         # The file knows the image's name and not its digest.
         found.pop("image", None)
     if secret := os.environ.get("KESTRA_CREDENTIALS_SECRET", ""):
