@@ -477,12 +477,17 @@ def test_the_environment_of_releases_admits_the_tags_that_release() -> None:
         assert all(f"`{tag}`" in text for tag in release[True]["push"]["tags"])
 
 
-def scanned(**affected: Any) -> str:
-    """Return a scanner's report with one vulnerability."""
-    about = {"package": {"name": "Zlib", "ecosystem": "PyPI"}, **affected}
-    package = {"name": "zlib", "version": "1.0", "ecosystem": "PyPI"}
-    found = {"package": package, "vulnerabilities": [{"id": "OSV-1", "affected": [about]}]}
-    return json.dumps({"results": [{"source": {"path": "requirements/dev.txt"}, "packages": [found]}]})
+ZLIB = ("zlib", "PyPI")
+
+
+def scanned(
+    identity: str = "OSV-1", found: tuple[str, str] = ZLIB, named: tuple[str, str] = ZLIB, **affected: Any
+) -> str:
+    """Return a scanner's report with one vulnerability; `found` and `named` are the package's name and ecosystem there and in the advisory."""
+    about = {"package": {"name": named[0], "ecosystem": named[1]}, **affected}
+    package = {"name": found[0], "version": "1.0", "ecosystem": found[1]}
+    vulnerable = {"package": package, "vulnerabilities": [{"id": identity, "affected": [about]}]}
+    return json.dumps({"results": [{"source": {"path": "requirements/dev.txt"}, "packages": [vulnerable]}]})
 
 
 def test_a_vulnerability_fails_the_scan_once_it_has_a_fix() -> None:
@@ -497,5 +502,25 @@ def test_a_vulnerability_fails_the_scan_once_it_has_a_fix() -> None:
         "fixable.py", stdin=scanned(ranges=[{"type": "ECOSYSTEM", "events": [{"introduced": "0"}]}])
     )
     assert (done.returncode, done.stdout) == (0, "0 with a fix, 1 without\n")
+    done = script("fixable.py", stdin=scanned("MAL-2026-1"))
+    assert (done.returncode, "MAL-2026-1, malicious: remove it" in done.stdout) == (1, True)
     assert script("fixable.py", stdin='{"results": []}').returncode == 0
     assert script("fixable.py", stdin="").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("found", "named"),
+    [
+        (("ruamel.yaml", "PyPI"), ("ruamel-yaml", "PyPI")),
+        (("typing_extensions", "PyPI"), ("Typing-Extensions", "PyPI")),
+        (("libssl3t64", "Debian:13"), ("openssl", "Debian:13")),
+        (("openssl", "Ubuntu:24.04"), ("openssl", "Ubuntu:24.04:LTS")),
+    ],
+)
+def test_a_fix_is_seen_however_the_advisory_spells_the_package(
+    found: tuple[str, str], named: tuple[str, str]
+) -> None:
+    """Another spelling, the whole of which a package is a part, and another name of the release are the same package."""
+    fixed = [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "1.1"}]}]
+    done = script("fixable.py", stdin=scanned(found=found, named=named, ranges=fixed))
+    assert (done.returncode, "fixed in 1.1" in done.stdout) == (1, True)

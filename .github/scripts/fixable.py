@@ -4,6 +4,7 @@
     osv-scanner scan image --format json IMAGE | fixable.py
 
 What has no fix yet is counted and does not fail: a system package's old vulnerability would keep every change waiting.
+A package that is malicious (OSV's MAL-…) has none and fails.
 An exception with its reason and its last day goes into osv-scanner.toml.
 """
 # ruff: noqa: T201 (a program)
@@ -11,19 +12,32 @@ An exception with its reason and its last day goes into osv-scanner.toml.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Any
 
 
+def spelt(name: str) -> str:
+    """Return a package's name as every spelling of it has it: https://peps.python.org/pep-0503/#normalized-names."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def fixed_in(package: dict[str, Any], vulnerability: dict[str, Any]) -> list[str]:
     """Return the versions that fix a vulnerability in a package."""
+    about = [(entry, entry.get("package") or {}) for entry in vulnerability.get("affected") or []]
+    ecosystem = package.get("ecosystem", "")
+    # Advisories name a system's release in more than one way, and a part of a package by the whole.
+    for closer in (
+        lambda other: other.get("ecosystem", "").partition(":")[0] == ecosystem.partition(":")[0],
+        lambda other: other.get("ecosystem") == ecosystem,
+        lambda other: spelt(other.get("name", "")) == spelt(package["name"]),
+    ):
+        about = [pair for pair in about if closer(pair[1])] or about
     return sorted(
         {
             event["fixed"]
-            for affected in vulnerability.get("affected", [])
-            if affected.get("package", {}).get("name", "").lower() == package["name"].lower()
-            and affected["package"].get("ecosystem") == package.get("ecosystem")
-            for span in affected.get("ranges", [])
+            for entry, _ in about
+            for span in entry.get("ranges") or []
             if span.get("type") != "GIT"
             for event in span.get("events", [])
             if "fixed" in event
@@ -47,11 +61,12 @@ def main() -> int:
     for result in results:
         for found in result.get("packages", []):
             package = found["package"]
-            for vulnerability in found.get("vulnerabilities", []):
-                if versions := fixed_in(package, vulnerability):
+            for vulnerability in found.get("vulnerabilities") or []:
+                name, versions = vulnerability["id"], fixed_in(package, vulnerability)
+                if versions or name.startswith("MAL-"):
+                    remedy = f"fixed in {', '.join(versions)}" if versions else "malicious: remove it"
                     fixable.append(
-                        f"{package['name']} {package['version']}: {vulnerability['id']}, fixed in "
-                        f"{', '.join(versions)} ({result['source']['path']})"
+                        f"{package['name']} {package.get('version', '')}: {name}, {remedy} ({result['source']['path']})"
                     )
                 else:
                     waiting += 1
