@@ -164,7 +164,9 @@ def in_github(script: str, folder: Path, fails: str) -> subprocess.CompletedProc
             f'#!/bin/sh\necho "{name} $*"\n[ "{name}" != "{fails}" ] || exit 3\n', encoding="utf-8"
         )
         (programs / name).chmod(0o755)
-    (folder / "terraform" / "environments").mkdir(parents=True)
+    site = folder / "terraform" / "environments" / "prod.site.tfvars"
+    site.parent.mkdir(parents=True)
+    site.write_text('location     = "EU"\nalert_emails = ["data@example.com", "night@example.com"]\n')
     (folder / "step.sh").write_text(script, encoding="utf-8")
     environment = {
         "PATH": f"{programs}:{os.environ['PATH']}",
@@ -196,8 +198,16 @@ def test_a_step_ends_as_its_programs_did(
     tmp_path: Path, workflow: str, step: str, fails: str, status: int
 ) -> None:
     """A plan that fails fails the pull request, its summary written; a list of caches that fails is not an empty one."""
-    assert in_github(step_of(workflow, step)["run"], tmp_path, fails).returncode == status
+    done = in_github(step_of(workflow, step)["run"], tmp_path, fails)
+    assert done.returncode == status
     if step == "make plan" and fails != "gcloud":
+        # Before anything may print them: Terraform's errors have the line of the file in them.
+        masked, _, _ = done.stdout.partition("```")
+        assert [line for line in masked.splitlines() if line.startswith("::")] == [
+            "::add-mask::data@example.com",
+            "::add-mask::night@example.com",
+        ]
+        assert "@example.com" not in (tmp_path / "summary").read_text()
         assert "make plan ENVIRONMENT=prod STATE_BUCKET=state" in (tmp_path / "summary").read_text()
 
 
