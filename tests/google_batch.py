@@ -161,6 +161,8 @@ class GoogleBatch(Server):
         self.log_reads: list[int] = []
         # How often the log of a job that has ended is read without its last lines, and how many those are: they are late while it runs too.
         self.late = (0, 0)
+        # Of a log entry; a longer line is several, as Cloud Logging takes at most 256 KB.
+        self.most_characters = 256_000
 
     def forget(self) -> None:
         """End every container and forget everything; as new."""
@@ -169,6 +171,7 @@ class GoogleBatch(Server):
                 self.end_container(job)
             self.jobs, self.objects, self.faults = {}, {}, []
             self.seen, self.log_reads, self.late = [], [], (0, 0)
+            self.most_characters = 256_000
 
     def path(self) -> str:
         """Return a PATH on which gcloud is warm: each call would import for half a second, and a run makes a dozen."""
@@ -229,7 +232,9 @@ class GoogleBatch(Server):
         def read() -> None:
             assert process.stdout is not None
             for line in process.stdout:
-                job.lines.append((now(), line.rstrip("\n")))
+                text = line.rstrip("\n")
+                parts = range(0, max(len(text), 1), self.most_characters)
+                job.lines += [(now(), text[at : at + self.most_characters]) for at in parts]
 
         job.reader = Thread(target=read, daemon=True)
         job.reader.start()

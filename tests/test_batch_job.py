@@ -83,7 +83,8 @@ class Output:
 
     def __init__(self, status: int, output: str) -> None:
         self.status = status
-        frames = [json.loads(line[2:-2]) for line in output.splitlines() if line.startswith("::")]
+        whole = [line for line in output.splitlines() if line.startswith("::{") and line.endswith("}::")]
+        frames = [json.loads(line[2:-2]) for line in whole]
         self.lines = [(log["level"], log["message"]) for frame in frames for log in frame.get("logs", [])]
         self.outputs: dict[str, Any] = {}
         for frame in frames:
@@ -178,6 +179,33 @@ def test_reasons_that_never_come_with_the_log_come_from_the_bucket(runs: Runs) -
     assert done.status == 3
     assert any("stream not complete, nothing loaded" in message for message in done.at("ERROR"))
     assert done.at("ERROR")[-1] == f"job episode: Batch job {NAME}-1 ended as FAILED, exit code 3"
+
+
+def test_a_result_that_is_too_long_for_the_log_comes_from_the_bucket(runs: Runs) -> None:
+    """Its line arrives in parts, none of which is JSON: the figures are neither lost nor waited for in vain."""
+    runs.batch.most_characters = 150
+    done = runs.run(LOG_SECONDS="0")
+    assert done.status == 0
+    assert done.outputs["rows"] == 51
+    assert done.outputs["result"].startswith("gs://a-landing/_results/run_id=")
+
+
+def test_the_result_of_an_earlier_job_is_not_this_ones(runs: Runs) -> None:
+    """After Restart, under the same run id, a container that dies without a result does not report the first one's figures and errors."""
+    run_id = str(uuid.uuid4())
+    runs.behave(episode={"fail": 1, "status": 3})
+    first = runs.run(MELTANO_RUN_ID=run_id)
+    assert first.status == 3
+    meltano = runs.folder / "meltano"
+    meltano.write_text("#!/bin/sh\nkill -KILL $PPID\n")
+    meltano.chmod(0o755)
+    environment = json.dumps({"MELTANO": str(meltano), "TARGET_BIGQUERY_BUCKET": "a-landing"})
+    done = runs.run(MELTANO_RUN_ID=run_id, ENVIRONMENT=environment, LOG_SECONDS="0")
+    assert runs.batch.submitted()[-1] == f"{NAME}-2"
+    assert done.status == 1
+    assert not done.outputs
+    assert not any("stream not complete" in message for message in done.at("ERROR"))
+    assert any("has left no figures" in message for message in done.at("WARN"))
 
 
 def test_the_log_is_read_as_it_grows_and_not_whole_each_time(runs: Runs) -> None:
@@ -318,6 +346,11 @@ def test_a_machine_without_an_identity_gets_the_remedy(runs: Runs, tmp_path: Pat
             '{"type": "external_account", "credential_source": {"file": "/no/such"}}',
             "takes its token from the file '/no/such'",
         ),
+        (
+            '{"type": "external_account", "credential_source": {"executable": {"command": "/bin/token"}}}',
+            "takes its token from the executable {'command': '/bin/token'}",
+        ),
+        ('["service_account"]', "has type None"),
     ],
 )
 def test_credentials_that_cannot_work_are_refused_at_the_start(runs: Runs, given: str, message: str) -> None:

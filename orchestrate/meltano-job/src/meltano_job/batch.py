@@ -153,7 +153,8 @@ class Log:
         self._seen.add(identity)
         text = entry.get("textPayload")
         for line in (json.dumps(entry.get("jsonPayload", {})) if text is None else str(text)).splitlines():
-            self.has_result |= line.startswith('::{"outputs":')
+            # A line that is too long for Cloud Logging comes in parts, which are no result.
+            self.has_result |= line.startswith('::{"outputs":') and line.endswith("}::")
             self.errors += line if '"ERROR"' in line else ""
             kestra.write(line)
 
@@ -202,8 +203,8 @@ def wait(settings: Settings, name: str) -> tuple[dict[str, Any], Log | None]:
     )
 
 
-def fetch_result(settings: Settings, log: Log | None) -> None:
-    """Pass on the result: from the log, whose last lines come late, else from the landing bucket."""
+def fetch_result(settings: Settings, job: dict[str, Any], log: Log | None) -> None:
+    """Pass on the result: from the log, whose last lines come late, else from the landing bucket, where an earlier job's may lie."""
     deadline = time.monotonic() + settings.late
     while log is not None and not log.has_result and time.monotonic() < deadline:
         time.sleep(min(settings.place.poll, 5))
@@ -223,6 +224,12 @@ def fetch_result(settings: Settings, log: Log | None) -> None:
     except GcloudError as error:
         kestra.log(
             "WARN", f"the figures of the job have not come with its log, and {where} cannot be read: {error}"
+        )
+        return
+    if str(result.get("started_at"))[:19] < str(job.get("createTime", ""))[:19]:
+        kestra.log(
+            "WARN",
+            f"the job has left no figures: {where} is the result of an earlier one, of {result.get('started_at')}",
         )
         return
     for line in map(str, result.get("errors", [])):
@@ -282,7 +289,7 @@ def run(settings: Settings) -> int:
     name = submit(settings)
     job, log = wait(settings, name)
     if state(job) not in STOPPED:
-        fetch_result(settings, log)
+        fetch_result(settings, job, log)
     return outcome(settings, name, job)
 
 

@@ -164,7 +164,7 @@ def credentials(reader: Reader, text: str) -> str:
     expected = "the JSON of a service account's key or of workload identity federation (type service_account or external_account)"
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         reader.refuse(f"the secret that credentials_secret names is not JSON: expected {expected}")
         return ""
     found = found if isinstance(found, dict) else {}
@@ -172,10 +172,13 @@ def credentials(reader: Reader, text: str) -> str:
         reader.refuse(
             f"the secret that credentials_secret names has type {found.get('type')!r}: expected {expected}"
         )
-    file = (found.get("credential_source") or {}).get("file")
-    if file and not Path(file).is_file():
-        reader.refuse(
-            f"the secret that credentials_secret names takes its token from the file {file!r}, "
-            "which the container of gcloud does not have: expected a credential_source with a url"
-        )
+    source = found.get("credential_source")
+    source = source if isinstance(source, dict) else {}
+    # What a configuration of workload identity federation may take its token from, and the container of gcloud does not have.
+    for kind in ("file", "executable"):
+        if kind in source and not Path(str(source[kind])).is_file():
+            reader.refuse(
+                f"the secret that credentials_secret names takes its token from the {kind} {source[kind]!r:.200}, "
+                "which the container of gcloud does not have: expected a credential_source with a url"
+            )
     return text
