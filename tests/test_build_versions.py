@@ -128,16 +128,16 @@ def test_whatever_is_retracted_a_build_reads_the_rest(warehouse: Warehouse) -> N
         land(warehouse, run_id)
     warehouse.land("characters", [], "again", table_version=int(warehouse.clock.timestamp() * 1000) + 1)
     warehouse.land("characters", [], "twin", table_version=int(warehouse.clock.timestamp() * 1000) - 3599999)
-    assert read() == {"characters": "a b c d twin", "episodes": "a b c d", "locations": "a b c d"}
+    assert read() == {"characters": "a b c d again twin", "episodes": "a b c d", "locations": "a b c d"}
     retract(warehouse, run_id="d", reason="the newest")
     retract(warehouse, run_id="b", reason="one in the middle")
-    assert read() == {"characters": "a c twin", "episodes": "a c", "locations": "a c"}
+    assert read() == {"characters": "a c again twin", "episodes": "a c", "locations": "a c"}
     retract(warehouse, run_id="d", undo=True)
     retract(warehouse, run_id="b", stream="episodes", undo=True)
     retract(warehouse, run_id="a", reason="the first")
-    retract(warehouse, run_id="again", reason="a version of two runs, whichever is named")
-    assert read() == {"characters": "c d", "episodes": "b c d", "locations": "c d"}
-    for run_id in ("b", "c", "d"):
+    retract(warehouse, run_id="again", reason="one of two runs with the same version")
+    assert read() == {"characters": "c d twin", "episodes": "b c d", "locations": "c d"}
+    for run_id in ("b", "c", "d", "twin"):
         retract(warehouse, run_id=run_id, reason="all that is left")
     assert read() == {}
     done = warehouse.build(*VERDICT)
@@ -229,6 +229,70 @@ def test_an_id_that_a_version_has_twice_stops_the_build_and_later_hides_nothing(
     assert done.ok, done.messages()
     changed = f"SELECT record_id, field_name, value_before, value_after FROM `{MARTS}.rpt_changes`"
     assert warehouse.ask(changed) == [(3, "name", "The last", "Who 3")]
+
+
+def test_one_version_number_of_two_runs_is_two_loads(warehouse: Warehouse) -> None:
+    """Marts, changes and history read each run's own rows, the last to finish as the newest; each can be taken back."""
+    one = [character(i, (1,), 1) for i in range(1, 21)]
+    two = [{**person, "status": "Dead"} for person in one[:19]]
+    land(warehouse, "before")
+    version = warehouse.land("characters", one, "one")
+    warehouse.land("characters", two, "two", table_version=version)
+    # Rows of a run that died before its row of the ledger.
+    warehouse.append("characters", [{**one[0], "_sdc_table_version": version, "_sdc_run_id": "killed",
+                                     "_sdc_batched_at": warehouse.clock.isoformat()}])  # fmt: skip
+
+    def shown() -> tuple[Any, ...]:
+        done = warehouse.dbt("run", "--select", "+rpt_loads", "+rpt_changes", "+snap_characters")
+        assert done.ok, done.messages()
+        people = f"SELECT COUNT(*), COUNTIF(status = 'Dead'), MIN(run_id) FROM `{MARTS}.dim_characters`"
+        changes = (
+            f"SELECT COUNTIF(change = 'removed'), COUNTIF(value_after = 'Dead') FROM `{MARTS}.rpt_changes`"
+        )
+        loads = (
+            f"SELECT STRING_AGG(run_id) FROM `{MARTS}.rpt_loads` WHERE entity = 'characters' AND is_newest"
+        )
+        closed = (
+            "SELECT COUNTIF(dbt_valid_to IS NOT NULL) FROM `local_rickandmorty_snapshots.snap_characters`"
+        )
+        return tuple(value for sql in (people, changes, loads, closed) for value in warehouse.ask(sql)[0])
+
+    assert shown() == (19, 19, "two", 1, 19, "two", 20)
+    retract(warehouse, run_id="two", reason="made of nothing")
+    assert shown() == (20, 0, "one", 0, 0, "one", 0)
+    retract(warehouse, run_id="two", undo=True)
+    warehouse.land("characters", two, "three")
+    assert shown() == (19, 19, "three", 0, 0, "three", 20)
+
+
+def test_deltas_that_a_tap_numbers_by_their_last_full_read(warehouse: Warehouse) -> None:
+    """Taps of databases do: the deltas' own rows are compared with the ledger, and what the full read lacked stays away."""
+    model = warehouse.folder / "transform" / "models" / "staging" / "stg_rickandmorty__deltas.sql"
+    model.write_text(
+        "SELECT landing.id, landing.name\nFROM {{ newest_record_of_each_key('locations', ['id']) }}\n"
+    )
+    delta = {"replication": "incremental", "proof": "state"}
+    warehouse.land("locations", [location(i) for i in (1, 2, 3)], "older")
+    version = warehouse.land("locations", [location(1), location(2)], "full")
+    for run_id, name in (("a", "One"), ("b", "Uno"), ("c", "Eins")):
+        warehouse.land("locations", [location(1, name=name)], run_id, table_version=version, **delta)
+    select = ("stg_rickandmorty__loads", "int_build_versions", "int_landed", "stg_rickandmorty__deltas")
+    names = (
+        "SELECT STRING_AGG(name, ', ' ORDER BY id) FROM `local_rickandmorty_staging.stg_rickandmorty__deltas`"
+    )
+    landed = "SELECT landed_row_count FROM `local_rickandmorty_staging.int_landed` WHERE entity = 'locations'"
+    try:
+        for as_of, found in (("", "Eins, Place 2"), ("b", "Uno, Place 2")):
+            done = warehouse.dbt("run", "--select", *select, DBT_AS_OF=as_of)
+            assert done.ok, done.messages()
+            assert warehouse.ask(names) == [(found,)]
+            assert warehouse.ask(landed) == [(1,)]
+        retract(warehouse, run_id="c", reason="not one of ours")
+        done = warehouse.dbt("run", "--select", *select)
+        assert done.ok, done.messages()
+        assert warehouse.ask(names) == [("Uno, Place 2",)]
+    finally:
+        model.unlink()
 
 
 def test_the_verdict_fails(warehouse: Warehouse) -> None:

@@ -18,6 +18,7 @@ records AS (
     SELECT
         {{ records }},
         landing._sdc_table_version AS table_version,
+        landing._sdc_run_id AS run_id,
         landing._sdc_sequence AS record_sequence
     FROM {{ source('rickandmorty', stream) }} AS landing
     WHERE {{ of_versions(versions[known.version_count:]) }}
@@ -36,7 +37,7 @@ observed AS (
         versions.run_id
     FROM records
     INNER JOIN versions
-        ON records.table_version = versions.table_version
+        ON records.table_version = versions.table_version AND records.run_id = versions.run_id
     -- A key that a version has twice: the last of its records.
     QUALIFY ROW_NUMBER() OVER (PARTITION BY records.{{ key }}, versions.version_number ORDER BY records.record_sequence DESC) = 1
     {% if known.version_count %}
@@ -134,7 +135,7 @@ FROM dated
     {%- endif -%}
     {%- set found = namespace(key=local_md5(logic), version_count=0) -%}
     {%- for version in versions -%}
-        {%- set found.key = local_md5(found.key ~ version.table_version) -%}
+        {%- set found.key = local_md5(found.key ~ version.table_version ~ version.run_id) -%}
         {%- if kept is not none and kept | int == found.key[:15] | int(base=16) -%}
             {%- set found.version_count = loop.index -%}
         {%- endif -%}

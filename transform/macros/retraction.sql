@@ -25,11 +25,7 @@
     {%- endif -%}
     {%- set marks = "retracted_at = NULL, retraction_reason = NULL" if undo
         else "retracted_at = CURRENT_TIMESTAMP(), retraction_reason = " ~ literal(reason) -%}
-    {#- Every row of the versions: another run may list them too. -#}
-    {%- do run_query(
-        "UPDATE " ~ ledger ~ " SET " ~ marks ~ " WHERE STRUCT(stream, table_version) IN "
-        ~ "(SELECT STRUCT(stream, table_version) FROM " ~ ledger ~ " WHERE " ~ of_the_run ~ ")"
-    ) -%}
+    {%- do run_query("UPDATE " ~ ledger ~ " SET " ~ marks ~ " WHERE " ~ of_the_run) -%}
     {%- for version in versions -%}
         {%- do log(
             version[0] ~ ": version " ~ version[1] ~ " (" ~ version[2] ~ " rows) is "

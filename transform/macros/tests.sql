@@ -30,7 +30,10 @@ SELECT
     MAX(landing._sdc_table_version) AS table_version
 FROM {{ source('rickandmorty', stream) }} AS landing
 INNER JOIN {{ ref('int_build_versions') }} AS versions
-    ON versions.entity = '{{ stream }}' AND landing._sdc_table_version = versions.table_version
+    ON
+        versions.entity = '{{ stream }}'
+        AND landing._sdc_table_version = versions.table_version
+        AND landing._sdc_run_id = versions.run_id
 CROSS JOIN whole
 LEFT JOIN {{ model }} AS staged
     ON {% for column, name in key.items() %}landing.`{{ column }}` = staged.{{ name }}{{ '' if loop.last else ' AND ' }}{% endfor %}

@@ -4,7 +4,7 @@
         {{ return([]) }}
     {%- endif -%}
     {%- set found = run_query(
-        "SELECT table_version, landed_since, replication, is_of_newest_run, CAST(started_at AS STRING) FROM " ~ build
+        "SELECT table_version, landed_since, replication, is_of_newest_run, CAST(started_at AS STRING), run_id FROM " ~ build
         ~ " WHERE entity = '" ~ stream ~ "'" ~ (" AND recency <= " ~ newest if newest else "")
         ~ " ORDER BY version_number DESC"
     ) -%}
@@ -12,7 +12,7 @@
     {%- for row in found.rows -%}
         {%- do versions.append({
             'table_version': row[0] | int, 'landed_since': row[1] | string, 'replication': row[2], 'is_of_newest_run': row[3],
-            'started_at': row[4]
+            'started_at': row[4], 'run_id': row[5]
         }) -%}
     {%- endfor -%}
     {{ return(versions) }}
@@ -21,7 +21,9 @@
 {% macro of_versions(versions) -%}
     {%- if versions -%}
         _sdc_batched_at >= TIMESTAMP '{{ versions | map(attribute="landed_since") | min }} 00:00:00+00'
-        AND _sdc_table_version IN ({{ versions | map(attribute='table_version') | sort | join(', ') }})
+        AND (_sdc_table_version, _sdc_run_id) IN (
+            {%- for version in versions %}({{ version.table_version }}, {{ literal(version.run_id) }}){{ '' if loop.last else ', ' }}{% endfor -%}
+        )
     {%- else -%}
         FALSE
     {%- endif -%}
@@ -43,8 +45,8 @@
         FROM {{ source('rickandmorty', stream) }} AS landed
         WHERE
             landed._sdc_batched_at >= TIMESTAMP '{{ since }}'
-            AND landed._sdc_table_version IN (
-                SELECT versions.table_version FROM {{ ref('int_build_versions') }} AS versions
+            AND (landed._sdc_table_version, landed._sdc_run_id) IN (
+                SELECT (versions.table_version, versions.run_id) FROM {{ ref('int_build_versions') }} AS versions
                 WHERE versions.entity = '{{ stream }}'{{ ' AND versions.recency > ' ~ skipped if skipped }}
             )
         QUALIFY

@@ -8,6 +8,14 @@ WITH versions AS (
     FROM {{ ref('stg_rickandmorty__loads') }}
     WHERE
         table_version IS NOT NULL
+        AND retracted_at IS NULL
+        AND entity IN (
+            {% for entity in var('entities') %}
+                '{{ entity }}'{{ '' if loop.last else ',' }}
+            {% else %}
+                NULL
+            {% endfor %}
+        )
         {% if as_of %}
             AND finished_at <= (
                 SELECT MAX(loads.finished_at)
@@ -15,21 +23,24 @@ WITH versions AS (
                 WHERE loads.run_id = {{ literal(as_of) }}
             )
         {% endif %}
-    -- A version that two runs list is one; a mark on either takes it back.
-    QUALIFY
-        MAX(retracted_at) OVER (PARTITION BY entity, table_version) IS NULL
-        AND ROW_NUMBER() OVER (PARTITION BY entity, table_version ORDER BY finished_at DESC, run_id ASC) = 1
 ),
 
 ordered AS (
     SELECT
         *,
-        ROW_NUMBER() OVER (PARTITION BY entity ORDER BY table_version ASC) AS version_number,
-        ROW_NUMBER() OVER (PARTITION BY entity ORDER BY table_version DESC) AS recency,
-        MAX(started_at) OVER (
-            PARTITION BY entity ORDER BY table_version ASC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
-        ) AS newest_start
+        -- One number may be that of several loads: a tap numbers its deltas by their last full read.
+        ROW_NUMBER() OVER (PARTITION BY entity ORDER BY table_version, finished_at, run_id) AS version_number
     FROM versions
+),
+
+dated AS (
+    SELECT
+        *,
+        ROW_NUMBER() OVER (PARTITION BY entity ORDER BY version_number DESC) AS recency,
+        MAX(started_at) OVER (
+            PARTITION BY entity ORDER BY version_number ASC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        ) AS newest_start
+    FROM ordered
 )
 
 SELECT
@@ -47,7 +58,7 @@ SELECT
     -- A version that was loaded after a newer one holds until that one, for an instant.
     TIMESTAMP_ADD(
         newest_start,
-        INTERVAL ROW_NUMBER() OVER (PARTITION BY entity, newest_start ORDER BY table_version ASC) - 1 MICROSECOND
+        INTERVAL ROW_NUMBER() OVER (PARTITION BY entity, newest_start ORDER BY version_number ASC) - 1 MICROSECOND
     ) AS loaded_at,
     finished_at,
     -- A version that is no time in epoch milliseconds does not say in which partitions its rows are.
@@ -56,4 +67,4 @@ SELECT
         DATE_SUB(DATE(TIMESTAMP_MILLIS(table_version)), INTERVAL 1 DAY),
         DATE '1970-01-01'
     ) AS landed_since
-FROM ordered
+FROM dated

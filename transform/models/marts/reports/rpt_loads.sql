@@ -30,7 +30,10 @@ SELECT
     versions.recency = 1 AS is_newest
 FROM {{ ref('stg_rickandmorty__loads') }} AS loads
 INNER JOIN {{ ref('int_build_versions') }} AS versions
-    ON loads.entity = versions.entity AND loads.table_version = versions.table_version
+    ON
+        loads.entity = versions.entity
+        AND loads.table_version = versions.table_version
+        AND loads.run_id = versions.run_id
 LEFT JOIN {{ ref('int_landed') }} AS landed
     ON loads.entity = landed.entity AND versions.recency = 1
 LEFT JOIN marts
