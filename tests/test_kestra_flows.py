@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
@@ -117,11 +118,15 @@ def kestra(folder: Path, webhook: Webhook, batch: GoogleBatch) -> Iterator[Engin
     """The engine, every variant deployed, its settings set."""
     (folder / "fakes").mkdir()
     (folder / "fakes" / "behaviour.json").write_text("{}")
-    secret = base64.b64encode(f"{webhook.url}/hook".encode()).decode()
+    # With the newline that `echo ADDRESS | base64` leaves; the other one takes connections and never answers.
+    secret = base64.b64encode(f"{webhook.url}/hook-address\n".encode()).decode()
+    silent = socket.create_server(("127.0.0.1", 0))
+    address = f"http://127.0.0.1:{silent.getsockname()[1]}"
     given = {"FAKES": str(folder / "fakes"), "MELTANO": str(SOURCES / "fake_meltano.py")}
     environment = {
         "PATH": f"{PROGRAMS}{os.pathsep}{batch.path()}",
         "SECRET_ALERT_WEBHOOK": secret,
+        "SECRET_SILENT_WEBHOOK": base64.b64encode(address.encode()).decode(),
         **batch.environment(),
     }
     engine = Engine(folder, environment)
@@ -133,6 +138,7 @@ def kestra(folder: Path, webhook: Webhook, batch: GoogleBatch) -> Iterator[Engin
     engine.settings(BATCH, environment=given | landing, poll_seconds="PT0.2S", log_seconds="5")
     yield engine
     engine.close()
+    silent.close()
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -352,6 +358,39 @@ def test_wrong_inputs_are_refused_before_anything_runs(
     assert not fakes.begun()
 
 
+CALLER = """
+id: caller
+namespace: rickandmorty.local
+inputs: [{id: inputs, type: JSON}]
+tasks:
+  - id: call
+    type: io.kestra.plugin.core.flow.Subflow
+    namespace: rickandmorty.local
+    flowId: rick_and_morty_pipeline
+    wait: true
+    transmitFailed: true
+    inputs:
+      execute_fetch: "{{ inputs.inputs.execute_fetch }}"
+      execute_dbt: "{{ inputs.inputs.execute_dbt }}"
+      jobs: []
+"""
+
+
+def test_doing_nothing_is_no_success_however_the_run_was_started(kestra: Engine, fakes: Fakes) -> None:
+    """Another flow's Subflow, as a schedule, does not ask the form's checks: both switches off, and no job, fail."""
+    kestra.ask("create", source=CALLER)
+    for fetch, message in ((False, "Nothing to do."), (True, "No job is chosen, nothing was fetched.")):
+        run = kestra.run(LOCAL, "caller", inputs={"execute_fetch": fetch, "execute_dbt": fetch})
+        assert run.state == "FAILED"
+        assert message in run.log("ERROR")
+    given = {"run_id": str(uuid.uuid4()), "failure_allowed": True}
+    assert kestra.run(LOCAL, "meltano_jobs", jobs=[], **given).state == "FAILED"
+    assert not fakes.begun()
+    # A job that is named twice is one job: two containers would load one run.
+    assert kestra.run(LOCAL, "meltano_jobs", jobs=["episode", "episode"], **given).state == "SUCCESS"
+    assert len(fakes.begun()) == 1
+
+
 # --- what fails -----------------------------------------------------------------------------------------------------
 
 
@@ -421,7 +460,7 @@ def test_restart_runs_the_failed_jobs_again_with_the_same_run_id(kestra: Engine,
     run = kestra.wait(execution)
     assert run.state == "FAILED"
     assert [len(fakes.begun(job)) for job in (*ALL, "dbt")] == [2, 2, 2, 0]
-    assert "failed: job character, location; nothing of it has landed" in run.log("ERROR")
+    assert "failed: job character, location; a job lands whole or not at all" in run.log("ERROR")
     # No webhook is named.
     assert run.tasks["alert"] == "SKIPPED"
     run = kestra.restart(execution)
@@ -538,7 +577,24 @@ def test_an_alert_that_does_not_arrive_is_sent_again_and_then_logged(
             assert "failed: dbt" in webhook.posts[-1]["text"]
     once, twice = found
     assert "Nobody was alerted" not in once.log("ERROR")
-    assert "Nobody was alerted: the webhook in the secret ALERT_WEBHOOK" in twice.log("ERROR")
+    assert "Nobody was alerted: the webhook whose address is in the secret ALERT_WEBHOOK" in twice.log(
+        "ERROR"
+    )
+    assert "hook-address" not in twice.log()
+
+
+def test_a_webhook_that_never_answers_keeps_no_run_waiting(kestra: Engine, fakes: Fakes) -> None:
+    """The next run in the queue waits for the alert of the one before: it is given up, twice, and logged."""
+    fakes.behave(dbt={"fail": 1})
+    namespace = "rickandmorty.silent"
+    kestra.settings(
+        namespace, meltano=str(SOURCES / "fake_meltano.py"), environment={"FAKES": str(fakes.folder)}
+    )
+    kestra.settings(namespace, alert_secret="SILENT_WEBHOOK")  # noqa: S106 - a name
+    kestra.deploy(namespace, "local", **{"readIdleTimeout: PT20S": "readIdleTimeout: PT1S"})
+    first, second = (kestra.start(namespace, execute_fetch=False) for _ in range(2))
+    assert "Nobody was alerted" in kestra.wait(first, 120).log("ERROR")
+    assert kestra.wait(second, 120).state == "SUCCESS"
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------
