@@ -62,12 +62,10 @@ RUN /opt/uv/bin/uv pip uninstall --quiet --python /opt/meltano/bin/python pip uv
 
 # --- the image ----------------------------------------------------------------------------------------------------------
 FROM ${PYTHON_IMAGE} AS pipeline
-ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="rickandmorty" \
       org.opencontainers.image.description="Meltano with tap-rickandmorty, target-bigquery and dbt-bigquery" \
       org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 # 1777: the image runs under any user id; /scratch is the only folder that a run writes to.
 RUN groupadd --gid 10001 meltano \

@@ -24,7 +24,7 @@ variable "alert_emails" {
 }
 
 variable "audit_logs" {
-  description = "Log who reads and writes bucket objects, secrets and identities (BigQuery always does); false where the organization sets it."
+  description = "Log who reads and writes bucket objects, secrets and identities (BigQuery always does); false where the organization, or the other environment in the same project, sets it."
   type        = bool
   default     = true
   nullable    = false
@@ -181,7 +181,7 @@ variable "landing_parts_days" {
 }
 
 variable "landing_rows_days" {
-  description = "Days after which a day's rows leave the landing tables; null keeps them."
+  description = "Days after which a day's rows leave the landing tables, those of an incremental stream too; null keeps them."
   type        = number
   default     = null
 

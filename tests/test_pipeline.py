@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import uuid
@@ -14,7 +15,7 @@ import pytest
 import requests
 from google.api_core.exceptions import NotFound
 from testkit.programs import eventually
-from testkit.whole_pipeline import RESOURCES, SHARED_DATA, BuiltPipeline, Project
+from testkit.whole_pipeline import RESOURCES, ROOT, SHARED_DATA, BuiltPipeline, Project
 
 LANDING = "local_rickandmorty_landing"
 MARTS = "local_rickandmorty_marts"
@@ -104,6 +105,17 @@ def test_the_ledger_has_one_row_for_each_stream_of_the_run(built_pipeline: Built
                 held = f"SELECT COUNT(*) FROM `{LANDING}.{stream}` WHERE _sdc_run_id = '{run_id}'"
                 assert built_pipeline.sandbox.value(held) == rows
     assert {name for name, _, _ in ledger} == set(RESOURCES)
+
+
+def test_the_page_of_costs_counts_what_a_build_asks(built_pipeline: BuiltPipeline) -> None:
+    """The tables and tests of its estimate are those of the project; a view costs nothing, and a build runs no unit test."""
+    page = ROOT / "terraform" / "README.md"
+    if not page.is_file():
+        pytest.skip("terraform/ was removed from this project")
+    nodes = json.loads(built_pipeline.manifest.read_text())["nodes"].values()
+    tables = sum(node["config"]["materialized"] == "table" for node in nodes)
+    tests = sum(node["resource_type"] == "test" for node in nodes)
+    assert f"({tables} tables, {tests} tests, and what dbt asks besides)" in page.read_text(encoding="utf-8")
 
 
 def test_the_same_run_id_twice_lands_rows_once(own_project: Project) -> None:
