@@ -94,23 +94,32 @@ def surroundings() -> Iterator[Finding]:
         yield Finding(text)
 
 
-def settings() -> Iterator[Finding]:
-    """`.env` and the variables that change what a run does; names only, never values."""
-    dotenv = ROOT / ".env"
-    if dotenv.exists():
-        lines = dotenv.read_text(encoding="utf-8", errors="replace").splitlines()
-        for number, line in enumerate(lines, 1):
-            name, equals, value = (part.strip() for part in line.partition("="))
-            if not name or name.startswith("#"):
-                continue
-            name = name.removeprefix("export ").strip()
-            # A comment, and quotes with nothing in them, are no value either.
-            value = "" if value.startswith("#") else value.strip("'\"")
-            if not equals:
-                yield Finding(f".env: line {number} is not NAME=value", "put a # before it")
-            elif not value:
-                yield Finding(f".env: line {number}: {name} has no value", "put a # before it")
-        yield Finding(f".env: {len(lines)} lines")
+def dotenv() -> Iterator[Finding]:
+    """`.env`: its lines; names only, never values."""
+    path = ROOT / ".env"
+    if not path.exists():
+        return
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        yield Finding(f".env: {error.strerror}", "make it a file that you may read, or remove it")
+        return
+    for number, line in enumerate(lines, 1):
+        name, equals, value = (part.strip() for part in line.partition("="))
+        if not name or name.startswith("#"):
+            continue
+        name = name.removeprefix("export ").strip()
+        # A comment, and quotes with nothing in them, are no value either.
+        value = "" if value.startswith("#") else value.strip("'\"")
+        if not equals or len(name.split()) > 1:
+            yield Finding(f".env: line {number} is not NAME=value", "put a # before it")
+        elif not value:
+            yield Finding(f".env: line {number}: {name} has no value", "put a # before it")
+    yield Finding(f".env: {len(lines)} lines")
+
+
+def variables() -> Iterator[Finding]:
+    """The variables that change what a run does; names only, never values."""
     present = sorted(name for name in os.environ if name.startswith(PREFIXES) and name not in OURS)
     if present and "SANDBOX_EXEC" not in os.environ:
         text = f"environment: {', '.join(present)} set: they go before meltano.yml and .env"
@@ -139,7 +148,7 @@ def leftovers() -> Iterator[Finding]:
         yield Finding(text, "look at the container's network")
 
 
-LOOKS = (platform, folder, surroundings, settings, leftovers)
+LOOKS = (platform, folder, surroundings, dotenv, variables, leftovers)
 
 
 def main() -> int:

@@ -203,6 +203,7 @@ def test_the_doctor_names_what_is_wrong_with_its_remedy(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
     (tmp_path / ".env").write_text(
         "# a comment\nTARGET_BIGQUERY_LOCATION=\n\nGOOGLE_CLOUD_PROJECT=mine\nexport DBT_TARGET='' \nA= # b\nwords\n"
+        "TARGET_BIGQUERY BUCKET=b\n"
         "TAP_RICKANDMORTY_USER_AGENT='it is me' # quoted\n"
     )
     gone = tmp_path / "gone"
@@ -215,16 +216,27 @@ def test_the_doctor_names_what_is_wrong_with_its_remedy(tmp_path: Path) -> None:
     assert done.returncode == 1
     output = done.stdout.splitlines()
     assert all(line.startswith("PROBLEM  ") for line in output)
-    assert sum("line" in line for line in output) == 4
+    assert sum("line" in line for line in output) == 5
     for problem in (
         ".env: line 2: TARGET_BIGQUERY_LOCATION has no value; put a # before it",
         ".env: line 5: DBT_TARGET has no value; put a # before it",
         ".env: line 6: A has no value; put a # before it",
         ".env: line 7 is not NAME=value; put a # before it",
+        ".env: line 8 is not NAME=value; put a # before it",
         "certificates: SSL_CERT_FILE names /nowhere.pem, which is not a file; correct it, or unset SSL_CERT_FILE",
         f"leftovers: process {part.pid} serves {gone}, which is gone; kill {part.pid}",
     ):
         assert f"PROBLEM  {problem}" in output
+
+
+def test_the_doctor_names_an_environment_file_that_is_no_file(tmp_path: Path) -> None:
+    """Docker makes a folder of the name where a file was to be mounted: one line, no traceback."""
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    (tmp_path / ".env").mkdir()
+    done = run(sys.executable, tmp_path / "scripts" / "doctor.py", "--problems")
+    assert done.returncode == 1
+    assert "PROBLEM  .env: Is a directory; make it a file that you may read, or remove it\n" in done.stdout
+    assert done.stderr == ""
 
 
 def test_the_prompt_answers_statements_and_goes_on_after_an_error(tmp_path: Path) -> None:
