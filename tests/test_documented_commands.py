@@ -6,12 +6,14 @@ or has commands that another test runs, which is named below.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
+from testkit.programs import run
 from testkit.project_copy import BARE_PATH, ProjectCopy, bare, copy_project
 from testkit.project_files import project_files
 from testkit.whole_pipeline import ROOT
@@ -247,6 +249,25 @@ def test_a_block_for_a_cloud_runs_up_to_its_credentials(without_account: Project
     output = without_account.run("\n".join([folder, *before, *mine]), status=None, seconds=120)
     assert re.search(NEEDED, output), output
     assert "Traceback" not in output
+
+
+# What the pages tell a person to commit.
+COMMITTED = {"terraform/.terraform.lock.hcl"}
+
+
+def test_no_file_that_a_page_makes_is_committed_by_mistake() -> None:
+    """Keys, settings and values of a site that commands for a cloud write into the clone are ignored by git."""
+    written = set()
+    for block in CLOUD:
+        folder = ROOT / "terraform" if block.page.startswith("terraform/") else ROOT
+        for file in re.findall(
+            r"(?:>>? |--output-file=|keys create |^cp \S+ |\(cat )([\w./-]+\.?\w+)", block.text, re.MULTILINE
+        ):
+            written.add(os.path.relpath(folder / file, ROOT))
+    assert written or not all((ROOT / part).is_dir() for part in OPTIONAL)
+    for file in written - COMMITTED:
+        done = run("git", "check-ignore", "--quiet", "--no-index", file, cwd=ROOT)
+        assert done.returncode == 0, f"{file} is written as the pages say, and git would commit it"
 
 
 @pytest.mark.parametrize(
