@@ -32,11 +32,21 @@ class Kestra(Server):
         super().__init__()
         self.seen: list[tuple[str, str, str, str]] = []
         self.status = 200
+        self.headers: dict[str, str] = {}
+        self.answer: bytes | None = None
 
-    def respond(self, method: str, path: str, headers: Message, body: bytes) -> tuple[int, bytes]:
+    def respond(
+        self, method: str, path: str, headers: Message, body: bytes
+    ) -> tuple[int, bytes] | tuple[int, bytes, dict[str, str]]:
         """Keep a request."""
         self.seen.append((method, path, headers["Authorization"], body.decode()))
-        return self.status, b"{}" if self.status == 200 else b'{"message":"Invalid entity: no such task"}'
+        if self.status != 200:
+            return self.status, b'{"message":"Invalid entity: no such task"}', self.headers
+        if self.answer is not None:
+            return 200, self.answer
+        # As Kestra itself cuts them: FlowController.bulkUpdateFlows.
+        flows = [yaml.safe_load(text) for text in body.decode().split("---")] if method == "POST" else []
+        return 200, json.dumps([{"id": flow["id"]} for flow in flows]).encode() if flows else b""
 
 
 @pytest.fixture
@@ -174,7 +184,44 @@ def test_what_kestra_refuses_is_one_line(kestra: Kestra) -> None:
         ({"KESTRA_NAMESPACE": "a b"}, "such as rickandmorty.dev"),
         ({"KESTRA_SETTINGS": "nowhere.json"}, "terraform output -json kestra"),
         ({"KESTRA_URL": "kestra"}, "expected https"),
+        ({"KESTRA_URL": "http://a b/"}, "expected https"),
+        ({"KESTRA_URL": "https://me:secret@kestra"}, "expected https"),
+        ({"KESTRA_TOKEN": "a secret"}, "expected an API token"),
+        ({"KESTRA_TENANT": "a b"}, "look at KESTRA_URL"),
     ]:
         done = deploy(kestra, **variables)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1)
         assert message in done.stderr
+        assert "secret" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"<html>sign in</html>", "is no answer of Kestra's; look at KESTRA_URL"),
+        (b"{}", "Kestra has not taken meltano_run, meltano_jobs, rick_and_morty_pipeline"),
+        (b'[{"id": "meltano_run"}]', "Kestra has not taken meltano_jobs, rick_and_morty_pipeline"),
+    ],
+)
+def test_flows_count_as_deployed_where_kestra_says_so(kestra: Kestra, answer: bytes, message: str) -> None:
+    """A page that answers 200 to everything, as a proxy's sign-in does, has deployed nothing."""
+    kestra.answer = answer
+    done = deploy(kestra)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert message in done.stderr
+
+
+def test_a_redirect_is_not_followed(kestra: Kestra) -> None:
+    """It would turn the flows' POST into a GET, and take the token elsewhere; the line says the right address."""
+    with Kestra() as other:
+        kestra.status, kestra.headers = 301, {"Location": f"{other.url}/"}
+        done = deploy(kestra)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert f"it redirects to {other.url}/; set KESTRA_URL to that" in done.stderr
+        assert not other.seen
+
+
+def test_the_token_may_end_with_a_newline(kestra: Kestra) -> None:
+    """As a file of a secret does."""
+    assert deploy(kestra, "a-token\n").returncode == 0
+    assert kestra.seen[-1][2] == "Bearer a-token"

@@ -28,6 +28,7 @@ FLOWS = ORCHESTRATE / "kestra"
 INCLUDE = re.compile(r"(?m)^( *)(\S+): !include (\S+)$")
 # What Kestra would read as an expression.
 EXPRESSION = re.compile(r"\{[{%#]")
+BETWEEN = "---"
 NAMESPACE = re.compile(r"(?m)^namespace: \S+$")
 RUNNERS = ("batch", "enterprise", "local")
 
@@ -55,7 +56,17 @@ def flows(runner: str, namespace: str) -> list[str]:
         if path.name != "meltano_run.yml"
     ]
     whole = [f"{meltano_run}\n{INCLUDE.sub(included, tasks)}", *pipelines]
+    for text in whole:
+        # Kestra takes several flows in one text, and splits it here, wherever that is.
+        if BETWEEN in text:
+            fail(f"flow {identity(text)} has {BETWEEN} in it, where Kestra would cut it in two")
     return [NAMESPACE.sub(f"namespace: {namespace}", text, count=1) for text in whole]
+
+
+def identity(flow: str) -> str:
+    """Return a flow's id."""
+    found = re.search(r"(?m)^id: (\S+)$", flow)
+    return found[1] if found else fail(f"a flow without an id: {flow[:80]!r}")
 
 
 def settings() -> dict[str, object]:
@@ -93,7 +104,7 @@ def main() -> int:
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", namespace):
         fail(f"KESTRA_NAMESPACE is {namespace!r}: expected a namespace, such as rickandmorty.dev")
     if sys.argv[1:] == ["--print"]:
-        print("---\n".join(flows(runner, namespace)), end="")
+        print(f"{BETWEEN}\n".join(flows(runner, namespace)), end="")
         return 0
     if sys.argv[1:]:
         fail(f"{' '.join(sys.argv[1:])}: expected --print or nothing")
@@ -103,7 +114,12 @@ def main() -> int:
         kestra.send("PUT", f"namespaces/{namespace}/kv/{key}", json.dumps(value).encode(), "text/plain")
     texts = flows(runner, namespace)
     path = f"flows/bulk?delete=false&namespace={namespace}"
-    kestra.send("POST", path, "---\n".join(texts).encode(), "application/x-yaml")
+    answer = kestra.send("POST", path, f"{BETWEEN}\n".join(texts).encode(), "application/x-yaml")
+    deployed = (
+        {flow.get("id") for flow in answer if isinstance(flow, dict)} if isinstance(answer, list) else set()
+    )
+    if missing := [name for name in map(identity, texts) if name not in deployed]:
+        fail(f"Kestra has not taken {', '.join(missing)}: {json.dumps(answer)[:200]}")
     print(
         f"{len(texts)} flows and {len(values)} settings in namespace {namespace}, "
         f"runner {runner}, image {values.get('image', 'as it was')}"

@@ -38,8 +38,7 @@ class Kestra(Server):
             for name, value in (fields or {}).items()
         ]
         form = None if fields is None else f"{''.join(parts)}--{boundary}--\r\n".encode()
-        text = self.send(method, path, form, f"multipart/form-data; boundary={boundary}")
-        return json.loads(text) if text else None
+        return self.send(method, path, form, f"multipart/form-data; boundary={boundary}")
 
     def start(self, **inputs: str) -> str:
         """Start the pipeline; return the execution's id."""
