@@ -320,19 +320,32 @@ def test_a_version_of_a_clock_that_was_ahead_stops_the_build_until_it_is_retract
     land(warehouse, "first")
     right = warehouse.clock
     warehouse.clock += timedelta(days=10)
-    land(warehouse, "ahead")
+    # The load job ends by BigQuery's clock.
+    land(warehouse, "ahead", finished_at=(right + timedelta(minutes=1)).isoformat())
     warehouse.clock = right
     land(warehouse, "next", 21)
-    done = warehouse.build(*VERDICT)
+    done = warehouse.build(*VERDICT, "--select", "started_before_it_finished")
+    assert done.of("warn") == ["started_before_it_finished"]
     assert not done.ok
     assert verdict(warehouse, "fail") == [("order", e) for e in ("characters", "episodes", "locations")]
     (got,) = warehouse.ask(
         f"SELECT DISTINCT REGEXP_EXTRACT(got, 'of run .*') FROM `{MARTS}.rpt_verdict` WHERE status = 'fail'"
     )
-    assert got == ("of run ahead, loaded in the future",)
+    assert got == ("of run ahead, which began in the future",)
     retract(warehouse, run_id="ahead", reason="the clock was ahead")
     done = warehouse.build(*VERDICT)
     assert done.ok, done.messages()
+
+
+def test_a_version_of_a_clock_that_was_behind_stops_the_build(warehouse: Warehouse) -> None:
+    """Its number is an older one, and its records would not be in the marts: BigQuery's clock says that it was loaded last."""
+    land(warehouse, "first")
+    loaded = warehouse.clock + timedelta(hours=6)
+    warehouse.clock -= timedelta(days=10)
+    land(warehouse, "behind", 21, finished_at=loaded.isoformat())
+    done = warehouse.build(*VERDICT)
+    assert not done.ok
+    assert verdict(warehouse, "fail") == [("order", e) for e in ("characters", "episodes", "locations")]
 
 
 def test_an_older_version_that_is_loaded_last_stops_the_build(warehouse: Warehouse) -> None:

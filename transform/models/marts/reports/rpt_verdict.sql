@@ -17,9 +17,10 @@ loaded_last AS (
         entity,
         table_version,
         run_id,
-        started_at
+        finished_at
     FROM {{ ref('int_build_versions') }}
-    QUALIFY ROW_NUMBER() OVER (PARTITION BY entity ORDER BY started_at DESC, table_version DESC) = 1
+    -- By BigQuery's clock: started_at is by the clock of the machine that ran the target.
+    QUALIFY ROW_NUMBER() OVER (PARTITION BY entity ORDER BY finished_at DESC, version_number DESC) = 1
 ),
 
 compared AS (
@@ -32,8 +33,11 @@ compared AS (
         newest.proof,
         newest.source,
         IFNULL(newest.replication, 'full') = 'incremental' AS is_delta,
-        IFNULL(newest.started_at < loaded_last.started_at, FALSE) AS is_before_another,
-        IFNULL(newest.finished_at > TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 10 MINUTE), FALSE) AS is_in_the_future,
+        IFNULL(newest.finished_at < loaded_last.finished_at, FALSE) AS is_before_another,
+        IFNULL(
+            GREATEST(newest.started_at, newest.finished_at) > TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 10 MINUTE),
+            FALSE
+        ) AS is_in_the_future,
         CONCAT('version ', CAST(newest.table_version AS STRING), ' of run ', newest.run_id) AS newest_version,
         CONCAT('version ', CAST(loaded_last.table_version AS STRING), ' of run ', loaded_last.run_id) AS last_version,
         DIV(TIMESTAMP_DIFF(CURRENT_TIMESTAMP(), newest.finished_at, SECOND), 3600) AS age,
@@ -87,10 +91,10 @@ checked AS (
             -- Deltas are read in the order of their loads, whatever their numbers.
             compared.is_delta OR NOT (compared.is_before_another OR compared.is_in_the_future) AS holds,
             CONCAT(compared.last_version, ', which was loaded last, by now') AS expected,
-            CONCAT(compared.newest_version, IF(compared.is_in_the_future, ', loaded in the future', '')) AS got,
+            CONCAT(compared.newest_version, IF(compared.is_in_the_future, ', which began in the future', '')) AS got,
             CONCAT(
-                'the marts show the newest by number; retract the run whose clock was ahead (docs/operations.md), ',
-                'or accept an older version that was loaded on purpose with DBT_VERDICT_ORDER=warn'
+                'the marts show the newest by number; retract the run whose clock was wrong (docs/operations.md), ',
+                'run again, or accept an older version that was loaded on purpose with DBT_VERDICT_ORDER=warn'
             ) AS remedy
         ),
         STRUCT(
