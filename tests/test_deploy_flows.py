@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -138,12 +138,38 @@ def test_an_environment_is_a_namespace(kestra: Kestra) -> None:
     assert [flow["namespace"] for flow in flows] == ["rickandmorty.dev"] * 3
 
 
-def test_compose_deploys_the_flows_into_the_kestra_that_it_starts(kestra: Kestra) -> None:
-    """The service `flows` of compose.yaml, run as it stands there, signs in as the service `kestra` expects and loads the local variant."""
-    # Docker Compose's own interpolation, with nothing set.
-    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (ROOT / "compose.yaml").read_text())
-    services = yaml.safe_load(text)["services"]
-    server, flows, postgres = services["kestra"], services["flows"], services["postgres"]["environment"]
+def composed(value: Any, given: dict[str, str]) -> Any:
+    """The content of compose.yaml with Docker Compose's own interpolation, which follows the reading of the YAML."""
+    if isinstance(value, dict):
+        return {key: composed(item, given) for key, item in value.items()}
+    if isinstance(value, list):
+        return [composed(item, given) for item in value]
+    variable = re.compile(r"\$\$|\$\{(\w+):-([^}]*)\}")
+    return (
+        variable.sub(lambda found: given.get(found[1], found[2]) if found[1] else "$", value)
+        if isinstance(value, str)
+        else value
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "runner", "namespace", "given"),
+    [
+        (("kestra", "flows"), "plugin.core.runner.Process", "rickandmorty.local", {}),
+        (
+            ("kestra-batch", "flows-batch"),
+            "plugin.gcp.cli.GCloudCLI",
+            "rickandmorty",
+            {"KESTRA_PASSWORD": 'It\'s #1: "x" Ü $A \\n'},
+        ),
+    ],
+)
+def test_compose_deploys_the_flows_into_the_kestra_that_it_starts(  # noqa: PLR0913, PLR0917 (a table)
+    kestra: Kestra, tmp_path: Path, names: tuple[str, str], runner: str, namespace: str, given: dict[str, str]
+) -> None:
+    """The service that deploys, run as it stands in compose.yaml, signs in as its Kestra expects, whatever the password, and loads its variant."""
+    services = composed(yaml.safe_load((ROOT / "compose.yaml").read_text()), given)["services"]
+    server, flows, postgres = services[names[0]], services[names[1]], services["postgres"]["environment"]
     configuration = yaml.safe_load(server["environment"]["KESTRA_CONFIGURATION"])
     database = configuration["datasources"]["postgres"]
     assert database["url"] == f"jdbc:postgresql://postgres:5432/{postgres['POSTGRES_DB']}"
@@ -152,7 +178,8 @@ def test_compose_deploys_the_flows_into_the_kestra_that_it_starts(kestra: Kestra
         postgres["POSTGRES_PASSWORD"],
     ]
     assert all(port.startswith("127.0.0.1:") for port in server["ports"])
-    places = {inside: ROOT / outside for outside, inside, _ in (v.split(":") for v in flows["volumes"])}
+    short = [volume.split(":") for volume in flows["volumes"] if isinstance(volume, str)]
+    places = {inside: ROOT / outside for outside, inside, _ in short}
     interpreter, script = flows["command"]
     assert interpreter == "python3"
     (path,) = [
@@ -160,13 +187,34 @@ def test_compose_deploys_the_flows_into_the_kestra_that_it_starts(kestra: Kestra
         for inside, outside in places.items()
         if script.startswith(inside)
     ]
-    succeed(sys.executable, path, env=flows["environment"] | {"KESTRA_URL": kestra.url})
+    environment = flows["environment"] | {"KESTRA_URL": kestra.url}
+    if "KESTRA_SETTINGS" in environment:
+        environment["KESTRA_SETTINGS"] = str(tmp_path / "kestra.json")
+        (tmp_path / "kestra.json").write_text('{"environment": {}}')
+    succeed(sys.executable, path, env=environment)
     account = configuration["kestra"]["server"]["basic-auth"]
-    basic = base64.b64encode(f"{account['username']}:{account['password']}".encode()).decode()
+    # Micronaut's own placeholder.
+    assert account["password"] == "${KESTRA_PASSWORD}"
+    basic = base64.b64encode(
+        f"{account['username']}:{server['environment']['KESTRA_PASSWORD']}".encode()
+    ).decode()
     assert {authorization for _, _, authorization, _ in kestra.seen} == {f"Basic {basic}"}
     meltano_run, *_ = yaml.safe_load_all(kestra.seen[-1][3])
-    assert meltano_run["tasks"][0]["taskRunner"]["type"] == "io.kestra.plugin.core.runner.Process"
-    assert meltano_run["namespace"] == "rickandmorty.local"
+    assert runner in json.dumps(meltano_run["tasks"][0])
+    assert meltano_run["namespace"] == namespace
+
+
+# What Kestra wants of a password: BasicAuthService.PASSWORD_PATTERN.
+PASSWORD = re.compile(r"(?=.{8,})(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9]).*")
+
+
+def test_every_password_of_the_documentation_is_one_that_kestra_takes() -> None:
+    """With another nobody can sign in."""
+    files = ("compose.yaml", "docs/kestra-outside-google-cloud.md", ".github/workflows/kestra.yml")
+    said = re.compile(r"KESTRA_PASSWORD:-([^}]+)\}|KESTRA_PASSWORD='?([^'\"]+)|laptop@example.com:([^\s$]+)")
+    found = {next(filter(None, match)) for file in files for match in said.findall((ROOT / file).read_text())}
+    assert len(found) == 2
+    assert all(map(PASSWORD.fullmatch, found)), found
 
 
 def test_what_kestra_refuses_is_one_line(kestra: Kestra) -> None:

@@ -15,6 +15,7 @@ import re
 import sys
 import urllib.error
 import urllib.request
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -69,7 +70,9 @@ class Server:
                 if (moved := error.headers["Location"])
                 else said
             )
-            fail(f"{method} {address}: status {error.code}: {said or error.reason}")
+            if error.code == HTTPStatus.UNAUTHORIZED:
+                said += " look at KESTRA_TOKEN; a password of fewer than 8 characters, or without a capital, a small letter and a digit, is not taken"
+            fail(f"{method} {address}: status {error.code}: {said.strip() or error.reason}")
         except (OSError, ValueError, http.client.HTTPException) as error:
             fail(f"{method} {address}: {error}; look at KESTRA_URL")
         try:
