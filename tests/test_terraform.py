@@ -116,6 +116,21 @@ def test_terraforms_own_tests_pass(tested: list[dict[str, Any]]) -> None:
     assert summary["passed"] > 20
 
 
+def test_no_grant_is_beside_the_list_of_permissions(tested: list[dict[str, Any]]) -> None:
+    """In each plan the output `permissions` has a line for each grant, and none replaces the grants of others."""
+    counts = []
+    for plan in (message["test_plan"] for message in tested if message["type"] == "test_plan"):
+        listed = plan.get("output_changes", {}).get("permissions", {}).get("after")
+        kinds = [change["type"] for change in plan.get("resource_changes", [])]
+        grants = [kind for kind in kinds if re.search("_iam_(member|binding|policy)$", kind)]
+        assert all(kind.endswith("_member") for kind in grants)
+        # In a plan without addresses of its accounts the list is not known yet.
+        if listed is not None:
+            assert len(listed) == len(grants)
+            counts.append(len(grants))
+    assert max(counts) > 30
+
+
 # --- the values that the real provider and its services take ---------------------------------------------------------
 
 VALUE_RULES = yaml.safe_load((TERRAFORM / "tests" / "value_rules.yml").read_text(encoding="utf-8"))
