@@ -157,6 +157,46 @@ def test_whatever_is_retracted_a_build_reads_the_rest(warehouse: Warehouse) -> N
     assert "run no'body: expected a run of the ledger" in done.messages()
 
 
+def test_a_part_of_a_build_needs_the_verdict(warehouse: Warehouse) -> None:
+    """Marts alone, without tests, or with new versions and no verdict: no mart is made of what has not passed."""
+    land(warehouse, "good", 100)
+    for selected in ("+dim_locations", "dim_locations"):
+        done = warehouse.dbt("run", "--select", selected)
+        assert done.ok, done.messages()
+    land(warehouse, "bad", 50)
+    assert not warehouse.build(*VERDICT).ok
+    mart = f"SELECT DISTINCT run_id FROM `{MARTS}.dim_locations`"
+    for command, message in (
+        (
+            "build --select tag:core --indirect-selection empty",
+            "the verdict on the versions of this build is fail",
+        ),
+        ("run --select +dim_locations", "the verdict on the versions of this build is fail"),
+        ("run --select tag:staging dim_locations", "expected a verdict on the versions"),
+    ):
+        done = warehouse.dbt(*command.split())
+        assert message in done.messages()
+        assert warehouse.ask(mart) == [("good",)]
+    done = warehouse.dbt("run", "--select", "+dim_locations", DBT_VERDICT_DROP="warn")
+    assert done.ok, done.messages()
+    assert warehouse.ask(mart) == [("bad",)]
+
+
+def test_a_build_beside_another_does_not_take_its_versions(warehouse: Warehouse) -> None:
+    """The other has written its versions in between: the first ends with an error before a mart is made of them."""
+    land(warehouse, "first")
+    verdict_file = warehouse.folder / "transform" / "models" / "marts" / "reports" / "rpt_verdict.sql"
+    text = verdict_file.read_text()
+    hook = "UPDATE {{ ref('int_build_versions') }} SET build_id = 'of another' WHERE TRUE"
+    verdict_file.write_text(f'{{{{ config(post_hook="{hook}") }}}}\n{text}')
+    try:
+        done = warehouse.dbt("run", "--select", "+dim_locations")
+    finally:
+        verdict_file.write_text(text)
+    assert not done.ok
+    assert "another build has written" in done.messages()
+
+
 def test_a_version_loaded_during_a_build_waits_for_the_next(warehouse: Warehouse) -> None:
     """It is landed as soon as the build has written its versions: staging, marts and history are of the version before."""
     land(warehouse, "first")

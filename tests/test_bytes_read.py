@@ -114,7 +114,8 @@ def what_a_build_reads(warehouse: Warehouse, versions: int) -> dict[str, tuple[i
 @pytest.mark.slow
 def test_a_build_reads_no_more_at_1000_versions_than_at_2(dbt_warehouse: Warehouse) -> None:
     """Of each landing table the same number of partitions, at most the newest three days, and as many bytes."""
-    few, many = (what_a_build_reads(dbt_warehouse, versions) for versions in (2, 1000))
+    with dbt_warehouse.without_verdict():
+        few, many = (what_a_build_reads(dbt_warehouse, versions) for versions in (2, 1000))
     assert set(few) == set(ENTITIES)
     for table in ENTITIES:
         reads, partitions, read = many[table]

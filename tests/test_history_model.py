@@ -151,12 +151,13 @@ def test_history_is_what_the_versions_that_count_say(
     cleaning = dbt_warehouse.folder / "transform" / "macros" / "records.sql"
     before = cleaning.read_text()
     try:
-        for number, step in enumerate([("load", first), ("load", second), *then]):
-            follow(dbt_warehouse, model, number, step)
-            found = dbt_warehouse.ask(
-                "SELECT location_id, location_name, location_type, resident_ids, EXTRACT(YEAR FROM created_at), "
-                "dbt_valid_from, dbt_valid_to FROM `local_rickandmorty_snapshots.snap_locations`"
-            )
-            assert sorted(found, key=repr) == model.rows(), step
+        with dbt_warehouse.without_verdict():
+            for number, step in enumerate([("load", first), ("load", second), *then]):
+                follow(dbt_warehouse, model, number, step)
+                found = dbt_warehouse.ask(
+                    "SELECT location_id, location_name, location_type, resident_ids, EXTRACT(YEAR FROM created_at), "
+                    "dbt_valid_from, dbt_valid_to FROM `local_rickandmorty_snapshots.snap_locations`"
+                )
+                assert sorted(found, key=repr) == model.rows(), step
     finally:
         cleaning.write_text(before)

@@ -106,6 +106,17 @@ class Warehouse:
         client = self.sandbox.client()
         client.load_table_from_json(rows, f"local_rickandmorty_landing.{table}", job_config=config).result()
 
+    @contextmanager
+    def without_verdict(self) -> Iterator[None]:
+        """Build models alone that otherwise need a verdict."""
+        macro = self.folder / "transform" / "macros" / "after_the_verdict.sql"
+        text = macro.read_text()
+        macro.write_text("{% macro after_the_verdict() %}{% endmacro %}\n")
+        try:
+            yield
+        finally:
+            macro.write_text(text)
+
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query."""
         return self.sandbox.ask(sql)

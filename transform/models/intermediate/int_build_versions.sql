@@ -66,5 +66,6 @@ SELECT
         table_version BETWEEN 946684800000 AND UNIX_MILLIS(started_at) + 86400000,
         DATE_SUB(DATE(TIMESTAMP_MILLIS(table_version)), INTERVAL 1 DAY),
         DATE '1970-01-01'
-    ) AS landed_since
+    ) AS landed_since,
+    '{{ invocation_id }}' AS build_id
 FROM dated

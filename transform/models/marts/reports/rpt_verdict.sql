@@ -201,7 +201,8 @@ SELECT
         ': expected ', checked.expected, ', got ', checked.got,
         IF(checked.holds, '', CONCAT('; ', checked.remedy))
     ) AS message,
-    CURRENT_TIMESTAMP() AS decided_at
+    CURRENT_TIMESTAMP() AS decided_at,
+    (SELECT MAX(build_id) FROM {{ ref('int_build_versions') }}) AS build_id
 FROM checked
 INNER JOIN policies
     ON checked.check_name = policies.check_name
