@@ -16,7 +16,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,12 +23,13 @@ import yaml
 from google_batch import GoogleBatch
 from kestra_engine import FLOWS, PIPELINE, ROOT, SOURCES, Engine, RefusedError, flows, temporary
 from testkit.gcloud import require_gcloud
-from testkit.programs import eventually
+from testkit.programs import alive, eventually
 from testkit.servers import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from email.message import Message
+    from pathlib import Path
 
     from testkit.whole_pipeline import Project
 
@@ -425,15 +425,6 @@ def test_building_after_a_failure_means_nothing_without_dbt(kestra: Engine, fake
     """With dbt off a failed job fails the run, whatever that input says."""
     fakes.behave(character={"fail": 9})
     assert kestra.run(LOCAL, execute_dbt=False, execute_dbt_after_failure=True).state == "FAILED"
-
-
-def alive(pid: int) -> bool:
-    """Return whether a process is there."""
-    stat = Path(f"/proc/{pid}/stat")
-    try:
-        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def test_a_kill_ends_everything_below(kestra: Engine, fakes: Fakes) -> None:

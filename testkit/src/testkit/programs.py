@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,6 @@ from testkit.project_files import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 
 def run(
@@ -57,3 +57,12 @@ def foreign(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"{name} is not installed; `make test` installs it")
     return path
+
+
+def alive(pid: int) -> bool:
+    """Return whether a process is there and has not ended."""
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -327,15 +327,22 @@ def _running(process: subprocess.Popen[str]) -> bool:
     """Return whether a process is there, or another of its group."""
     if process.poll() is None:
         return True
-    # The first process of a container inherits orphans, and they stay until it has asked for their status.
-    with suppress(ChildProcessError):
-        while os.waitpid(-process.pid, os.WNOHANG)[0]:
-            pass
     try:
         os.killpg(process.pid, 0)
     except (ProcessLookupError, PermissionError):
         return False
-    return True
+    # Linux counts those that have ended and whose new parent has not asked yet, such as Python's resource tracker.
+    stats = Path("/proc").glob("[0-9]*/stat")
+    return not Path("/proc/self/stat").exists() or any(_is_alive(stat, process.pid) for stat in stats)
+
+
+def _is_alive(stat: Path, group: int) -> bool:
+    """Return whether a process belongs to a group and has not ended, from /proc/PID/stat (proc_pid_stat(5))."""
+    try:
+        state, _, its_group = stat.read_text(errors="replace").rpartition(")")[2].split()[:3]
+    except (OSError, ValueError):
+        return False
+    return int(its_group) == group and state not in {"Z", "X"}
 
 
 def log_exit_status(job: str, run_id: str, status: int) -> None:
