@@ -192,7 +192,7 @@ def rule_losses(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
         of_old_versions = rule.get("with_state") == "ARCHIVED" or rule.keys() & OF_OLD_VERSIONS
         if any(deletes_all_of(one, rule) for one in known) or (of_old_versions and not versioned):
             continue
-        if rule.keys() == {"age"}:
+        if "age" in rule:
             yield f"objects would be deleted after {rule['age']:g} days"
         else:
             yield f"a rule would delete what stays today, by {', '.join(sorted(rule)) or 'no condition'}"

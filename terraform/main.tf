@@ -164,11 +164,13 @@ moved {
 module "landing_bucket" {
   source = "./modules/bucket"
 
-  project_id          = module.project.project_id
-  name                = "${var.project_id}-${local.name}-landing"
-  location            = var.location
-  kms_key             = local.data_key
-  delete_after_days   = var.landing_parts_days
+  project_id        = module.project.project_id
+  name              = "${var.project_id}-${local.name}-landing"
+  location          = var.location
+  kms_key           = local.data_key
+  delete_after_days = var.landing_parts_days
+  # Parts, and what the target and the jobs note beside them. Not Meltano's state: a pipeline that rests for so long goes on where it was.
+  delete              = [{ suffixes = [".jsonl.gz"] }, { prefixes = ["_"] }]
   versioning          = var.landing_versioning
   deletion_protection = var.deletion_protection
   # No permission to delete or replace: a part, once there, stays until the lifecycle rule takes it.

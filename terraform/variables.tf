@@ -169,7 +169,7 @@ variable "kestra_principals" {
 }
 
 variable "landing_parts_days" {
-  description = "Days after which the landing bucket's parts are deleted; the rows stay in BigQuery."
+  description = "Days after which the landing bucket's parts are deleted; the rows stay in BigQuery, Meltano's bookmarks in the bucket."
   type        = number
   default     = 90
   nullable    = false

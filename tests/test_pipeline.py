@@ -119,6 +119,30 @@ def test_the_page_of_costs_has_no_fewer_queries_than_a_build(built_pipeline: Bui
     assert len(asked) < int(queries)
 
 
+def test_what_the_landing_bucket_forgets_is_what_runs_leave_but_not_meltanos_state(
+    built_pipeline: BuiltPipeline,
+) -> None:
+    """Each object of a run falls under a rule of Terraform's; a pipeline that rests for longer finds its bookmarks."""
+    configuration = ROOT / "terraform" / "main.tf"
+    if not configuration.is_file():
+        pytest.skip("terraform/ was removed from this project")
+    text = configuration.read_text(encoding="utf-8")
+    (rules,) = re.findall(r"(?m)^ +delete += (\[.*\])$", text)
+    ends = tuple(json.loads(re.findall(r"suffixes = (\[.*?\])", rules)[0]))
+    beginnings = tuple(json.loads(re.findall(r"prefixes = (\[.*?\])", rules)[0]))
+    host = built_pipeline.sandbox.env["STORAGE_EMULATOR_HOST"]
+    listed = requests.get(f"{host}/storage/v1/b/local-landing/o", timeout=20).json()["items"]
+    names = [item["name"] for item in listed]
+    assert {name.partition("/")[0] for name in names} >= {"characters", "_manifests"}
+    assert not [name for name in names if not name.endswith(ends) and not name.startswith(beginnings)]
+    (state,) = re.findall(
+        r"gs://\$\{module.landing_bucket.name\}/([\w-]+)", (ROOT / "terraform" / "outputs.tf").read_text()
+    )
+    kept = f"{state}/prod:tap-rickandmorty-to-target-bigquery/state.json"
+    assert not kept.endswith(ends)
+    assert not kept.startswith(beginnings)
+
+
 def test_the_same_run_id_twice_lands_rows_once(own_project: Project) -> None:
     """A second run with the id of a finished one ends well and changes no landing table; a job loads its own stream only."""
     before, run_id = landed(own_project), str(uuid.uuid4())

@@ -446,7 +446,7 @@ UNPROTECTED = [
     ("bucket", '"enforced"', '"inherited"', 'landing_bucket.google_storage_bucket.this: public_access_prevention would be "inherited"'),
     ("bucket", "level_access = true", "level_access = false", "landing_bucket.google_storage_bucket.this: uniform_bucket_level_access would be false"),
     ("bucket", "7 * 86400", "86400", "landing_bucket.google_storage_bucket.this: deleted objects could be restored for 1 days only"),
-    ("bucket", "age = var.delete_after_days", 'created_before = "2026-01-01"', "landing_bucket.google_storage_bucket.this: a rule would delete what stays today, by created_before"),
+    ("bucket", "age            = var.delete_after_days", 'created_before = "2026-01-01"', "landing_bucket.google_storage_bucket.this: a rule would delete what stays today, by created_before, matches_suffix"),
     ("dataset", '"168"', '"48"', 'dataset["landing"].google_bigquery_dataset.this: rows could be restored for 2 days only'),
     ("dataset", "= !var.deletion_protection", "= true", 'dataset["marts"].google_bigquery_dataset.this: delete_contents_on_destroy would be true'),
     ("image_registry", "tags = true", "tags = false", "images.google_artifact_registry_repository.this: docker_config.immutable_tags would be false"),

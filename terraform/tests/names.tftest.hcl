@@ -145,6 +145,7 @@ run "bucket_is_private_and_clears_itself" {
   variables {
     name                = "example-project-landing"
     location            = "EU"
+    delete              = [{ suffixes = [".jsonl.gz"] }, { prefixes = ["_"] }]
     delete_after_days   = 90
     deletion_protection = true
     versioning          = true
@@ -174,8 +175,8 @@ run "bucket_is_private_and_clears_itself" {
     condition = [
       for rule in google_storage_bucket.this.lifecycle_rule :
       "${one(rule.action).type} ${try(tostring(coalesce(one(rule.condition).age)), "-")} ${try(tostring(coalesce(one(rule.condition).days_since_noncurrent_time)), "-")}"
-    ] == ["Delete 90 -", "AbortIncompleteMultipartUpload 1 -", "Delete - 30"]
-    error_message = "Old parts, incomplete uploads and old versions are deleted."
+    ] == ["Delete 90 -", "Delete 90 -", "AbortIncompleteMultipartUpload 1 -", "Delete - 30"]
+    error_message = "Old parts and notes, incomplete uploads and old versions are deleted."
   }
 }
 

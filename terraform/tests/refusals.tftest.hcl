@@ -29,6 +29,7 @@ run "unprotected_bucket_can_go" {
   variables {
     name                = "example-project-landing"
     location            = "EU"
+    delete              = [{ prefixes = ["_"] }]
     delete_after_days   = 14
     deletion_protection = false
   }

@@ -1,4 +1,4 @@
-# A private bucket whose objects expire.
+# A private bucket, some of whose objects expire.
 
 resource "google_storage_bucket" "this" {
   # checkov:skip=CKV_GCP_62:access is in the audit logs (google_project_iam_audit_config), the older access logs add nothing
@@ -20,12 +20,18 @@ resource "google_storage_bucket" "this" {
     enabled = var.versioning
   }
 
-  lifecycle_rule {
-    condition {
-      age = var.delete_after_days
-    }
-    action {
-      type = "Delete"
+  # A condition has no "all but": each of these says by name what goes, and the rest stays.
+  dynamic "lifecycle_rule" {
+    for_each = var.delete
+    content {
+      condition {
+        age            = var.delete_after_days
+        matches_prefix = lifecycle_rule.value.prefixes
+        matches_suffix = lifecycle_rule.value.suffixes
+      }
+      action {
+        type = "Delete"
+      }
     }
   }
 

@@ -1,5 +1,10 @@
+variable "delete" {
+  description = "Which objects are deleted when they are old: those with these beginnings and ends of their names, each set by itself."
+  type        = list(object({ prefixes = optional(list(string)), suffixes = optional(list(string)) }))
+}
+
 variable "delete_after_days" {
-  description = "Age at which objects are deleted."
+  description = "Age at which they are deleted."
   type        = number
 }
 
