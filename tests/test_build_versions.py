@@ -97,9 +97,10 @@ def test_a_bad_version_stops_before_the_marts_and_leaves_no_trace_once_retracted
     assert sum(until is not None for *_, until in accepted["snapshots.snap_characters"]) == 11
 
     # What was built when the first run had ended.
-    done = warehouse.build(*WHAT_READERS_SEE, DBT_AS_OF="good")
+    done = warehouse.build(*WHAT_READERS_SEE, DBT_AS_OF="good", DBT_VERDICT_FRESHNESS="fail")
     assert done.ok, done.messages()
     assert state(warehouse) == before
+    assert verdict(warehouse, "warn") == [("freshness", e) for e in ("characters", "episodes", "locations")]
 
     reason = 'it\'s "half" a world:\nC:\\ \N{SNOWMAN}'
     retract(warehouse, run_id="bad", reason=reason)
@@ -431,6 +432,11 @@ def test_no_record_and_an_odd_status_and_an_entity_that_is_missing(warehouse: Wa
     done = warehouse.build(*VERDICT, DBT_VERDICT_EMPTY="never")
     assert not done.ok
     assert "the policy of the check empty is fail, warn or ignore, got 'never'" in done.messages()
+    # A variable on the command line replaces all policies.
+    done = warehouse.build(*VERDICT, "--vars", "{verdict: {drop: warn}}")
+    assert "the policy of the check missing is fail, warn or ignore, got 'none'" in done.messages()
+    done = warehouse.build(*VERDICT, DBT_VERDICT_DROP_PERCENT="101")
+    assert "drop_percent is a whole number, at most 100, got '101'" in done.messages()
 
 
 def test_a_delta_is_not_read_as_a_version(warehouse: Warehouse) -> None:

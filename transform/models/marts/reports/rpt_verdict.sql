@@ -1,18 +1,8 @@
-{% set checks = var('verdict') %}
-{% set drop_percent = verdict_limit('drop_percent') %}
-{% set stale_hours = verdict_limit('stale_hours') %}
-{% set is_of_the_past = var('as_of', none) or env_var('DBT_AS_OF', '') %}
+{% set drop_percent = verdict_limit('drop_percent', 100) %}
+{% set stale_hours = verdict_limit('stale_hours', 87600) %}
+{% set as_of = var('as_of', none) or env_var('DBT_AS_OF', '') %}
 
-WITH policies AS (
-    {% for check in checks %}
-        SELECT
-            '{{ check }}' AS check_name,
-            '{{ policy(check) }}' AS policy
-        {% if not loop.last %}UNION ALL{% endif %}
-    {% endfor %}
-),
-
-loaded_last AS (
+WITH loaded_last AS (
     SELECT
         entity,
         table_version,
@@ -66,6 +56,7 @@ checked AS (
     SELECT
         compared.entity,
         asked.check_name,
+        asked.policy,
         asked.holds,
         asked.expected,
         asked.got,
@@ -74,6 +65,7 @@ checked AS (
     CROSS JOIN UNNEST([
         STRUCT(
             'missing' AS check_name,
+            '{{ policy('missing') }}' AS policy,
             compared.table_version IS NOT NULL AS holds,
             'a loaded version' AS expected,
             IFNULL(CONCAT('version ', CAST(compared.table_version AS STRING)), 'none') AS got,
@@ -81,6 +73,7 @@ checked AS (
         ),
         STRUCT(
             'empty' AS check_name,
+            '{{ policy('empty') }}' AS policy,
             compared.row_count > 0 OR compared.is_delta AS holds,
             'at least 1 record' AS expected,
             CONCAT(CAST(compared.row_count AS STRING), ' records') AS got,
@@ -88,6 +81,7 @@ checked AS (
         ),
         STRUCT(
             'order' AS check_name,
+            '{{ policy('order') }}' AS policy,
             -- Deltas are read in the order of their loads, whatever their numbers.
             compared.is_delta OR NOT (compared.is_before_another OR compared.is_in_the_future) AS holds,
             CONCAT(compared.last_version, ', which was loaded last, by now') AS expected,
@@ -99,6 +93,7 @@ checked AS (
         ),
         STRUCT(
             'counts' AS check_name,
+            '{{ policy('counts') }}' AS policy,
             compared.row_count = compared.landed_row_count AS holds,
             CONCAT(CAST(compared.row_count AS STRING), ' rows, as in the ledger') AS expected,
             CONCAT(CAST(compared.landed_row_count AS STRING), ' rows in the landing table') AS got,
@@ -106,6 +101,7 @@ checked AS (
         ),
         STRUCT(
             'proof' AS check_name,
+            '{{ policy('proof') }}' AS policy,
             IFNULL(compared.proof, '') IN ('tap', 'state') AS holds,
             'tap or state' AS expected,
             IFNULL(compared.proof, 'none') AS got,
@@ -113,6 +109,7 @@ checked AS (
         ),
         STRUCT(
             'drop' AS check_name,
+            '{{ policy('drop') }}' AS policy,
             compared.row_count * 100 >= IFNULL(compared.row_count_before, 0) * (100 - {{ drop_percent }}) AS holds,
             IFNULL(
                 CONCAT('at most {{ drop_percent }} % fewer than ', CAST(compared.row_count_before AS STRING)),
@@ -123,6 +120,7 @@ checked AS (
         ),
         STRUCT(
             'drift' AS check_name,
+            '{{ policy('drift') }}' AS policy,
             compared.new_field_count = 0 AS holds,
             'no field that the schema does not know' AS expected,
             CONCAT(CAST(compared.new_field_count AS STRING), ' records with new fields') AS got,
@@ -130,6 +128,7 @@ checked AS (
         ),
         STRUCT(
             'source' AS check_name,
+            '{{ policy('source') }}' AS policy,
             compared.source_before IS NULL OR IFNULL(compared.source, '') = compared.source_before AS holds,
             IFNULL(compared.source_before, 'any source') AS expected,
             IFNULL(compared.source, 'a source without a name') AS got,
@@ -137,10 +136,22 @@ checked AS (
         ),
         STRUCT(
             'freshness' AS check_name,
-            {% if is_of_the_past %}TRUE{% else %}compared.age <= {{ stale_hours }}{% endif %} AS holds,
-            'loaded in the last {{ stale_hours }} hours' AS expected,
+            {% if as_of %}
+                -- Asked for: it says so, and never stops the build.
+                'warn' AS policy,
+                FALSE AS holds,
+                CONCAT('the newest version, not that of when run ', {{ literal(as_of) }}, ' had ended') AS expected,
+            {% else %}
+                '{{ policy('freshness') }}' AS policy,
+                compared.age <= {{ stale_hours }} AS holds,
+                'loaded in the last {{ stale_hours }} hours' AS expected,
+            {% endif %}
             CONCAT('loaded ', CAST(compared.age AS STRING), ' hours ago') AS got,
-            'look at the orchestrator: did runs fail, is the schedule on?' AS remedy
+            {% if as_of %}
+                'build without DBT_AS_OF to show the newest' AS remedy
+            {% else %}
+                'look at the orchestrator: did runs fail, is the schedule on?' AS remedy
+            {% endif %}
         )
     ]) AS asked
     -- What is not there has no more to say.
@@ -151,6 +162,7 @@ checked AS (
     SELECT
         CAST(NULL AS STRING) AS entity,
         'source' AS check_name,
+        '{{ policy('source') }}' AS policy,
         COUNT(DISTINCT source) <= 1 AS holds,
         'one source' AS expected,
         IFNULL(STRING_AGG(DISTINCT source, ', ' ORDER BY source), 'none with a name') AS got,
@@ -162,27 +174,33 @@ checked AS (
     SELECT
         asked.entity,
         asked.check_name,
+        asked.policy,
         asked.finding_count = 0 AS holds,
         'none' AS expected,
         CAST(asked.finding_count AS STRING) AS got,
         CONCAT('rpt_data_quality lists them by ', asked.listed_by) AS remedy
     FROM found
     CROSS JOIN UNNEST([
-        STRUCT(
-            'characters' AS entity,
-            'status_values' AS check_name,
-            found.unknown_status_count AS finding_count,
-            'the rule unknown_status_value' AS listed_by
-        ),
+        {% if 'status_values' in var('verdict') %}
+            STRUCT(
+                'characters' AS entity,
+                'status_values' AS check_name,
+                '{{ policy('status_values') }}' AS policy,
+                found.unknown_status_count AS finding_count,
+                'the rule unknown_status_value' AS listed_by
+            ),
+        {% endif %}
         STRUCT(
             CAST(NULL AS STRING) AS entity,
             'findings_error' AS check_name,
+            '{{ policy('findings_error') }}' AS policy,
             found.error_count AS finding_count,
             'the severity error' AS listed_by
         ),
         STRUCT(
             CAST(NULL AS STRING) AS entity,
             'findings_warning' AS check_name,
+            '{{ policy('findings_warning') }}' AS policy,
             found.warning_count AS finding_count,
             'the severity warning' AS listed_by
         )
@@ -193,7 +211,7 @@ SELECT
     IFNULL((SELECT MAX(run_id) FROM {{ ref('int_build_versions') }} WHERE is_of_newest_run), 'none') AS run_id,
     checked.entity,
     checked.check_name,
-    IF(checked.holds, 'pass', policies.policy) AS status,
+    IF(checked.holds, 'pass', checked.policy) AS status,
     checked.expected,
     checked.got,
     CONCAT(
@@ -204,5 +222,3 @@ SELECT
     CURRENT_TIMESTAMP() AS decided_at,
     (SELECT MAX(build_id) FROM {{ ref('int_build_versions') }}) AS build_id
 FROM checked
-INNER JOIN policies
-    ON checked.check_name = policies.check_name
