@@ -7,7 +7,7 @@ locals {
 }
 
 variable "alert_emails" {
-  description = "E-mail addresses for alerts: a run failed, the budget is used up."
+  description = "E-mail addresses for alerts: a run failed; the budget is used up, of which the first five hear."
   type        = set(string)
   default     = []
   nullable    = false

@@ -57,7 +57,9 @@ def test_a_reader_of_tables_that_are_there_is_no_writer(bench: Bench) -> None:
         with bench.as_account(**{**STATED, "datasets": {"*": [role]}}):
             found, lines = check(bench, create_tables="false")
             assert found == status, lines
-            missing = "bigquery.tables.updateData is missing; grant roles/bigquery.dataEditor"
+            missing = (
+                "bigquery.tables.updateData is missing; apply Terraform, or grant roles/bigquery.dataEditor"
+            )
             assert (missing in lines["tables"]) == bool(status)
             if status:
                 loading = bench.load(SCHEMA, record(2), whole(), create_tables="false")

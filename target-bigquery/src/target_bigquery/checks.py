@@ -116,7 +116,7 @@ def _tables(cloud: Cloud) -> str:
             held = cloud.bigquery.test_iam_permissions(ledger, WRITES, **cloud.call).get("permissions", [])
             if lacking := [permission for permission in WRITES if permission not in held]:
                 raise TargetError(
-                    f"rows may not be written in {settings.dataset}, {', '.join(lacking)} is missing; {role}"
+                    f"rows may not be written in {settings.dataset}, {', '.join(lacking)} is missing; apply Terraform, or {role}"
                 )
             return f"{settings.dataset}.{LEDGER} may be read and written; tables are not created here"
         cloud.bigquery.get_dataset(cloud.dataset, **cloud.call)
