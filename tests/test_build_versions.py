@@ -257,7 +257,7 @@ def test_a_ledger_row_deleted_by_hand_closes_no_history(warehouse: Warehouse) ->
 
 
 def test_an_id_that_a_version_has_twice_stops_the_build_and_later_hides_nothing(warehouse: Warehouse) -> None:
-    """The marts stay as they were; once a newer version is right, the changes compare it with the last of the two."""
+    """The marts stay as they were; once the same run brings a right version, the changes compare it with the last of the two."""
     land(warehouse, "first", 3)
     twice = [character(i, (1,), 1) for i in (1, 2, 3)]
     twice += [character(3, (1,), 1, name="The last", _sdc_sequence=2)]
@@ -265,7 +265,7 @@ def test_an_id_that_a_version_has_twice_stops_the_build_and_later_hides_nothing(
     done = warehouse.build("--select", "+dim_characters")
     assert done.of("fail") == ["unique_combination_of_columns_stg_rickandmorty__characters_character_id"]
     assert "dim_characters" in done.of("skipped")
-    warehouse.land("characters", [character(i, (1,), 1) for i in (1, 2, 3)], "right")
+    warehouse.land("characters", [character(i, (1,), 1) for i in (1, 2, 3)], "twice")
     done = warehouse.build("--select", "+rpt_changes", DBT_VERDICT_DROP="warn")
     assert done.ok, done.messages()
     changed = f"SELECT record_id, field_name, value_before, value_after FROM `{MARTS}.rpt_changes`"

@@ -137,3 +137,18 @@ def test_the_chart_has_the_figures_of_the_table() -> None:
     (data,) = panel.chart["datasets"].values()
     headings = [column.heading for column in panel.columns]
     assert [[row[heading] for heading in headings] for row in data] == panel.rows
+
+
+def test_without_changes_the_page_names_what_the_newest_run_has_loaded() -> None:
+    """What another run loaded may well have changed then: only the newest run's entities are compared."""
+    found = made_up_marts.marts()
+    found["changes"] = []
+    assert "Nothing changed in characters, episodes and locations, which" in page.render(
+        found, made_up_marts.MADE_AT
+    )
+    for row in found["loads"]:
+        if row["is_newest"] and row["entity"] == "episodes":
+            row.update(run_id="a job of its own", finished_at=made_up_marts.MADE_AT)
+    assert "Nothing changed in episodes, which" in page.render(found, made_up_marts.MADE_AT)
+    found["loads"] = [row for row in found["loads"] if row["is_newest"]]
+    assert "There is one load" in page.render(found, made_up_marts.MADE_AT)

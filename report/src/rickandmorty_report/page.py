@@ -19,11 +19,12 @@ import vl_convert
 from markupsafe import Markup
 
 from rickandmorty_report import panels
-from rickandmorty_report.sentences import counted
+from rickandmorty_report.sentences import counted, enumeration
 
 if TYPE_CHECKING:
     from rickandmorty_report.marts import Marts, Row
 
+EARLIEST = datetime.min.replace(tzinfo=UTC)
 SEVERITIES = ("error", "warning", "info")
 # Longer text is cut, so that no record makes the page grow without bound.
 LONGEST = 200
@@ -133,12 +134,17 @@ def _verdict(checks: list[Row], unequal: list[str]) -> tuple[str, str]:
 
 def _changes(changes: list[Row], loads: list[Row]) -> dict[str, Any]:
     often = Counter(row["entity"] for row in loads)
+    newest_run = max(loads, key=lambda row: row["finished_at"] or EARLIEST)["run_id"] if loads else None
+    # What another run has loaded is not compared, whatever it changed then.
+    compared = sorted(
+        {row["entity"] for row in loads if row["run_id"] == newest_run and often[row["entity"]] > 1}
+    )
     totals = {(row["entity"], row["change"]): row["total_rows"] for row in changes}
     return {
         "changes": changes,
         "change_totals": totals,
         "change_total": sum(totals.values()),
-        "compared": any(count > 1 for count in often.values()),
+        "compared": enumeration(compared) if compared else "",
     }
 
 
