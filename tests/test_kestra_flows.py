@@ -736,6 +736,9 @@ def test_the_real_pipeline_lands_and_builds(kestra: Engine, own_project: Project
     for job in ALL:
         held = sandbox.value(f"SELECT COUNT(*) FROM `{landing}.{job}s` WHERE _sdc_run_id = '{run_id}'")
         assert held == run.outputs["jobs"][job]["rows"] == len(sandbox.served(job))
+    # Meltano asks every plugin for Python's warnings.
+    assert "Warning: unclosed" not in run.log()
+    assert "outlived it" not in run.log()
     built = run.outputs["jobs"]["dbt"]
     assert built["results"]["failed"] == 0
     states = {model["name"]: model["state"] for model in built["models"]}

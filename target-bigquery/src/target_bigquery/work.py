@@ -140,6 +140,7 @@ class Work:
         """Remove the folder of parts."""
         if "folder" in self.__dict__:
             shutil.rmtree(self.folder, ignore_errors=True)
+            self._lock.close()
 
     def _start(self, pool: ThreadPoolExecutor, work: Any) -> Future[Any]:  # noqa: ANN401 (a callable)
         future = pool.submit(work)
