@@ -391,6 +391,7 @@ def test_wrong_settings_are_one_line_each(runs: Runs) -> None:
             "projects/p/regions/r/subnetworks/s",
             "setting network is not set, and its other half is",
         ),
+        ("DBT_SELECT", "dim_episodes", "dbt selection is 'dim_episodes': expected none"),
         ("ENVIRONMENT", "[1]", "setting environment is a list: expected a JSON object"),
         ("ENVIRONMENT", "MELTANO_ENVIRONMENT=prod", "setting environment is not JSON"),
         ("JOB_TIMEOUT", "٣", "setting job_timeout is '٣': expected seconds"),

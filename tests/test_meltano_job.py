@@ -333,8 +333,9 @@ def test_the_variables_reach_meltano_as_they_are_and_kestras_own_do_not(meltano:
             "environment has a number for 'TOKEN': expected a text",
         ),
         ("episode", {"ENVIRONMENT": "[" * 50_000}, "environment is not JSON"),
+        ("episode", {"ENVIRONMENT": '{"ATTEMPTS": "9"}'}, "environment has the key ATTEMPTS: expected it as"),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_wrong_settings_are_refused_and_nothing_runs(
     meltano: Meltano, job: str, given: dict[str, str], message: str

@@ -94,7 +94,7 @@ class Settings:
             **reader.mapping("ENVIRONMENT"),
             "MELTANO_JOB": place.job,
             "MELTANO_RUN_ID": reader.run_id(),
-            "DBT_SELECT": reader.text("DBT_SELECT", ""),
+            "DBT_SELECT": reader.selection(),
             "ATTEMPTS": str(attempts.most),
             "RETRY_SECONDS": f"{attempts.pause:g}",
             "JOB_TIMEOUT": f"{attempts.limit:g}",

@@ -25,12 +25,11 @@ from typing import TYPE_CHECKING, Any
 from meltano_job import kestra
 from meltano_job.figures import Figures
 from meltano_job.selection import Names
-from meltano_job.settings import Attempts, Reader, SettingsError
+from meltano_job.settings import DBT, Attempts, Reader, SettingsError
 
 if TYPE_CHECKING:
     from types import FrameType
 
-DBT = "dbt"
 SECONDS_TO_END = 20.0
 OWN_FAULT = 70
 TIME_IS_OVER = 124
@@ -73,7 +72,7 @@ class Settings:
         found = cls(
             job=reader.job(),
             run_id=reader.run_id(),
-            select=reader.text("DBT_SELECT", ""),
+            select=reader.selection(),
             attempts=reader.attempts(),
             meltano=reader.text("MELTANO", str(beside) if beside.is_file() else "meltano"),
             project=Path(project) if project else None,
@@ -81,12 +80,6 @@ class Settings:
         )
         if found.project is not None and not (found.project / "meltano.yml").is_file():
             reader.refuse(f"setting meltano_project is {project!r}: expected the folder of meltano.yml")
-        if any(word.startswith("-") for word in found.select.split()):
-            reader.refuse(f"dbt selection is {found.select!r}: expected names, tags and paths, no options")
-        if found.select and found.job != DBT:
-            reader.refuse(
-                f"dbt selection is {found.select!r}: expected none, since job {found.job} is not {DBT}"
-            )
         reader.check()
         return found
 

@@ -28,6 +28,18 @@ KINDS = {
     float: "a number",
     type(None): "null",
 }
+# The job that is not one of meltano.yml.
+DBT = "dbt"
+# Variables that are inputs and settings themselves: in the map they would mean nothing.
+OWN = {
+    "MELTANO_JOB",
+    "MELTANO_RUN_ID",
+    "DBT_SELECT",
+    "ENVIRONMENT",
+    "ATTEMPTS",
+    "RETRY_SECONDS",
+    "JOB_TIMEOUT",
+}
 VARIABLE = re.compile(r"[^\0\ud800-\udfff]*")
 SECONDS = {"weeks": 604_800, "days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1}
 
@@ -118,6 +130,8 @@ class Reader:
         for key, item in found.items():
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
                 self._complain(name, f"has the key {key[:80]!r}", "names of environment variables")
+            if key in OWN:
+                self._complain(name, f"has the key {key}", "it as an input or a setting of its own")
             if not isinstance(item, str):
                 self._complain(name, f"has {KINDS[type(item)]} for {key[:80]!r}", "a text: put it in quotes")
             elif not VARIABLE.fullmatch(item):
@@ -131,6 +145,18 @@ class Reader:
         return self.text(
             "MELTANO_JOB", like=r"[A-Za-z0-9_][A-Za-z0-9_.-]*", example="a job of meltano.yml, or dbt"
         )
+
+    def selection(self) -> str:
+        """Return what of the dbt project is built, whole where it is empty; no option, and none for another job than dbt."""
+        found, job = (
+            self._variables.get("DBT_SELECT", "").strip(),
+            self._variables.get("MELTANO_JOB", "").strip(),
+        )
+        if any(word.startswith("-") for word in found.split()):
+            self.refuse(f"dbt selection is {found[:80]!r}: expected names, tags and paths, no options")
+        if found and job != DBT:
+            self.refuse(f"dbt selection is {found[:80]!r}: expected none, since job {job} is not {DBT}")
+        return found
 
     def run_id(self) -> str:
         """Return the run's id, in small letters: a UUID is the same in capitals (RFC 9562)."""
