@@ -51,6 +51,10 @@ NEEDED: dict[str, Any] = {
 }
 
 
+# A value that Kestra would take for expressions of its own.
+BRACES = {"DBT_BRACES": "{{ secret('ALERT_WEBHOOK') }} {% raw %} {# c #} {{{ \\ \" ' ${x} \n {}"}
+
+
 @dataclass
 class Fakes:
     """The folder that the stand-ins read their behaviour from and write their calls to."""
@@ -122,7 +126,7 @@ def kestra(folder: Path, webhook: Webhook, batch: GoogleBatch) -> Iterator[Engin
     secret = base64.b64encode(f"{webhook.url}/hook-address\n".encode()).decode()
     silent = socket.create_server(("127.0.0.1", 0))
     address = f"http://127.0.0.1:{silent.getsockname()[1]}"
-    given = {"FAKES": str(folder / "fakes"), "MELTANO": str(SOURCES / "fake_meltano.py")}
+    given = {"FAKES": str(folder / "fakes"), "MELTANO": str(SOURCES / "fake_meltano.py"), **BRACES}
     environment = {
         "PATH": f"{PROGRAMS}{os.pathsep}{batch.path()}",
         "SECRET_ALERT_WEBHOOK": secret,
@@ -133,7 +137,7 @@ def kestra(folder: Path, webhook: Webhook, batch: GoogleBatch) -> Iterator[Engin
     for variant in VARIANTS:
         engine.deploy(f"rickandmorty.{variant}", variant)
         engine.settings(f"rickandmorty.{variant}", **NEEDED, environment=given, retry_seconds="0.1")
-    engine.settings(LOCAL, meltano=given["MELTANO"], environment={"FAKES": given["FAKES"]})
+    engine.settings(LOCAL, meltano=given["MELTANO"], environment={"FAKES": given["FAKES"], **BRACES})
     landing = {"TARGET_BIGQUERY_BUCKET": "a-landing", "STORAGE_EMULATOR_HOST": batch.url}
     engine.settings(BATCH, environment=given | landing, poll_seconds="PT0.2S", log_seconds="5")
     yield engine
@@ -305,6 +309,7 @@ def test_the_usual_run_fetches_all_side_by_side_then_builds(kestra: Engine, fake
     assert levels["dbt: 1 of 2 OK created sql table model"] == "INFO"
     assert "ERROR" not in levels.values()
     assert not [name for c in fakes.begun() for name in c["environment"] if name.startswith("SECRET_")]
+    assert all(BRACES.items() <= c["environment"].items() for c in fakes.begun())
 
 
 def test_only_dbt_with_a_selection(kestra: Engine, fakes: Fakes) -> None:
@@ -626,7 +631,7 @@ def test_enterprise_runs_the_program_of_the_image(kestra: Engine, fakes: Fakes) 
     """The Enterprise variant, its runner stood in for, needs no bucket; the map of variables reaches the job as it is."""
     namespace = "rickandmorty.enterprise"
     given = {"FAKES": str(fakes.folder), "MELTANO": str(SOURCES / "fake_meltano.py")}
-    more = {"MELTANO_ENVIRONMENT": "prod", "TARGET_BIGQUERY_LOCATION": "EU ü"}
+    more = {"MELTANO_ENVIRONMENT": "prod", "TARGET_BIGQUERY_LOCATION": "EU ü", **BRACES}
     # The stand-in runs on this machine: the program and a Meltano are what the container's PATH would have.
     program = flows(
         f"{namespace}.run",
@@ -677,6 +682,7 @@ def test_batch_submits_follows_deletes_and_restarts(kestra: Engine, fakes: Fakes
     assert runnable["container"]["imageUri"] == NEEDED["image"]
     assert runnable["environment"]["variables"]["MELTANO_RUN_ID"] == run_id
     assert runnable["environment"]["variables"]["TARGET_BIGQUERY_BUCKET"] == "a-landing"
+    assert BRACES.items() <= runnable["environment"]["variables"].items()
     assert group["taskSpec"]["maxRunDuration"] == "4200s"
     assert 50001 in group["taskSpec"]["lifecyclePolicies"][0]["actionCondition"]["exitCodes"]
     allocation = bodies[0]["allocationPolicy"]
