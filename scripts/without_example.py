@@ -34,7 +34,7 @@ KEPT = re.compile(
 )
 EXAMPLES_MACROS = re.compile(
     r"""
-    empty_to_null | id_from_url | ids_from_urls | cleaned_(characters | episodes | locations) | measure
+    empty_to_null | id_from_url | ids_from_urls | unreadable_address_count | cleaned_(characters | episodes | locations) | measure
     | compared_entities | tracked_fields | last_parts | history | known_history
     """,
     re.VERBOSE,

@@ -48,6 +48,13 @@ def number(url: str) -> int | None:
     return int(end) if end.isdecimal() else None
 
 
+def unreadable(record: Row) -> int:
+    """How many addresses of a record have no number; an empty one counts in a list only."""
+    listed = [url for value in record.values() if isinstance(value, list) for url in value]
+    places = [value["url"] for value in record.values() if isinstance(value, dict) and value["url"]]
+    return sum(number(url) is None for url in listed + places)
+
+
 def numbers(urls: list[str]) -> list[int]:
     """The ids of several addresses."""
     return [found for found in map(number, urls) if found is not None]
@@ -493,6 +500,9 @@ class Marts:
         for entity, records in self.by_id.items():
             for r in records.values():
                 check(not r["name"], ("empty_name", "warning"), entity, r, "no name")
+                unread = unreadable(r)
+                detail = f"{unread} addresses that end in no id"
+                check(unread, ("unreadable_address", "warning"), entity, r, detail)
         for c in self.characters.values():
             for rule, field in (("unknown_origin", "origin"), ("unknown_location", "location")):
                 place = c[field]

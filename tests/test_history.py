@@ -28,6 +28,10 @@ def links(resource: str, *ids: int) -> list[str]:
     return [f"{SITE}/{resource}/{i}" for i in ids]
 
 
+# One leads to an episode that is not there, two end in no id.
+UNREADABLE = [*links("episode", 9), f"{SITE}/episode/10/", ""]
+
+
 def nothing() -> Records:
     """An API without a record."""
     return {entity: [] for entity in ENTITIES}
@@ -41,7 +45,7 @@ def world() -> Records:
             character(2, (1, 3), 1, status="Dead", type="Clone", name="Who 1"),
             character(3, (2,), None, species="Alien", gender="unknown"),
             # Where nobody lists the character, and an episode that is not there.
-            character(4, (9,), 2, status="unknown", name='Œil d\'"O\\hara"'),
+            character(4, (9,), 2, status="unknown", name='Œil d\'"O\\hara"', episode=UNREADABLE),
             character(5, (2, 1), 7),
             character(7, (5,), None, name="", status="", species="", gender=""),
         ],

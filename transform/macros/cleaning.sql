@@ -15,6 +15,13 @@
     )
 {%- endmacro %}
 
+{% macro unreadable_address_count(list, addresses=[]) -%}
+    (SELECT COUNT(*) FROM UNNEST({{ list }}) AS address WHERE {{ id_from_url('address') }} IS NULL)
+    {%- for address in addresses %}
+        + IF(IFNULL({{ address }}, '') != '' AND {{ id_from_url(address) }} IS NULL, 1, 0)
+    {%- endfor %}
+{%- endmacro %}
+
 {% macro json_text(column) -%}
     NULLIF(TO_JSON_STRING({{ column }}), 'null')
 {%- endmacro %}

@@ -6,6 +6,7 @@
     {{ id_from_url('landing.origin.url') }} AS origin_location_id,
     {{ id_from_url('landing.location.url') }} AS last_location_id,
     {{ ids_from_urls('landing.episode') }} AS episode_ids,
+    {{ unreadable_address_count('landing.episode', ['landing.origin.url', 'landing.location.url']) }} AS unreadable_address_count,
 
     -- what the API says
     {{ empty_to_null('landing.name') }} AS character_name,
@@ -25,6 +26,7 @@
 
     -- links
     {{ ids_from_urls('landing.characters') }} AS character_ids,
+    {{ unreadable_address_count('landing.characters') }} AS unreadable_address_count,
 
     -- what the API says
     {{ empty_to_null('landing.name') }} AS episode_name,
@@ -41,6 +43,7 @@
 
     -- links
     {{ ids_from_urls('landing.residents') }} AS resident_ids,
+    {{ unreadable_address_count('landing.residents') }} AS unreadable_address_count,
 
     -- what the API says
     {{ empty_to_null('landing.name') }} AS location_name,

@@ -15,6 +15,12 @@
     ('malformed_code', 'error', 'episodes', 'season_number IS NULL OR episode_number IS NULL', "IFNULL(episode_code, 'no code')"),
     ('malformed_air_date', 'error', 'episodes', 'air_date IS NULL', "'no date such as December 2, 2013'"),
     ('empty_name', 'warning', 'episodes', 'episode_name IS NULL', "'no name'"),
+    ('unreadable_address', 'warning', 'characters', 'unreadable_address_count > 0',
+        "FORMAT('%d addresses that end in no id', unreadable_address_count)"),
+    ('unreadable_address', 'warning', 'episodes', 'unreadable_address_count > 0',
+        "FORMAT('%d addresses that end in no id', unreadable_address_count)"),
+    ('unreadable_address', 'warning', 'locations', 'unreadable_address_count > 0',
+        "FORMAT('%d addresses that end in no id', unreadable_address_count)"),
 ] %}
 
 WITH records AS (
