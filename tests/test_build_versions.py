@@ -149,6 +149,7 @@ def test_whatever_is_retracted_a_build_reads_the_rest(warehouse: Warehouse) -> N
         ({"run_id": "no'body", "reason": "x"}, "run no'body: expected a run of the ledger"),
         ({"run_id": "a", "stream": "ships", "reason": "x"}, "run a loaded no stream ships"),
         ({"run_id": "a"}, "a reason is needed"),
+        ({"run_id": "a", "undo": "false"}, "undo is true or false, without quotes, got 'false'"),
     ):
         done = warehouse.dbt("run-operation", "retract", "--args", json.dumps(arguments))
         assert not done.ok
@@ -352,6 +353,14 @@ def test_the_verdict_fails(warehouse: Warehouse) -> None:
         for entity in ("characters", "episodes", "locations")
     ]
     assert warehouse.ask(f"SELECT DISTINCT run_id FROM `{MARTS}.rpt_verdict`") == [("first",)]
+
+
+def test_counts_that_differ_are_accepted_by_the_policy(warehouse: Warehouse) -> None:
+    """The build then goes to its end: no test after the verdict asks for the same again."""
+    land(warehouse, "first", rows=25)
+    done = warehouse.build("--select", "+rpt_loads", DBT_VERDICT_COUNTS="warn")
+    assert done.ok, done.messages()
+    assert len(verdict(warehouse, "warn")) == 3
 
 
 def test_a_version_of_a_clock_that_was_ahead_stops_the_build_until_it_is_retracted(

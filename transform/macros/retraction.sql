@@ -12,6 +12,9 @@
 
 {% macro retract(run_id, reason=none, stream=none, undo=false) -%}
     {%- set ledger = source('rickandmorty', '_loads') -%}
+    {%- if undo not in [true, false] -%}
+        {{ exceptions.raise_compiler_error("retract: undo is true or false, without quotes, got '" ~ undo ~ "'") }}
+    {%- endif -%}
     {%- if not reason and not undo -%}
         {{ exceptions.raise_compiler_error("retract: a reason is needed, such as reason: 'the API answered with half its records'") }}
     {%- endif -%}
