@@ -128,14 +128,13 @@ class Engine:
         home = built(java)
         (folder / "scratch").mkdir(parents=True, exist_ok=True)
         options = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "--sun-misc-unsafe-memory-access=allow"]
-        archive = ["-Xlog:disable", "-Xlog:all=error:stderr", "-XX:+AutoCreateSharedArchive"]
         class_path = f"{home}/kestra-engine-1.jar:{(home / 'classpath.txt').read_text().strip()}"
         self._settings: dict[str, dict[str, Any]] = {}
         self._errors = (folder / "engine.log").open("w+")
         self._process = subprocess.Popen(
             [
-                *(java / "bin" / "java", *options, *archive, f"-XX:SharedArchiveFile={home}/engine.jsa"),
-                *(f"-Djava.io.tmpdir={folder}/scratch", "-cp", class_path, "rickandmorty.kestra.Server"),
+                *(java / "bin" / "java", *options, f"-Djava.io.tmpdir={folder}/scratch"),
+                *("-cp", class_path, "rickandmorty.kestra.Server"),
             ],
             cwd=folder,
             env={**os.environ, **environment},
