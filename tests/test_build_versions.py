@@ -199,6 +199,7 @@ def test_a_build_beside_another_does_not_take_its_versions(warehouse: Warehouse)
     assert "another build has written" in done.messages()
 
 
+@pytest.mark.slow
 def test_a_version_loaded_during_a_build_waits_for_the_next(warehouse: Warehouse) -> None:
     """It is landed as soon as the build has written its versions: staging, marts and history are of the version before."""
     land(warehouse, "first")
@@ -229,6 +230,7 @@ def test_a_version_loaded_during_a_build_waits_for_the_next(warehouse: Warehouse
     assert len(history["snapshots.snap_characters"]) == 20
 
 
+@pytest.mark.slow
 def test_a_ledger_row_deleted_by_hand_closes_no_history(warehouse: Warehouse) -> None:
     """The obvious wrong way: a build of the marts alone keeps to its versions, a whole one takes the version before.
 
@@ -257,6 +259,7 @@ def test_a_ledger_row_deleted_by_hand_closes_no_history(warehouse: Warehouse) ->
     assert warehouse.ask(opened) == warehouse.ask(staged) == [(20,)]
 
 
+@pytest.mark.slow
 def test_an_id_that_a_version_has_twice_stops_the_build_and_later_hides_nothing(warehouse: Warehouse) -> None:
     """The marts stay as they were; once the same run brings a right version, the changes compare it with the last of the two."""
     land(warehouse, "first", 3)
@@ -398,6 +401,7 @@ def test_a_version_of_a_clock_that_was_behind_stops_the_build(warehouse: Warehou
     assert verdict(warehouse, "fail") == [("order", e) for e in ("characters", "episodes", "locations")]
 
 
+@pytest.mark.slow
 def test_an_older_version_that_is_loaded_last_stops_the_build(warehouse: Warehouse) -> None:
     """What was loaded is not what the marts would show; on purpose it is accepted by the policy."""
     land(warehouse, "first")
@@ -411,6 +415,7 @@ def test_an_older_version_that_is_loaded_last_stops_the_build(warehouse: Warehou
     assert done.ok, done.messages()
 
 
+@pytest.mark.slow
 def test_a_whole_version_after_deltas_is_compared_with_what_they_left(warehouse: Warehouse) -> None:
     """20 characters and 1 more, by deltas alone; the first whole version has 18 of the 21, and drops."""
     delta = {"replication": "incremental", "proof": "state"}

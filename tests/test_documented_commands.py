@@ -207,7 +207,16 @@ def typed_once() -> dict[Block, list[str]]:
     return found
 
 
-@pytest.mark.parametrize(("block", "mine"), typed_once().items(), ids=str)
+@pytest.mark.parametrize(
+    ("block", "mine"),
+    [
+        # `built_pipeline` writes the same page.
+        pytest.param(
+            block, mine, id=str(block), marks=pytest.mark.slow if "report:build" in str(mine) else ()
+        )
+        for block, mine in typed_once().items()
+    ],
+)
 def test_a_block_runs_as_it_stands(fresh_clone: ProjectCopy, block: Block, mine: list[str]) -> None:  # noqa: ARG001 (its name)
     """In a clone with the system's PATH; what another test runs is left out."""
     fresh_clone.run("\n".join(mine), seconds=240)

@@ -76,6 +76,7 @@ def test_a_source_that_counts_0_ends_the_run_with_the_marts_as_they_were(
     assert marts(fresh_clone) == before
 
 
+@pytest.mark.slow
 def test_a_source_that_shrinks_fails_the_verdict_with_the_marts_as_they_were(
     fresh_clone: ProjectCopy, source: Path
 ) -> None:

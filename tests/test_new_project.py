@@ -70,6 +70,7 @@ def test_without_its_optional_parts_every_rule_is_there(bare: Path) -> None:
     output_of(bare, "make", "--dry-run", "install", "check", "run", "docs", "pytest")
 
 
+@pytest.mark.slow
 def test_tests_of_a_removed_part_are_skipped_by_its_name(bare: Path) -> None:
     """A file of tests whose part is not there says so, and is no error."""
     files = [f"tests/test_{name}.py" for name in ("kestra_flows", "report", "terraform")]
