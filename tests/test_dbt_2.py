@@ -20,7 +20,12 @@ def test_the_project_parses_with_no_warning_but_the_known_one(tmp_path: Path) ->
     dbt = program("DBT_2_COMMAND", ".venvs/dbt-2/bin/dbt")
     folders = ["--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path / "logs")]
     project = ["--project-dir", str(ROOT / "transform"), "--profiles-dir", str(ROOT / "transform")]
-    env = {**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "NO_COLOR": "1"}
+    env = {
+        **os.environ,
+        "GOOGLE_CLOUD_PROJECT": "any",
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "NO_COLOR": "1",
+    }
     done = run(dbt, "parse", *project, *folders, cwd=tmp_path, env=env)
     output = done.stdout + done.stderr
     assert done.returncode == 0, output
