@@ -17,6 +17,12 @@ endif
 export SANDBOX_COMMAND := $(CURDIR)/$(VENVS)/sandbox/bin/sandbox
 export MELTANO_COMMAND := $(CURDIR)/$(VENVS)/meltano/bin/meltano
 export MELTANO_SEND_ANONYMOUS_USAGE_STATS := false
+# The environments name this folder: in a copy, or after a move, their programs would run the other folder's code.
+INSTALLED_FOR := $(VENVS)/.folder
+ifneq ($(file < $(INSTALLED_FOR)),$(if $(wildcard $(INSTALLED_FOR)),$(CURDIR)))
+$(shell echo "make: $(VENVS) was installed for another folder; what is needed is installed anew" >&2; \
+  rm -rf $(VENVS) .meltano/{extractors,loaders,utilities,.done,.locks})
+endif
 DEV := $(VENVS)/dev/bin
 SQL_TOOLS := $(VENVS)/sql/bin
 IMAGE_NAME ?= rickandmorty-pipeline
@@ -38,28 +44,32 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 # What a person types goes to the program by the environment, as it is: neither make nor a shell reads it.
-TYPED := SQL DATA NAME FOLDER PARTS API REASON RUN STREAM UNDO AS_OF SAMPLE SINGULAR RESOURCE KEY SINCE
+TYPED := SQL DATA VERSION NAME FOLDER PARTS API REASON RUN STREAM UNDO AS_OF SAMPLE SINGULAR RESOURCE KEY SINCE
 $(foreach name,$(TYPED),$(eval override $(name) := $$(value $(name))))
 export $(TYPED)
+# What a variable that is 1 or is not given adds: 0 or `no` is not taken for 1.
+flag = $(if $(filter-out 1,$($1)),$(error $1=$($1): expected $1=1, or leave it out))$(if $($1),$2)
+# make run, build and retract, one at a time.
+ALONE := $(VENVS)/sandbox/bin/python scripts/run_alone.py
 
 run: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done .meltano/.locks ## Run the whole pipeline, no cloud needed: make run [DATA=folder | LIVE=1 | VERSION=2]
-	@exec $(VENVS)/sandbox/bin/python scripts/run_pipeline.py $${DATA:+--data "$$DATA"} $(if $(LIVE),--live) $(if $(VERSION),--version $(VERSION))
+	@exec $(VENVS)/sandbox/bin/python scripts/run_pipeline.py $${DATA:+--data="$$DATA"} $(call flag,LIVE,--live) $${VERSION:+--version="$$VERSION"}
 
 query: $(VENVS)/sandbox/.done ## Ask the local BigQuery: make query SQL='SELECT …'
 	@exec "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(SANDBOX_COMMAND)" query -- "$$SQL"
 
 build: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Run dbt alone on the local BigQuery: make build [AS_OF=run]; AS_OF rebuilds the state after that run
-	@DBT_AS_OF="$$AS_OF" exec "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(MELTANO_COMMAND)" run dbt-bigquery:build
+	@DBT_AS_OF="$$AS_OF" exec $(ALONE) "$(MELTANO_COMMAND)" run dbt-bigquery:build
 
 retract: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Take back what a run loaded: make retract RUN=run REASON='why' [STREAM=characters] [UNDO=1]
-	@exec "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(MELTANO_COMMAND)" invoke dbt-bigquery run-operation retract --args "$$($(PYTHON) -c \
+	@$(call flag,UNDO)exec $(ALONE) "$(MELTANO_COMMAND)" invoke dbt-bigquery run-operation retract --args "$$($(PYTHON) -c \
 	  'import json, os; e = os.environ; print(json.dumps({"run_id": e["RUN"], "reason": e["REASON"], "stream": e["STREAM"], "undo": bool(e["UNDO"])}))')"
 
 shell: $(VENVS)/sandbox/.done ## Open an SQL prompt on the local BigQuery; after make up it starts at once
 	@exec "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(SANDBOX_COMMAND)" shell
 
 up: $(VENVS)/sandbox/.done ## Start the sandbox and leave it running: make up [DATA=folder | LIVE=1]
-	@exec "$(SANDBOX_COMMAND)" start $${DATA:+--data "$$DATA"} $(if $(LIVE),--live)
+	@exec "$(SANDBOX_COMMAND)" start $${DATA:+--data="$$DATA"} $(call flag,LIVE,--live)
 
 down: $(VENVS)/sandbox/.done ## Stop the sandbox; data stays
 	@exec "$(SANDBOX_COMMAND)" stop
@@ -118,7 +128,7 @@ entity: $(VENVS)/dev/.done ## Write what an entity needs, from a sample of its r
 	@$(DEV)/python scripts/landing_schemas.py
 
 new: $(VENVS)/dev/.done ## Make a project of your own: make new NAME=library FOLDER=../library PARTS="report kestra terraform benchmarks" [EMPTY=1 API=https://…]
-	@exec $(DEV)/python scripts/new_project.py $(if $(EMPTY),--empty) $${API:+--api "$$API"} "$$NAME" "$$FOLDER" $$PARTS
+	@exec $(DEV)/python scripts/new_project.py $(call flag,EMPTY,--empty) $${API:+--api "$$API"} "$$NAME" "$$FOLDER" $$PARTS
 
 install: $(VENVS)/dev/.done $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Install every environment
 
@@ -231,6 +241,7 @@ define environment
 	@echo "Installing $(@D)"
 	@{ "$(UV)" venv --quiet --clear --python "$$(command -v $(PYTHON))" $(@D) && \
 	  "$(UV)" pip install --quiet --python $(@D)/bin/python $(1); } || { $(call sorry,$(@D)); }
+	@pwd -P > $(INSTALLED_FOR)
 	@touch $@
 endef
 

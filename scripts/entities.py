@@ -31,6 +31,8 @@ APP = next(ROOT.glob("tap-*/pyproject.toml")).parent.name.removeprefix("tap-")
 TAP = ROOT / f"tap-{APP}" / "src" / f"tap_{APP}"
 LIST = ROOT / "entities.yml"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+# Segments of a path.
+RESOURCE = re.compile(r"[\w.~-]+(/[\w.~-]+)*")
 # Names of BigQuery's API that differ from those of its SQL.
 SQL_TYPES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 
@@ -56,24 +58,37 @@ def read() -> list[Entity]:
     Raises:
         ValueError: An entry is not valid (see validate).
     """
-    return validate(yaml.safe_load(LIST.read_text(encoding="utf-8"))["entities"] or [])
+    try:
+        listed = yaml.safe_load(LIST.read_text(encoding="utf-8"))["entities"] or []
+    except (yaml.YAMLError, LookupError, TypeError) as error:
+        raise ValueError(f"{LIST.name}: expected YAML with a list named entities: {error}") from None
+    return validate(listed)
 
 
 def validate(entries: list[dict[str, Any]]) -> list[Entity]:
     """Return the entries of the list as entities.
 
     Raises:
-        ValueError: A field is missing or unknown, a name is malformed or occurs twice, or replication is neither full nor
-            incremental.
+        ValueError: A field is missing or unknown, a name is malformed, taken or occurs twice, or replication is neither full
+            nor incremental.
     """
     for entry in entries:
         expected = {field.name for field in fields(Entity)}
-        if set(entry) != expected or entry["replication"] not in {"full", "incremental"}:
+        if (
+            not isinstance(entry, dict)
+            or set(entry) != expected
+            or entry["replication"] not in {"full", "incremental"}
+        ):
             raise ValueError(
                 f"{LIST.name}: {entry}: expected name, singular, resource, key, and replication full or incremental"
             )
         for field in ("name", "singular"):
             _validate_name(field, entry[field])
+        _validate_source(entry["resource"], entry["key"])
+        if entry["singular"] == APP:
+            raise ValueError(
+                f"{LIST.name}: singular {APP!r}: expected another word, such as {APP}_item: {APP} is the job of all entities"
+            )
     entities = [Entity(**{**entry, "key": tuple(entry["key"])}) for entry in entries]
     # The flow's form offers the singulars and dbt.
     for names in ([e.name for e in entities], [*(e.singular for e in entities), "dbt"]):
@@ -88,6 +103,21 @@ def _validate_name(field: str, name: Any) -> None:  # noqa: ANN401 (YAML)
         raise ValueError(
             f"{LIST.name}: {field} {name!r}: expected lower-case letters, digits and _, such as order_items, "
             "and no word of YAML; resource takes the API's own spelling"
+        )
+
+
+def _validate_source(resource: Any, key: Any) -> None:  # noqa: ANN401 (YAML)
+    if not isinstance(resource, str) or not RESOURCE.fullmatch(resource):
+        raise ValueError(
+            f"{LIST.name}: resource {resource!r}: expected what follows the API's own address, such as character"
+        )
+    if (
+        not isinstance(key, (list, tuple))
+        or not all(isinstance(field, str) and field for field in key)
+        or len(set(key)) != max(len(key), 1)
+    ):
+        raise ValueError(
+            f"{LIST.name}: key {key!r}: expected a list of one or more fields, each once, such as [id]"
         )
 
 

@@ -34,12 +34,17 @@ NEW_FIELDS = {
 }
 
 
-def read_sample(file: Path) -> list[dict[str, Any]]:
+def read_sample(name: str) -> list[dict[str, Any]]:
     """Return the records of a sample.
 
     Raises:
-        ValueError: There is no such file, a line is not a JSON object, or there is no record.
+        ValueError: No file is named, there is no such file, a line is not a JSON object, or there is no record.
     """
+    if not name:
+        raise ValueError(
+            "SAMPLE is not given: name a file with a sample of its records, as JSON lines, such as SAMPLE=vehicles.jsonl"
+        )
+    file = Path(name)
     if not file.is_file():
         raise ValueError(f"SAMPLE={file}: expected a file with a sample of its records, as JSON lines")
     records = []
@@ -69,6 +74,10 @@ def check_sample(entity: Entity, records: list[dict[str, Any]], since: str | Non
             raise ValueError(
                 f"record {number} of the sample: {', '.join(unfit)} is neither an integer nor a string; name another --key"
             )
+        if "new_fields" in record:
+            raise ValueError(
+                f"record {number} of the sample: new_fields is the tap's own column; rename the field in the tap"
+            )
 
 
 def files(entity: Entity, records: list[dict[str, Any]], since: str | None) -> dict[Path, str]:
@@ -77,8 +86,8 @@ def files(entity: Entity, records: list[dict[str, Any]], since: str | None) -> d
     Raises:
         ValueError: The sample does not fit the entity, or one of its files exists already.
     """
-    check_sample(entity, records, since)
     entities.validate([asdict(e) for e in (*entities.read(), entity)])
+    check_sample(entity, records, since)
     schema = {"type": "object", **infer_object(records)}
     schema["properties"]["new_fields"] = NEW_FIELDS
     added = {
@@ -101,12 +110,15 @@ def add_stream(text: str, entity: Entity, since: str | None, *, listing: bool) -
     """Return the module of streams with a class for the entity; ruff sorts its imports.
 
     Raises:
-        ValueError: The module has no list of streams.
+        ValueError: The module has no list of streams, or a class of that name.
     """
     known = STREAM_LIST.search(text)
     if not known:
         raise ValueError(f"{STREAMS.relative_to(ROOT)}: no STREAMS: list[type[…]] = […]")
     base, module = ("ListingStream", "listing") if listing else ("ApiStream", "client")
+    name = f"{inflection.camelize(entity.name)}Stream"
+    if name in {"ApiStream", "ListingStream"} or f"class {name}(" in text:
+        raise ValueError(f"NAME={entity.name}: the tap has a class {name} already; choose another name")
     attributes = [f'    name = "{entity.name}"', f'    path = "/{entity.resource}"']
     imports = f"from tap_{APP}.{module} import {base}\n"
     if not listing:
@@ -114,8 +126,7 @@ def add_stream(text: str, entity: Entity, since: str | None, *, listing: bool) -
         imports += "from typing import ClassVar\n"
         text = re.sub(r"\nif TYPE_CHECKING:\n    from tap_\w+\.client import ApiStream\n", "\n", text)
     if since:
-        attributes.append(f'    replication_key = "{since}"')
-    name = f"{inflection.camelize(entity.name)}Stream"
+        attributes.append(f"    replication_key = {since!r}")
     stream = f'class {name}({base}):\n    """The {entity.name}: one record each."""\n\n' + "\n".join(
         attributes
     )
@@ -128,12 +139,14 @@ def main() -> int:
     """Run the command line; return the exit status."""
     parser = OneLine(prog="make entity", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("name", help="stream and landing table, such as vehicles")
-    parser.add_argument("--sample", type=Path, required=True, help="a sample of its records, as JSON lines")
+    parser.add_argument("--sample", required=True, help="a sample of its records, as JSON lines")
     parser.add_argument("--singular", help="one of them (default: the English singular of NAME)")
     parser.add_argument("--resource", help="its address in the API after the API's own (default: SINGULAR)")
     parser.add_argument("--key", default="id", help="fields that tell one record from another (default: id)")
     parser.add_argument("--since", help="the field with the date of a record's last change: incremental")
     options = parser.parse_args()
+    if not options.name:
+        parser.error("NAME is not given: expected a stream and landing table, such as NAME=vehicles")
     singular = options.singular or inflection.singularize(options.name)
     key = tuple(field.strip() for field in options.key.split(","))
     replication = "incremental" if options.since else "full"

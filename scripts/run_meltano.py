@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCKS = ["tap-rickandmorty", "target-bigquery", "dbt-bigquery:build"]
+# A shell or a .env may ask Meltano and dbt for less, or for another place: then nothing could be counted.
+READABLE = {
+    "MELTANO_CLI_LOG_CONFIG": "",
+    "DBT_LOG_FORMAT": "json",
+    "DBT_LOG_LEVEL": "info",
+    "DBT_QUIET": "false",
+    "DBT_TARGET_PATH": str(ROOT / "transform" / "target"),
+    "NO_COLOR": "1",
+}
 LOGS = ROOT / ".meltano" / "run-logs"
 KEPT_LOGS = 20
 # Seconds between two lines of progress where there is no terminal.
@@ -37,14 +46,14 @@ def run(run_id: str, progress: Progress, log: Path) -> int:
     """Run Meltano; return its exit status."""
     program = os.environ.get("MELTANO_COMMAND") or str(ROOT / ".venvs/meltano/bin/meltano")
     # --force: the lock of this folder excludes other runs, and what a killed run has left in Meltano's list is none.
-    command = [program, "--log-format", "json", "run", "--force", *BLOCKS]
+    command = [program, "--log-format", "json", "--log-level", "info", "run", "--force", *BLOCKS]
     print(f"Running: meltano run {' '.join(BLOCKS)}  (run id {run_id})")
     with (
         log.open("w", encoding="utf-8") as kept,
         subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**os.environ, "MELTANO_RUN_ID": run_id, "DBT_LOG_FORMAT": "json", "NO_COLOR": "1"},
+            env={**os.environ, **READABLE, "MELTANO_RUN_ID": run_id, "DBT_AS_OF": ""},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -11,7 +11,6 @@ number when ended by one.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import signal
 import subprocess
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import run_meltano
+from run_alone import exec_on_sandbox
 from run_progress import Progress, clean
 from run_summary import LOADS, VERDICT, query_marts, show_counts, show_problems, show_times, show_verdict
 
@@ -31,8 +31,6 @@ LIVE_API = "https://rickandmortyapi.com/api"
 # What `meltano run report:build` runs, without Meltano's start.
 REPORT = ROOT / ".meltano" / "utilities" / "report" / "venv" / "bin" / "report"
 PAGE = ROOT / "output" / "report.html"
-# A shell or a .env for the cloud may set others; on the sandbox Meltano's environment is `local`.
-LOCAL = {"MELTANO_ENVIRONMENT": "local", "DATASET_PREFIX": "local_"}
 # Answers of the real API that a project keeps: its data by default.
 ANSWERS = ROOT / "answers"
 CAPTURE = "'.venvs/sandbox/bin/sandbox capture FOLDER'"
@@ -64,25 +62,11 @@ def resources() -> list[str]:
     """Return the addresses of the entities in the API, which name the files of a data folder."""
     import yaml  # noqa: PLC0415 (only a data folder and LIVE=1 need it)
 
-    listed = yaml.safe_load((ROOT / "entities.yml").read_text(encoding="utf-8"))["entities"]
-    return [entity["resource"] for entity in listed]
-
-
-def hold_run_lock() -> None:
-    """Hold the lock of this folder's `make run` while this process lives, across `exec` too."""
-    (ROOT / ".sandbox").mkdir(exist_ok=True)
-    # Not truncated before the lock is held: it names the other run.
-    lock = os.open(ROOT / ".sandbox" / "run.lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        other = os.read(lock, 100).decode(errors="replace").strip()
-        fail(
-            f"another run is under way in this folder (process {other}); wait for it, or end it: kill {other}"
-        )
-    os.ftruncate(lock, 0)
-    os.write(lock, f"{os.getpid()}\n".encode())
-    os.set_inheritable(lock, True)  # noqa: FBT003 (positional only)
+        listed = yaml.safe_load((ROOT / "entities.yml").read_text(encoding="utf-8"))["entities"]
+        return [entity["resource"] for entity in listed]
+    except (yaml.YAMLError, LookupError, TypeError) as error:
+        fail(f"entities.yml: expected a list of entities: {clean(str(error))}; make lint checks it", 2)
 
 
 def source_options(data: Path | None, *, live: bool, version: int | None) -> list[str]:
@@ -95,20 +79,12 @@ def source_options(data: Path | None, *, live: bool, version: int | None) -> lis
         data = ANSWERS
     if data is None:
         return ["--universe", f"version={version or 1}"]
+    data = data.expanduser()
     if not data.is_dir():
         fail(f"DATA={data}: not a folder; make one with {CAPTURE}", 2)
     if missing := [f"{name}.jsonl" for name in resources() if not (data / f"{name}.jsonl").is_file()]:
         fail(f"DATA={data}: {', '.join(missing)} not found; make such a folder with {CAPTURE}", 2)
     return ["--data", str(data.resolve())]
-
-
-def exec_on_sandbox(options: list[str]) -> NoReturn:
-    """Replace this process by `sandbox exec` of this program; each source has a warehouse of its own."""
-    program = os.environ.get("SANDBOX_COMMAND") or str(ROOT / ".venvs/sandbox/bin/sandbox")
-    inside = [sys.executable, __file__, "--inside", str(time.time())]
-    os.chdir(ROOT)
-    hold_run_lock()
-    os.execv(program, [program, "exec", *options, "--", *inside])  # noqa: S606 (no shell)
 
 
 def build_page() -> tuple[subprocess.CompletedProcess[str] | None, float]:
@@ -132,7 +108,6 @@ def run_inside(started: float) -> int:
     """Run the pipeline on the sandbox around this program, which was asked for at `started`; return the exit status."""
     from google.api_core.exceptions import GoogleAPIError  # noqa: PLC0415
 
-    os.environ.update(LOCAL)
     sandbox_seconds = time.time() - started
     print(f"Source: {os.environ.get('TARGET_BIGQUERY_SOURCE')}")
     run_id = str(uuid.uuid4())
@@ -186,6 +161,13 @@ def fail_with_meltano(status: int, verdict: str | None, log: Path) -> NoReturn:
     fail(f"meltano ended with status {status}: {reason}; the whole log is in {log}", max(status, 1))
 
 
+def version(text: str) -> int:
+    """Return the version of the made-up universe that was typed."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"VERSION={text}: expected 1, 2, 3 …")
+    return int(text)
+
+
 def main() -> int:
     """Run the pipeline; return the exit status."""
     parser = argparse.ArgumentParser(
@@ -198,14 +180,17 @@ def main() -> int:
         help="a folder with a file of JSON lines for each resource, such as character.jsonl",
     )
     source.add_argument("--live", action="store_true", help=f"the live API, {LIVE_API}")
-    source.add_argument("--version", type=int, help="a later version of the made-up universe (1)")
+    source.add_argument("--version", type=version, help="a later version of the made-up universe (1)")
     parser.add_argument("--inside", type=float, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     for stream in (sys.stdout, sys.stderr):
         # Whatever the locale, and whatever characters a log has.
         stream.reconfigure(encoding="utf-8", errors="replace", line_buffering=True)  # type: ignore[union-attr]
     if arguments.inside is None:
-        exec_on_sandbox(source_options(arguments.data, live=arguments.live, version=arguments.version))
+        inside = [sys.executable, __file__, "--inside", str(time.time())]
+        exec_on_sandbox(
+            source_options(arguments.data, live=arguments.live, version=arguments.version), inside
+        )
 
     def end(number: int, _: object) -> None:
         raise Ended(number)

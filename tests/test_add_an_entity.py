@@ -11,9 +11,11 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import entities
 import new_entity
 import pytest
 import yaml
@@ -253,6 +255,13 @@ def test_a_field_that_is_named_as_the_target_s_own_is_left_out() -> None:
     assert list(found) == ["id", "name"]
 
 
+@pytest.mark.parametrize("key", ["id", [], ["id", "id"], [""], [1], None], ids=repr)
+def test_a_key_is_a_list_of_fields(key: Any) -> None:
+    """A key without its brackets would be a key of two letters."""
+    with pytest.raises(ValueError, match="expected a list of one or more fields, each once"):
+        entities.validate([asdict(Entity("orders", "order", "order", ("id",), "full")) | {"key": key}])
+
+
 @pytest.mark.parametrize(
     "case",
     [
@@ -270,6 +279,15 @@ def test_a_field_that_is_named_as_the_target_s_own_is_left_out() -> None:
         ('{"id": 1}\n{"id": 2', "issues", "line 2: expected a JSON object"),
         ("", "issues", "expected at least one record"),
         (None, "issues", "expected a file"),
+        (None, "issues --sample=", "SAMPLE is not given"),
+        ('{"id": 1}', "api", "the tap has a class ApiStream already"),
+        ('{"id": 1}', "listing", "the tap has a class ListingStream already"),
+        ('{"id": 1}', "all_of_it --singular rickandmorty", "rickandmorty is the job of all entities"),
+        ('{"id": 1}', 'issues --resource a"b', "expected what follows the API's own address"),
+        ('{"id": 1}', "issues --resource /issue", "expected what follows the API's own address"),
+        ('{"id": 1}', "issues --key id,id", "one or more fields, each once"),
+        ('{"id": 1}', "issues --key id,", "one or more fields, each once"),
+        ('{"id": 1, "new_fields": 2}', "issues", "new_fields is the tap's own column"),
     ],
     ids=lambda case: case[2],
 )
@@ -286,7 +304,7 @@ def test_make_entity_refuses_what_it_cannot_do(
         file.write_text(sample)
     written: list[Path] = []
     monkeypatch.setattr(Path, "write_text", lambda path, *_, **__: written.append(path))
-    monkeypatch.setattr(sys, "argv", ["new_entity.py", *arguments.split(), "--sample", str(file)])
+    monkeypatch.setattr(sys, "argv", ["new_entity.py", "--sample", str(file), *arguments.split()])
     with pytest.raises(SystemExit) as ended:
         new_entity.main()
     assert ended.value.code == 2

@@ -38,6 +38,7 @@ def test_the_first_run_says_what_it_did(fresh_clone: ProjectCopy) -> None:
     printed = fresh_clone.output
     assert "Source: captured folder it's données of " in printed
     assert "Verdict: pass" in printed
+    assert ", dbt 0.0," not in printed
     assert ("The page: output/report.html" in printed) == WITH_PAGE
     assert [line.split()[:6] for line in printed.splitlines() if line.startswith("characters ")] == [
         ["characters", *["60"] * 5]

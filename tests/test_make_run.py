@@ -108,7 +108,10 @@ class Clone:
             "MELTANO_COMMAND": str(meltano),
             name: value,
         }
-        self.command = [Path(self.sandbox).with_name("python"), folder / "scripts" / "run_pipeline.py"]
+        python = Path(self.sandbox).with_name("python")
+        self.command = [python, folder / "scripts" / "run_pipeline.py"]
+        # Of `make build` and `make retract`.
+        self.alone = [python, folder / "scripts" / "run_alone.py"]
 
     def start(self) -> subprocess.Popen[str]:
         """Start a run and wait until its Meltano is under way."""
@@ -149,8 +152,9 @@ def test_a_run_that_is_ended_leaves_no_process(clone: Clone, number: signal.Sign
         second = run(*clone.command, env=clone.env)
         assert second.returncode == 1
         assert second.stderr == (
-            f"make run: another run is under way in this folder (process {process.pid}); wait for it, or end it: kill {process.pid}\n"
+            f"make: another run is under way in this folder (process {process.pid}); wait for it, or end it: kill {process.pid}\n"
         )
+        assert run(*clone.alone, "true", env=clone.env).stderr == second.stderr
         process.send_signal(number)
         output, _ = process.communicate(timeout=60)
     if number != signal.SIGKILL:
@@ -159,6 +163,55 @@ def test_a_run_that_is_ended_leaves_no_process(clone: Clone, number: signal.Sign
             f"make run: ended by {number.name}; what was not whole is not loaded, run it again\n"
         )
     until_nothing_is_left(clone.mark)
+
+
+def test_what_changes_the_local_warehouse_is_local(clone: Clone) -> None:
+    """`make build` and `make retract` too, whatever a shell or a .env says for the cloud."""
+    cloud = {"MELTANO_ENVIRONMENT": "prod", "DATASET_PREFIX": "", "TARGET_BIGQUERY_LOCATION": "EU"}
+    names = [*cloud, "DBT_BIGQUERY_LOCATION"]
+    done = run(*clone.alone, "printenv", *names, env=clone.env | cloud | {"DBT_BIGQUERY_LOCATION": "EU"})
+    assert done.stdout.split() == ["local", "local_", "US", "US"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("run LIVE=0", "LIVE=0: expected LIVE=1, or leave it out"),
+        ("up LIVE=no", "LIVE=no: expected LIVE=1"),
+        ("retract UNDO=0", "UNDO=0: expected UNDO=1"),
+        ("new EMPTY=false", "EMPTY=false: expected EMPTY=1"),
+    ],
+)
+def test_what_is_not_1_is_not_taken_for_1(typed: str, expected: str) -> None:
+    """A variable that says no does not switch on what it names."""
+    if typed.startswith("new") and not (ROOT / "scripts" / "new_project.py").exists():
+        pytest.skip("a new project makes none")
+    done = run("make", "--dry-run", *typed.split(), cwd=ROOT, env=unmade())
+    assert done.returncode == 2
+    assert expected in done.stderr
+
+
+@pytest.mark.parametrize("version", ["0", "-1", "1.4.2"])
+def test_a_version_that_is_none_is_named(version: str) -> None:
+    """`make run VERSION=0` does not run version 1."""
+    script = ROOT / "scripts" / "run_pipeline.py"
+    python = Path(program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox")).with_name("python")
+    done = run(python, script, f"--version={version}")
+    assert done.returncode == 2
+    assert f"VERSION={version}: expected 1, 2, 3" in done.stderr
+
+
+def test_a_copied_folder_installs_its_own_environments(tmp_path: Path) -> None:
+    """The programs of a copy's environments are the first folder's: they are removed; its own stay."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    done = tmp_path / ".venvs" / "sandbox" / ".done"
+    for installed_for, there in ((tmp_path, True), (ROOT, False)):
+        done.parent.mkdir(parents=True, exist_ok=True)
+        done.touch()
+        (tmp_path / ".venvs" / ".folder").write_text(f"{installed_for}\n")
+        said = run("make", "help", cwd=tmp_path, env=unmade()).stderr
+        assert done.exists() == there
+        assert ("installed for another folder" in said) != there
 
 
 @pytest.mark.slow

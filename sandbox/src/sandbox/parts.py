@@ -20,6 +20,7 @@ from sandbox.errors import SandboxError
 
 PROJECT = "local-project"
 BUCKET = "local-landing"
+LOCATION = "US"
 PARTS = ("api", "storage", "bigquery")
 # The same with roles, rate limits and sizes, in front of them.
 STRICT = {"strict-storage": "storage", "strict-bigquery": "bigquery"}
@@ -95,7 +96,7 @@ def launch(home: Path, log_file: Path, name: str, port: int, options: list[str])
 
 def _command(home: Path, name: str, port: int, options: list[str]) -> list[str]:
     if name == "storage":
-        server = f"-location US -scheme http -host 127.0.0.1 -port {port} -backend filesystem"
+        server = f"-location {LOCATION} -scheme http -host 127.0.0.1 -port {port} -backend filesystem"
         return [str(_storage_program()), *server.split(), "-filesystem-root", str(home / "storage")]
     if name == "bigquery":
         emulator = f"-m sandbox.bigquery start --project {PROJECT} --log-format console --persistent --rest-port {port}"

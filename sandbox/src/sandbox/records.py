@@ -11,12 +11,26 @@ import yaml
 from sandbox.errors import SandboxError, sandbox_command
 
 LIST = Path(__file__).resolve().parents[3] / "entities.yml"
-# The fields of each resource's key.
-KEYS: dict[str, list[str]] = {
-    entity["resource"]: entity["key"]
-    for entity in yaml.safe_load(LIST.read_text(encoding="utf-8"))["entities"]
-}
 Records = dict[str, list[dict[str, Any]]]
+
+
+def _read_keys() -> dict[str, list[str]]:
+    try:
+        listed = yaml.safe_load(LIST.read_text(encoding="utf-8"))["entities"]
+        keys = {str(entity["resource"]): entity["key"] for entity in listed}
+        if wrong := [key for key in keys.values() if not isinstance(key, list)]:
+            raise TypeError(f"key {wrong[0]!r} is not a list of fields")  # noqa: TRY301
+        return keys  # noqa: TRY300
+    except (OSError, yaml.YAMLError, LookupError, TypeError) as error:
+        # Before there is a command whose error it could be.
+        reason = " ".join(str(error).split())
+        raise SystemExit(
+            f"sandbox: {LIST}: expected a list of entities: {reason}; make lint checks it"
+        ) from None
+
+
+# The fields of each resource's key.
+KEYS = _read_keys()
 
 
 def check_folder(folder: Path) -> None:

@@ -18,7 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox import processes
 from sandbox.errors import SandboxError, sandbox_command
-from sandbox.parts import BUCKET, PART_MARK, PROJECT, STRICT, Part, choose_port, launch, wait_until_healthy
+from sandbox.parts import (
+    BUCKET,
+    LOCATION,
+    PART_MARK,
+    PROJECT,
+    STRICT,
+    Part,
+    choose_port,
+    launch,
+    wait_until_healthy,
+)
 from sandbox.source import Source, default_source
 
 if TYPE_CHECKING:
@@ -187,6 +197,7 @@ class Sandbox:
         if "bigquery" in parts:
             found["BIGQUERY_EMULATOR_HOST"] = parts["bigquery"].url
         found["GOOGLE_CLOUD_PROJECT"] = PROJECT
+        found["TARGET_BIGQUERY_LOCATION"] = found["DBT_BIGQUERY_LOCATION"] = LOCATION
         found["GOOGLE_APPLICATION_CREDENTIALS"] = str(self.home / "credentials.json")
         # Meltano's state (bookmarks, counts) belongs to the warehouse that it describes.
         found["MELTANO_DATABASE_URI"] = f"sqlite:///{self.home}/meltano.db"
