@@ -306,6 +306,22 @@ def test_a_table_has_2000_columns(warehouse: Warehouse) -> None:
     warehouse.bigquery.delete_table(table)
 
 
+def test_a_table_has_no_more_than_10000_columns(warehouse: Warehouse) -> None:
+    """Nested ones count, and a load job that would add too many fails: "Quotas and limits"."""
+    many = [F(f"c{i}", "STRING") for i in range(10_001)]
+    for schema in (many, [F("r", "RECORD", fields=many)]):
+        with pytest.raises(exceptions.BadRequest, match="Too many total leaf fields: 10001"):
+            warehouse.bigquery.create_table(bigquery.Table(warehouse.new_name(), schema=schema))
+    table = warehouse.bigquery.create_table(bigquery.Table(warehouse.new_name(), schema=[F("a", "STRING")]))
+    with pytest.raises(exceptions.BadRequest, match="Too many total leaf fields: 10001"):
+        warehouse.load(
+            table,
+            warehouse.put([{"a": "x"}]),
+            schema=many[:10_000],
+            schema_update_options=["ALLOW_FIELD_ADDITION"],
+        )
+
+
 def test_a_column_is_added_by_ddl(warehouse: Warehouse) -> None:
     """ALTER TABLE ADD COLUMN, DROP COLUMN and DROP NOT NULL are in the table's schema: "Data definition language"."""
     table = warehouse.table()

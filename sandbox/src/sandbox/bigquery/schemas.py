@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bqemulator.domain.errors import ValidationError
+
 from . import patching
 from .columns import columns, quoted
 
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
 
     from bqemulator.catalog.models import TableFieldSchema as Field
 
+# https://cloud.google.com/bigquery/quotas#all_tables
+MOST_COLUMNS = 10_000
 ADDITION, RELAXATION = "ALLOW_FIELD_ADDITION", "ALLOW_FIELD_RELAXATION"
 STANDARD = {
     "INTEGER": "INT64",
@@ -40,8 +44,23 @@ class Mismatch(Exception):  # noqa: N818 (a schema, not an error of the program)
     "api.routes.tables", "_parse_schema_fields", why="maxLength, precision, scale, defaults are kept"
 )
 def from_rest(raw: list[dict[str, Any]]) -> tuple[Field, ...]:
-    """Return the fields of a TableSchema as REST has it."""
-    return tuple(_field(field, one) for field, one in zip(_parse(raw), raw, strict=True))
+    """Return the fields of a TableSchema as REST has it.
+
+    Raises:
+        ValidationError: There are more than a table may have.
+    """
+    return _checked(tuple(_field(field, one) for field, one in zip(_parse(raw), raw, strict=True)))
+
+
+def _checked(fields: tuple[Field, ...]) -> tuple[Field, ...]:
+    count = sum(map(_leaves, fields))
+    if count > MOST_COLUMNS:
+        raise ValidationError(f"Too many total leaf fields: {count}, max allowed field count: {MOST_COLUMNS}")
+    return fields
+
+
+def _leaves(field: Field) -> int:
+    return sum(map(_leaves, field.fields)) or 1
 
 
 def _field(field: Field, raw: dict[str, Any]) -> Field:
@@ -98,6 +117,7 @@ def evolved(
 
     Raises:
         Mismatch: A field is missing, has another type, or a change is not allowed.
+        ValidationError: There would be more fields than a table may have.
     """
     given = {field.name.lower(): field for field in new}
     kept = tuple(_evolved_field(field, given.pop(field.name.lower(), None), allowed, path) for field in old)
@@ -106,7 +126,7 @@ def evolved(
             raise Mismatch(f"Cannot add fields (field: {path}{field.name})")
         if field.mode == "REQUIRED":
             raise Mismatch(f"Cannot add required fields to an existing schema. (field: {path}{field.name})")
-    return (*kept, *given.values())
+    return _checked((*kept, *given.values()))
 
 
 def _evolved_field(field: Field, new: Field | None, allowed: Iterable[str], path: str) -> Field:
