@@ -98,8 +98,10 @@ def test_the_requests_seen_are_listed(url: str) -> None:
         ({"action": "explode"}, "expected an object with an action"),
         ({"action": "reset", "wen": "after"}, "unknown key wen"),
         ({"action": "reset", "path": "("}, "path '('"),
+        ({"action": "reset", "contains": 1}, "contains 1"),
+        ({"action": "replace", "find": "a"}, "replace needs with"),
     ],
-    ids=["action", "key", "path"],
+    ids=["action", "key", "path", "contains", "replace"],
 )
 def test_a_wrong_rule_is_refused_with_its_reason(url: str, rule: dict[str, Any], reason: str) -> None:
     """An unknown action or key, or a path that cannot be compiled, is a 400 that names it."""

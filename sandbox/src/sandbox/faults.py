@@ -56,7 +56,7 @@ class Rule:
         """Return a rule read from JSON.
 
         Raises:
-            ValueError: It is not an object, its action or a key is unknown, or its path is not a regular expression.
+            ValueError: It is not an object, its action or a key is unknown, a key is missing, or what it searches is not a regular expression.
         """
         if not isinstance(rule, dict) or rule.get("action") not in ACTIONS:
             raise ValueError(
@@ -64,10 +64,13 @@ class Rule:
             )
         if unknown := rule.keys() - KEYS:
             raise ValueError(f"unknown key {', '.join(sorted(unknown))}")
-        try:
-            re.compile(rule.get("path", ""))
-        except re.error as error:
-            raise ValueError(f"path {rule['path']!r}: {error}") from error
+        if rule["action"] == "replace" and (missing := {"find", "with"} - rule.keys()):
+            raise ValueError(f"replace needs {' and '.join(sorted(missing))}")
+        for key in ("path", "contains", "find"):
+            try:
+                re.compile(rule.get(key, ""))
+            except (re.error, TypeError) as error:
+                raise ValueError(f"{key} {rule[key]!r}: {error}") from error
         return cls(
             **{key: value for key, value in rule.items() if key in COMMON},
             options={key: value for key, value in rule.items() if key not in COMMON},
