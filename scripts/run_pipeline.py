@@ -117,9 +117,9 @@ def run_inside(started: float) -> int:
     status = run_meltano.run(run_id, progress, log)
     show_problems(progress)
     try:
-        # The verdict of an earlier run does not count.
-        checks = query_marts(VERDICT, run_id)
-        loads = query_marts(LOADS, run_id) if status == 0 else []
+        # The verdict of an earlier build does not count.
+        checks = query_marts(VERDICT, build_id=progress.invocation) if progress.invocation else []
+        loads = query_marts(LOADS, run_id=run_id) if status == 0 else []
     except GoogleAPIError as error:
         fail(f"the local BigQuery could not be queried: {clean(str(error))}; the log is in {log_name}")
     verdict = show_verdict(checks) if checks else None
@@ -133,7 +133,7 @@ def run_inside(started: float) -> int:
     print(f"The warehouse holds {versions} version{plural} of this source; the marts show the newest.")
     if verdict in {"fail", None}:
         fail(
-            f"the verdict is {verdict or 'missing: rpt_verdict has no row of this run'}; the log is in {log_name}"
+            f"the verdict is {verdict or 'missing: rpt_verdict has no row of this build'}; the log is in {log_name}"
         )
     if not equal:
         fail(f"the counts differ; the log is in {log_name}")

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN_RESULTS = ROOT / "transform" / "target" / "run_results.json"
+# By the build and not by the run: a run of incremental streams without a new record has loaded no version.
 VERDICT = """
 SELECT status, message
 FROM rpt_verdict
-WHERE run_id = '{run_id}'
-QUALIFY decided_at = MAX(decided_at) OVER ()
+WHERE build_id = '{build_id}'
 ORDER BY CASE status WHEN 'fail' THEN 0 WHEN 'warn' THEN 1 ELSE 2 END, check_name, entity
 """
 # An incremental stream without a record loads nothing: its newest load is an earlier run's, the mart's rows are today's.
@@ -38,8 +38,8 @@ ORDER BY row_count DESC
 """
 
 
-def query_marts(sql: str, run_id: str) -> list[dict[str, Any]]:
-    """Return the rows of a query on the local BigQuery's marts; none where its table is missing.
+def query_marts(sql: str, **values: str) -> list[dict[str, Any]]:
+    """Return the rows of a query with these values on the local BigQuery's marts; none where its table is missing.
 
     Raises:
         GoogleAPIError: BigQuery refuses the query.
@@ -52,7 +52,7 @@ def query_marts(sql: str, run_id: str) -> list[dict[str, Any]]:
     marts = f"{client.project}.{os.environ['DATASET_PREFIX']}rickandmorty_marts"
     config = bigquery.QueryJobConfig(default_dataset=marts)
     try:
-        rows = client.query(sql.format(run_id=run_id), job_config=config, timeout=60).result(timeout=60)
+        rows = client.query(sql.format(**values), job_config=config, timeout=60).result(timeout=60)
     except NotFound:
         return []
     return [dict(row.items()) for row in rows]

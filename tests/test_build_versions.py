@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import run_summary
 from google.api_core.exceptions import NotFound
 from warehouse import character, episode, location
 
@@ -356,6 +357,11 @@ def test_the_verdict_fails(warehouse: Warehouse) -> None:
         for entity in ("characters", "episodes", "locations")
     ]
     assert warehouse.ask(f"SELECT DISTINCT run_id FROM `{MARTS}.rpt_verdict`") == [("first",)]
+    # `make run` finds it, though the verdict is not on the run that it has made.
+    results = json.loads((warehouse.folder / "target" / "run_results.json").read_text())
+    sql = run_summary.VERDICT.format(build_id=results["metadata"]["invocation_id"])
+    found = warehouse.ask(sql.replace("rpt_verdict", f"{MARTS}.rpt_verdict"))
+    assert [status for status, _ in found].count("fail") == 15
 
 
 def test_counts_that_differ_are_accepted_by_the_policy(warehouse: Warehouse) -> None:
