@@ -127,7 +127,7 @@ def test_a_signal_ends_the_tap_with_one_line(api: Api, sent: signal.Signals) -> 
             assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(sent)
-        out, err = process.communicate(timeout=4)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + sent
     assert (
         err.strip().rpartition("\n")[2]
@@ -135,6 +135,19 @@ def test_a_signal_ends_the_tap_with_one_line(api: Api, sent: signal.Signals) -> 
     )
     assert "ACTIVATE_VERSION" not in out
     assert "STATE" not in out
+
+
+def test_a_signal_ends_the_tap_though_nobody_reads_its_log(api: Api) -> None:
+    """Meltano may be dead already."""
+    api.fault(r"character/1,", slow(5))
+    with started(api) as process:
+        while len(api.asked("character")) < 2:
+            assert process.poll() is None
+            time.sleep(0.02)
+        assert process.stderr is not None
+        process.stderr.close()
+        process.terminate()
+        assert process.wait(timeout=60) == 128 + signal.SIGTERM
 
 
 def test_a_reader_that_ends_is_one_line(api: Api) -> None:

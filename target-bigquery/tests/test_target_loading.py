@@ -190,11 +190,21 @@ def test_sigterm_loads_nothing(bench: Bench) -> None:
     with bench.start(SCHEMA, record(1)) as process:
         bench.await_table()
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
     assert out == ""
     assert "ended by SIGTERM; what was not whole is not loaded" in err
     assert bench.rows() == []
+
+
+def test_sigterm_ends_the_target_though_nobody_reads_its_log(bench: Bench) -> None:
+    """Meltano may be dead already."""
+    with bench.start(SCHEMA, record(1)) as process:
+        bench.await_table()
+        assert process.stderr is not None
+        process.stderr.close()
+        process.terminate()
+        assert process.wait(timeout=60) == 128 + signal.SIGTERM
 
 
 def test_the_ledger_has_the_proof_of_a_version(bench: Bench) -> None:

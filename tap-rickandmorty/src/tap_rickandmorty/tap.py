@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
@@ -215,5 +215,7 @@ def _end(logger: logging.Logger, message: str) -> NoReturn:
 def _terminated(signum: int, _: FrameType | None) -> NoReturn:
     # No STATE and no ACTIVATE_VERSION: the target will not load what was sent.
     name = signal.Signals(signum).name
-    os.write(2, f"tap-rickandmorty: ended by {name}; the stream in progress is not complete\n".encode())
+    # Whoever read the log may have ended too.
+    with suppress(OSError):
+        os.write(2, f"tap-rickandmorty: ended by {name}; the stream in progress is not complete\n".encode())
     os._exit(128 + signum)

@@ -357,9 +357,11 @@ class TargetBigQuery(Target):
         # The SDK would drain its sinks, and so load what is not whole.
         name = signal.Signals(signum).name
         self._work.remove_folder()
-        os.write(
-            2, f"target-bigquery: ended by {name}; what was not whole is not loaded, no STATE\n".encode()
-        )
+        # Whoever read the log may have ended too.
+        with suppress(OSError):
+            os.write(
+                2, f"target-bigquery: ended by {name}; what was not whole is not loaded, no STATE\n".encode()
+            )
         os._exit(128 + signum)
 
 
