@@ -114,6 +114,7 @@ def test_a_bad_version_stops_before_the_marts_and_leaves_no_trace_once_retracted
     assert warehouse.ask(landed) == [(89,)]
 
 
+@pytest.mark.slow
 def test_whatever_is_retracted_a_build_reads_the_rest(warehouse: Warehouse) -> None:
     """The newest, the first, one in the middle, a version of two runs, one stream of a run, all; and each undone."""
 
@@ -185,6 +186,7 @@ def test_a_part_of_a_build_needs_the_verdict(warehouse: Warehouse) -> None:
     assert warehouse.ask(mart) == [("bad",)]
 
 
+@pytest.mark.slow
 def test_a_build_beside_another_does_not_take_its_versions(warehouse: Warehouse) -> None:
     """The other has written its versions in between: the first ends with an error before a mart is made of them."""
     land(warehouse, "first")
@@ -277,6 +279,7 @@ def test_an_id_that_a_version_has_twice_stops_the_build_and_later_hides_nothing(
     assert warehouse.ask(changed) == [(3, "name", "The last", "Who 3")]
 
 
+@pytest.mark.slow
 def test_one_version_number_of_two_runs_is_two_loads(warehouse: Warehouse) -> None:
     """Marts, changes and history read each run's own rows, the last to finish as the newest; each can be taken back."""
     one = [character(i, (1,), 1) for i in range(1, 21)]
@@ -311,6 +314,7 @@ def test_one_version_number_of_two_runs_is_two_loads(warehouse: Warehouse) -> No
     assert shown() == (19, 19, "three", 0, 0, "three", 20)
 
 
+@pytest.mark.slow
 def test_deltas_that_a_tap_numbers_by_their_last_full_read(warehouse: Warehouse) -> None:
     """Taps of databases do: the deltas' own rows are compared with the ledger, and what the full read lacked stays away."""
     model = warehouse.folder / "transform" / "models" / "staging" / "stg_rickandmorty__deltas.sql"
@@ -364,6 +368,7 @@ def test_the_verdict_fails(warehouse: Warehouse) -> None:
     assert [status for status, _ in found].count("fail") == 15
 
 
+@pytest.mark.slow
 def test_counts_that_differ_are_accepted_by_the_policy(warehouse: Warehouse) -> None:
     """The build then goes to its end: no test after the verdict asks for the same again."""
     land(warehouse, "first", rows=25)
@@ -396,6 +401,7 @@ def test_a_version_of_a_clock_that_was_ahead_stops_the_build_until_it_is_retract
     assert done.ok, done.messages()
 
 
+@pytest.mark.slow
 def test_a_version_of_a_clock_that_was_behind_stops_the_build(warehouse: Warehouse) -> None:
     """Its number is an older one, and its records would not be in the marts: BigQuery's clock says that it was loaded last."""
     land(warehouse, "first")

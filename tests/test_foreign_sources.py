@@ -402,6 +402,7 @@ def test_killed_before_the_load_the_next_run_brings_the_delta(small: OwnProject)
     is_as_the_source(small)
 
 
+@pytest.mark.slow
 def test_state_lost_everything_is_read_again(small: OwnProject) -> None:
     """A run without the state of before loads every issue again, each once in what staging reads."""
     small.load(token=TOKEN)

@@ -224,6 +224,7 @@ def test_tap_and_target_know_nothing_of_kestra() -> None:
     assert not [path for path in sources if "kestra" in path.read_text(encoding="utf-8").lower()]
 
 
+@pytest.mark.slow
 def test_the_schedule_arrives_switched_off_and_its_inputs_are_taken(kestra: Engine, fakes: Fakes) -> None:
     """The trigger is disabled in the file; switched on, it starts a run of all three jobs and dbt by itself."""
     (trigger,) = yaml.safe_load((FLOWS / f"{PIPELINE}.yml").read_text())["triggers"]

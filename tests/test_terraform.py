@@ -349,6 +349,7 @@ def production(initialized: Path, stand_in: str, tmp_path_factory: pytest.TempPa
     return applied(initialized, folder, stand_in, **PRODUCTION)
 
 
+@pytest.mark.slow
 def test_production_is_refused_to_a_destroy_as_a_whole(production: Applied) -> None:
     """Nothing goes: neither what is protected nor network, accounts and alert, which Google would let go first."""
     production.variables(**PRODUCTION)

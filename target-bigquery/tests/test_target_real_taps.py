@@ -137,7 +137,9 @@ def same(sent: Any, landed: Any) -> bool:
     return bool(landed == sent)
 
 
-@pytest.mark.parametrize("tap", [dbt, jsonl, rest_api], ids=["dbt", "jsonl", "rest-api"])
+@pytest.mark.parametrize(
+    "tap", [pytest.param(dbt, marks=pytest.mark.slow), jsonl, rest_api], ids=["dbt", "jsonl", "rest-api"]
+)
 def test_what_lands_is_what_target_jsonl_gets(tap: Any, bench: Bench, api: str, tmp_path: Path) -> None:
     """Every record once, every value, and the tap's last STATE; the ledger says that the STATE proves each stream."""
     messages = tap(tmp_path, api)
