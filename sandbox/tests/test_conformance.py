@@ -322,6 +322,16 @@ def test_a_table_has_no_more_than_10000_columns(warehouse: Warehouse) -> None:
         )
 
 
+def test_every_permission_on_a_table_is_held(warehouse: Warehouse) -> None:
+    """tables.testIamPermissions, which `target-bigquery --check` asks; roles are `--strict`'s."""
+    asked = ["bigquery.tables.get", "bigquery.tables.updateData"]
+    table = bigquery.Table(warehouse.new_name(), schema=[F("a", "STRING")])
+    with pytest.raises(exceptions.NotFound):
+        warehouse.bigquery.test_iam_permissions(table.reference, asked)
+    warehouse.bigquery.create_table(table)
+    assert warehouse.bigquery.test_iam_permissions(table.reference, asked)["permissions"] == asked
+
+
 def test_a_column_is_added_by_ddl(warehouse: Warehouse) -> None:
     """ALTER TABLE ADD COLUMN, DROP COLUMN and DROP NOT NULL are in the table's schema: "Data definition language"."""
     table = warehouse.table()

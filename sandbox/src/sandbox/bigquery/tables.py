@@ -60,6 +60,16 @@ def list_tables(project_id: str, dataset_id: str, ctx: Ctx, maxResults: int = 10
     return dict(_list(project_id, dataset_id, ctx, maxResults))
 
 
+@patching.get(ROUTES, "router").post(TABLE + ":testIamPermissions")  # type: ignore[untyped-decorator]
+async def permissions_held(
+    project_id: str, dataset_id: str, table_id: str, request: Request, ctx: Ctx
+) -> dict[str, Any]:
+    """Return every permission that is asked for: roles are --strict's."""
+    if ctx.catalog.get_table(project_id, dataset_id, table_id) is None:
+        raise resource_not_found(ResourceRef("table", project_id, dataset_id, table_id))
+    return {"permissions": (await request.json()).get("permissions", [])}
+
+
 async def _change_columns(
     project_id: str, dataset_id: str, table_id: str, request: Request, ctx: AppContext
 ) -> None:
