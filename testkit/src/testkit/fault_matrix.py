@@ -63,7 +63,7 @@ INSERT: Rule = {
     "path": "^/bigquery/v2/projects/[^/]+/jobs$|^/bigquery/v2/projects/[^/]+/jobs[?]",
 }
 # Answers of load jobs come when they have ended here; made to look as if they still ran, the loader polls.
-RUNS: Rule = _replaced('"state": ?"DONE"', '"state":"RUNNING"', **INSERT)
+RUNS: Rule = _replaced('"state": ?"DONE"', '"state":"RUNNING"', contains='"sourceUris"', **INSERT)
 POLL: Rule = {"method": "GET", "path": "/jobs/[^/?]*-things-"}
 LEDGER: Rule = {**INSERT, "contains": "AS ledger USING"}
 MANIFEST: Rule = {**UPLOAD, "contains": "_manifests/"}
@@ -163,7 +163,7 @@ KILLS = {
         Kill("before the manifest", "storage", _hold(MANIFEST)),
         Kill("after the manifest", "storage", _hold(MANIFEST, when="after")),
         Kill("before the load job", "bigquery", _hold(INSERT)),
-        Kill("during the load job", "bigquery", _hold(POLL, skip=1), (RUNS,)),
+        Kill("during the load job", "bigquery", _hold(POLL), (RUNS,)),
         Kill("after the load job", "bigquery", _hold(INSERT, when="after")),
         Kill("before the ledger", "bigquery", _hold(LEDGER)),
         Kill("after the ledger and before STATE", "bigquery", _hold(LEDGER, when="after")),
