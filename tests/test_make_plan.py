@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from testkit.programs import run
+from testkit.project_copy import unmarked
 from testkit.required_tools import missing
 from testkit.servers import Server
 from testkit.whole_pipeline import ROOT
@@ -99,10 +100,7 @@ class Clone:
     def make(self, *words: str) -> CompletedProcess[str]:
         """Type a command in the folder terraform/, as its README does."""
         environment = {
-            # `make test` passes what it was given on.
-            **{
-                k: v for k, v in os.environ.items() if not k.startswith(("GOOGLE_", "MAKE", "ARGS", "MFLAGS"))
-            },
+            **unmarked(),
             "CHECKPOINT_DISABLE": "1",
             "GOOGLE_OAUTH_ACCESS_TOKEN": "token",
             "GOOGLE_STORAGE_CUSTOM_ENDPOINT": f"{self.states.url}/storage/v1/b",

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from testkit.programs import eventually, run, succeed
-from testkit.project_copy import copy_project
+from testkit.project_copy import copy_project, unmarked
 from testkit.whole_pipeline import ROOT, program, python_program, running_sandbox
 
 
@@ -31,11 +31,6 @@ def test_a_bad_data_folder_is_one_line_that_says_what_is_missing(tmp_path: Path)
     assert "sandbox capture" in done.stderr
 
 
-def unmade() -> dict[str, str]:
-    """Return the environment without what a make that runs the tests has set."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-
-
 NASTY = """it's `id` $HOME $(id) $(shell id) "quoted" \\ # é -- the end"""
 
 
@@ -45,14 +40,14 @@ def test_make_query_hands_the_sql_over_as_it_is(tmp_path: Path) -> None:
     command = ["make", "--old-file=.venvs/sandbox/.done", "query", f"SANDBOX_COMMAND={spy}"]
     sql = f"{NASTY}\nSELECT 2\n"
     for arguments, environment in (([f"SQL={sql}"], {}), ([], {"SQL": sql})):
-        output = succeed(*command, *arguments, cwd=ROOT, env=unmade() | environment)
+        output = succeed(*command, *arguments, cwd=ROOT, env=unmarked() | environment)
         assert json.loads(output)[-2:] == ["--", sql]
 
 
 def test_make_run_hands_the_folder_over_as_it_is() -> None:
     """A folder whose name has a quote and a dollar is named in the one line, as it was typed."""
     made = (f"--old-file={part}/.done" for part in (".venvs/sandbox", ".venvs/meltano", ".meltano"))
-    done = run("make", *made, "run", f"DATA={NASTY}", cwd=ROOT, env=unmade())
+    done = run("make", *made, "run", f"DATA={NASTY}", cwd=ROOT, env=unmarked())
     assert done.returncode == 2
     assert f"DATA={NASTY}: not a folder" in done.stderr
 
@@ -186,7 +181,7 @@ def test_what_is_not_1_is_not_taken_for_1(typed: str, expected: str) -> None:
     """A variable that says no does not switch on what it names."""
     if typed.startswith("new") and not (ROOT / "scripts" / "new_project.py").exists():
         pytest.skip("a new project makes none")
-    done = run("make", "--dry-run", *typed.split(), cwd=ROOT, env=unmade())
+    done = run("make", "--dry-run", *typed.split(), cwd=ROOT, env=unmarked())
     assert done.returncode == 2
     assert expected in done.stderr
 
@@ -209,7 +204,7 @@ def test_a_copied_folder_installs_its_own_environments(tmp_path: Path) -> None:
         done.parent.mkdir(parents=True, exist_ok=True)
         done.touch()
         (tmp_path / ".venvs" / ".folder").write_text(f"{installed_for}\n")
-        said = run("make", "help", cwd=tmp_path, env=unmade()).stderr
+        said = run("make", "help", cwd=tmp_path, env=unmarked()).stderr
         assert done.exists() == there
         assert ("installed for another folder" in said) != there
 
@@ -219,7 +214,7 @@ def test_twenty_runs_ended_at_random_leave_nothing_and_the_next_is_right() -> No
     """SIGTERM to make, or SIGHUP to all of the terminal, at any moment of the real run."""
     mark = f"MAKE_RUN_TEST={uuid.uuid4()}"
     name, value = mark.split("=")
-    env = unmade() | {name: value}
+    env = unmarked() | {name: value}
     chance = random.Random(20)  # noqa: S311 (moments)
 
     def whole() -> float:

@@ -14,8 +14,9 @@ from testkit.project_files import ROOT, project_files
 if TYPE_CHECKING:
     from pathlib import Path
 
-# What the tests of this project tell their programs is not for a copy.
+# What `make test` hands on, and what the tests of this project tell their programs, is not for a copy.
 OURS = (
+    "ARGS",
     "SANDBOX_",
     "MELTANO_",
     "MAKE",
