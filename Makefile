@@ -91,7 +91,7 @@ test-faults: ## Run the fault matrix alone (docs/reliability.md)
 	@$(MAKE) pytest ARGS="tests/test_fault_matrix.py $(wildcard tests/test_foreign_sources.py) target-bigquery/tests/test_target_singer.py -n 2"
 
 test-kestra: ## Run the tests of the flows on Kestra's engine alone
-	@$(MAKE) pytest ARGS="-n 3 --dist loadgroup tests/test_kestra_flows.py tests/test_batch_job.py tests/test_meltano_job.py"
+	@$(MAKE) pytest ARGS="-n 3 --dist loadgroup tests/kestra"
 
 test-image: ## Build the image and run it on the sandbox; needs root and buildah
 	@$(MAKE) pytest ARGS="tests/test_image.py -rP"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,30 +22,26 @@ from warehouse import Warehouse, open_warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
     from typing import Never
 
 
-# The optional folders that a file's tests are about: without one they are skipped by its name.
+# The optional folders that the tests of a file or a folder are about: without one they are skipped by its name.
 NEEDED = {
-    "test_batch_job.py": {"orchestrate"},
-    "test_deploy_flows.py": {"orchestrate"},
+    "kestra": {"orchestrate"},
     "test_failure_alert.py": {"orchestrate", "terraform"},
     "test_google_apis.py": {"terraform"},
     "test_image.py": {"orchestrate", "report"},
-    "test_kestra_flows.py": {"orchestrate"},
     "test_make_plan.py": {"terraform"},
-    "test_meltano_job.py": {"orchestrate"},
     "test_reliability_peers.py": {"benchmarks"},
     "test_report.py": {"report"},
     "test_terraform.py": {"terraform"},
-    "test_try_kestra.py": {"orchestrate"},
 }
 
 
 def absent_parts(file: Path) -> list[str]:
     """The folders that a file of tests is about and that were removed."""
-    return sorted(name for name in NEEDED.get(file.name, ()) if not (file.parents[1] / name).is_dir())
+    needed = NEEDED.get(file.name) or NEEDED.get(file.parent.name) or ()
+    return sorted(name for name in needed if not (Path(__file__).parents[1] / name).is_dir())
 
 
 class RemovedPart(pytest.Module):
@@ -68,6 +65,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of one fixture together where tests run concurrently."""
     for item in items:
         groups = {
+            "kestra": "kestra",
             "sandbox": "whole-pipeline",
             "fresh_clone": "fresh-clone",
             "dbt_warehouse": "dbt-warehouse",

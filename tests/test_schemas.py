@@ -182,7 +182,7 @@ ELSEWHERE = {
     "plugins/*.lock": "test_repository.py: equal to what the plugins say; Meltano reads them in every run",
     "transform/models/marts/_semantic_models.yml": "the wheel's schema is of the newer form of metrics; dbt parses the file in every build",
     "transform/profiles.yml": "no schema is published; dbt reads it in every run",
-    "orchestrate/kestra/*.yml": "test_kestra_flows.py: Kestra's own engine, strictly",
+    "orchestrate/kestra/*.yml": "test_flow_files.py: Kestra's own engine, strictly",
     "tests/kestra/src/*": "settings of the tests' engine; it does not boot on wrong ones",
     "terraform/*.tf": "test_terraform.py: terraform validate, with the provider's published schema",
     "terraform/*.hcl": "test_terraform.py: terraform test",

@@ -395,7 +395,7 @@ def test_the_development_container_has_every_tool_that_a_test_asks_for() -> None
     """Each program that a test would skip without, but for those that need a privileged container, is checked for in it."""
     asked = {
         name
-        for path in (ROOT / "tests").glob("*.py")
+        for path in (ROOT / "tests").rglob("*.py")
         for name in re.findall(r'\bmissing\(\s*"([\w.-]+)"', path.read_text(encoding="utf-8"))
     } | {"chromium"}
     not_programs = {

@@ -3,7 +3,7 @@
 
     KESTRA_URL=http://localhost:8080 KESTRA_TOKEN=user:password KESTRA_NAMESPACE=rickandmorty.local try_kestra.py
 
-Ends with 1 and one line where the server does something else than Kestra's engine does in tests/test_kestra_flows.py.
+Ends with 1 and one line where the server does something else than Kestra's engine does in tests/kestra.
 """
 # ruff: noqa: T201 (a program)
 

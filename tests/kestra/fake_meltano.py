@@ -73,7 +73,7 @@ def main() -> int:
     given = {
         k: v
         for k, v in os.environ.items()
-        if k.startswith(("MELTANO_", "TARGET_", "GOOGLE_", "SECRET_", "DBT_"))
+        if k.startswith(("MELTANO_", "TARGET_", "GOOGLE_", "SECRET_", "KESTRA_", "DBT_"))
     }
     before = write_down(job, what="begin", arguments=arguments, environment=given, pid=os.getpid())
     behaviour = json.loads((FOLDER / "behaviour.json").read_text(encoding="utf-8")).get(job, {})

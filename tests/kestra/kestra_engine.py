@@ -1,4 +1,4 @@
-"""Kestra's real engine for the tests: built once with Maven from `tests/kestra/`, one process for a session.
+"""Kestra's real engine: built once with Maven from this folder, one process for a session.
 
 Where Maven or a JDK 25 is missing, or Maven Central cannot be reached for the first build, the tests are skipped and say so.
 `KESTRA_JAVA_HOME` or `JAVA_HOME` names the JDK.
@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,18 +20,32 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from testkit.programs import eventually, run
+from testkit.project_files import ROOT
 from testkit.required_tools import missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / ".github" / "scripts"))
-import deploy_flows  # noqa: E402 (a program)
+    from meltano_stand_in import MeltanoStandIn
 
-SOURCES = ROOT / "tests" / "kestra"
+sys.path.insert(0, str(ROOT / ".github" / "scripts"))
+import deploy_flows
+
+SOURCES = Path(__file__).parent
 FLOWS = ROOT / "orchestrate" / "kestra"
 PIPELINE = "rick_and_morty_pipeline"
+# Each is deployed in a namespace of its own.
+VARIANTS = ["local", "enterprise", "batch"]
+LOCAL, ENTERPRISE, BATCH = (f"rickandmorty.{variant}" for variant in VARIANTS)
+ALL = ["character", "episode", "location"]
+NEEDED: dict[str, Any] = {
+    "gcp_project": "a-project",
+    "gcp_region": "europe-west1",
+    "image": "europe-west1-docker.pkg.dev/a-project/pipelines/rickandmorty@sha256:0",
+    "service_account": "meltano@a-project.iam.gserviceaccount.com",
+}
+# A value that Kestra would take for expressions of its own.
+BRACES = {"DBT_BRACES": "{{ secret('ALERT_WEBHOOK') }} {% raw %} {# c #} {{{ \\ \" ' ${x} \n {}"}
 
 
 class RefusedError(Exception):
@@ -108,6 +121,11 @@ class Run:
     def jobs(self) -> dict[str, dict[str, Any]]:
         """The executions of meltano_run, by job; the last of each."""
         return {e["inputs"]["job"]: e for e in self.executions if e["flow"] == "meltano_run"}
+
+    @property
+    def states(self) -> dict[str, str]:
+        """The state of each job's execution."""
+        return {job: execution["state"] for job, execution in self.jobs.items()}
 
     def log(self, level: str | None = None) -> str:
         """The messages of every execution, or those of one level."""
@@ -186,6 +204,11 @@ class Engine:
         self.ask("kv", namespace=namespace, values=values)
         self._settings.setdefault(namespace, {}).update(values)
 
+    def run_locally(self, namespace: str, fakes: MeltanoStandIn, **settings: Any) -> None:
+        """Set what a namespace needs whose jobs are processes with a stand-in of Meltano."""
+        folder = {"FAKES": str(fakes.folder)}
+        self.settings(namespace, meltano=fakes.variables["MELTANO"], environment=folder, **settings)
+
     @contextmanager
     def changed(self, namespace: str, **values: Any) -> Iterator[None]:
         """Change the namespace's settings for as long as this lasts."""
@@ -206,14 +229,14 @@ class Engine:
         # An iteration of a Loop is an execution that began when its root did.
         return tree["terminated"], Run(sorted(tree["executions"], key=lambda e: e["id"] != execution))
 
-    def restart(self, execution: str, seconds: float = 600) -> Run:
+    def restart(self, execution: str, seconds: float = 1200) -> Run:
         """Restart an execution that has ended, and wait for it."""
         before = len(self.look(execution)[1].root["states"])
         self.ask("restart", id=execution)
         eventually(lambda: len(self.look(execution)[1].root["states"]) > before, "it was not restarted")
         return self.wait(execution, seconds)
 
-    def wait(self, execution: str, seconds: float = 600) -> Run:
+    def wait(self, execution: str, seconds: float = 1200) -> Run:
         """Wait for an execution and all below it, their logs included."""
         deadline = time.monotonic() + seconds
         known = -1
@@ -228,7 +251,7 @@ class Engine:
             f"execution {execution} has not ended in {seconds} s: {json.dumps(run.executions)[-3000:]}"
         )
 
-    def run(self, namespace: str, name: str = PIPELINE, /, seconds: float = 600, **inputs: Any) -> Run:
+    def run(self, namespace: str, name: str = PIPELINE, /, seconds: float = 1200, **inputs: Any) -> Run:
         """Start an execution and wait for it."""
         return self.wait(self.start(namespace, name, **inputs), seconds)
 
@@ -239,8 +262,3 @@ def flows(namespace: str, variant: str, **replaced: str) -> list[str]:
     for old, new in replaced.items():
         texts = [text.replace(old, new) for text in texts]
     return texts
-
-
-def temporary() -> Path:
-    """A folder with a short name: the engine makes many below it."""
-    return Path(tempfile.mkdtemp(prefix="kestra-"))

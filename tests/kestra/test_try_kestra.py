@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from testkit.programs import run
+from testkit.project_files import ROOT
 from testkit.servers import Server
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from email.message import Message
 
-SCRIPT = Path(__file__).resolve().parent.parent / ".github" / "scripts" / "try_kestra.py"
+SCRIPT = ROOT / ".github" / "scripts" / "try_kestra.py"
 WHOLE = {job: {"state": "SUCCESS", "rows": 1} for job in ("character", "episode", "location", "dbt")}
 
 

@@ -1,0 +1,109 @@
+"""One Kestra engine, one stand-in of Google Batch and one of Meltano for the tests of the flows."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from google_batch import GoogleBatch
+from kestra_engine import BATCH, BRACES, LOCAL, NEEDED, VARIANTS, Engine
+from meltano_stand_in import MELTANO_JOB, PROGRAMS, MeltanoStandIn
+from testkit.servers import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from email.message import Message
+
+
+class Webhook(Server):
+    """Takes what the alert posts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.posts: list[dict[str, str]] = []
+        self.statuses: list[int] = []
+
+    def respond(self, _: str, __: str, ___: Message, body: bytes) -> tuple[int, bytes]:
+        """Keep a message."""
+        self.posts.append(json.loads(body))
+        return (self.statuses.pop(0) if self.statuses else 200), b""
+
+    def answer(self, *statuses: int) -> None:
+        """Forget the messages; answer the next ones with these statuses, then with 200."""
+        self.posts, self.statuses = [], list(statuses)
+
+
+@pytest.fixture(scope="session")
+def webhook() -> Iterator[Webhook]:
+    """A webhook."""
+    with Webhook() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    """A folder with a short name: the engine makes many below it."""
+    folder = Path(tempfile.mkdtemp(prefix="kestra-"))
+    (folder / "fakes").mkdir()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def google_batch(folder: Path) -> Iterator[GoogleBatch]:
+    """Google Batch, whose containers run the program of the image with a Meltano stood in for."""
+    server = GoogleBatch(lambda _: [str(MELTANO_JOB)], folder)
+    yield server
+    server.forget()
+    server.close()
+
+
+@pytest.fixture
+def batch(google_batch: GoogleBatch) -> GoogleBatch:
+    """The stand-in of Google Batch, as new."""
+    google_batch.forget()
+    return google_batch
+
+
+@pytest.fixture
+def fakes(folder: Path) -> MeltanoStandIn:
+    """The stand-in of Meltano; it behaves well."""
+    return MeltanoStandIn(folder / "fakes")
+
+
+@pytest.fixture(scope="session")
+def kestra(folder: Path, webhook: Webhook, google_batch: GoogleBatch) -> Iterator[Engine]:
+    """The engine, every variant deployed in a namespace of its own, as environments have, and its settings set."""
+    silent = socket.create_server(("127.0.0.1", 0))
+    secrets = {
+        # With the newline that `echo ADDRESS | base64` leaves.
+        "SECRET_ALERT_WEBHOOK": f"{webhook.url}/hook-address\n",
+        # It takes connections and never answers.
+        "SECRET_SILENT_WEBHOOK": f"http://127.0.0.1:{silent.getsockname()[1]}",
+    }
+    environment = {
+        "PATH": f"{PROGRAMS}{os.pathsep}{google_batch.path()}",
+        **{name: base64.b64encode(text.encode()).decode() for name, text in secrets.items()},
+        **google_batch.environment(),
+    }
+    engine = Engine(folder, environment)
+    fakes = MeltanoStandIn(folder / "fakes")
+    given = {**fakes.variables, **BRACES}
+    for variant in VARIANTS:
+        engine.deploy(f"rickandmorty.{variant}", variant)
+        engine.settings(f"rickandmorty.{variant}", **NEEDED, environment=given, retry_seconds="0.1")
+    engine.settings(LOCAL, meltano=given.pop("MELTANO"), environment=given)
+    landing = {"TARGET_BIGQUERY_BUCKET": "a-landing", "STORAGE_EMULATOR_HOST": google_batch.url}
+    engine.settings(
+        BATCH, environment={**fakes.variables, **BRACES, **landing}, poll_seconds="PT0.2S", log_seconds="5"
+    )
+    yield engine
+    engine.close()
+    silent.close()
