@@ -149,6 +149,12 @@ def test_without_changes_the_page_names_what_the_newest_run_has_loaded() -> None
     for row in found["loads"]:
         if row["is_newest"] and row["entity"] == "episodes":
             row.update(run_id="a job of its own", finished_at=made_up_marts.MADE_AT)
+            row["load_method"] = "overwrite"
+    shown = page.render(found, made_up_marts.MADE_AT)
+    assert "Not compared: episodes, where" in shown
+    assert "one load" not in shown
+    for row in found["loads"]:
+        row["load_method"] = "append-only"
     assert "Nothing changed in episodes, which" in page.render(found, made_up_marts.MADE_AT)
     found["loads"] = [row for row in found["loads"] if row["is_newest"]]
     assert "There is one load" in page.render(found, made_up_marts.MADE_AT)

@@ -136,15 +136,16 @@ def _changes(changes: list[Row], loads: list[Row]) -> dict[str, Any]:
     often = Counter(row["entity"] for row in loads)
     newest_run = max(loads, key=lambda row: row["finished_at"] or EARLIEST)["run_id"] if loads else None
     # What another run has loaded is not compared, whatever it changed then.
-    compared = sorted(
-        {row["entity"] for row in loads if row["run_id"] == newest_run and often[row["entity"]] > 1}
-    )
+    again = [row for row in loads if row["run_id"] == newest_run and often[row["entity"]] > 1]
+    compared = sorted({row["entity"] for row in again if row["load_method"] == "append-only"})
+    replaced = sorted({row["entity"] for row in again} - set(compared))
     totals = {(row["entity"], row["change"]): row["total_rows"] for row in changes}
     return {
         "changes": changes,
         "change_totals": totals,
         "change_total": sum(totals.values()),
         "compared": enumeration(compared) if compared else "",
+        "replaced": enumeration(replaced) if replaced else "",
     }
 
 

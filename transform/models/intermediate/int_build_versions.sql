@@ -51,6 +51,7 @@ SELECT
     run_id,
     run_id = FIRST_VALUE(run_id) OVER (ORDER BY finished_at DESC, run_id ASC) AS is_of_newest_run,
     source,
+    load_method,
     replication,
     proof,
     row_count,

@@ -3,6 +3,8 @@ WITH
     {% set versions = build_versions(entity, 2) %}
     {# One version alone changes nothing, and what another run than the newest changed is history. #}
     {% set versions = versions if versions | length == 2 and versions[0].is_of_newest_run else [] %}
+    {# Overwrite and upsert have replaced rows of the version before. #}
+    {% set versions = versions if versions and versions[0].load_method == 'append-only' else [] %}
     {% for side, version in {'before': versions[1:], 'after': versions[:1]}.items() %}
         {{ entity }}_{{ side }} AS (
             SELECT * FROM {{ source('rickandmorty', entity) }}
