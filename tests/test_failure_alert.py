@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ALERT = (ROOT / "terraform" / "modules" / "failure_alert" / "main.tf").read_text(encoding="utf-8")
-ADAPTER = ROOT / "orchestrate" / "meltano-job" / "src"
+MELTANO_JOB = ROOT / ".venvs" / "meltano" / "bin" / "meltano-job"
 RUN_ID = "6f1c2e9a-0000-4000-8000-000000000001"
 TASK, AGENT = (
     "projects/example-project/logs/batch_task_logs",
@@ -64,14 +63,13 @@ def job(tmp_path: Path, program: str, **variables: str) -> tuple[int, str]:
     meltano.chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
     given = {
-        "PYTHONPATH": str(ADAPTER),
         "MELTANO": str(meltano),
         "MELTANO_JOB": "character",
         "MELTANO_RUN_ID": RUN_ID,
         "ATTEMPTS": "1",
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "meltano_job"],
+        [MELTANO_JOB],
         env={**kept, **given, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -123,14 +121,11 @@ def test_every_way_to_fail_raises_the_alert(
     assert (last["severity"], last["exit_status"]) == ("ERROR", status)
 
 
-def test_a_fault_of_the_program_itself_raises_the_alert(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fault_of_the_program_itself_raises_the_alert(tmp_path: Path) -> None:
     """No folder for temporary files, say: one line names place and reason, and no traceback stands where the alert looks."""
-    monkeypatch.chdir(tmp_path)
     text = "def TemporaryDirectory(**_):\n    raise FileNotFoundError('No usable temporary directory')\n"
     (tmp_path / "tempfile.py").write_text(text)
-    status, output = job(tmp_path, "exit 0")
+    status, output = job(tmp_path, "exit 0", PYTHONPATH=str(tmp_path))
     assert status == 70
     assert "FileNotFoundError('No usable temporary directory') at tempfile.py:2" in output
     assert "Traceback" not in output

@@ -114,15 +114,15 @@ class Figures:
             found.setdefault(stream, {})["source_records"] = count
         return found
 
-    def dbt(self, folder: Path) -> bool:
-        """Take dbt's results from its target folder; return whether there are any.
+    def dbt(self, folder: Path) -> None:
+        """Take dbt's results from its target folder, where there are any.
 
         Raises:
             ValueError: run_results.json is not what dbt writes.
         """
         path = folder / "run_results.json"
         if not path.is_file():
-            return False
+            return
         try:
             results = json.loads(path.read_text(encoding="utf-8"))["results"]
             self.nodes = [
@@ -139,7 +139,6 @@ class Figures:
             ]
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"{path}: {error!r}; expected dbt's run results, schema version 6") from None
-        return True
 
     @property
     def counts(self) -> dict[str, int]:

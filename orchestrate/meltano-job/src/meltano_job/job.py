@@ -22,6 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil  # type: ignore[import-untyped]
+
 from meltano_job import kestra
 from meltano_job.figures import Figures
 from meltano_job.selection import Names
@@ -147,10 +149,7 @@ class Job:
                 f"the time limit is over (job_timeout, {self.settings.attempts.limit:g} s) and Meltano was stopped"
             )
             return TIME_IS_OVER
-        if status == 0:
-            return self._examine()
-        self._explain(status)
-        return status
+        return self._conclude(status)
 
     def _slept(self, seconds: float) -> bool:
         """Wait; return whether no signal ended it. A signal's handler runs between two naps."""
@@ -187,10 +186,10 @@ class Job:
         while process.poll() is None and not (self._stopped or self._over or self._unread):
             time.sleep(0.05)
             self._over = time.monotonic() >= self._deadline
-        if process.poll() is not None and _running(process):
+        if process.poll() is not None and running(process.pid):
             # They would load beside the next attempt, and keep the log open.
             kestra.log("WARN", "processes that Meltano had started outlived it, and are ended")
-        end_group(process)
+        end_group(process.pid)
         reader.join(SECONDS_TO_END)
         if isinstance(self._unread, BrokenPipeError):
             self._stopped = self._stopped or signal.SIGPIPE
@@ -213,41 +212,33 @@ class Job:
         except Exception as error:  # noqa: BLE001 - the main thread raises it
             self._unread = error
 
-    def _examine(self) -> int:
-        """Examine what a job that ended with status 0 has done; return the exit status: doing nothing is not success."""
+    def _conclude(self, status: int) -> int:
+        """Log in one line what failed; return the exit status: 0 only where what was asked for was done."""
         if self.settings.job != DBT:
-            if not self.figures.streams:
+            if status:
+                tried = len(self.attempts)
+                self._fail(
+                    f"failed with status {status} after {tried} attempts; nothing of it has landed in half"
+                )
+            elif not self.figures.streams:
                 kestra.log("WARN", "the target reported no figures; the ledger _loads has what it loaded")
+            return status
+        try:
+            self.figures.dbt(self._target)
+        except ValueError as error:
+            self._fail(str(error))
+            return status or 1
+        nodes, failed = self.figures.nodes, self.figures.failed_nodes
+        if nodes and status == 0:
             return 0
-        try:
-            found = self.figures.dbt(self._target)
-        except ValueError as error:
-            self._fail(str(error))
-            return 1
-        if not found or not self.figures.nodes:
-            self._fail(f"dbt ended with status 0 and built nothing; {self._names()}")
-            return 1
-        return 0
-
-    def _explain(self, status: int) -> None:
-        """Log in one line what failed."""
-        if self.settings.job != DBT:
-            self._fail(
-                f"failed with status {status} after {len(self.attempts)} attempts; nothing of it has landed in half"
-            )
-            return
-        try:
-            found = self.figures.dbt(self._target)
-        except ValueError as error:
-            self._fail(str(error))
-            return
-        if failed := self.figures.failed_nodes:
+        if failed:
             names = ", ".join(node["name"] for node in failed[:5]) + (", …" if len(failed) > 5 else "")  # noqa: PLR2004 - a line
-            self._fail(f"{len(failed)} of {len(self.figures.nodes)} nodes failed: {names}")
-        elif not found and self.settings.select:
-            self._fail(f"dbt built nothing (status {status}): {self._names()}")
+            self._fail(f"{len(failed)} of {len(nodes)} nodes failed: {names}")
+        elif not nodes and (status == 0 or self.settings.select):
+            self._fail(f"dbt ended with status {status} and built nothing; {self._names()}")
         else:
             self._fail(f"dbt ended with status {status} before it built anything; its lines above say why")
+        return status or 1
 
     def _names(self) -> str:
         """Return what a selection could have meant."""
@@ -305,37 +296,24 @@ def own_database(address: str, job: str) -> str:
     return f"{file.removesuffix('.db')}-{job}.db{mark}{query}"
 
 
-def end_group(process: subprocess.Popen[str]) -> None:
-    """End a process and all that it has started: politely, and after a while by force."""
+def running(group: int) -> bool:
+    """Return whether a process of a group has not ended; one whose new parent has not asked for its status yet has."""
+    for number in psutil.pids():
+        with suppress(psutil.Error, OSError):
+            if os.getpgid(number) == group and psutil.Process(number).status() not in {"zombie", "dead"}:
+                return True
+    return False
+
+
+def end_group(group: int) -> None:
+    """End a group of processes: politely, and after a while by force."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + SECONDS_TO_END
-        if _running(process):
+        if running(group):
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
-        while _running(process) and time.monotonic() < deadline:
+                os.killpg(group, number)
+        while running(group) and time.monotonic() < deadline:
             time.sleep(0.05)
-
-
-def _running(process: subprocess.Popen[str]) -> bool:
-    """Return whether a process is there, or another of its group."""
-    if process.poll() is None:
-        return True
-    try:
-        os.killpg(process.pid, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    # Linux counts those that have ended and whose new parent has not asked yet, such as Python's resource tracker.
-    stats = Path("/proc").glob("[0-9]*/stat")
-    return not Path("/proc/self/stat").exists() or any(_is_alive(stat, process.pid) for stat in stats)
-
-
-def _is_alive(stat: Path, group: int) -> bool:
-    """Return whether a process belongs to a group and has not ended, from /proc/PID/stat (proc_pid_stat(5))."""
-    try:
-        state, _, its_group = stat.read_text(errors="replace").rpartition(")")[2].split()[:3]
-    except (OSError, ValueError):
-        return False
-    return int(its_group) == group and state not in {"Z", "X"}
 
 
 def log_exit_status(job: str, run_id: str, status: int) -> None:
