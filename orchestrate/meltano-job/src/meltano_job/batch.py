@@ -20,24 +20,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from meltano_job import gcloud, kestra
-from meltano_job.batch_job import MOST_MACHINES, Place, Settings
+from meltano_job.batch_job import MOST_MACHINES, RETRIED, Place, Settings
 from meltano_job.gcloud import GcloudError, RetryBudget
-from meltano_job.settings import Reader, SettingsError
+from meltano_job.settings import Reader, SettingsError, result_object
 
 # https://cloud.google.com/batch/docs/reference/rest/v1/projects.locations.jobs#State_1
 WAITING = {"STATE_UNSPECIFIED", "QUEUED", "SCHEDULED"}
 RUNNING = {*WAITING, "RUNNING"}
 ENDING = {"CANCELLATION_IN_PROGRESS", "DELETION_IN_PROGRESS"}
 STOPPED = {"CANCELLED", "DELETED", *ENDING}
-# https://cloud.google.com/batch/docs/troubleshooting#reserved-exit-codes
-RESERVED = {
-    50001: "the spot machine was taken away",
-    50002: "the machine stopped reporting",
-    50003: "the machine was rebooted",
-    50004: "the task did not answer any more",
-    50005: "the time limit was reached",
-    50006: "the machine was recreated",
-}
+RESERVED = {**RETRIED, 50004: "the task did not answer any more", 50005: "the time limit was reached"}
 # A new job may be unknown for a moment; this often in a row it is gone.
 UNKNOWN = 3
 MOST_JOBS = 10
@@ -212,7 +204,7 @@ def fetch_result(settings: Settings, job: dict[str, Any], log: Log | None) -> No
     if log is not None and log.has_result:
         return
     bucket = settings.variables.get("TARGET_BIGQUERY_BUCKET")
-    where = f"gs://{bucket}/_results/run_id={settings.run_id}/{settings.place.job}.json"
+    where = f"gs://{bucket}/{result_object(settings.run_id, settings.place.job)}"
     if not bucket:
         kestra.log(
             "WARN",

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from meltano_job.settings import Reader
 
-# Spot machine taken away, machine silent, machine rebooted, machine recreated:
-# https://cloud.google.com/batch/docs/troubleshooting#reserved-exit-codes
-RETRIED = [50001, 50002, 50003, 50006]
+# Of a lost machine: https://cloud.google.com/batch/docs/troubleshooting#reserved-exit-codes
+RETRIED = {
+    50001: "the spot machine was taken away",
+    50002: "the machine stopped reporting",
+    50003: "the machine was rebooted",
+    50006: "the machine was recreated",
+}
 MOST_MACHINES = 3
 
 
@@ -135,7 +139,7 @@ class Settings:
             # The container keeps the limit itself; this ends one that does not, and an orphan.
             "maxRunDuration": f"{self.limit + 600:.0f}s",
             "maxRetryCount": MOST_MACHINES,
-            "lifecyclePolicies": [{"action": "RETRY_TASK", "actionCondition": {"exitCodes": RETRIED}}],
+            "lifecyclePolicies": [{"action": "RETRY_TASK", "actionCondition": {"exitCodes": list(RETRIED)}}],
         }
         allocation: dict[str, Any] = {
             "instances": [{"policy": self.machine}],

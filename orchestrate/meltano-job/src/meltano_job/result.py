@@ -9,13 +9,10 @@ from typing import Any
 from google.cloud import storage  # type: ignore[import-untyped]
 from google.cloud.storage.retry import DEFAULT_RETRY  # type: ignore[import-untyped]
 
+from meltano_job.settings import result_object
+
 # For one call, and for all of them together.
 SECONDS = 20
-
-
-def name(run_id: str, job: str) -> str:
-    """Return the object's name."""
-    return f"_results/run_id={run_id}/{job}.json"
 
 
 def put(bucket: str, run_id: str, job: str, result: dict[str, Any]) -> str:
@@ -24,7 +21,8 @@ def put(bucket: str, run_id: str, job: str, result: dict[str, Any]) -> str:
     Raises:
         OSError: It could not be written; the message says where and why.
     """
-    where = f"gs://{bucket}/{name(run_id, job)}"
+    name = result_object(run_id, job)
+    where = f"gs://{bucket}/{name}"
     try:
         # Credentials are Application Default Credentials; an emulator wants none.
         client = (
@@ -32,7 +30,7 @@ def put(bucket: str, run_id: str, job: str, result: dict[str, Any]) -> str:
             if os.environ.get("STORAGE_EMULATOR_HOST")
             else storage.Client()
         )
-        blob = client.bucket(bucket).blob(name(run_id, job))
+        blob = client.bucket(bucket).blob(name)
         blob.upload_from_string(
             json.dumps(result, indent=1),
             content_type="application/json",

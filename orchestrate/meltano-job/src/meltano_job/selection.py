@@ -22,63 +22,41 @@ class Names:
         nodes = [
             node for part in ("nodes", "sources", "exposures") for node in manifest.get(part, {}).values()
         ]
-        self.nodes = sorted(
-            str(node["name"]) for node in nodes if node.get("resource_type") in {"model", "seed", "snapshot"}
+        models = [node["fqn"][1:] for node in nodes if node.get("resource_type") == "model"]
+        buildable = {"model", "seed", "snapshot"}
+        self.nodes = sorted(str(node["name"]) for node in nodes if node.get("resource_type") in buildable)
+        self.tags = sorted({f"tag:{tag}" for node in nodes for tag in node.get("tags", [])})
+        # Those that hold models: `staging.*` or `marts.core.*`.
+        self.folders = sorted(
+            {".".join([*path[:end], "*"]) for path in models for end in range(1, len(path))}
         )
         self._all = {str(node["name"]) for node in nodes}
-        self.tags = sorted({str(tag) for node in nodes for tag in node.get("tags", [])})
-        self._paths = {".".join(node["fqn"][begin:]) for node in nodes for begin in (0, 1) if node.get("fqn")}
-        # Folders that hold models: `staging.*` or `marts.core`.
-        self.folders = sorted(
-            {
-                ".".join(node["fqn"][1:end])
-                for node in nodes
-                if node.get("resource_type") == "model"
-                for end in range(2, len(node["fqn"]))
-            }
-        )
+        self._all |= {".".join(node["fqn"][begin:]) for node in nodes for begin in (0, 1) if node.get("fqn")}
 
     def matches(self, term: str) -> bool | None:
         """Return whether a single term names something; None where its method is left to dbt."""
         parts = TERM.fullmatch(term)
         method, value = (parts["method"], parts["value"]) if parts else (None, term)
         if method == "tag":
-            return bool(fnmatch.filter(self.tags, value))
+            return bool(fnmatch.filter(self.tags, f"tag:{value}"))
         if method in {None, "fqn"}:
-            return any(
-                fnmatch.fnmatch(name, value) or name.startswith(f"{value}.")
-                for name in self._all | self._paths
-            )
+            return any(fnmatch.fnmatch(name, value) or name.startswith(f"{value}.") for name in self._all)
         return None
+
+    def near(self, term: str) -> list[str]:
+        """Return folders that share a whole word with a term (`staging.*` for `staging.landing_dataset.*`), then similar names."""
+        words = set(re.findall(r"\w+", term))
+        folders = [folder for folder in self.folders if words & set(folder.split("."))]
+        known = [*self.nodes, *self.tags, *self.folders]
+        return [*folders, *difflib.get_close_matches(term, known, n=3, cutoff=0.5)]
 
     def explain(self, selection: str) -> str:
         """Return a sentence that says which words match nothing and what is near them."""
-        terms = [term for word in selection.split() for term in word.split(",") if term]
-        wrong = [term for term in terms if self.matches(term) is False]
-        known = [
-            *self.nodes,
-            *(f"tag:{tag}" for tag in self.tags),
-            *(f"{folder}.*" for folder in self.folders),
-        ]
-        near = list(
-            dict.fromkeys(
-                name
-                for term in wrong
-                for name in (
-                    *self._same_words(term),
-                    *difflib.get_close_matches(term, known, n=3, cutoff=0.5),
-                )
-            )
-        )[:MOST]
-        text = f"{', '.join(map(repr, wrong))} matches nothing" if wrong else f"{selection!r} selects nothing"
-        if near:
-            text += f"; near it: {', '.join(near)}"
+        wrong = [term for term in re.split(r"[\s,]+", selection) if term and self.matches(term) is False]
+        near = list(dict.fromkeys(name for term in wrong for name in self.near(term)))[:MOST]
         return (
-            f"{text}; tags: {', '.join(f'tag:{tag}' for tag in self.tags)}; "
-            f"folders: {', '.join(f'{folder}.*' for folder in self.folders)}; models, seeds and snapshots: {', '.join(self.nodes)}"
+            (f"{', '.join(map(repr, wrong))} matches nothing" if wrong else f"{selection!r} selects nothing")
+            + (f"; near it: {', '.join(near)}" if near else "")
+            + f"; tags: {', '.join(self.tags)}; folders: {', '.join(self.folders)}"
+            + f"; models, seeds and snapshots: {', '.join(self.nodes)}"
         )
-
-    def _same_words(self, term: str) -> list[str]:
-        """Return folders that share a whole word with a term: `staging.*` for `staging.landing_dataset.*`."""
-        words = set(re.findall(r"[A-Za-z0-9_]+", term))
-        return [f"{folder}.*" for folder in self.folders if words & set(folder.split("."))]

@@ -44,6 +44,11 @@ VARIABLE = re.compile(r"[^\0\ud800-\udfff]*")
 SECONDS = {"weeks": 604_800, "days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1}
 
 
+def result_object(run_id: str, job: str) -> str:
+    """Return the name of a job's result in the landing bucket."""
+    return f"_results/run_id={run_id}/{job}.json"
+
+
 class SettingsError(Exception):
     """Wrong settings; `complaints` has one line for each."""
 
