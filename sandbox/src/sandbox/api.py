@@ -18,7 +18,7 @@ from aiohttp import web
 
 from sandbox import javascript as js
 from sandbox import serving
-from sandbox.faults import Faults, Rule
+from sandbox.faults import Faults
 from sandbox.records import KEYS
 
 if TYPE_CHECKING:
@@ -45,38 +45,21 @@ class Api:
         # Lacks type and dimension, so no listing has it, as each is filtered by those.
         self._by_id.get("location", {}).setdefault(0, NO_PLACE)
         self._latency = latency
-        self._faults = Faults()
 
     def app(self) -> web.Application:
         """Return the application."""
         app = web.Application()
-        self._faults.add_routes(app)
+        Faults().add_to(app)
         app.router.add_route("*", "/{path:.*}", self._handle)
         app.on_response_prepare.append(_without_server)
         return app
 
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
-        seen = self._faults.record(request)
-        rule = self._faults.rule(request)
+    async def _handle(self, request: web.Request) -> web.Response:
         if self._latency:
             await asyncio.sleep(self._latency)
-
-        async def answer() -> web.Response:
-            return self._answer(request, rule)
-
-        if rule is None or rule.action in {"count", "field"}:
-            response: web.StreamResponse = await answer()
-        else:
-            response = await self._faults.apply(request, rule, answer)
-        seen["status"] = response.status
-        return response
-
-    def _answer(self, request: web.Request, rule: Rule | None) -> web.Response:
         if request.method == "OPTIONS":
             return _preflight(request)
         status, body = self._route(request)
-        if rule is not None:
-            _change_data(body, rule)
         text = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
         digest = base64.b64encode(hashlib.sha1(text, usedforsecurity=False).digest()).decode()[:27]
         etag = f'W/"{len(text):x}-{digest}"'
@@ -256,22 +239,6 @@ def _matches(resource: str, value: str, text: str) -> bool:
 
 def _no_constant(name: str) -> None:
     raise ValueError(name)
-
-
-def _change_data(body: Any, rule: Rule) -> None:  # noqa: ANN401 (JSON)
-    """Change an answer as a fault of the data says; records are copied, never changed."""
-    listing = isinstance(body, dict) and "results" in body
-    if rule.action == "count" and listing:
-        body["info"] = {**body["info"], "count": rule.options["count"]}
-    elif rule.action == "field" and (listing or isinstance(body, list)):
-        dropped = rule.options.get("drop", ())
-        records = body["results"] if listing else body
-        records[:] = [
-            {k: v for k, v in {**r, **rule.options.get("set", {})}.items() if k not in dropped}
-            if rule.options.get("id") in (None, r["id"])
-            else r
-            for r in records
-        ]
 
 
 def serve(records: Records, port: int, latency_ms: int) -> int:

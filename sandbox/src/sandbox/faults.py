@@ -3,16 +3,20 @@
 A rule is a JSON object: `method` (any where left out), `path` (regular expression searched in path and query), `skip`
 and `times` (how many matching requests to let pass first, and how many to disturb; `times` null: all), `action`, and the
 action's own keys: status (`status`, `headers`, `body`), reset, truncate (`bytes`), bad_json, slow (`seconds`), hold.
-Faults of the API's data: count (`count`), field (`id`, `set`, `drop`). Of a proxy: `contains` (regular expression
-searched in the request's body), `when` (`after`: the request goes through first), replace (`find`, `with`).
+Faults of the data: count (`count`), field (`id`, `set`, `drop`), replace (by a regular expression: `find`, `with`, `status`).
+`contains` is a regular expression searched in the request's body. With `"when": "after"` the request goes through first: what a
+client sees when the answer to something that has happened is lost.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gzip
+import json
 import re
 import socket
 import struct
+import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +24,8 @@ from aiohttp import web
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 PREFIX = "/__sandbox__"
 # Each action with the keys of its own.
@@ -34,7 +40,10 @@ ACTIONS = {
     "field": {"id", "set", "drop"},
     "replace": {"find", "with", "status"},
 }
+# Unless `when` is `after`, the request does not go through.
+INSTEAD = {"status", "reset", "hold", "slow"}
 COMMON = {"action", "path", "method", "skip", "times", "contains"}
+OF_THE_BODY = {"content-encoding", "content-length", "etag"}
 KEYS = COMMON.union({"when"}, *ACTIONS.values())
 
 
@@ -97,12 +106,12 @@ class Faults:
     def __init__(self) -> None:
         self.rules: list[Rule] = []
         self.requests: list[dict[str, Any]] = []
-        self._connections: dict[int, int] = {}
         self._released = asyncio.Event()
         self._held = 0
 
-    def add_routes(self, app: web.Application) -> None:
-        """Add the control routes."""
+    def add_to(self, app: web.Application) -> None:
+        """Inject faults into an application, and add the control routes to it."""
+        app.middlewares.append(self._handle)
         app.router.add_put(f"{PREFIX}/faults", self._put_rules)
         app.router.add_get(f"{PREFIX}/faults", self._count_hits)
         app.router.add_delete(f"{PREFIX}/faults", self._clear_rules)
@@ -138,59 +147,96 @@ class Faults:
         self.requests = []
         return web.json_response([])
 
-    def record(self, request: web.Request) -> dict[str, Any]:
-        """Add a request to the list and return its entry; its status is null until it is answered."""
-        connection = self._connections.setdefault(id(request.transport), len(self._connections) + 1)
-        seen = {
+    @web.middleware
+    async def _handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """List a request, whose status is null until it is answered, and answer it as the first rule says that matches it."""
+        if request.path.startswith(PREFIX):
+            return await handler(request)
+        seen: dict[str, Any] = {
             "method": request.method,
             "path": request.path,
             "query": request.query_string,
             "status": None,
-            "connection": connection,
-            "body_bytes": request.content_length or 0,
         }
         self.requests.append(seen)
-        return seen
+        body = await request.read()
+        rule = next((r for r in self.rules if r.matches(request.method, request.path_qs, body)), None)
+        answer = await (handler(request) if rule is None else self._disturbed(request, handler, rule))
+        seen["status"] = answer.status
+        return answer
 
-    def rule(self, request: web.Request, body: bytes = b"") -> Rule | None:
-        """Return the first rule that matches this request."""
-        path = request.path_qs
-        return next((rule for rule in self.rules if rule.matches(request.method, path, body)), None)
-
-    async def apply(
-        self, request: web.Request, rule: Rule, answer: Callable[[], Awaitable[web.Response]]
-    ) -> web.StreamResponse:
-        """Return the answer that the rule makes of this one."""
-        options = rule.options
+    async def _disturbed(self, request: web.Request, handler: Handler, rule: Rule) -> web.StreamResponse:
+        options, answer = rule.options, None
+        if rule.action not in INSTEAD or options.get("when") == "after":
+            answer = await handler(request)
         if rule.action == "status":
-            return web.Response(
-                status=options.get("status", 503),
-                headers=options.get("headers"),
-                text=options.get("body", ""),
-            )
-        if rule.action == "reset":
-            return _reset(request)
+            text = options.get("body", "")
+            return web.Response(status=options.get("status", 503), headers=options.get("headers"), text=text)
         if rule.action == "slow":
             await asyncio.sleep(options.get("seconds", 1.0))
-            return await answer()
+            return answer or await handler(request)
         if rule.action == "hold":
             self._held += 1
             try:
                 await self._released.wait()
             finally:
                 self._held -= 1
+        if not isinstance(answer, web.Response) or rule.action in INSTEAD:
             return _reset(request)
-        good = await answer()
-        body = good.body if isinstance(good.body, bytes) else b""
-        if rule.action == "bad_json":
-            return web.Response(
-                status=good.status, body=body[: len(body) // 2], content_type="application/json"
-            )
-        cut = web.StreamResponse(status=good.status, headers={"Content-Type": "application/json"})
-        cut.content_length = len(body)
-        await cut.prepare(request)
-        await cut.write(body[: options.get("bytes", 100)])
-        return _close(request, cut)
+        if rule.action == "truncate":
+            return await _truncated(request, answer, options.get("bytes", 100))
+        text = _text(answer)
+        changed = text[: len(text) // 2] if rule.action == "bad_json" else _changed(text, rule)
+        if changed is None:
+            rule.hits -= 1
+            return answer
+        headers = {name: value for name, value in answer.headers.items() if name.lower() not in OF_THE_BODY}
+        status = options.get("status", answer.status)
+        return web.Response(status=status, body=changed.encode(), headers=headers)
+
+
+def _text(answer: web.Response) -> str:
+    body = answer.body if isinstance(answer.body, bytes) else b""
+    packed = answer.headers.get("Content-Encoding") == "gzip"
+    try:
+        return (gzip.decompress(body) if packed else body).decode()
+    except (OSError, zlib.error, UnicodeDecodeError):
+        return ""
+
+
+def _changed(text: str, rule: Rule) -> str | None:
+    """Return the text of an answer with its data changed as the rule says; None where it has nothing of what is to be changed."""
+    if rule.action == "replace":
+        replaced, count = re.subn(rule.options["find"], rule.options["with"], text)
+        return replaced if count else None
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return None
+    listing = isinstance(document, dict) and "results" in document
+    if rule.action == "count":
+        if not listing:
+            return None
+        document["info"]["count"] = rule.options["count"]
+    else:
+        records = document["results"] if listing else document if isinstance(document, list) else []
+        chosen = [record for record in records if rule.options.get("id") in (None, record.get("id"))]
+        if not chosen:
+            return None
+        for record in chosen:
+            record.update(rule.options.get("set", {}))
+            for name in rule.options.get("drop", ()):
+                record.pop(name, None)
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+
+async def _truncated(request: web.Request, answer: web.Response, length: int) -> web.StreamResponse:
+    body = answer.body if isinstance(answer.body, bytes) else b""
+    cut = web.StreamResponse(status=answer.status, headers={"Content-Type": "application/json"})
+    cut.content_length = len(body)
+    await cut.prepare(request)
+    await cut.write(body[:length])
+    return _close(request, cut)
 
 
 def _reset(request: web.Request) -> web.StreamResponse:

@@ -1,21 +1,14 @@
-"""A proxy in front of a local service: passes everything on, lists what it passed, and injects faults.
-
-A rule with `"when": "after"` lets the request through first and disturbs its answer: what a client sees when the answer
-to something that has happened is lost. `replace` changes the answer's text by a regular expression (`find`, `with`).
-"""
+"""A proxy in front of a local service: passes everything on, lists what it passed, and injects faults."""
 
 from __future__ import annotations
 
-import gzip
-import re
-import zlib
 from typing import TYPE_CHECKING
 
 from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
 from yarl import URL
 
 from sandbox import serving
-from sandbox.faults import Faults, Rule
+from sandbox.faults import Faults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,19 +25,14 @@ class Proxy:
 
     def __init__(self, upstream: str) -> None:
         self.address = upstream.rstrip("/")
-        self._faults = Faults()
 
     def app(self) -> web.Application:
         """Return the application."""
         app = web.Application(client_max_size=LARGEST_BODY)
-        self.add_routes(app)
+        Faults().add_to(app)
         app.router.add_route("*", "/{path:.*}", self._handle)
         app.cleanup_ctx.append(self._session)
         return app
-
-    def add_routes(self, app: web.Application) -> None:
-        """Add the control routes."""
-        self._faults.add_routes(app)
 
     async def _session(self, app: web.Application):  # type: ignore[no-untyped-def]  # noqa: ANN202, ARG002
         async with ClientSession(
@@ -54,26 +42,11 @@ class Proxy:
         ) as self.client:
             yield
 
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
-        seen = self._faults.record(request)
-        body = await request.read()
-        rule = self._faults.rule(request, body)
-        if rule is None or rule.action in {"count", "field"}:
-            response: web.StreamResponse = await self.pass_on(request, body)
-        elif rule.action == "replace":
-            response = _replace(await self.pass_on(request, body), rule)
-        else:
-            passed = await self.pass_on(request, body) if rule.options.get("when") == "after" else None
+    async def _handle(self, request: web.Request) -> web.Response:
+        return await self.answer(request, await request.read())
 
-            async def answer() -> web.Response:
-                return passed or await self.pass_on(request, body)
-
-            response = await self._faults.apply(request, rule, answer)
-        seen["status"] = response.status
-        return response
-
-    async def pass_on(self, request: web.Request, body: bytes) -> web.Response:
-        """Return the upstream's answer."""
+    async def answer(self, request: web.Request, body: bytes) -> web.Response:
+        """Return the answer to a request: the upstream's."""
         return await self.forward(request, body)
 
     async def forward(
@@ -95,23 +68,6 @@ class Proxy:
 
 def _end_to_end(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.lower() not in OWN_HEADERS}
-
-
-def _replace(answer: web.Response, rule: Rule) -> web.Response:
-    body = answer.body if isinstance(answer.body, bytes) else b""
-    packed = answer.headers.get("Content-Encoding") == "gzip"
-    try:
-        text = (gzip.decompress(body) if packed else body).decode()
-    except (OSError, zlib.error, UnicodeDecodeError):
-        text = ""
-    text, count = re.subn(rule.options["find"], rule.options["with"], text)
-    if not count:
-        rule.hits -= 1
-        return answer
-    headers = {
-        k: v for k, v in answer.headers.items() if k.lower() not in {"content-encoding", "content-length"}
-    }
-    return web.Response(status=rule.options.get("status", answer.status), body=text.encode(), headers=headers)
 
 
 def serve(upstream: str, port: int) -> int:

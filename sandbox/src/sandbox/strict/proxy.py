@@ -30,10 +30,11 @@ class StrictProxy(Proxy):
         super().__init__(upstream)
         self.rules = rules
 
-    def add_routes(self, app: web.Application) -> None:
-        """Add the control routes."""
-        super().add_routes(app)
+    def app(self) -> web.Application:
+        """Return the application."""
+        app = super().app()
         app.router.add_put(f"{PREFIX}/accounts", self._accounts)
+        return app
 
     async def _accounts(self, request: web.Request) -> web.Response:
         try:
@@ -42,7 +43,7 @@ class StrictProxy(Proxy):
             return web.json_response({"error": str(error)}, status=400)
         return web.json_response({"accounts": sorted(self.rules.accounts)})
 
-    async def pass_on(self, request: web.Request, body: bytes) -> web.Response:
+    async def answer(self, request: web.Request, body: bytes) -> web.Response:
         """Ask the rules, then the service."""
         try:
             account = self.rules.account(request.headers.get("Authorization"))
