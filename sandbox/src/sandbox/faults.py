@@ -157,6 +157,8 @@ class Faults:
             "path": request.path,
             "query": request.query_string,
             "status": None,
+            # One per connection.
+            "client_port": request.transport and request.transport.get_extra_info("peername")[1],
         }
         self.requests.append(seen)
         body = await request.read()
