@@ -64,11 +64,6 @@ def kills() -> str:
     )
 
 
-def deltas() -> str:
-    """Return the table of faults of a stream that is read by what has changed."""
-    return table(["fault", "what comes of it"], [[c.fault, c.outcome] for c in fault_matrix.INCREMENTAL])
-
-
 def singer() -> str:
     """Return the table of Singer cases, from the first line of each file: one row per outcome."""
     cases: dict[str, list[str]] = {}
@@ -90,7 +85,7 @@ def documents() -> dict[Path, str]:
     tables = {
         "tap-rickandmorty/README.md": {"settings": settings("tap-rickandmorty")},
         "target-bigquery/README.md": {"settings": settings("target-bigquery")},
-        "docs/reliability.md": {"faults": faults(), "kills": kills(), "deltas": deltas(), "singer": singer()},
+        "docs/reliability.md": {"faults": faults(), "kills": kills(), "singer": singer()},
     }
     texts = {}
     for name, parts in tables.items():

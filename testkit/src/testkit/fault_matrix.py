@@ -1,6 +1,6 @@
 """The fault matrix: what is done to a run at which place, and what must come of it.
 
-Every case is run by test_fault_matrix.py, those of INCREMENTAL by test_foreign_sources.py; the tables of docs/reliability.md are made of this file.
+Every case is run by test_fault_matrix.py; the tables of docs/reliability.md are made of this file.
 Rules are those of the sandbox's API server and of its proxies (sandbox/README.md).
 """
 
@@ -235,61 +235,4 @@ API = [
     _api("a field of another type", _character_21(set={"name": 7})).ends(STREAM_NOT_LOADED, "name"),
     _api("a new field", _character_21(set={"planet": "Mars"}), warning="planet"),
     _api("an unknown status", _character_21(set={"status": "Asleep"}), warning="Asleep"),
-]
-
-
-@dataclass(frozen=True)
-class Delta:
-    """One case of a stream that is read by what has changed since the last run.
-
-    Attributes:
-        test: The test that holds it.
-    """
-
-    fault: str
-    outcome: str
-    test: str
-
-
-INCREMENTAL = [
-    Delta(
-        "the target killed before the load of a delta",
-        "nothing of it is loaded, no STATE; the next run brings it once",
-        "test_killed_before_the_load_the_next_run_brings_the_delta",
-    ),
-    Delta(
-        "the target killed between the load of a delta and STATE",
-        "the next run brings the same changes again; each record once in the marts",
-        "test_killed_between_load_and_state_nothing_is_lost_and_nothing_is_twice",
-    ),
-    Delta(
-        "STATE lost after the load",
-        "the next run reads everything; each record once in the marts",
-        "test_state_lost_everything_is_read_again",
-    ),
-    Delta(
-        "a delta under the same run id again",
-        "what the first attempt has loaded is not loaded again; what has changed since then is, before STATE",
-        "test_the_same_run_id_again_loads_a_delta_once",
-    ),
-    Delta(
-        "503 for good in the middle of a delta",
-        "exit status 1, STATE as before; what came before it may be loaded, and the next run brings all of it: each record once in the marts",
-        "test_an_api_that_fails_in_the_middle_of_a_delta",
-    ),
-    Delta(
-        "a delta with no record",
-        "exit status 0, STATE and tables as before",
-        "test_a_delta_with_no_record",
-    ),
-    Delta(
-        "a delta after the schema has got a field",
-        "the column is added; older records have NULL in it",
-        "test_a_delta_after_the_schema_has_got_a_field",
-    ),
-    Delta(
-        "a record deleted at the source",
-        "it stays until a full read, which takes it out of the marts",
-        "test_an_incremental_source_is_whole_after_each_run",
-    ),
 ]
