@@ -33,7 +33,7 @@ class Limits:
             raise invalid(f"Too many source URIs: {len(uris)}; at most 10000 are allowed")
 
     def check_resource(self, resource: dict[str, Any]) -> None:
-        """Check the labels, the description and the columns of a resource as REST has it."""
+        """Check the labels and the descriptions of a resource as REST has it; BigQuery itself counts its columns."""
         labels = resource.get("labels") or {}
         if len(labels) > self._limits["labels"]:
             raise invalid(f"Too many labels: {len(labels)}; at most 64 are allowed")
@@ -46,17 +46,13 @@ class Limits:
             raise invalid("The description is too long: at most 16384 characters")
         self._check_columns((resource.get("schema") or {}).get("fields") or [])
 
-    def _check_columns(self, fields: list[dict[str, Any]]) -> int:
-        count = 0
+    def _check_columns(self, fields: list[dict[str, Any]]) -> None:
         for field in fields:
             if len(field.get("description") or "") > self._limits["column_description"]:
                 raise invalid(
                     f"The description for field {field.get('name')} is too long. The maximum length is 1024 characters."
                 )
-            count += 1 + self._check_columns(field.get("fields") or [])
-        if count > self._limits["columns"]:
-            raise invalid(f"Too many total leaf fields: {count}, max allowed field count: 10000")
-        return count
+            self._check_columns(field.get("fields") or [])
 
     def count_updates(self, permissions: list[Permission]) -> None:
         """Count the updates of tables that these permissions are for, once per table."""
