@@ -8,6 +8,8 @@ import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from testkit import programs
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -26,16 +28,9 @@ def served(command: str, *arguments: str) -> Iterator[str]:
 
 
 def run(command: str, home: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command of the sandbox."""
+    """Run a command of the sandbox to its end."""
     kept = {k: v for k, v in os.environ.items() if not k.endswith("EMULATOR_HOST")}
-    return subprocess.run(
-        [command, "--home", str(home), *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        env={**kept, **env},
-    )
+    return programs.run(command, "--home", home, *arguments, env={**kept, **env}, seconds=90)
 
 
 def refusal(command: str, home: Path, *arguments: str, **env: str) -> str:

@@ -13,24 +13,31 @@ import subprocess
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 from sandbox_command import refusal, run, served
-from testkit.programs import eventually
+from testkit.programs import alive, eventually
+
+from testkit import programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def alive(pid: int) -> bool:
-    """Whether a process runs (one that has ended and waits for its parent does not)."""
-    stat = Path(f"/proc/{pid}/stat")
-    try:
-        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+@pytest.fixture
+def home(command: str, tmp_path: Path) -> Iterator[Path]:
+    """A home whose parts are stopped at the end."""
+    folder = tmp_path / "home"
+    yield folder
+    run(command, folder, "stop")
+
+
+def state(home: Path) -> dict[str, Any]:
+    """Return what a home knows of its parts."""
+    parts: dict[str, Any] = json.loads((home / "state.json").read_text())
+    return parts
 
 
 def write_records(folder: Path, text: str = '{"id": 1}\n') -> Path:
@@ -56,23 +63,20 @@ def test_parts_start_once_show_where_they_are_and_stop(command: str, tmp_path: P
     assert not any(map(alive, pids))
 
 
-def test_a_killed_part_is_named_with_its_log_and_started_again(command: str, tmp_path: Path) -> None:
+def test_a_killed_part_is_named_with_its_log_and_started_again(command: str, home: Path) -> None:
     """Status ends with 1 and names the part that is down; start brings it back on its port."""
-    run(command, tmp_path, "start", "--parts", "api,storage")
-    before = json.loads((tmp_path / "state.json").read_text())["storage"]
-    try:
-        os.kill(before["pid"], signal.SIGKILL)
-        status = run(command, tmp_path, "status")
-        assert status.returncode == 1
-        (line,) = [text for text in status.stdout.splitlines() if "DOWN" in text]
-        assert line.startswith("storage")
-        assert line.endswith(str(tmp_path / "logs" / "storage.log"))
-        assert run(command, tmp_path, "start", "--parts", "storage").returncode == 0
-        after = json.loads((tmp_path / "state.json").read_text())["storage"]
-        assert after["port"] == before["port"]
-        assert after["pid"] != before["pid"]
-    finally:
-        run(command, tmp_path, "stop")
+    run(command, home, "start", "--parts", "api,storage")
+    before = state(home)["storage"]
+    os.kill(before["pid"], signal.SIGKILL)
+    status = run(command, home, "status")
+    assert status.returncode == 1
+    (line,) = [text for text in status.stdout.splitlines() if "DOWN" in text]
+    assert line.startswith("storage")
+    assert line.endswith(str(home / "logs" / "storage.log"))
+    assert run(command, home, "start", "--parts", "storage").returncode == 0
+    after = state(home)["storage"]
+    assert after["port"] == before["port"]
+    assert after["pid"] != before["pid"]
 
 
 def test_exec_gives_the_environment_and_the_status_and_stops(command: str, tmp_path: Path) -> None:
@@ -172,40 +176,36 @@ def test_two_starts_on_one_port_never_answer_for_each_other(command: str, tmp_pa
             run(command, home, "stop")
 
 
-def test_a_start_on_another_port_moves_the_part(command: str, tmp_path: Path) -> None:
+def test_a_start_on_another_port_moves_the_part(command: str, home: Path) -> None:
     """A fixed port is not ignored because the part runs already, on another one."""
 
     def start(port: int) -> int:
-        assert run(command, tmp_path, "start", "--parts", "api", "--port-api", str(port)).returncode == 0
-        return int(json.loads((tmp_path / "state.json").read_text())["api"]["port"])
+        assert run(command, home, "start", "--parts", "api", "--port-api", str(port)).returncode == 0
+        return int(state(home)["api"]["port"])
 
-    try:
-        first = start(0)
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            other = sock.getsockname()[1]
-        assert start(other) == other != first
-    finally:
-        run(command, tmp_path, "stop")
+    first = start(0)
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        other = sock.getsockname()[1]
+    assert start(other) == other != first
 
 
-def test_a_state_that_is_lost_or_of_a_copied_folder_harms_nothing(command: str, tmp_path: Path) -> None:
+def test_a_state_that_is_lost_or_of_a_copied_folder_harms_nothing(
+    command: str, home: Path, tmp_path: Path
+) -> None:
     """Parts that no state names are replaced; a copy of the home neither uses nor stops the parts of the first."""
-    home, copy = tmp_path / "home", tmp_path / "copy"
+    copy = tmp_path / "copy"
     assert run(command, home, "start", "--parts", "api").returncode == 0
-    try:
-        lost = json.loads((home / "state.json").read_text())["api"]["pid"]
-        (home / "state.json").write_text('{"api": {"na')
-        assert run(command, home, "start", "--parts", "api").returncode == 0
-        assert not alive(lost)
-        shutil.copytree(home, copy)
-        assert run(command, copy, "status").stdout.startswith("nothing runs")
-        assert run(command, copy, "stop").stdout == "nothing runs\n"
-        assert run(command, home, "status").returncode == 0
-        (home / "source.json").write_text("{")
-        assert "source.json cannot be read" in refusal(command, home, "start")
-    finally:
-        run(command, home, "stop")
+    lost = state(home)["api"]["pid"]
+    (home / "state.json").write_text('{"api": {"na')
+    assert run(command, home, "start", "--parts", "api").returncode == 0
+    assert not alive(lost)
+    shutil.copytree(home, copy)
+    assert run(command, copy, "status").stdout.startswith("nothing runs")
+    assert run(command, copy, "stop").stdout == "nothing runs\n"
+    assert run(command, home, "status").returncode == 0
+    (home / "source.json").write_text("{")
+    assert "source.json cannot be read" in refusal(command, home, "start")
 
 
 def test_a_port_in_use_is_one_line(command: str, tmp_path: Path) -> None:
@@ -257,11 +257,11 @@ def test_a_reader_that_has_enough_is_no_error(command: str, services: dict[str, 
     """`sandbox query … | head -1` shows its line, and nothing of a broken pipe; a full disk is one line."""
     script = f'"{command}" query "SELECT x FROM UNNEST(GENERATE_ARRAY(1, 20000)) AS x" --format csv'
     env = os.environ | services
-    done = subprocess.run(["sh", "-c", f"{script} | head -1"], env=env, check=True, capture_output=True)
-    assert (done.stdout, done.stderr) == (b"x\r\n", b"")
-    done = subprocess.run(["sh", "-c", f"{script} > /dev/full"], env=env, check=False, capture_output=True)
-    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
-    assert b"No space left" in done.stderr
+    done = programs.run("sh", "-c", f"{script} | head -1", env=env)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "x\n", "")
+    done = programs.run("sh", "-c", f"{script} > /dev/full", env=env)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "No space left" in done.stderr
 
 
 def test_capture_makes_a_folder_that_serves_the_same(command: str, tmp_path: Path) -> None:
@@ -302,7 +302,7 @@ def held(command: str, home: Path, *arguments: str) -> Iterator[tuple[subprocess
     try:
         eventually(lambda: pids.exists() or process.poll() is not None, "the command has not begun", 60)
         assert process.poll() is None, process.communicate()
-        parts = json.loads((home / "state.json").read_text()).values()
+        parts = state(home).values()
         yield process, [*map(int, pids.read_text().split()), *(part["pid"] for part in parts)]
     finally:
         pids.unlink(missing_ok=True)
@@ -317,9 +317,7 @@ def test_a_signal_to_exec_leaves_nothing(command: str, tmp_path: Path, number: s
         process.send_signal(number)
         process.wait(timeout=60)
         eventually(lambda: not any(map(alive, pids)), f"{number.name} leaves processes", 60)
-        eventually(
-            lambda: json.loads((tmp_path / "state.json").read_text()) == {}, "the state names parts", 60
-        )
+        eventually(lambda: state(tmp_path) == {}, "the state names parts", 60)
 
 
 def test_the_death_of_its_parent_ends_exec(command: str, tmp_path: Path) -> None:
@@ -328,7 +326,7 @@ def test_the_death_of_its_parent_ends_exec(command: str, tmp_path: Path) -> None
     inner = f'"{command}" --home "{tmp_path}" {" ".join(API)} -- sh -c \'echo $$ > "{pids}"; exec sleep 600\'; true'
     with subprocess.Popen(["sh", "-c", inner]) as shell:
         eventually(lambda: pids.exists() and pids.read_text().endswith("\n"), "the command has not begun", 60)
-        parts = json.loads((tmp_path / "state.json").read_text()).values()
+        parts = state(tmp_path).values()
         found = [int(pids.read_text()), *(part["pid"] for part in parts)]
         shell.kill()
     eventually(lambda: not any(map(alive, found)), "processes are left", 60)
@@ -338,7 +336,7 @@ def test_commands_share_the_parts_and_the_last_one_stops_them(command: str, tmp_
     """A second command finds the parts of the first; their end comes with the end of the last."""
     with held(command, tmp_path, *API) as (first, pids):
         done = run(command, tmp_path, *API, "--", "sh", "-c", "echo $TAP_RICKANDMORTY_API_URL")
-        (part,) = json.loads((tmp_path / "state.json").read_text()).values()
+        (part,) = state(tmp_path).values()
         assert done.stdout == f"http://127.0.0.1:{part['port']}/api\n"
         assert all(map(alive, pids))
         first.terminate()
@@ -353,34 +351,28 @@ def test_what_is_in_use_is_not_replaced_or_stopped(command: str, tmp_path: Path)
             assert f"process {process.pid}" in refusal(command, tmp_path, *arguments)
 
 
-def test_exec_neither_stops_nor_replaces_what_start_has_started(command: str, tmp_path: Path) -> None:
+def test_exec_neither_stops_nor_replaces_what_start_has_started(command: str, home: Path) -> None:
     """The parts of `sandbox start` go on after a command, and keep what they serve."""
-    run(command, tmp_path, "start", "--parts", "api", "--universe", "characters=3")
-    try:
-        before = (tmp_path / "state.json").read_text()
-        assert run(command, tmp_path, "exec", "--parts", "api", "--", "true").returncode == 0
-        refused = refusal(command, tmp_path, *API, "--latency-ms", "1", "--", "true")
-        assert "sandbox stop' ends what" in refused
-        assert (tmp_path / "state.json").read_text() == before
-        assert all(alive(part["pid"]) for part in json.loads(before).values())
-    finally:
-        run(command, tmp_path, "stop")
+    run(command, home, "start", "--parts", "api", "--universe", "characters=3")
+    before = (home / "state.json").read_text()
+    assert run(command, home, "exec", "--parts", "api", "--", "true").returncode == 0
+    refused = refusal(command, home, *API, "--latency-ms", "1", "--", "true")
+    assert "sandbox stop' ends what" in refused
+    assert (home / "state.json").read_text() == before
+    assert all(alive(part["pid"]) for part in json.loads(before).values())
 
 
-def test_a_folder_that_has_changed_is_read_again_or_refused(command: str, tmp_path: Path) -> None:
+def test_a_folder_that_has_changed_is_read_again_or_refused(command: str, home: Path, tmp_path: Path) -> None:
     """An API that `start` has left running never serves the records of before: a command is refused, start reads again."""
     data = write_records(tmp_path / "data")
-    home, served = tmp_path / "home", ("--parts", "api", "--data", str(data))
+    served = ("--parts", "api", "--data", str(data))
     run(command, home, "start", *served)
-    try:
-        assert run(command, home, "exec", *served, "--", "true").returncode == 0
-        (data / "character.jsonl").write_text('{"id": 1}\n{"id": 2}\n')
-        refused = refusal(command, home, "exec", *served, "--", "true")
-        assert "serves something else than asked for" in refused
-        assert run(command, home, "start", *served).returncode == 0
-        assert run(command, home, "exec", *served, "--", "true").returncode == 0
-    finally:
-        run(command, home, "stop")
+    assert run(command, home, "exec", *served, "--", "true").returncode == 0
+    (data / "character.jsonl").write_text('{"id": 1}\n{"id": 2}\n')
+    refused = refusal(command, home, "exec", *served, "--", "true")
+    assert "serves something else than asked for" in refused
+    assert run(command, home, "start", *served).returncode == 0
+    assert run(command, home, "exec", *served, "--", "true").returncode == 0
 
 
 def test_each_source_has_its_name_and_its_own_warehouse(command: str, tmp_path: Path) -> None:
@@ -390,10 +382,7 @@ def test_each_source_has_its_name_and_its_own_warehouse(command: str, tmp_path: 
     show = ["--", "sh", "-c", 'echo "$TARGET_BIGQUERY_SOURCE|$TAP_RICKANDMORTY_API_URL|$SANDBOX_HOME"']
 
     def shown(*options: str) -> list[str]:
-        done = subprocess.run(
-            [command, "exec", *options, *show], cwd=tmp_path, check=True, capture_output=True, text=True
-        )
-        return done.stdout.strip().split("|")
+        return programs.succeed(command, "exec", *options, *show, cwd=tmp_path).strip().split("|")
 
     made_up = shown("--parts", "api", "--universe", "characters=3,seed=4")
     captured = shown("--parts", "api", "--data", str(data))
@@ -425,14 +414,12 @@ def test_a_home_takes_no_second_source(command: str, tmp_path: Path) -> None:
 
 def test_stop_and_status_with_nothing_running_are_one_line(command: str, tmp_path: Path) -> None:
     """Neither is an error of the program's own, whether or not there was ever a sandbox."""
-    status = subprocess.run([command, "status"], cwd=tmp_path, check=False, capture_output=True, text=True)
+    status = programs.run(command, "status", cwd=tmp_path)
     # The command that it names can be typed as it stands.
     (named,) = re.findall(r"'(.+) start'", status.stdout)
-    subprocess.run([*shlex.split(named), "--help"], cwd=tmp_path, check=True, capture_output=True)
+    programs.succeed(*shlex.split(named), "--help", cwd=tmp_path)
     for home in ([], ["--home", str(tmp_path / "none")]):
-        stop = subprocess.run(
-            [command, *home, "stop"], cwd=tmp_path, check=False, capture_output=True, text=True
-        )
+        stop = programs.run(command, *home, "stop", cwd=tmp_path)
         assert (stop.returncode, stop.stdout, stop.stderr) == (0, "nothing runs\n", "")
     assert list(tmp_path.iterdir()) == []
 
@@ -457,7 +444,7 @@ def test_a_project_with_answers_of_its_own_uses_them_by_default(command: str, tm
     """A folder answers/ in the project is the source where none is named; without it, it is the made-up universe."""
 
     def home() -> str:
-        subprocess.run([command, "env"], check=False, cwd=tmp_path, capture_output=True, timeout=60)
+        programs.run(command, "env", cwd=tmp_path)
         return (tmp_path / ".sandbox" / "current").read_text()
 
     assert home().startswith("made-up-universe")
@@ -476,5 +463,4 @@ def test_keys_are_whole_numbers_or_texts_of_any_number_of_fields(command: str, t
         "print(json.dumps(records.read_folder(pathlib.Path(sys.argv[1]))))"
     )
     python = Path(command).with_name("python")
-    done = subprocess.run([python, "-c", code, tmp_path], check=True, capture_output=True, timeout=60)
-    assert json.loads(done.stdout) == {"line": [made[2], made[1], made[0]]}
+    assert json.loads(programs.succeed(python, "-c", code, tmp_path)) == {"line": [made[2], made[1], made[0]]}

@@ -16,6 +16,7 @@ import pytest
 from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, storage
+from testkit.whole_pipeline import local_bigquery
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,11 +40,7 @@ class Warehouse:
     """Google's clients on the local services, and a dataset of the tests' own."""
 
     def __init__(self, env: dict[str, str]) -> None:
-        self.bigquery = bigquery.Client(
-            project=env["GOOGLE_CLOUD_PROJECT"],
-            credentials=AnonymousCredentials(),
-            client_options={"api_endpoint": env["BIGQUERY_EMULATOR_HOST"]},
-        )
+        self.bigquery = local_bigquery(env)
         self.storage = storage.Client(
             project=env["GOOGLE_CLOUD_PROJECT"],
             credentials=AnonymousCredentials(),

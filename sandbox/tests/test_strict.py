@@ -14,6 +14,7 @@ from google.api_core import exceptions
 from google.cloud import bigquery, storage
 from google.oauth2.credentials import Credentials
 from sandbox_command import refusal, run, served
+from testkit.whole_pipeline import local_bigquery
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,11 +41,8 @@ class Strict:
 
     def bigquery(self, token: str = PIPELINE) -> bigquery.Client:
         """BigQuery's client of an account."""
-        return bigquery.Client(
-            project=PROJECT,
-            credentials=Credentials(token),  # type: ignore[no-untyped-call]
-            client_options={"api_endpoint": self.bigquery_url},
-        )
+        env = {"GOOGLE_CLOUD_PROJECT": PROJECT, "BIGQUERY_EMULATOR_HOST": self.bigquery_url}
+        return local_bigquery(env, token)
 
     def bucket(self, token: str = PIPELINE, name: str = BUCKET) -> storage.Bucket:
         """The landing bucket as an account's client sees it."""
