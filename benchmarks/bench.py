@@ -10,7 +10,6 @@ rows or failed is named in the table and left out of its median.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import platform
@@ -47,14 +46,9 @@ from cells import (
 
 # What a run may take, in seconds: the slowest peer on a busy machine, and a share for each record.
 LEAST_SECONDS, SECONDS_PER_RECORD = 600, 0.02
-# The peers' environments, and the packages whose versions the page names.
-ENVIRONMENTS = {
-    "tap-template": ["singer-sdk", "requests"],
-    "dlt": ["dlt"],
-    "z3": ["z3-target-bigquery", "singer-sdk"],
-}
+PINS = sorted((ROOT / "benchmarks/requirements").glob("*.txt"))
 PROGRAMS = {
-    **{name: python(name) for name in ENVIRONMENTS},
+    **{pins.stem: python(pins.stem) for pins in PINS},
     "tap": TAP,
     "target": TARGET,
     "dbt": DBT,
@@ -203,27 +197,18 @@ def say(text: str) -> None:
     print(f"{datetime.now(UTC):%H:%M:%S}  {text}", flush=True)
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of the peers and of their SDKs, from the pins."""
-    found = {}
-    for name, packages in ENVIRONMENTS.items():
-        pins = (ROOT / f"benchmarks/requirements/{name}.txt").read_text()
-        for package in packages:
-            if match := re.search(rf"^{package}(?:\[[^]]*\])?==(\S+)", pins, re.MULTILINE):
-                found[f"{package} ({name})"] = match[1]
-    return found
+def versions() -> list[str]:
+    """Return what each peer's environment is pinned to."""
+    pins = {path.stem: re.findall(r"^[^#\s]+", path.read_text(), re.MULTILINE) for path in PINS}
+    return [f"{peer}: {', '.join(packages)}" for peer, packages in pins.items()]
 
 
-def without_bytecode() -> list[str]:
-    """Return the programs whose first start compiles: any of their environment's modules has no bytecode."""
-    return [
-        name
-        for name, program in PROGRAMS.items()
-        if not all(
-            Path(importlib.util.cache_from_source(str(module))).exists()
-            for module in Path(program).parent.parent.glob("lib/python*/site-packages/*/__init__.py")
-        )
-    ]
+def compile_programs() -> None:
+    """Compile each program's environment: without bytecode the first start compiles, which would be measured."""
+    for program in PROGRAMS.values():
+        interpreter = Path(program).with_name("python")
+        folders = interpreter.parent.parent.glob("lib/*")
+        subprocess.run([interpreter, "-m", "compileall", "-q", *folders], check=False)
 
 
 def conditions(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -243,7 +228,6 @@ def conditions(arguments: argparse.Namespace) -> dict[str, Any]:
         "processor": model[1] if model else platform.machine(),
         "load_before": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
-        "without_bytecode": without_bytecode(),
         "versions": versions(),
     }
 
@@ -291,6 +275,7 @@ def main() -> int:
     expected = SIZES[arguments.size]
     universe = ",".join(f"{stream}={number}" for stream, number in expected.items())
     serve = ("--universe", universe, "--latency-ms", str(arguments.latency_ms))
+    compile_programs()
     measured = conditions(arguments)
     with running_sandbox(work / "sandbox", *serve) as sandbox:
         runner = Runner(Bench(sandbox, work), arguments.cells, expected)

@@ -94,43 +94,20 @@ def table(headings: list[str], rows: list[list[str]]) -> str:
 def markdown(measured: dict[str, Any], cells: list[dict[str, Any]]) -> str:
     """Return conditions, tables and what must hold."""
     sizes = ", ".join(f"{number:,} {stream}" for stream, number in measured["records"].items())
-    pins = ", ".join(f"{name} {version}" for name, version in measured["versions"].items())
-    missing = measured["without_bytecode"]
-    bytecode = (
-        f"Without bytecode: {', '.join(missing)}."
-        if missing
-        else "Every program's environment has its bytecode."
-    )
     head = (
         f"{sizes}; API latency {measured['latency_ms']} ms; "
         f"{measured['rounds']} interleaved round{'s' if measured['rounds'] != 1 else ''}; {measured['cores']} cores "
         f"({measured['processor']}), load {measured['load_before']} before the start; Python {measured['python']}; "
-        f"{measured['date']}, commit {measured['commit']}. {pins}. {bytecode}"
+        f"{measured['date']}, commit {measured['commit']}. {'; '.join(measured['versions'])}."
     )
     text = [head]
     for part, title in PARTS.items():
         if chosen := [cell for cell in cells if cell["part"] == part]:
             rows = [_row(cell, sum(measured["records"].values())) for cell in chosen]
-            text += [f"**{title}**", table(HEADINGS, rows), *_chart(title, rows), *_parts(chosen)]
+            text += [f"**{title}**", table(HEADINGS, rows), *_parts(chosen)]
     if rows := bars(measured["size"], {(c["part"], c["peer"], c["state"]): c for c in cells}):
         text += ["**What must hold**", table(["", "bar", "measured", "holds"], rows)]
     return "\n\n".join(text)
-
-
-def _chart(title: str, rows: list[list[str]]) -> list[str]:
-    measured = [(label.replace("`", ""), seconds) for label, seconds, *_ in rows if seconds != NONE]
-    if not measured:
-        return []
-    labels, seconds = zip(*measured, strict=True)
-    lines = [
-        "```mermaid",
-        "xychart-beta horizontal",
-        f'    title "{title.replace("`", "")}: median seconds"',
-        "    x-axis [" + ", ".join(f'"{label}"' for label in labels) + "]",
-        f"    bar [{', '.join(seconds)}]",
-        "```",
-    ]
-    return ["\n".join(lines)]
 
 
 def _parts(cells: list[dict[str, Any]]) -> list[str]:
