@@ -17,7 +17,6 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from sandbox import javascript as js
-from sandbox import serving
 from sandbox.faults import Faults
 from sandbox.records import KEYS
 
@@ -239,12 +238,3 @@ def _matches(resource: str, value: str, text: str) -> bool:
 
 def _no_constant(name: str) -> None:
     raise ValueError(name)
-
-
-def serve(records: Records, port: int, latency_ms: int) -> int:
-    """Serve in the foreground until SIGTERM or SIGINT; print one JSON line when ready.
-
-    Raises:
-        SandboxError: The port is in use.
-    """
-    return serving.serve(lambda: Api(records, latency_ms / 1000).app(), port, "/api")

@@ -151,9 +151,9 @@ def _start_parts(
         )
     strict: list[str] | None = [] if arguments.strict else None
     if arguments.accounts is not None:
-        from sandbox.strict.service import read_rules  # noqa: PLC0415
+        from sandbox.strict.rules import Rules  # noqa: PLC0415
 
-        read_rules(arguments.accounts)
+        Rules(arguments.accounts)
         strict = ["--accounts", str(arguments.accounts.resolve())]
     ports = {name: getattr(arguments, f"port_{name}") for name in PARTS}
     sandbox.start(names, source, latency_ms=arguments.latency_ms, ports=ports, keep=keep, strict=strict)
@@ -229,29 +229,35 @@ def _env(arguments: argparse.Namespace) -> int:
 
 
 def _api(arguments: argparse.Namespace) -> int:
-    from sandbox.api import serve  # noqa: PLC0415
+    from sandbox.api import Api  # noqa: PLC0415
     from sandbox.records import read_folder  # noqa: PLC0415
+    from sandbox.serving import serve  # noqa: PLC0415
     from sandbox.universe import Size, make  # noqa: PLC0415
 
-    if arguments.data:
-        return serve(read_folder(arguments.data), arguments.port, arguments.latency_ms or 0)
     try:
-        records = make(Size.parse(arguments.universe or ""))
+        records = (
+            read_folder(arguments.data) if arguments.data else make(Size.parse(arguments.universe or ""))
+        )
     except ValueError as error:
         raise SandboxError(f"--universe: {error}") from error
-    return serve(records, arguments.port, arguments.latency_ms or 0)
+    return serve(Api(records, (arguments.latency_ms or 0) / 1000).app, arguments.port, "/api")
 
 
 def _proxy(arguments: argparse.Namespace) -> int:
-    from sandbox.proxy import serve  # noqa: PLC0415
+    from sandbox.proxy import Proxy  # noqa: PLC0415
+    from sandbox.serving import serve  # noqa: PLC0415
 
-    return serve(arguments.upstream, arguments.port)
+    return serve(Proxy(arguments.upstream).app, arguments.port)
 
 
 def _strict(arguments: argparse.Namespace) -> int:
-    from sandbox.strict.service import serve  # noqa: PLC0415
+    from sandbox.serving import serve  # noqa: PLC0415
+    from sandbox.strict.bigquery import StrictBigQuery  # noqa: PLC0415
+    from sandbox.strict.rules import Rules  # noqa: PLC0415
+    from sandbox.strict.storage import StrictStorage  # noqa: PLC0415
 
-    return serve(arguments.kind, arguments.upstream, arguments.port, arguments.accounts)
+    strict = {"bigquery": StrictBigQuery, "storage": StrictStorage}[arguments.kind]
+    return serve(strict(arguments.upstream, Rules(arguments.accounts)).app, arguments.port)
 
 
 def _capture(arguments: argparse.Namespace) -> int:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
 from yarl import URL
 
-from sandbox import serving
 from sandbox.faults import Faults
 
 if TYPE_CHECKING:
@@ -68,12 +67,3 @@ class Proxy:
 
 def _end_to_end(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.lower() not in OWN_HEADERS}
-
-
-def serve(upstream: str, port: int) -> int:
-    """Serve in the foreground until SIGTERM or SIGINT; print one JSON line when ready.
-
-    Raises:
-        SandboxError: The port is in use.
-    """
-    return serving.serve(lambda: Proxy(upstream).app(), port)
