@@ -241,7 +241,6 @@ class BuiltPipeline:
 
     project_runner: Project
     log: str
-    prefix: str = "local_"
 
     @property
     def sandbox(self) -> Sandbox:
