@@ -65,14 +65,18 @@ def kills() -> str:
 
 
 def singer() -> str:
-    """Return the table of Singer cases, from the first line of each file: one row per outcome."""
+    """Return the table of Singer cases, of the first line of each file and of each single value: one row per outcome."""
+    tests = ROOT / "target-bigquery/tests"
     cases: dict[str, list[str]] = {}
-    for file in sorted((ROOT / "target-bigquery/tests/singer").glob("*.singer")):
+    for file in (tests / "singer").glob("*.singer"):
         with file.open(encoding="utf-8") as lines:
-            outcome = json.loads(next(lines))["outcome"]
-        cases.setdefault(outcome, []).append(file.stem.replace("-", " "))
+            cases.setdefault(json.loads(next(lines))["outcome"], []).append(file.stem.replace("-", " "))
+    for line in (tests / "values.jsonl").read_text(encoding="utf-8").splitlines():
+        value = json.loads(line)
+        cases.setdefault(value["outcome"], []).append(value["case"])
     return table(
-        ["outcome", "cases"], [[outcome, "; ".join(names)] for outcome, names in sorted(cases.items())]
+        ["outcome", "cases"],
+        [[outcome, "; ".join(sorted(names))] for outcome, names in sorted(cases.items())],
     )
 
 

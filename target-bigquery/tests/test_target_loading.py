@@ -80,21 +80,6 @@ def test_an_empty_whole_stream_is_in_the_ledger_with_no_rows(bench: Bench) -> No
     assert [r["rows"] for r in bench.rows("_loads")] == [0]
 
 
-BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "unknown-nested-field": ({"origin": {"name": "x"}}, "field origin.name: not in the stream's schema"),
-    "text-for-an-array": ({"links": "a"}, "field links: expected an array"),
-    "number-for-text": ({"name": 5}, "field name: expected STRING, got int '5'"),
-}
-
-
-@pytest.mark.parametrize(("change", "named"), BAD.values(), ids=BAD.keys())
-def test_a_value_that_does_not_fit_ends_the_run(bench: Bench, change: dict[str, Any], named: str) -> None:
-    """The line names stream, record, field, expected and got; nothing is loaded, no STATE goes out. More are in singer/."""
-    run = bench.load(SCHEMA, record(1), record(2, **change), whole(), STATE)
-    refused(run, f"things: record id 2: {named}")
-    assert bench.rows() == []
-
-
 def test_a_new_column_is_added(bench: Bench) -> None:
     """A field that the schema gains becomes a column; older rows have no value there."""
     bench.load(SCHEMA, record(1), whole())

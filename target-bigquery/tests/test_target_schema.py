@@ -1,4 +1,4 @@
-"""JSON schema to columns, names, and values there and back."""
+"""Names, keys, and values there and back; the columns of single fields are in values.jsonl."""
 
 from __future__ import annotations
 
@@ -7,47 +7,11 @@ import unicodedata
 from datetime import UTC, date, datetime
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from target_bigquery.names import RESERVED, clean, clean_all
 from target_bigquery.schema import translate
 from testkit.target_bench import Bench, succeeded
-
-TYPES = {
-    "text": ({"type": "string"}, "NULLABLE STRING"),
-    "nullable": ({"type": ["null", "integer"]}, "NULLABLE INTEGER"),
-    "number": ({"type": "number"}, "NULLABLE FLOAT"),
-    "integer-or-number": ({"type": ["integer", "number"]}, "NULLABLE FLOAT"),
-    "boolean": ({"type": "boolean"}, "NULLABLE BOOLEAN"),
-    "timestamp": ({"type": "string", "format": "date-time"}, "NULLABLE TIMESTAMP"),
-    "date": ({"type": "string", "format": "date"}, "NULLABLE DATE"),
-    "object": ({"type": "object", "properties": {"a": {"type": "string"}}}, "NULLABLE RECORD"),
-    "open-object": ({"type": "object"}, "NULLABLE JSON"),
-    "array": ({"type": "array", "items": {"type": "string"}}, "REPEATED STRING"),
-    "array-of-objects": (
-        {"type": "array", "items": {"type": "object", "properties": {"a": {"type": "string"}}}},
-        "REPEATED RECORD",
-    ),
-    "array-of-arrays": (
-        {"type": "array", "items": {"type": "array", "items": {"type": "string"}}},
-        "NULLABLE JSON",
-    ),
-    "mixed": ({"type": ["string", "integer"]}, "NULLABLE JSON"),
-    "anyof-with-null": (
-        {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]},
-        "NULLABLE TIMESTAMP",
-    ),
-    "anyof-mixed": ({"anyOf": [{"type": "string"}, {"type": "object"}]}, "NULLABLE JSON"),
-    "no-type": ({}, "NULLABLE JSON"),
-}
-
-
-@pytest.mark.parametrize(("schema", "expected"), TYPES.values(), ids=TYPES.keys())
-def test_a_type_becomes_its_column(schema: dict[str, object], expected: str) -> None:
-    """Each kind of JSON schema has one mode and type in BigQuery."""
-    (column,) = translate("s", {"properties": {"x": schema}}, []).columns
-    assert f"{column.mode} {column.type}" == expected
 
 
 def test_keys_are_required_and_descriptions_stay() -> None:

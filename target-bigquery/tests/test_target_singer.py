@@ -1,9 +1,12 @@
-"""Singer as other taps send it: one file of messages per case in singer/, with the expected result in its first line.
+"""Singer as other taps send it: messages, one file per case in singer/, and single values, one line per case in values.jsonl.
 
-The first line is a JSON object: `outcome` in words, exit `status`, what the `log` says (the last line where the run
+The first line of a file is a JSON object: `outcome` in words, exit `status`, what the `log` says (the last line where the run
 fails), the `rows` of each table without metadata, the types of some `columns`, and the `state` that goes out. It may give
 `settings` of the target, an `environment`, and a `run_id`. A line with `then` starts another run into the same tables,
 under another run id where it gives no `run_id`.
+
+A line of values.jsonl has the `schema` of a field, the values `sent`, and either mode and type of the `column` with what has
+`landed` in it, or why the value is `refused`.
 """
 
 from __future__ import annotations
@@ -11,12 +14,14 @@ from __future__ import annotations
 import json
 import uuid
 from decimal import Decimal
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from target_bigquery.schema import METADATA
-from testkit.target_bench import Bench
+from testkit.target_bench import STATE, Bench, refused, succeeded
 
 if TYPE_CHECKING:
     import subprocess
@@ -24,6 +29,14 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "singer"
 FILES = sorted(FOLDER.glob("*.singer"))
+# Numbers keep the digits that the file has.
+VALUES = [
+    json.loads(line, parse_float=Decimal)
+    for line in FOLDER.with_name("values.jsonl").read_text(encoding="utf-8").splitlines()
+]
+LANDED = [case for case in VALUES if "landed" in case]
+REFUSED = [case for case in VALUES if "refused" in case]
+encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 def text(value: Any) -> Any:
@@ -81,3 +94,54 @@ def check(case: dict[str, Any], run: subprocess.CompletedProcess[str], bench: Be
     for table, columns in case["columns"].items():
         types = {f.name: f.field_type for f in bench.client().get_table(f"{bench.dataset}.{table}").schema}
         assert {name: types[name] for name in columns} == columns
+
+
+def field_of(case: dict[str, Any]) -> str:
+    """Return the name of a case's field."""
+    return str(case["case"]).replace(" ", "_")
+
+
+def input_of(fields: dict[str, Any], *records: dict[str, Any]) -> str:
+    """Return the messages of records of these fields, and a STATE."""
+    schema = {"properties": {"id": {"type": "integer"}, **fields}}
+    messages = [{"type": "SCHEMA", "stream": "things", "key_properties": ["id"], "schema": schema}]
+    messages += [
+        {"type": "RECORD", "stream": "things", "record": {"id": number, **values}}
+        for number, values in enumerate(records)
+    ]
+    messages.append(STATE)
+    return "".join(f"{encoder.encode(message).decode()}\n" for message in messages)
+
+
+@pytest.fixture(scope="module")
+def table(cloud: dict[str, str]) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """The columns of one table with all values that land, and its rows: the n-th has each case's n-th value."""
+    bench = Bench(cloud)
+    bench.owner().create_dataset(bench.dataset)
+    columns = zip_longest(*([(field_of(case), value) for value in case["sent"]] for case in LANDED))
+    records = [dict(filter(None, sent)) for sent in columns]
+    succeeded(bench.load_text(input_of({field_of(case): case["schema"] for case in LANDED}, *records)))
+    types = bench.client().get_table(f"{bench.dataset}.things").schema
+    rows = sorted(bench.rows(), key=lambda row: int(row["id"]))
+    return {field.name: f"{field.mode} {field.field_type}" for field in types}, rows
+
+
+@pytest.mark.parametrize("case", LANDED, ids=field_of)
+def test_a_value_that_lands(case: dict[str, Any], table: tuple[dict[str, str], list[dict[str, Any]]]) -> None:
+    """The column has the type, and the table the values, that the line says."""
+    columns, rows = table
+    name = field_of(case)
+    assert columns[name] == case["column"]
+    landed = [text(row[name]) for row in rows[: len(case["sent"])]]
+    assert json.dumps(landed, sort_keys=True) == json.dumps(
+        json.loads(encoder.encode(case["landed"])), sort_keys=True
+    )
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=field_of)
+def test_a_value_that_is_refused(case: dict[str, Any], bench: Bench) -> None:
+    """The one line names stream, record and field, and why; nothing is loaded, not the records before it either."""
+    (value,) = case["sent"]
+    run = bench.load_text(input_of({"x": case["schema"]}, {}, {"x": value}))
+    refused(run, "things: record id 1: field x", case["refused"])
+    assert bench.rows() == []
