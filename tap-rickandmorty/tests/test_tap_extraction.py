@@ -6,9 +6,14 @@ import json
 import signal
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from tap_api import RESOURCES, Api, RunTap, character, episode, location, slow, started
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "rickandmorty"
 
@@ -118,36 +123,35 @@ def test_the_connection_test_sends_no_activate_version(run_tap: RunTap) -> None:
     assert [m for m in run.messages if m["type"] == "ACTIVATE_VERSION"] == []
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_tap_with_one_line(api: Api, sent: signal.Signals) -> None:
-    """SIGTERM and Ctrl-C end the tap while requests are open; no version is activated, and no STATE goes out."""
+@pytest.fixture
+def reading(api: Api) -> Iterator[subprocess.Popen[str]]:
+    """The tap, with a request open."""
     api.fault(r"character/1,", slow(5))
     with started(api) as process:
         while len(api.asked("character")) < 2:
             assert process.poll() is None
             time.sleep(0.02)
-        process.send_signal(sent)
-        out, err = process.communicate(timeout=60)
-    assert process.returncode == 128 + sent
-    assert (
-        err.strip().rpartition("\n")[2]
-        == f"tap-rickandmorty: ended by {sent.name}; the stream in progress is not complete"
-    )
+        yield process
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_tap_with_one_line(reading: subprocess.Popen[str], sent: signal.Signals) -> None:
+    """SIGTERM and Ctrl-C end the tap while requests are open; no version is activated, and no STATE goes out."""
+    reading.send_signal(sent)
+    out, err = reading.communicate(timeout=60)
+    assert reading.returncode == 128 + sent
+    line = f"tap-rickandmorty: ended by {sent.name}; the stream in progress is not complete"
+    assert err.strip().rpartition("\n")[2] == line
     assert "ACTIVATE_VERSION" not in out
     assert "STATE" not in out
 
 
-def test_a_signal_ends_the_tap_though_nobody_reads_its_log(api: Api) -> None:
+def test_a_signal_ends_the_tap_though_nobody_reads_its_log(reading: subprocess.Popen[str]) -> None:
     """Meltano may be dead already."""
-    api.fault(r"character/1,", slow(5))
-    with started(api) as process:
-        while len(api.asked("character")) < 2:
-            assert process.poll() is None
-            time.sleep(0.02)
-        assert process.stderr is not None
-        process.stderr.close()
-        process.terminate()
-        assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert reading.stderr is not None
+    reading.stderr.close()
+    reading.terminate()
+    assert reading.wait(timeout=60) == 128 + signal.SIGTERM
 
 
 def test_a_reader_that_ends_is_one_line(api: Api) -> None:
