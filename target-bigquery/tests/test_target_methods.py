@@ -72,10 +72,3 @@ def test_upsert_without_a_key_is_refused(bench: Bench) -> None:
         "things: upsert needs a key",
         "append-only or overwrite",
     )
-
-
-def test_an_unknown_method_is_refused(bench: Bench) -> None:
-    """The settings' check names the methods there are."""
-    run = bench.load(SCHEMA, load_method="merge")
-    assert run.returncode == 1
-    assert "'merge' is not one of" in run.stderr
