@@ -127,8 +127,8 @@ def test_ids_in_every_form(port: int, path: str, expected: Any) -> None:
     if isinstance(expected, tuple):
         assert (answer.status, body) == (expected[0], {"error": expected[1]})
     else:
-        found = [record["id"] for record in body] if isinstance(body, list) else body["id"]
-        assert (answer.status, found) == (200, expected)
+        ids = [record["id"] for record in body] if isinstance(body, list) else body["id"]
+        assert (answer.status, ids) == (200, expected)
 
 
 @pytest.mark.parametrize(("path", "expected"), LISTS.items(), ids=str)

@@ -327,9 +327,9 @@ def test_the_death_of_its_parent_ends_exec(command: str, tmp_path: Path) -> None
     with subprocess.Popen(["sh", "-c", inner]) as shell:
         eventually(lambda: pids.exists() and pids.read_text().endswith("\n"), "the command has not begun", 60)
         parts = state(tmp_path).values()
-        found = [int(pids.read_text()), *(part["pid"] for part in parts)]
+        started = [int(pids.read_text()), *(part["pid"] for part in parts)]
         shell.kill()
-    eventually(lambda: not any(map(alive, found)), "processes are left", 60)
+    eventually(lambda: not any(map(alive, started)), "processes are left", 60)
 
 
 def test_commands_share_the_parts_and_the_last_one_stops_them(command: str, tmp_path: Path) -> None:
@@ -455,12 +455,14 @@ def test_a_project_with_answers_of_its_own_uses_them_by_default(command: str, tm
 
 def test_keys_are_whole_numbers_or_texts_of_any_number_of_fields(command: str, tmp_path: Path) -> None:
     """Records are sorted by their key, which need not be one whole number."""
-    made = [{"order": "b", "line": 2}, {"order": "a", "line": 10}, {"order": "a", "line": 9}]
+    records = [{"order": "b", "line": 2}, {"order": "a", "line": 10}, {"order": "a", "line": 9}]
     # As editors leave it: a mark at the beginning, empty lines.
-    (tmp_path / "line.jsonl").write_text("\ufeff" + "\r\n\r\n".join(map(json.dumps, made)) + "\n\n")
+    (tmp_path / "line.jsonl").write_text("\ufeff" + "\r\n\r\n".join(map(json.dumps, records)) + "\n\n")
     code = (
         "import json, sys, pathlib; from sandbox import records; records.KEYS = {'line': ['order', 'line']}; "
         "print(json.dumps(records.read_folder(pathlib.Path(sys.argv[1]))))"
     )
     python = Path(command).with_name("python")
-    assert json.loads(programs.succeed(python, "-c", code, tmp_path)) == {"line": [made[2], made[1], made[0]]}
+    assert json.loads(programs.succeed(python, "-c", code, tmp_path)) == {
+        "line": [records[2], records[1], records[0]]
+    }

@@ -282,9 +282,7 @@ def test_a_column_may_have_a_reserved_or_foreign_name(
     warehouse.query(f"CREATE TABLE `{copy}` AS SELECT * FROM `{table}`")
     for name in (str(table), copy):
         assert warehouse.bigquery.get_table(name).schema == schema
-        assert [dict(found) for found in warehouse.bigquery.query_and_wait(f"SELECT * FROM `{name}`")] == [
-            row
-        ]
+        assert [dict(item) for item in warehouse.bigquery.query_and_wait(f"SELECT * FROM `{name}`")] == [row]
 
 
 def test_a_reserved_name_is_read_by_its_path(warehouse: Warehouse) -> None:
@@ -298,8 +296,8 @@ def test_a_table_has_2000_columns(warehouse: Warehouse) -> None:
     schema = [F(f"c{i}", "STRING") for i in range(2000)]
     table = warehouse.bigquery.create_table(bigquery.Table(warehouse.new_name(), schema=schema))
     warehouse.load(table, warehouse.put([{field.name: "x" for field in schema}]), schema=schema)
-    found = warehouse.bigquery.get_table(table.reference)
-    assert (found.num_rows, len(found.schema)) == (1, 2000)
+    stored = warehouse.bigquery.get_table(table.reference)
+    assert (stored.num_rows, len(stored.schema)) == (1, 2000)
     warehouse.bigquery.delete_table(table)
 
 
@@ -391,10 +389,10 @@ def test_truncating_the_data_keeps_schema_and_policies(warehouse: Warehouse) -> 
 
     def after(disposition: str, schema: list[bigquery.SchemaField]) -> tuple[int, int, str | None, list[str]]:
         warehouse.load(table, warehouse.put(ROWS[:2]), write_disposition=disposition, schema=schema)
-        found = warehouse.bigquery.get_table(table.reference)
+        stored = warehouse.bigquery.get_table(table.reference)
         policies = warehouse.bigquery._connection.api_request(method="GET", path=path)  # noqa: SLF001 (no method of the client)
         names = [one["rowAccessPolicyReference"]["policyId"] for one in policies.get("rowAccessPolicies", [])]
-        return found.num_rows, len(found.schema), found.schema[-1].description, names
+        return stored.num_rows, len(stored.schema), stored.schema[-1].description, names
 
     assert after("WRITE_TRUNCATE_DATA", SCHEMA) == (2, 5, "When.", ["mine"])
     with pytest.raises(exceptions.BadRequest):

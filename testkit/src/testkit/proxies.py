@@ -58,8 +58,8 @@ class Proxy:
 
     def seen(self) -> list[dict[str, Any]]:
         """The requests since rules were last injected."""
-        found: list[dict[str, Any]] = requests.get(f"{self.url}/__sandbox__/requests", timeout=10).json()
-        return found
+        answered: list[dict[str, Any]] = requests.get(f"{self.url}/__sandbox__/requests", timeout=10).json()
+        return answered
 
     def held(self) -> int:
         """How many requests a `hold` rule holds now."""

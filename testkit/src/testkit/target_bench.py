@@ -53,8 +53,8 @@ def schema(**properties: Any) -> dict[str, Any]:
     """The SCHEMA message with other or more properties; None takes one away."""
     changed: dict[str, Any] = json.loads(json.dumps(SCHEMA))
     changed["schema"]["properties"].update(properties)
-    found = changed["schema"]["properties"]
-    changed["schema"]["properties"] = {name: value for name, value in found.items() if value is not None}
+    wanted = changed["schema"]["properties"]
+    changed["schema"]["properties"] = {name: value for name, value in wanted.items() if value is not None}
     return changed
 
 
@@ -142,8 +142,8 @@ class Bench:
 
     def environment(self, **settings: str) -> dict[str, str]:
         """The target's environment."""
-        given = {"dataset": self.dataset, "bucket": "local-landing", "run_id": self.run_id, **settings}
-        return {**os.environ, **self.env, **{f"TARGET_BIGQUERY_{k.upper()}": v for k, v in given.items()}}
+        named = {"dataset": self.dataset, "bucket": "local-landing", "run_id": self.run_id, **settings}
+        return {**os.environ, **self.env, **{f"TARGET_BIGQUERY_{k.upper()}": v for k, v in named.items()}}
 
     def start(self, *messages: dict[str, Any], **settings: str) -> subprocess.Popen[str]:
         """Start the target and send it these messages."""
@@ -191,14 +191,14 @@ class Bench:
         Google's client of Cloud Storage carries no token to a local one: there the sandbox's own account has them meanwhile.
         """
         file = Path(self.env["GOOGLE_APPLICATION_CREDENTIALS"])
-        given = json.loads(file.read_text(encoding="utf-8"))
+        credentials = json.loads(file.read_text(encoding="utf-8"))
         accounts = {name: f"{self.env[name]}/__sandbox__/accounts" for name in EMULATORS}
         token = token or f"a{uuid.uuid4().hex[:8]}"
         requests.put(accounts[EMULATORS[0]], json={token: roles}, timeout=10).raise_for_status()
         requests.put(accounts[EMULATORS[1]], json={"sandbox": roles}, timeout=10).raise_for_status()
         with tempfile.NamedTemporaryFile("w", suffix=".json") as theirs:
             theirs.write(
-                json.dumps({**given, "token": token, "client_secret": token, "refresh_token": token})
+                json.dumps({**credentials, "token": token, "client_secret": token, "refresh_token": token})
             )
             theirs.flush()
             self.env = {**self.env, "GOOGLE_APPLICATION_CREDENTIALS": theirs.name}
@@ -227,12 +227,12 @@ class Bench:
         """Wait until the table is there: the target makes it when the first record has come."""
         client = self.client()
 
-        def found() -> bigquery.Table | None:
+        def created() -> bigquery.Table | None:
             with suppress(NotFound):
                 return client.get_table(f"{self.dataset}.{table}")
             return None
 
-        eventually(found, f"{table} was not made", 60)
+        eventually(created, f"{table} was not made", 60)
 
 
 def succeeded(run: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:

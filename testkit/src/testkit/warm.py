@@ -86,9 +86,9 @@ def serve(address: str, program: str, *imports: str) -> None:
     for name in imports:
         package = importlib.import_module(name.removesuffix(".*"))
         inside = package.__path__ if name.endswith(".*") else ()
-        for found in pkgutil.walk_packages(inside, f"{package.__name__}."):
-            if not found.name.endswith(".__main__"):
-                importlib.import_module(found.name)
+        for module in pkgutil.walk_packages(inside, f"{package.__name__}."):
+            if not module.name.endswith(".__main__"):
+                importlib.import_module(module.name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.freeze()
     with socket.socket(socket.AF_UNIX) as listener:

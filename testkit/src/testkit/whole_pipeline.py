@@ -206,14 +206,14 @@ class Project:
         folder = self.folder / "meltano"
         if not folder.exists():
             for venv in (ROOT / ".meltano").glob("*/*/venv"):
-                made = folder / venv.relative_to(ROOT / ".meltano")
-                (made / "bin").mkdir(parents=True)
-                for found in (*venv.iterdir(), *(venv / "bin").iterdir()):
-                    copy = made / found.relative_to(venv)
-                    if found.name in IMPORTS:
-                        warm.stand_in(copy, warm.script(found, *IMPORTS[found.name]))
-                    elif found.name != "bin":
-                        copy.symlink_to(found)
+                own = folder / venv.relative_to(ROOT / ".meltano")
+                (own / "bin").mkdir(parents=True)
+                for entry in (*venv.iterdir(), *(venv / "bin").iterdir()):
+                    copy = own / entry.relative_to(venv)
+                    if entry.name in IMPORTS:
+                        warm.stand_in(copy, warm.script(entry, *IMPORTS[entry.name]))
+                    elif entry.name != "bin":
+                        copy.symlink_to(entry)
         return folder
 
     def start(self, *blocks: str, run_id: str | None = None) -> subprocess.Popen[str]:

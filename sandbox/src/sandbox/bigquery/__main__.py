@@ -5,13 +5,13 @@
 
 import sys
 
-from sandbox.bigquery import patching
+from sandbox.bigquery import patches
 
 
 def main() -> int:
     """Apply the patches and run the emulator; return its exit status."""
-    patching.skip_unused_imports()
-    patching.check_versions()
+    patches.skip_unused_imports()
+    patches.check_versions()
     # Importing these applies their patches; the first before anything makes a translator.
     from sandbox.bigquery import statements  # noqa: F401, I001, PLC0415
     from sandbox.bigquery import (  # noqa: F401, PLC0415
@@ -21,13 +21,13 @@ def main() -> int:
         information_schema,
         jobs,
         unused_features,
-        parsing,
+        parse_cache,
         tables,
-        values,
+        functions,
     )
 
     if sys.argv[1:] == ["patches"]:
-        print("\n".join(f"{what:55} {why}" for what, why in patching.REASONS))  # noqa: T201 (what was asked for)
+        print("\n".join(f"{what:55} {why}" for what, why in patches.REASONS))  # noqa: T201 (what was asked for)
         return 0
     from bqemulator.cli import main as run  # noqa: PLC0415 (after the patches)
 

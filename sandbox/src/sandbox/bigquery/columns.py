@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from . import patching
+from . import patches
 
 RECORDS = ("RECORD", "STRUCT")
 # DuckDB has 38 digits at most: 20 before the point and 18 after it.
@@ -20,16 +20,16 @@ NAMES = (
     ),
     ("domain.ids", "_TABLE_RE", r"^[A-Za-z0-9_\-]{1,1024}$", r"^[\w\-]{1,1024}$"),
 )
-_leaf = patching.get("storage.type_map", "bq_schema_to_duckdb_columns")
-_types = patching.get("storage.type_map", "_BQ_TO_DUCKDB")
+_leaf = patches.get("storage.type_map", "bq_schema_to_duckdb_columns")
+_types = patches.get("storage.type_map", "_BQ_TO_DUCKDB")
 
 if _types["BIGNUMERIC"] != BIGNUMERIC[0]:
-    raise patching.PatchTargetMissing("sandbox: BIGNUMERIC has another DuckDB type now")
+    raise patches.PatchTargetMissing("sandbox: BIGNUMERIC has another DuckDB type now")
 _types["BIGNUMERIC"] = BIGNUMERIC[1]
 for _module, _pattern, _was, _now in NAMES:
-    if patching.get(_module, _pattern).pattern != _was:
-        raise patching.PatchTargetMissing(f"sandbox: bqemulator.{_module}.{_pattern} is another pattern now")
-    patching.replace(_module, _pattern, re.compile(_now), "table names in every script")
+    if patches.get(_module, _pattern).pattern != _was:
+        raise patches.PatchTargetMissing(f"sandbox: bqemulator.{_module}.{_pattern} is another pattern now")
+    patches.replace(_module, _pattern, re.compile(_now), "table names in every script")
 
 
 def quoted(name: str) -> str:
@@ -37,7 +37,7 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-@patching.replaces(
+@patches.replaces(
     "storage.type_map",
     "bq_schema_to_duckdb_columns",
     also=("api.routes.tables", "commands.seed"),

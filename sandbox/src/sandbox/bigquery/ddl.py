@@ -10,7 +10,7 @@ from bqemulator.catalog.models import Clustering, TableFieldSchema, TableSchema
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 from sqlglot import exp
 
-from . import patching
+from . import patches
 from .columns import quoted
 
 if TYPE_CHECKING:
@@ -21,13 +21,13 @@ SYNC = "catalog.ddl_sync"
 USERS = ("jobs.executor", "scripting.interpreter")
 WIDENED = re.compile(r"(SET\s+DATA\s+TYPE)\s+(NUMERIC|BIGNUMERIC)\b(?!\s*\()", re.IGNORECASE)
 PRECISE = {"NUMERIC": "NUMERIC(38, 9)", "BIGNUMERIC": "BIGNUMERIC(38, 18)"}
-_table = patching.get(SYNC, "sync_created_table")
-_view = patching.get(SYNC, "sync_created_view")
-_detect_table = patching.get(SYNC, "_detect_plain_create_table")
-_detect_view = patching.get(SYNC, "_detect_plain_create_view")
-_split = patching.get(SYNC, "_split_target")
-_introspect = patching.get(SYNC, "_introspect_schema")
-_run = patching.get("jobs.executor", "execute_query_job")
+_table = patches.get(SYNC, "sync_created_table")
+_view = patches.get(SYNC, "sync_created_view")
+_detect_table = patches.get(SYNC, "_detect_plain_create_table")
+_detect_view = patches.get(SYNC, "_detect_plain_create_view")
+_split = patches.get(SYNC, "_split_target")
+_introspect = patches.get(SYNC, "_introspect_schema")
+_run = patches.get("jobs.executor", "execute_query_job")
 
 
 def _parse_as(sql: str, kind: type[exp.Expr]) -> Any:  # noqa: ANN401 (a statement of that kind)
@@ -58,7 +58,7 @@ def _required(field: TableFieldSchema, names: set[str]) -> TableFieldSchema:
     return field.model_copy(update={"mode": "REQUIRED"}) if field.name in names else field
 
 
-@patching.replaces(
+@patches.replaces(
     SYNC, "sync_created_table", why="labels, clustering, NOT NULL; the columns of ALTER TABLE", also=USERS
 )
 def sync_table(sql: str, project_id: str, ctx: AppContext) -> None:
@@ -87,7 +87,7 @@ def sync_table(sql: str, project_id: str, ctx: AppContext) -> None:
         ctx.catalog.update_table(meta.model_copy(update=change))
 
 
-@patching.replaces(SYNC, "sync_created_view", why="labels and description of a view", also=USERS)
+@patches.replaces(SYNC, "sync_created_view", why="labels and description of a view", also=USERS)
 def sync_view(sql: str, project_id: str, ctx: AppContext) -> None:
     """Write a view that was created into the catalog."""
     _view(sql, project_id, ctx)
@@ -118,7 +118,7 @@ def _sync_altered(sql: str, project_id: str, ctx: AppContext) -> None:
     ctx.catalog.update_table(meta.model_copy(update=change))
 
 
-@patching.replaces(
+@patches.replaces(
     "jobs.executor",
     "execute_query_job",
     also=("api.routes.jobs",),
@@ -127,6 +127,6 @@ def _sync_altered(sql: str, project_id: str, ctx: AppContext) -> None:
 async def run_query_job(project_id: str, job_id: str, sql: str, *arguments: Any, **options: Any) -> JobMeta:  # noqa: ANN401
     """Run a query job."""
     if sql.lstrip()[:5].upper() == "ALTER":
-        sql = WIDENED.sub(lambda found: f"{found[1]} {PRECISE[found[2].upper()]}", sql)
+        sql = WIDENED.sub(lambda match: f"{match[1]} {PRECISE[match[2].upper()]}", sql)
     job: JobMeta = await _run(project_id, job_id, sql, *arguments, **options)
     return job

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 from bqemulator.domain.errors import DomainError, InvalidQueryError, UnsupportedFeatureError, ValidationError
 from fastapi.responses import JSONResponse
 
-from . import patching
+from . import patches
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
 
 SERVER_ERROR = 500
-_install = patching.get("api.errors", "install_exception_handlers")
+_install = patches.get("api.errors", "install_exception_handlers")
 
 UnsupportedFeatureError.http_status = 400
-patching.REASONS.append(("domain.errors.UnsupportedFeatureError", "400 in place of 501"))
+patches.REASONS.append(("domain.errors.UnsupportedFeatureError", "400 in place of 501"))
 
 
 def refusal(error: Exception) -> DomainError:
@@ -37,7 +37,7 @@ async def _answer(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse(status_code=error.http_status, content=error.to_bigquery_error())
 
 
-@patching.replaces(
+@patches.replaces(
     "api.errors",
     "install_exception_handlers",
     also=("api.app",),

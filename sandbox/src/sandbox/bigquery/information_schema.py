@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import sqlglot
 from sqlglot import exp
 
-from . import patching
+from . import patches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -29,18 +29,18 @@ PART = r"`?([A-Za-z0-9_\-]+)`?"
 META = re.compile(rf"(?:{PART}\.)?{PART}\.`?__TABLES__`?")
 META_COLUMNS = "project_id STRING, dataset_id STRING, table_id STRING, creation_time INT64, last_modified_time INT64, row_count INT64, size_bytes INT64, type INT64"
 PATH_COLUMNS = "table_catalog STRING, table_schema STRING, table_name STRING, column_name STRING, field_path STRING, data_type STRING, description STRING"
-_data_type = patching.get(VIEWS, "_render_data_type")
-_full, _short, _ = patching.get(VIEWS, "_build_patterns")("COLUMN_FIELD_PATHS")
-_expand = patching.get("sql.inner_query", "expand_information_schema")
+_data_type = patches.get(VIEWS, "_render_data_type")
+_full, _short, _ = patches.get(VIEWS, "_build_patterns")("COLUMN_FIELD_PATHS")
+_expand = patches.get("sql.inner_query", "expand_information_schema")
 
 
-@patching.replaces(VIEWS, "_sql_literal", why="quotes and line ends in descriptions")
+@patches.replaces(VIEWS, "_sql_literal", why="quotes and line ends in descriptions")
 def literal(value: str | int | None) -> str:
     """Return BigQuery's literal of a value."""
     return "NULL" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-patching.replace(VIEWS, "_quote_for_option", literal, "option values as BigQuery writes them")
+patches.replace(VIEWS, "_quote_for_option", literal, "option values as BigQuery writes them")
 
 
 def _rows(columns: str, rows: Iterable[tuple[str | int | None, ...]]) -> str:
@@ -58,8 +58,8 @@ def _with_selects(build: Callable[..., str]) -> Callable[..., str]:
     """Return one of the emulator's builders with SELECTs in place of VALUES, whose column names are lost in translation."""
 
     @functools.wraps(build)
-    def named(*given: Any, **more: Any) -> str:  # noqa: ANN401 (the builder's)
-        text = build(*given, **more)
+    def named(*arguments: Any, **options: Any) -> str:  # noqa: ANN401 (the builder's)
+        text = build(*arguments, **options)
         tree = sqlglot.parse_one(text[1:-1], read="bigquery")
         values, alias = tree.find(exp.Values), tree.find(exp.TableAlias)
         if values is None or alias is None:
@@ -77,12 +77,12 @@ def _with_selects(build: Callable[..., str]) -> Callable[..., str]:
     return named
 
 
-_builders = [name for name in vars(patching.module(VIEWS)) if BUILDERS.fullmatch(name)]
+_builders = [name for name in vars(patches.module(VIEWS)) if BUILDERS.fullmatch(name)]
 if len(_builders) < FEWEST_BUILDERS:
-    raise patching.PatchTargetMissing("sandbox: the builders of the INFORMATION_SCHEMA views are gone")
+    raise patches.PatchTargetMissing("sandbox: the builders of the INFORMATION_SCHEMA views are gone")
 for _name in _builders:
-    patching.replace(
-        VIEWS, _name, _with_selects(patching.get(VIEWS, _name)), "column names survive the translation"
+    patches.replace(
+        VIEWS, _name, _with_selects(patches.get(VIEWS, _name)), "column names survive the translation"
     )
 
 
@@ -112,13 +112,13 @@ def _field_paths_view(catalog: CatalogRepository, project: str, dataset: str) ->
     )
 
 
-@patching.replaces("sql.inner_query", "expand_information_schema", why="__TABLES__, COLUMN_FIELD_PATHS")
+@patches.replaces("sql.inner_query", "expand_information_schema", why="__TABLES__, COLUMN_FIELD_PATHS")
 def expand(sql: str, project_id: str, catalog: CatalogRepository) -> str:
     """Return the statement with rows in place of the catalog's views."""
     upper = sql.upper()
     if "__TABLES__" in upper:
-        sql = META.sub(lambda found: _tables_view(catalog, found[1] or project_id, found[2]), sql)
+        sql = META.sub(lambda match: _tables_view(catalog, match[1] or project_id, match[2]), sql)
     if "COLUMN_FIELD_PATHS" in upper:
-        sql = _full.sub(lambda found: _field_paths_view(catalog, found["project"], found["dataset"]), sql)
-        sql = _short.sub(lambda found: _field_paths_view(catalog, project_id, found["dataset"]), sql)
+        sql = _full.sub(lambda match: _field_paths_view(catalog, match["project"], match["dataset"]), sql)
+        sql = _short.sub(lambda match: _field_paths_view(catalog, project_id, match["dataset"]), sql)
     return str(_expand(sql, project_id, catalog))

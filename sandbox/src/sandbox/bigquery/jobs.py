@@ -24,7 +24,7 @@ from bqemulator.jobs.executor import execute_load_job
 from bqemulator.row_access.identity import CallerIdentity
 from fastapi import Depends, Request
 
-from . import loads, patching
+from . import loads, patches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,9 +41,9 @@ ERRORS = {
 }
 LOCATION = "_location"  # where a job keeps it in the catalog, which has no column for it
 RUNNING: dict[tuple[str, str], JobMeta] = {}
-_insert = patching.route("api.routes.jobs", "POST", "/projects/{project_id}/jobs")
-_query = patching.route("api.routes.jobs", "POST", "/projects/{project_id}/queries")
-_envelope = patching.get("api.routes.upload", "_load_configuration_from_envelope")
+_insert = patches.route("api.routes.jobs", "POST", "/projects/{project_id}/jobs")
+_query = patches.route("api.routes.jobs", "POST", "/projects/{project_id}/queries")
+_envelope = patches.get("api.routes.upload", "_load_configuration_from_envelope")
 
 
 def _find_job(ctx: AppContext, project_id: str, job_id: str) -> JobMeta | None:
@@ -110,7 +110,7 @@ def _location(project_id: str, config: dict[str, Any], asked: str | None, ctx: A
     return dataset.location
 
 
-@patching.replaces(
+@patches.replaces(
     "api.routes.jobs",
     "_build_job_response",
     why="errors[], location and times in the Job resource",
@@ -139,7 +139,7 @@ def resource(project_id: str, job_id: str, job: JobMeta, config: dict[str, Any])
     }
 
 
-patching.replace("api.routes.upload", "_build_job_response", resource, "the same")
+patches.replace("api.routes.upload", "_build_job_response", resource, "the same")
 
 
 async def _load(job: JobMeta, ctx: AppContext, upload: Path | None = None) -> JobMeta:
@@ -152,7 +152,7 @@ async def _load(job: JobMeta, ctx: AppContext, upload: Path | None = None) -> Jo
     return ctx.catalog.upsert_job(loads.finished(job, ctx, statistics=done.statistics))
 
 
-@patching.replaces_route(
+@patches.replaces_route(
     "api.routes.jobs",
     "POST",
     "/projects/{project_id}/jobs",
@@ -177,13 +177,13 @@ async def insert_job(project_id: str, request: Request, ctx: Ctx, caller: Caller
             answer = await _insert(project_id, request, ctx, caller)
             stored = ctx.catalog.get_job(project_id, job.job_id)
             statistics, failed = (stored.statistics, stored.error_result) if stored else ({}, None)
-            given = {key: value for key, value in answer["configuration"].items() if key != "jobType"}
-            change = {"configuration": given, "statistics": statistics, "error_result": failed}
+            configuration = {key: value for key, value in answer["configuration"].items() if key != "jobType"}
+            change = {"configuration": configuration, "statistics": statistics, "error_result": failed}
             done = ctx.catalog.upsert_job(loads.finished(job, ctx, **change))
     return resource(project_id, done.job_id, done, done.configuration)
 
 
-@patching.replaces_route(
+@patches.replaces_route(
     "api.routes.jobs",
     "POST",
     "/projects/{project_id}/queries",
@@ -197,7 +197,7 @@ async def run_query(project_id: str, request: Request, ctx: Ctx, caller: Caller)
     return dict(answer)
 
 
-@patching.replaces_route(
+@patches.replaces_route(
     "api.routes.jobs",
     "GET",
     "/projects/{project_id}/jobs/{job_id}",
@@ -211,13 +211,13 @@ def get_job(project_id: str, job_id: str, ctx: Ctx, location: str | None = None)
     return resource(project_id, job_id, job, job.configuration)
 
 
-@patching.replaces("api.routes.upload", "_load_configuration_from_envelope", why="an upload keeps its job id")
+@patches.replaces("api.routes.upload", "_load_configuration_from_envelope", why="an upload keeps its job id")
 def configuration(envelope: dict[str, Any]) -> dict[str, Any]:
     """Return an upload's configuration, with its jobReference."""
     return {**_envelope(envelope), "_reference": envelope.get("jobReference") or {}}
 
 
-@patching.replaces("api.routes.upload", "_run_load", why="an upload is a load job like others")
+@patches.replaces("api.routes.upload", "_run_load", why="an upload is a load job like others")
 async def run_upload(
     *, project_id: str, configuration: dict[str, Any], media_path: str, ctx: AppContext
 ) -> tuple[str, JobMeta]:
@@ -227,7 +227,7 @@ async def run_upload(
         return job.job_id, await _load(job, ctx, Path(media_path))
 
 
-@patching.replaces("api.routes.upload", "_parse_multipart_related", why="binary content is kept, of any type")
+@patches.replaces("api.routes.upload", "_parse_multipart_related", why="binary content is kept, of any type")
 def split_multipart(content_type: str, body: bytes) -> tuple[dict[str, Any], bytes]:
     """Return the JSON part and the media part byte for byte: an e-mail parser would change line ends.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bqemulator.domain.errors import NotFoundError, ValidationError
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 
-from . import patching, schemas
+from . import patches, schemas
 
 if TYPE_CHECKING:
     import duckdb
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bqemulator.catalog.models import TableFieldSchema as Field
     from bqemulator.catalog.models import TableMeta
 
-_path_of = patching.get("jobs.executor", "_resolve_uri")
+_path_of = patches.get("jobs.executor", "_resolve_uri")
 
 
 class JobFailedError(Exception):

@@ -19,7 +19,7 @@ from bqemulator.catalog.etag import generate_etag
 from bqemulator.catalog.models import Clustering, TableMeta, TableSchema
 from bqemulator.domain.errors import DomainError
 
-from . import patching, rows, schemas
+from . import patches, rows, schemas
 from .columns import quoted
 from .errors import refusal
 from .load_request import JobFailedError, Load, count_rows, parse, resolve_sources, resolve_target
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 FORMATS = ("NEWLINE_DELIMITED_JSON", "JSON")
 GZIP = b"\x1f\x8b"
 READING = "Error while reading data, error message: "
-_partitioning = patching.get("api.routes.tables", "_rest_to_time_partitioning")
-_repository = patching.get("catalog.duckdb_repository", "DuckDBCatalogRepository")
+_partitioning = patches.get("api.routes.tables", "_rest_to_time_partitioning")
+_repository = patches.get("catalog.duckdb_repository", "DuckDBCatalogRepository")
 
 
 def _is_gzip(path: Path) -> bool:

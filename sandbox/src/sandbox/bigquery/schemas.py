@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bqemulator.domain.errors import ValidationError
 
-from . import patching
+from . import patches
 from .columns import columns, quoted
 
 if TYPE_CHECKING:
@@ -32,15 +32,15 @@ TEXTS = {
     "collation": "collation",
     "roundingMode": "rounding_mode",
 }
-_parse = patching.get("api.routes.tables", "_parse_schema_fields")
-_render = patching.get("api.routes.tables", "_field_to_rest")
+_parse = patches.get("api.routes.tables", "_parse_schema_fields")
+_render = patches.get("api.routes.tables", "_field_to_rest")
 
 
 class Mismatch(Exception):  # noqa: N818 (a schema, not an error of the program)
     """A schema that the table cannot take."""
 
 
-@patching.replaces(
+@patches.replaces(
     "api.routes.tables", "_parse_schema_fields", why="maxLength, precision, scale, defaults are kept"
 )
 def from_rest(raw: list[dict[str, Any]]) -> tuple[Field, ...]:
@@ -74,7 +74,7 @@ def _field(field: Field, raw: dict[str, Any]) -> Field:
     return field.model_copy(update=changes)
 
 
-@patching.replaces("api.routes.tables", "_field_to_rest", why="the same, given back")
+@patches.replaces("api.routes.tables", "_field_to_rest", why="the same, given back")
 def to_rest(field: Field) -> dict[str, Any]:
     """Return a field as REST has it."""
     rest: dict[str, Any] = _render(field)
@@ -119,14 +119,14 @@ def evolved(
         Mismatch: A field is missing, has another type, or a change is not allowed.
         ValidationError: There would be more fields than a table may have.
     """
-    given = {field.name.lower(): field for field in new}
-    kept = tuple(_evolved_field(field, given.pop(field.name.lower(), None), allowed, path) for field in old)
-    for field in given.values():
+    added = {field.name.lower(): field for field in new}
+    kept = tuple(_evolved_field(field, added.pop(field.name.lower(), None), allowed, path) for field in old)
+    for field in added.values():
         if ADDITION not in allowed:
             raise Mismatch(f"Cannot add fields (field: {path}{field.name})")
         if field.mode == "REQUIRED":
             raise Mismatch(f"Cannot add required fields to an existing schema. (field: {path}{field.name})")
-    return _checked((*kept, *given.values()))
+    return _checked((*kept, *added.values()))
 
 
 def _evolved_field(field: Field, new: Field | None, allowed: Iterable[str], path: str) -> Field:

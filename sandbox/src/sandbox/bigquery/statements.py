@@ -13,10 +13,10 @@ from bqemulator.domain.errors import InvalidQueryError
 from bqemulator.sql.rules import TranslationRule, register
 from sqlglot import exp
 
-from . import patching
+from . import patches
 
 if "bqemulator.jobs.executor" in sys.modules:
-    raise patching.PatchTargetMissing(
+    raise patches.PatchTargetMissing(
         "sandbox: the emulator's translator was made before the rules were registered"
     )
 NULL_IN_REQUIRED = re.compile(r"NOT NULL constraint failed: [^.\s]+\.(\w+)")
@@ -56,15 +56,15 @@ class InsertRow(TranslationRule):
         return exp.Var(this="*")
 
 
-patching.REASONS.extend((f"rule {rule.name}", rule.__doc__ or "") for rule in (UnqualifiedSet, InsertRow))
+patches.REASONS.extend((f"rule {rule.name}", rule.__doc__ or "") for rule in (UnqualifiedSet, InsertRow))
 CTAS, VARIANTS = "sql.rewriter.create_table_schema_ctas", "sql.rewriter.aggregate_variants"
-_first = patching.get(CTAS, "_first_select")
-_casts = patching.get(CTAS, "_cast_projections_to_schema")
-_filtered = patching.get(VARIANTS, "_filter_target")
-_translated = patching.get("jobs.error_mapper", "translate_runtime_error")
+_first = patches.get(CTAS, "_first_select")
+_casts = patches.get(CTAS, "_cast_projections_to_schema")
+_filtered = patches.get(VARIANTS, "_filter_target")
+_translated = patches.get("jobs.error_mapper", "translate_runtime_error")
 
 
-@patching.replaces(
+@patches.replaces(
     CTAS, "_first_select", why="CREATE TABLE t (columns) AS (SELECT …), as a dbt contract writes it"
 )
 def first_select(body: Any) -> Any:  # noqa: ANN401 (expressions)
@@ -74,7 +74,7 @@ def first_select(body: Any) -> Any:  # noqa: ANN401 (expressions)
     return _first(body)
 
 
-@patching.replaces(CTAS, "_cast_projections_to_schema", why="NOT NULL columns of CREATE TABLE AS refuse NULL")
+@patches.replaces(CTAS, "_cast_projections_to_schema", why="NOT NULL columns of CREATE TABLE AS refuse NULL")
 def casts(columns: list[exp.ColumnDef], values: list[exp.Expression]) -> list[exp.Expression]:
     """Return the query's values as the declared columns."""
     values_cast: list[exp.Expression] = _casts(columns, values)
@@ -86,14 +86,14 @@ def casts(columns: list[exp.ColumnDef], values: list[exp.Expression]) -> list[ex
     return values_cast
 
 
-@patching.replaces(VARIANTS, "_filter_target", why="ARRAY_AGG(DISTINCT x IGNORE NULLS)")
+@patches.replaces(VARIANTS, "_filter_target", why="ARRAY_AGG(DISTINCT x IGNORE NULLS)")
 def filtered(operand: Any) -> Any:  # noqa: ANN401 (expressions)
     """Return what is aggregated, without DISTINCT."""
     target = _filtered(operand)
     return target.expressions[0] if isinstance(target, exp.Distinct) else target
 
 
-@patching.replaces(
+@patches.replaces(
     "jobs.error_mapper",
     "translate_runtime_error",
     also=("jobs.executor",),

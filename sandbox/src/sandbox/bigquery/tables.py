@@ -9,7 +9,7 @@ from bqemulator.domain.errors import ResourceRef, ValidationError, resource_not_
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 from fastapi import Depends, Request
 
-from . import patching, schemas
+from . import patches, schemas
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,14 +18,14 @@ Ctx = Annotated[AppContext, Depends(get_context)]
 TABLES = "/projects/{project_id}/datasets/{dataset_id}/tables"
 TABLE = TABLES + "/{table_id}"
 ROUTES = "api.routes.tables"
-_get = patching.route(ROUTES, "GET", TABLE)
-_list = patching.route(ROUTES, "GET", TABLES)
-_columns = patching.get(ROUTES, "bq_schema_to_duckdb_columns")
-_snapshots = patching.get("versioning.snapshots", "SnapshotManager")
+_get = patches.route(ROUTES, "GET", TABLE)
+_list = patches.route(ROUTES, "GET", TABLES)
+_columns = patches.get(ROUTES, "bq_schema_to_duckdb_columns")
+_snapshots = patches.get("versioning.snapshots", "SnapshotManager")
 _record = _snapshots.record_change
 
 
-@patching.replaces(ROUTES, "bq_schema_to_duckdb_columns", why="REQUIRED columns refuse NULL from DML")
+@patches.replaces(ROUTES, "bq_schema_to_duckdb_columns", why="REQUIRED columns refuse NULL from DML")
 def with_constraints(fields: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """Return (name, DuckDB type and constraint) of each field."""
     return [
@@ -40,7 +40,7 @@ def _with_location(resource: dict[str, Any], ctx: AppContext) -> dict[str, Any]:
     return {**resource, "location": dataset.location} if dataset else resource
 
 
-@patching.replaces_route(ROUTES, "GET", TABLE, why="numRows is counted, as DML changes it; location")
+@patches.replaces_route(ROUTES, "GET", TABLE, why="numRows is counted, as DML changes it; location")
 def get_table(project_id: str, dataset_id: str, table_id: str, ctx: Ctx) -> dict[str, Any]:
     """Return a table."""
     resource: dict[str, Any] = _get(project_id, dataset_id, table_id, ctx)
@@ -52,7 +52,7 @@ def get_table(project_id: str, dataset_id: str, table_id: str, ctx: Ctx) -> dict
     return _with_location(resource, ctx)
 
 
-@patching.replaces_route(ROUTES, "GET", TABLES, why="404 for a dataset that is not there")
+@patches.replaces_route(ROUTES, "GET", TABLES, why="404 for a dataset that is not there")
 def list_tables(project_id: str, dataset_id: str, ctx: Ctx, maxResults: int = 1000) -> dict[str, Any]:  # noqa: N803
     """Return the tables of a dataset."""
     if ctx.catalog.get_dataset(project_id, dataset_id) is None:
@@ -60,7 +60,7 @@ def list_tables(project_id: str, dataset_id: str, ctx: Ctx, maxResults: int = 10
     return dict(_list(project_id, dataset_id, ctx, maxResults))
 
 
-@patching.get(ROUTES, "router").post(TABLE + ":testIamPermissions")  # type: ignore[untyped-decorator]
+@patches.get(ROUTES, "router").post(TABLE + ":testIamPermissions")  # type: ignore[untyped-decorator]
 async def permissions_held(
     project_id: str, dataset_id: str, table_id: str, request: Request, ctx: Ctx
 ) -> dict[str, Any]:
@@ -73,11 +73,11 @@ async def permissions_held(
 async def _change_columns(
     project_id: str, dataset_id: str, table_id: str, request: Request, ctx: AppContext
 ) -> None:
-    given = ((await request.json()).get("schema") or {}).get("fields")
+    requested = ((await request.json()).get("schema") or {}).get("fields")
     meta = ctx.catalog.get_table(project_id, dataset_id, table_id)
-    if meta is None or meta.table_type != "TABLE" or not given:
+    if meta is None or meta.table_type != "TABLE" or not requested:
         return
-    new, old = schemas.from_rest(given), meta.schema_.fields
+    new, old = schemas.from_rest(requested), meta.schema_.fields
     try:
         for field in old:
             if field.name.lower() not in {one.name.lower() for one in new}:
@@ -104,12 +104,12 @@ def _with_columns(change: Callable[..., Any]) -> Callable[..., Any]:
 
 
 for _method in ("PATCH", "PUT"):
-    patching.replaces_route(ROUTES, _method, TABLE, why="columns are added and relaxed in storage too")(
-        _with_columns(patching.route(ROUTES, _method, TABLE))
+    patches.replaces_route(ROUTES, _method, TABLE, why="columns are added and relaxed in storage too")(
+        _with_columns(patches.route(ROUTES, _method, TABLE))
     )
 
 
-@patching.replaces_method(_snapshots, "record_change", why="lastModifiedTime follows DML")
+@patches.replaces_method(_snapshots, "record_change", why="lastModifiedTime follows DML")
 def record_change(self: Any, project_id: str, dataset_id: str, table_id: str) -> Any:  # noqa: ANN401 (the emulator's)
     """Note that a table's rows have changed."""
     meta = self._catalog.get_table(project_id, dataset_id, table_id)

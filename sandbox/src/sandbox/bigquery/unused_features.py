@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import patching
+from . import patches
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 MIDDLEWARES = ("AccessLogMiddleware", "CorrelationIdMiddleware", "MetricsMiddleware")
 
-_app = patching.get("api.app", "create_app")
-_engine = patching.get("storage.engine", "DuckDBEngine")
-_snapshots = patching.get("versioning.snapshots", "SnapshotManager")
-_repository = patching.get("catalog.duckdb_repository", "DuckDBCatalogRepository")
+_app = patches.get("api.app", "create_app")
+_engine = patches.get("storage.engine", "DuckDBEngine")
+_snapshots = patches.get("versioning.snapshots", "SnapshotManager")
+_repository = patches.get("catalog.duckdb_repository", "DuckDBCatalogRepository")
 _capture, _upsert_job = _snapshots.capture, _repository.upsert_job
 
 
-@patching.replaces(
+@patches.replaces(
     "api.app", "create_app", also=("api", "server"), why="no metrics, correlation ids, access log"
 )
 def create_app(context: Any) -> FastAPI:  # noqa: ANN401 (the emulator's context)
@@ -33,14 +33,14 @@ def create_app(context: Any) -> FastAPI:  # noqa: ANN401 (the emulator's context
     return app
 
 
-@patching.replaces_method(_engine, "_load_spatial", why="GEOGRAPHY is not used; DuckDB fetches no extension")
+@patches.replaces_method(_engine, "_load_spatial", why="GEOGRAPHY is not used; DuckDB fetches no extension")
 def no_extensions(self: Any) -> None:  # noqa: ANN401 (the emulator's engine)
     """Load no extension, and keep DuckDB from downloading any."""
     for setting in ("autoinstall_known_extensions", "autoload_known_extensions"):
         self.connection.execute(f"SET {setting} = false")
 
 
-@patching.replaces_method(
+@patches.replaces_method(
     _snapshots, "capture", why="no copy of a table after each change: no FOR SYSTEM_TIME AS OF"
 )
 def capture(self: Any, *table: str, kind: str = "AUTO") -> Any:  # noqa: ANN401 (the emulator's)
@@ -48,7 +48,7 @@ def capture(self: Any, *table: str, kind: str = "AUTO") -> Any:  # noqa: ANN401 
     return _capture(self, *table, kind=kind) if kind == "USER" else None
 
 
-@patching.replaces_method(_snapshots, "resolve_time_travel", why="the past is not kept: an error says so")
+@patches.replaces_method(_snapshots, "resolve_time_travel", why="the past is not kept: an error says so")
 def no_past(self: Any, project_id: str, dataset_id: str, table_id: str, target: datetime) -> Never:  # noqa: ANN401, ARG001
     """Refuse to read a table as it was.
 
@@ -56,10 +56,10 @@ def no_past(self: Any, project_id: str, dataset_id: str, table_id: str, target: 
         UnsupportedFeatureError: Always.
     """
     message = "The sandbox's BigQuery keeps no history of tables: FOR SYSTEM_TIME AS OF cannot be used"
-    raise patching.get("domain.errors", "UnsupportedFeatureError")(message)
+    raise patches.get("domain.errors", "UnsupportedFeatureError")(message)
 
 
-@patching.replaces_method(
+@patches.replaces_method(
     _repository, "upsert_job", why="query jobs stay in memory: their results do not outlive it"
 )
 def upsert_job(self: Any, job: Any) -> Any:  # noqa: ANN401 (the emulator's)

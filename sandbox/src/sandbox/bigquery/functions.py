@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import sqlglot
 from sqlglot import exp
 
-from . import parsing, patching
+from . import parse_cache, patches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,14 +64,14 @@ SPECIFIER = re.compile(r"%(?:%|[-+ #0']*(?:\d+|\*)?(?:\.(?:\d+|\*))?[a-zA-Z])")
 TEXTS = {"t": "bqv_text", "T": "bqv_literal"}
 GROUP = re.compile(r"\\.|\[(?:\\.|[^\]])*\]|\((?!\?)|\(\?P?<(?![=!])", re.DOTALL)
 
-_engine = patching.get("storage.engine", "DuckDBEngine")
+_engine = patches.get("storage.engine", "DuckDBEngine")
 _start = _engine._register_builtin_udfs  # noqa: SLF001 (replaced below)
-_ctas = patching.get("sql.translator", "rewrite_create_table_schema_ctas")
+_ctas = patches.get("sql.translator", "rewrite_create_table_schema_ctas")
 
 
-def call(name: str, *given: Any) -> exp.Anonymous:  # noqa: ANN401 (expressions)
+def call(name: str, *arguments: Any) -> exp.Anonymous:  # noqa: ANN401 (expressions)
     """Return a call of one of the macros."""
-    return exp.Anonymous(this=name, expressions=list(given))
+    return exp.Anonymous(this=name, expressions=list(arguments))
 
 
 def _cast(node: exp.Cast) -> exp.Expr | None:
@@ -123,31 +123,35 @@ def _divided(node: exp.IntDiv | exp.Mod) -> exp.Expr | None:
 
 
 def _format(node: exp.Format) -> exp.Expr | None:
-    words, given = node.this, list(node.expressions)
+    words, arguments = node.this, list(node.expressions)
     if not words.is_string or "*" in words.name:
         return None
     place = 0
 
-    def text(found: re.Match[str]) -> str:
+    def text(match: re.Match[str]) -> str:
         nonlocal place
-        one = found[0]
-        if one == "%%" or place >= len(given):
+        one = match[0]
+        if one == "%%" or place >= len(arguments):
             return one
         place += 1
         macro = TEXTS.get(one[-1]) or ("bqv_grouped" if "'" in one else None)
         if macro is None:
             return one
-        given[place - 1] = call(macro, given[place - 1])
+        arguments[place - 1] = call(macro, arguments[place - 1])
         return one[:-1].replace("'", "") + "s"
 
     changed = SPECIFIER.sub(text, words.name)
     if (
-        changed == "%s" and len(given) == 1
+        changed == "%s" and len(arguments) == 1
     ):  # which sqlglot would make format('{}', x), and then printf of that
         return (
-            given[0] if changed != words.name else exp.DPipe(this=given[0], expression=exp.Literal.string(""))
+            arguments[0]
+            if changed != words.name
+            else exp.DPipe(this=arguments[0], expression=exp.Literal.string(""))
         )
-    return None if changed == words.name else exp.Format(this=exp.Literal.string(changed), expressions=given)
+    return (
+        None if changed == words.name else exp.Format(this=exp.Literal.string(changed), expressions=arguments)
+    )
 
 
 CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
@@ -163,7 +167,7 @@ CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
 }
 
 
-@patching.replaces(
+@patches.replaces(
     "sql.translator",
     "rewrite_create_table_schema_ctas",
     "values as BigQuery's: NULL, odd text, halves, bounds",
@@ -178,17 +182,17 @@ def with_values(sql: str) -> str:
     # From the leaves up: what is replaced takes its children along.
     for node in reversed(list(tree.walk())):
         change = CHANGES.get(type(node))
-        made = change(node) if change else None
-        if made is not None:
+        replacement = change(node) if change else None
+        if replacement is not None:
             changed = True
-            node.replace(made)
+            node.replace(replacement)
     if changed:
         sql = tree.sql("bigquery")
-        parsing.keep(sql, tree)
+        parse_cache.keep(sql, tree)
     return str(_ctas(sql))
 
 
-@patching.replaces_method(_engine, "_register_builtin_udfs", why="the macros of values.py")
+@patches.replaces_method(_engine, "_register_builtin_udfs", why="the macros of functions.py")
 def with_macros(self: Any) -> None:  # noqa: ANN401 (the emulator's engine)
     """Register the emulator's functions, and ours."""
     _start(self)

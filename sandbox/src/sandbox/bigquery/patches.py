@@ -61,9 +61,9 @@ def check_versions() -> None:
         PatchTargetMissing: Another version is installed.
     """
     for package, wanted in TRIED.items():
-        if (found := version(package)) != wanted:
+        if (installed := version(package)) != wanted:
             raise PatchTargetMissing(
-                f"sandbox: written for {package} {wanted}, found {found}; check the patches, then change TRIED"
+                f"sandbox: written for {package} {wanted}, installed {installed}; check the patches, then change TRIED"
             )
 
 
@@ -129,8 +129,8 @@ def replaces_method(cls: type, attr: str, why: str) -> Callable[[Function], Func
 
 def _place(mod: str, method: str, path: str) -> int:
     router: APIRouter = module(mod).router
-    for place, found in enumerate(router.routes):
-        if found.path == router.prefix + path and method in found.methods:  # type: ignore[attr-defined]
+    for place, candidate in enumerate(router.routes):
+        if candidate.path == router.prefix + path and method in candidate.methods:  # type: ignore[attr-defined]
             return place
     raise PatchTargetMissing(f"sandbox: route {method} {path} is gone from bqemulator.{mod}")
 

@@ -18,7 +18,7 @@ from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.parsers.bigquery import BigQueryParser
 
-from . import patching
+from . import patches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,8 +64,8 @@ REWRITERS = {
 }
 
 Key = tuple[str, str]
-_capture = patching.get("jobs.executor", "_capture_dml_snapshots")
-_is_dml = patching.get("jobs.executor", "_is_dml")
+_capture = patches.get("jobs.executor", "_capture_dml_snapshots")
+_is_dml = patches.get("jobs.executor", "_is_dml")
 _parse = sqlglot.parse_one
 _transpile = sqlglot.transpile
 _new_generator = Dialect.generator
@@ -142,10 +142,10 @@ def reading(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function with shared trees, which it must not change."""
 
     @functools.wraps(function)
-    def run(*given: Any, **named: Any) -> Any:  # noqa: ANN401 (the function's)
+    def run(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 (the function's)
         token = _lent.set(EVERY)
         try:
-            return function(*given, **named)
+            return function(*arguments, **options)
         finally:
             _lent.reset(token)
 
@@ -169,11 +169,11 @@ def rewriting(function: Callable[..., str]) -> Callable[..., str]:
     """Return the function, which gives its first argument or a changed text, with shared trees that it may change."""
 
     @functools.wraps(function)
-    def run(sql: str, *given: Any, **named: Any) -> str:  # noqa: ANN401 (the function's)
+    def run(sql: str, *arguments: Any, **options: Any) -> str:  # noqa: ANN401 (the function's)
         token = _lent.set(sql)
         result = None
         try:
-            result = function(sql, *given, **named)
+            result = function(sql, *arguments, **options)
         finally:
             _lent.reset(token)
             if result != sql:
@@ -191,8 +191,8 @@ PLAIN = {
 }  # fmt: skip
 
 
-@patching.replaces_method(
-    patching.get("sql.translator", "SQLTranslator"),
+@patches.replaces_method(
+    patches.get("sql.translator", "SQLTranslator"),
     "_apply_rules",
     why="rules are asked of what they may be about; types are worked out where a rule looks at them",
 )
@@ -214,8 +214,8 @@ def with_rules(self: Any, sql: str, *, schema: dict[str, Any] | None = None) -> 
 for _functions, _how in ((READERS, reading), (REWRITERS, rewriting)):
     for _module, _names in _functions.items():
         for _name in _names:
-            patching.replace(_module, _name, _how(patching.get(_module, _name)), WHY)
-patching.replace("jobs.executor", "_capture_dml_snapshots", _snapshots, WHY)
+            patches.replace(_module, _name, _how(patches.get(_module, _name)), WHY)
+patches.replace("jobs.executor", "_capture_dml_snapshots", _snapshots, WHY)
 sqlglot.parse_one = parse_one  # type: ignore[assignment]
 Dialect.generator = generator  # type: ignore[method-assign]
 sqlglot.transpile = transpile  # type: ignore[assignment]
