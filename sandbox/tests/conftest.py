@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from local_warehouse import Warehouse
+from sandbox_command import run
 from testkit.whole_pipeline import program, running_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +25,17 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
     """Cloud Storage and BigQuery for the session: their environment."""
     with running_sandbox(tmp_path_factory.mktemp("services"), "--parts", "storage,bigquery") as running:
         yield running.env
+
+
+@pytest.fixture
+def home(command: str, tmp_path: Path) -> Iterator[Path]:
+    """A home whose parts are stopped at the end."""
+    folder = tmp_path / "home"
+    yield folder
+    run(command, folder, "stop")
+
+
+@pytest.fixture(scope="module")
+def warehouse(services: dict[str, str]) -> Warehouse:
+    """Clients and a dataset."""
+    return Warehouse(services)

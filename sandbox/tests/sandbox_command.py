@@ -6,13 +6,16 @@ import json
 import os
 import subprocess
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from testkit import programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# What exec starts in these tests: the quickest of the parts.
+API = ("exec", "--parts", "api", "--universe", "characters=3")
 
 
 @contextmanager
@@ -38,3 +41,17 @@ def refusal(command: str, home: Path, *arguments: str, **env: str) -> str:
     done = run(command, home, *arguments, **env)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     return done.stderr
+
+
+def state(home: Path) -> dict[str, Any]:
+    """Return what a home knows of its parts."""
+    parts: dict[str, Any] = json.loads((home / "state.json").read_text())
+    return parts
+
+
+def write_records(folder: Path, text: str = '{"id": 1}\n') -> Path:
+    """Write a data folder with one record per resource."""
+    folder.mkdir(exist_ok=True)
+    for name in ("character", "location", "episode"):
+        (folder / f"{name}.jsonl").write_text(text)
+    return folder

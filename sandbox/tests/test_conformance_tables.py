@@ -1,0 +1,206 @@
+"""What our code relies on of BigQuery's tables and statements, on the local one.
+
+Each test's docstring ends with the title of the page of Google's documentation that states the behaviour.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from google.api_core import exceptions
+from google.cloud import bigquery
+from local_warehouse import ROWS, SCHEMA, F, Warehouse
+
+
+def test_a_column_can_be_added_and_relaxed(warehouse: Warehouse) -> None:
+    """tables.patch adds a NULLABLE column and makes REQUIRED NULLABLE; rows stay: "Modifying table schemas"."""
+    table = warehouse.table()
+    warehouse.load(table, warehouse.put(ROWS))
+    table.schema = [F("id", "INTEGER", "NULLABLE"), *SCHEMA[1:], F("planet", "STRING")]
+    table = warehouse.bigquery.update_table(table, ["schema"])
+    assert [(f.name, f.mode) for f in table.schema][::5] == [("id", "NULLABLE"), ("planet", "NULLABLE")]
+    assert warehouse.count(table) == 5
+
+
+def test_an_integer_column_can_be_widened_to_float(warehouse: Warehouse) -> None:
+    """ALTER COLUMN SET DATA TYPE widens INT64 to FLOAT64; the rows and the other columns stay: "Modifying table schemas"."""
+    table = warehouse.table([*SCHEMA, F("size", "INTEGER", description="In metres.")])
+    warehouse.load(table, warehouse.put([{**ROWS[0], "size": 5}]), schema=list(table.schema))
+    warehouse.query(f"ALTER TABLE `{table}` ALTER COLUMN size SET DATA TYPE FLOAT64")
+    changed = warehouse.bigquery.get_table(table.reference)
+    assert [(f.name, f.field_type, f.mode) for f in changed.schema] == [
+        *((f.name, f.field_type, f.mode) for f in SCHEMA),
+        ("size", "FLOAT", "NULLABLE"),
+    ]
+    assert warehouse.query(f"SELECT size FROM `{table}`") == [(5.0,)]
+
+
+RESERVED = ["default", "order", "end", "from", "group", "select", "struct"]
+NAMES = [*RESERVED, "名前", "größe", "grüße", "two words", "a-b"]
+NAMED = [F(name, "STRING") for name in NAMES]
+NAMED_VALUES = {name: f"value of {name}" for name in NAMES}
+NAME_PLACES: dict[str, tuple[list[bigquery.SchemaField], dict[str, Any]]] = {
+    "top-level": (NAMED, NAMED_VALUES),
+    "nested": ([F("label", "RECORD", fields=NAMED)], {"label": NAMED_VALUES}),
+    "nested-in-arrays": (
+        [F("group", "RECORD", "REPEATED", fields=[F("end", "RECORD", "REPEATED", fields=NAMED)])],
+        {"group": [{"end": [NAMED_VALUES, NAMED_VALUES]}, {"end": []}]},
+    ),
+}
+
+
+@pytest.mark.parametrize(("schema", "row"), NAME_PLACES.values(), ids=NAME_PLACES.keys())
+def test_a_column_may_have_a_reserved_or_foreign_name(
+    warehouse: Warehouse, schema: list[bigquery.SchemaField], row: dict[str, Any]
+) -> None:
+    """Reserved words, letters of any script, spaces and dashes are column names, at each depth: "Flexible column names"."""
+    table = warehouse.bigquery.create_table(bigquery.Table(warehouse.new_name(), schema=schema))
+    warehouse.load(table, warehouse.put([row]), schema=schema)
+    copy = warehouse.new_name()
+    warehouse.query(f"CREATE TABLE `{copy}` AS SELECT * FROM `{table}`")
+    for name in (str(table), copy):
+        assert warehouse.bigquery.get_table(name).schema == schema
+        assert [dict(item) for item in warehouse.bigquery.query_and_wait(f"SELECT * FROM `{name}`")] == [row]
+
+
+def test_a_reserved_name_is_read_by_its_path(warehouse: Warehouse) -> None:
+    """After a dot a reserved word needs no back-quotes: "Lexical structure and syntax"."""
+    sql = "SELECT label.default, label.`order` FROM (SELECT STRUCT(1 AS `default`, 2 AS `order`) AS label)"
+    assert warehouse.query(sql) == [(1, 2)]
+
+
+def test_a_table_has_2000_columns(warehouse: Warehouse) -> None:
+    """A table may have up to 10,000 columns; a row of 2,000 is loaded and counted: "Quotas and limits"."""
+    schema = [F(f"c{i}", "STRING") for i in range(2000)]
+    table = warehouse.bigquery.create_table(bigquery.Table(warehouse.new_name(), schema=schema))
+    warehouse.load(table, warehouse.put([{field.name: "x" for field in schema}]), schema=schema)
+    stored = warehouse.bigquery.get_table(table.reference)
+    assert (stored.num_rows, len(stored.schema)) == (1, 2000)
+    warehouse.bigquery.delete_table(table)
+
+
+def test_a_table_has_no_more_than_10000_columns(warehouse: Warehouse) -> None:
+    """Nested ones count, and a load job that would add too many fails: "Quotas and limits"."""
+    many = [F(f"c{i}", "STRING") for i in range(10_001)]
+    for schema in (many, [F("r", "RECORD", fields=many)]):
+        with pytest.raises(exceptions.BadRequest, match="Too many total leaf fields: 10001"):
+            warehouse.bigquery.create_table(bigquery.Table(warehouse.new_name(), schema=schema))
+    table = warehouse.bigquery.create_table(bigquery.Table(warehouse.new_name(), schema=[F("a", "STRING")]))
+    with pytest.raises(exceptions.BadRequest, match="Too many total leaf fields: 10001"):
+        warehouse.load(
+            table,
+            warehouse.put([{"a": "x"}]),
+            schema=many[:10_000],
+            schema_update_options=["ALLOW_FIELD_ADDITION"],
+        )
+
+
+def test_every_permission_on_a_table_is_held(warehouse: Warehouse) -> None:
+    """tables.testIamPermissions, which `target-bigquery --check` asks; roles are `--strict`'s."""
+    asked = ["bigquery.tables.get", "bigquery.tables.updateData"]
+    table = bigquery.Table(warehouse.new_name(), schema=[F("a", "STRING")])
+    with pytest.raises(exceptions.NotFound):
+        warehouse.bigquery.test_iam_permissions(table.reference, asked)
+    warehouse.bigquery.create_table(table)
+    assert warehouse.bigquery.test_iam_permissions(table.reference, asked)["permissions"] == asked
+
+
+def test_a_column_is_added_by_ddl(warehouse: Warehouse) -> None:
+    """ALTER TABLE ADD COLUMN, DROP COLUMN and DROP NOT NULL are in the table's schema: "Data definition language"."""
+    table = warehouse.table()
+    for change in (
+        "ADD COLUMN `group` STRUCT<`end` STRING>",
+        "DROP COLUMN name",
+        "ALTER COLUMN id DROP NOT NULL",
+    ):
+        warehouse.query(f"ALTER TABLE `{table}` {change}")
+    assert warehouse.bigquery.get_table(table.reference).schema == [
+        F("id", "INTEGER"),
+        *SCHEMA[2:],
+        F("group", "RECORD", fields=[F("end", "STRING")]),
+    ]
+
+
+DECLARED = """
+CREATE OR REPLACE TABLE {name} (id INT64 NOT NULL, name STRING, tags ARRAY<STRING>)
+OPTIONS(description="What it \\"is\\"", labels=[("layer", "mart")])
+AS (SELECT id, name, tags FROM (SELECT {id} AS id, "a" AS name, ["x"] AS tags) AS model)
+"""
+
+
+def test_a_declared_column_is_required(warehouse: Warehouse) -> None:
+    """NOT NULL columns of CREATE TABLE AS are REQUIRED; a NULL fails the statement, and the old table stays: "Data definition language"."""
+    name = f"{warehouse.dataset}.declared"
+    warehouse.query(DECLARED.format(name=name, id=1))
+    table = warehouse.bigquery.get_table(name)
+    assert [field.mode for field in table.schema] == ["REQUIRED", "NULLABLE", "REPEATED"]
+    assert (table.description, table.labels) == ('What it "is"', {"layer": "mart"})
+    for sql in (
+        DECLARED.format(name=name, id="CAST(NULL AS INT64)"),
+        f"INSERT INTO {name} VALUES (NULL, 'b', [])",
+    ):
+        with pytest.raises(exceptions.BadRequest, match="id cannot be null"):
+            warehouse.query(sql)
+    assert warehouse.query(f"SELECT * FROM {name}") == [(1, "a", ["x"])]
+
+
+def test_a_view_has_labels_and_descriptions(warehouse: Warehouse) -> None:
+    """CREATE VIEW … OPTIONS, and the columns' descriptions by tables.patch: "Data definition language"."""
+    name = f"{warehouse.dataset}.labelled"
+    warehouse.query(
+        f"CREATE OR REPLACE VIEW {name} OPTIONS(description=\"\"\"Two\nlines\"\"\", labels=[('a', 'b'), ('c', 'd')]) AS SELECT 1 AS x"
+    )
+    view = warehouse.bigquery.get_table(name)
+    assert (view.table_type, view.description, view.labels) == ("VIEW", "Two\nlines", {"a": "b", "c": "d"})
+    view.schema = [F("x", "INTEGER", description="A number.")]
+    assert warehouse.bigquery.update_table(view, ["schema"]).schema == view.schema
+    assert warehouse.bigquery.get_table(name).labels == {"a": "b", "c": "d"}
+
+
+UNSUPPORTED = [
+    "SELECT * FROM ML.PREDICT(MODEL m, TABLE t)",
+    "SELECT ST_GEOGPOINT(1, 2)",
+    "SELECT NO_SUCH_FUNCTION(1)",
+]
+
+
+@pytest.mark.parametrize("sql", UNSUPPORTED)
+def test_a_statement_that_cannot_be_run_is_refused_at_once(warehouse: Warehouse, sql: str) -> None:
+    """It is a 4xx with a message, never a 500, which the clients would retry until their time-out: "Error messages"."""
+    with pytest.raises(exceptions.ClientError) as caught:
+        warehouse.query(sql)
+    assert caught.value.message
+
+
+def test_what_is_not_understood_is_refused_at_once(warehouse: Warehouse) -> None:
+    """A request that cannot be carried out is 400, never a 500, which the clients would retry: "Error messages"."""
+    table = {"tableReference": {"projectId": "p", "datasetId": warehouse.dataset, "tableId": "t"}}
+    with pytest.raises(exceptions.BadRequest):
+        warehouse.bigquery._connection.api_request(  # noqa: SLF001 (a body that the client does not let through)
+            method="POST",
+            path=f"/projects/{warehouse.bigquery.project}/datasets/{warehouse.dataset}/tables",
+            data={**table, "schema": {"fields": [{"type": "STRING"}]}},
+        )
+
+
+def test_an_array_of_a_row_is_joined_by_its_name(warehouse: Warehouse) -> None:
+    """FROM t, t.array is FROM t, UNNEST(t.array), also below a join: "Query syntax"."""
+    table = warehouse.table()
+    warehouse.load(table, warehouse.put(ROWS))
+    sql = f"SELECT COUNT(*), MAX(e) FROM (SELECT t.id, e FROM `{table}` AS t, t.episode AS e) JOIN `{table}` USING (id)"
+    assert warehouse.query(sql) == [(10, "b")]
+
+
+def test_the_past_of_a_table_is_refused(warehouse: Warehouse) -> None:
+    """The sandbox keeps no history of tables, and says so rather than reading the present."""
+    table = warehouse.table()
+    with pytest.raises(exceptions.BadRequest, match="keeps no history"):
+        warehouse.query(f"SELECT * FROM `{table}` FOR SYSTEM_TIME AS OF CURRENT_TIMESTAMP()")
+
+
+def test_partitioning_and_clustering_are_kept(warehouse: Warehouse) -> None:
+    """A table shows the partitioning and clustering it was created with: "REST Resource: tables"."""
+    table = warehouse.bigquery.get_table(warehouse.table().reference)
+    assert table.time_partitioning.field == "at"
+    assert table.clustering_fields == ["id"]
