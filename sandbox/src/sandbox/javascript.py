@@ -65,34 +65,17 @@ def cast(value: Any) -> float | None:  # noqa: ANN401 (JSON)
     """Return what Mongoose makes of a value for a field of type Number.
 
     Raises:
-        ValueError: It is no number; the error's text is how Mongoose shows it.
+        ValueError: It is no number; the error's text is the value's.
     """
     if value is None or value == "":
         return None
     if isinstance(value, bool | int | float):
         result = float(value)
-    elif isinstance(value, str):
-        result = number(value)
     else:
-        result = math.nan
+        result = number(value) if isinstance(value, str) else math.nan
     if math.isnan(result):
-        raise ValueError(
-            "NaN" if isinstance(value, float) else value if isinstance(value, str) else _inspected(value)
-        )
+        raise ValueError("NaN" if isinstance(value, float) else to_string(value))
     return result
-
-
-def _inspected(value: Any) -> str:  # noqa: ANN401 (JSON)
-    """Return util.inspect(value), for small arrays and objects."""
-    if isinstance(value, list):
-        return f"[ {', '.join(map(_inspected, value))} ]" if value else "[]"
-    if isinstance(value, dict):
-        return (
-            f"{{ {', '.join(f'{key}: {_inspected(item)}' for key, item in value.items())} }}"
-            if value
-            else "{}"
-        )
-    return f"'{value}'" if isinstance(value, str) else to_string(value)
 
 
 def decode_part(part: str) -> str:
