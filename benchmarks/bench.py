@@ -101,9 +101,9 @@ class Runner:
         groups: dict[tuple[str, str], list[Cell]] = {}
         for cell in self.cells:
             groups.setdefault((cell.part, cell.peer), []).append(cell)
-        found = list(groups.values())
-        turn = number % len(found)
-        for cells in found[turn:] + found[:turn]:
+        ordered = list(groups.values())
+        turn = number % len(ordered)
+        for cells in ordered[turn:] + ordered[:turn]:
             self._group(cells, number)
 
     def _group(self, cells: list[Cell], number: int) -> None:
@@ -251,8 +251,8 @@ def options() -> argparse.Namespace:
         arguments.latency_ms = 100 if small else 0
     parts = (arguments.parts or ("extract,load,both" + (",meltano" if small else ""))).split(",")
     peers = arguments.peers.split(",")
-    for given, known in ((parts, PARTS), (peers, NAMES)):
-        if unknown := set(given) - set(known):
+    for chosen, known in ((parts, PARTS), (peers, NAMES)):
+        if unknown := set(chosen) - set(known):
             parser.error(f"unknown: {', '.join(sorted(unknown))}; expected {', '.join(known)}")
     arguments.cells = [
         Cell(part, peer, state)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from google.api_core.exceptions import NotFound
+from testkit.warm import stand_in
 from testkit.whole_pipeline import ROOT, RUN_ALL, Sandbox
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ def python(environment: str) -> str:
 
 TAP = str(ROOT / ".meltano/extractors/tap-rickandmorty/venv/bin/tap-rickandmorty")
 TARGET = str(ROOT / ".meltano/loaders/target-bigquery/venv/bin/target-bigquery")
+TEMPLATE_TAP = [python("tap-template"), str(PEERS_FOLDER / "tap_template.py")]
+Z3_TARGET = str(Path(python("z3")).with_name("target-bigquery"))
 DBT = str(ROOT / ".meltano/utilities/dbt-bigquery/venv/bin/dbt")
 MELTANO = os.environ.get("MELTANO_COMMAND") or str(ROOT / ".venvs/meltano/bin/meltano")
 
@@ -117,8 +120,7 @@ class Bench:
             return Command("import", [str(Path(TAP).with_name("python")), "-c", "import singer_sdk"])
         if peer == "dlt":
             return self.dlt("", "extract", url)
-        env = {"TAP_TEMPLATE_API_URL": url, "PYTHONPATH": str(PEERS_FOLDER)}
-        return Command("tap", [python("tap-template"), "-m", "tap_template", "--config=ENV"], env)
+        return Command("tap", [*TEMPLATE_TAP, "--config=ENV"], {"TAP_TEMPLATE_API_URL": url})
 
     def target(self, peer: str, dataset: str) -> Command:
         """Return a peer's load."""
@@ -185,15 +187,15 @@ class Bench:
 
     def rows(self, prefix: str, key: str) -> Counts:
         """Count rows and keys of each stream's table; none where it is not there."""
-        found: Counts = {}
+        counts: Counts = {}
         for stream in STREAMS:
             columns = f"COUNT(*), COUNT(DISTINCT {key.format(stream[:-1])})"
             try:
                 ((rows, keys),) = self.sandbox.ask(f"SELECT {columns} FROM `{prefix}{stream}`")  # noqa: S608
             except NotFound:
                 rows = keys = 0
-            found[stream] = (rows, keys)
-        return found
+            counts[stream] = (rows, keys)
+        return counts
 
     def drop(self, dataset: str) -> None:
         """Remove a dataset, and what dlt knows of it."""
@@ -207,15 +209,9 @@ class Bench:
         if peer == "ours":
             return
         shutil.copytree(ROOT / "benchmarks/z3_project", folder / "project", dirs_exist_ok=True)
-        tap = f'PYTHONPATH="{PEERS_FOLDER}" exec "{python("tap-template")}" -m tap_template "$@"'
-        target = f'exec "{Path(python("z3")).with_name("target-bigquery")}" "$@"'
-        for name, line in {
-            "tap-template": tap,
-            "target-bigquery": target,
-            "dbt": f'exec "{DBT}" "$@"',
-        }.items():
-            (folder / "bin" / name).write_text(f"#!/bin/sh\n{line}\n")
-            (folder / "bin" / name).chmod(0o755)
+        programs = {"tap-template": TEMPLATE_TAP, "target-bigquery": [Z3_TARGET], "dbt": [DBT]}
+        for name, command in programs.items():
+            stand_in(folder / "bin" / name, command)
 
     def adapt_z3(self) -> None:
         """Make views over z3's tables that our dbt project can read."""
@@ -246,7 +242,7 @@ def z3_target(sandbox: Sandbox, dataset: str, work: Path) -> list[str]:
         "denormalized": True,
     }
     config.write_text(json.dumps(settings))
-    return [str(Path(python("z3")).with_name("target-bigquery")), "--config", str(config)]
+    return [Z3_TARGET, "--config", str(config)]
 
 
 def singer_records(folder: Path) -> Counts:
@@ -255,24 +251,24 @@ def singer_records(folder: Path) -> Counts:
     keys: dict[str, set[int]] = {stream: set() for stream in STREAMS}
     with (folder / "stdout").open("rb") as lines:
         for line in lines:
-            if found := RECORD.match(line):
-                stream = found[1].decode()
+            if match := RECORD.match(line):
+                stream = match[1].decode()
                 rows[stream] += 1
-                keys[stream].add(int(found[2]))
+                keys[stream].add(int(match[2]))
     return {stream: (rows[stream], len(keys[stream])) for stream in STREAMS}
 
 
 def dlt_records(folder: Path) -> Counts:
     """Count the records of the files that dlt has extracted; a line is a page of records or one."""
-    found: Counts = {}
+    counts: Counts = {}
     for stream in STREAMS:
         ids: list[int] = []
         for file in folder.glob(f"*/normalize/extracted/*/new_jobs/{stream}.*.gz"):
             with gzip.open(file, "rb") as lines:
                 for page in map(json.loads, lines):
                     ids += [record["id"] for record in (page if isinstance(page, list) else [page])]
-        found[stream] = (len(ids), len(set(ids)))
-    return found
+        counts[stream] = (len(ids), len(set(ids)))
+    return counts
 
 
 def lost(counts: Counts, expected: dict[str, int], times: int) -> list[str]:

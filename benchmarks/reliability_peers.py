@@ -25,7 +25,7 @@ from testkit.proxies import Proxy
 from testkit.target_bench import SCHEMA, STATE, record
 from testkit.whole_pipeline import ROOT, Sandbox, running_sandbox
 
-from cells import PEERS_FOLDER, TAP, TARGET, python, z3_target
+from cells import TAP, TARGET, TEMPLATE_TAP, z3_target
 from tables import insert
 
 if TYPE_CHECKING:
@@ -129,7 +129,6 @@ class Trial:
             "TARGET_BIGQUERY_DATASET": dataset,
             # A run that is repeated has its own id.
             "TARGET_BIGQUERY_RUN_ID": str(uuid.uuid5(uuid.NAMESPACE_OID, dataset)),
-            "PYTHONPATH": str(PEERS_FOLDER),
         }
         return subprocess.Popen(
             command, stdin=stdin, stdout=stdout, stderr=subprocess.DEVNULL, text=True, env=env
@@ -184,7 +183,7 @@ class Trial:
 
     def pipe(self, loader: str, dataset: str) -> Outcome:
         """Run tap and loader as a pipe, on the API."""
-        tap = [TAP] if loader == "ours" else [python("tap-template"), "-m", "tap_template"]
+        tap = [TAP] if loader == "ours" else TEMPLATE_TAP
         with (
             self._start([*tap, "--config=ENV"], dataset, subprocess.DEVNULL) as source,
             self._start(self._loader(loader, dataset), dataset, source.stdout) as process,
@@ -205,11 +204,11 @@ def for_peers(fault: Fault) -> Fault:
 
 def cases(places: list[str], only: str) -> list[tuple[str, str, Any]]:
     """Return place, fault and what it takes to inject it; what only our loader does (the ledger) is left out."""
-    found: list[tuple[str, str, Any]] = [("Input", name, messages) for name, messages in INPUTS.items()]
-    found += [(fault.place, fault.fault, fault) for fault in (*STORAGE, *BIGQUERY)]
-    found += [("Killed", f"SIGKILL {stage}; then again", (service, rule)) for stage, service, rule in KILLED]
-    found += [("API", fault.fault, fault) for fault in API]
-    return [case for case in found if case[0] in places and only in case[1]]
+    every: list[tuple[str, str, Any]] = [("Input", name, messages) for name, messages in INPUTS.items()]
+    every += [(fault.place, fault.fault, fault) for fault in (*STORAGE, *BIGQUERY)]
+    every += [("Killed", f"SIGKILL {stage}; then again", (service, rule)) for stage, service, rule in KILLED]
+    every += [("API", fault.fault, fault) for fault in API]
+    return [case for case in every if case[0] in places and only in case[1]]
 
 
 def attempt(trial: Trial, loader: str, place: str, what: Any) -> Outcome:  # noqa: ANN401

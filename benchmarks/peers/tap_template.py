@@ -1,4 +1,4 @@
-"""The tap and its streams: paging and what is read of an answer are where the template has a place for them."""
+"""Peer: a tap as the Singer SDK's template makes it: paging and what is read of an answer are where the template has a place for them."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ TYPES |= dict.fromkeys(("characters", "residents"), LINKS)
 
 def schema(*fields: str, **types: Any) -> dict[str, Any]:  # noqa: ANN401 (the SDK's)
     """Return the schema of a stream; a field without a type is a text."""
-    found = {**TYPES, **types}
+    known = {**TYPES, **types}
     properties = [
-        th.Property(name, found.get(name, th.StringType)) for name in ("id", *fields, "url", "created")
+        th.Property(name, known.get(name, th.StringType)) for name in ("id", *fields, "url", "created")
     ]
     return th.PropertiesList(*properties).to_dict()
 
@@ -109,3 +109,7 @@ class TapTemplate(Tap):
     @override
     def discover_streams(self) -> list[TemplateStream]:
         return [CharactersStream(self), EpisodesStream(self), LocationsStream(self)]
+
+
+if __name__ == "__main__":
+    TapTemplate.cli()

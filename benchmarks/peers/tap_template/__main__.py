@@ -1,5 +1,0 @@
-"""Run the tap."""
-
-from tap_template.tap import TapTemplate
-
-TapTemplate.cli()
