@@ -47,14 +47,6 @@ class FinishedJob:
     started_here: bool
 
 
-class JobFailedError(TargetError):
-    """A job failed permanently, or too often; `reason` is BigQuery's."""
-
-    def __init__(self, text: str, reason: str) -> None:
-        super().__init__(text)
-        self.reason = reason
-
-
 class Jobs:
     """Starts, finds and awaits the jobs of one run; safe to use from several threads."""
 
@@ -95,8 +87,7 @@ class Jobs:
             what: The job, for messages.
 
         Raises:
-            JobFailedError: It failed permanently, or too often.
-            TargetError: It did not end in time.
+            TargetError: It failed permanently or too often, or did not end in time.
         """
         fresh, pause, began = 0, FIRST_PAUSE, time.monotonic()
         for attempt in range(MOST_ATTEMPTS):
@@ -109,11 +100,11 @@ class Jobs:
             reason, text = str(error.get("reason")), str(error.get("message"))
             limited = reason in RATE_LIMIT_REASONS or any(one in text for one in CONFLICT_MESSAGES)
             if fresh and not (limited or reason in TRANSIENT_REASONS):
-                raise JobFailedError(f"{what}: job {job_id} failed: {why(job)}", reason)
+                raise TargetError(f"{what}: job {job_id} failed: {why(job)}")
             if fresh >= FRESH_ATTEMPTS and (
                 not limited or time.monotonic() - began > self._settings.load_timeout_seconds
             ):
-                raise JobFailedError(f"{what}: job {job_id} failed, {fresh} in all: {why(job)}", reason)
+                raise TargetError(f"{what}: job {job_id} failed, {fresh} in all: {why(job)}")
             logger.warning("%s: job %s failed (%s); trying the next number", what, job_id, reason)
             if started_here:
                 time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 (no secret)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from singer_sdk import Sink
 from typing_extensions import override
@@ -13,14 +13,7 @@ from target_bigquery.errors import TargetError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from target_bigquery.stage import Stage
-
-
-class HasStages(Protocol):
-    """The target, as far as a sink knows it."""
-
-    def stage(self, stream: str) -> Stage:
-        """Return the stage of a stream."""
+    from target_bigquery.target import TargetBigQuery
 
 
 class StreamSink(Sink):
@@ -28,15 +21,14 @@ class StreamSink(Sink):
 
     def __init__(
         self,
-        target: Any,  # noqa: ANN401 (the SDK's Target that HasStages)
+        target: TargetBigQuery,
         stream_name: str,
         schema: dict[str, Any],
         key_properties: Sequence[str] | None,
     ) -> None:
         # The SDK's constructor removes its own metadata from the schema, even a key.
         super().__init__(target, stream_name, copy.deepcopy(schema), key_properties)
-        has_stages: HasStages = target
-        has_stages.stage(stream_name).reshape(schema, key_properties)
+        target.stage(stream_name).reshape(schema, key_properties)
 
     @override
     def get_validator(self) -> None:

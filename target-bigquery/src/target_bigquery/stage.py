@@ -32,7 +32,8 @@ encoder = msgspec.json.Encoder(decimal_format="number")
 # https://cloud.google.com/bigquery/quotas#load_jobs
 LONGEST_ROW = 100_000_000
 # The metadata that comes from the tap; the rest is the target's own.
-EXTRACTED_AT, DELETED_AT = TAPS_TIMES = ("_sdc_extracted_at", "_sdc_deleted_at")
+EXTRACTED_AT = "_sdc_extracted_at"
+TAPS_TIMES = (EXTRACTED_AT, "_sdc_deleted_at")
 
 
 class Stage:
