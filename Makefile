@@ -114,18 +114,14 @@ reliability-peers: install $(BENCHED) ## Inject the faults of the matrix into z3
 	$(DEV)/python benchmarks/reliability_peers.py $(ARGS)
 
 plugin-locks: $(VENVS)/dev/.done ## Rewrite Meltano's plugin locks from the settings of tap and target; upgrades nothing
-	$(DEV)/python scripts/plugin_locks.py
+	$(DEV)/python scripts/generated_files.py plugin_locks
 
-docs: $(VENVS)/dev/.done ## Rewrite the tables of the documentation that come from the code
-	$(DEV)/python scripts/entities.py
-	$(DEV)/python scripts/plugin_locks.py
-	$(DEV)/python scripts/reference_docs.py
-	$(DEV)/python scripts/landing_schemas.py
+docs: $(VENVS)/dev/.done ## Rewrite what is generated from entities.yml, tap, target and test cases
+	$(DEV)/python scripts/generated_files.py
 
 entity: $(VENVS)/dev/.done ## Write what an entity needs, from a sample of its records: make entity NAME=vehicles SAMPLE=vehicles.jsonl [SINGULAR= RESOURCE= KEY= SINCE=]
 	@exec $(DEV)/python scripts/new_entity.py "$$NAME" --sample "$$SAMPLE" $${SINGULAR:+--singular "$$SINGULAR"} \
 	  $${RESOURCE:+--resource "$$RESOURCE"} $${KEY:+--key "$$KEY"} $${SINCE:+--since "$$SINCE"}
-	@$(DEV)/python scripts/landing_schemas.py
 
 new: $(VENVS)/dev/.done ## Make a project of your own: make new NAME=library FOLDER=../library PARTS="report kestra terraform benchmarks" [EMPTY=1 API=https://…]
 	@exec $(DEV)/python scripts/new_project.py $(call flag,EMPTY,--empty) $${API:+--api "$$API"} "$$NAME" "$$FOLDER" $$PARTS
@@ -141,8 +137,7 @@ lint: $(VENVS)/dev/.done .meltano/.done
 	$(DEV)/yamllint --strict .
 	$(DEV)/shellcheck .ci/run .github/scripts/dbt_changed.sh .devcontainer/check.sh
 	$(DEV)/hadolint Dockerfile .devcontainer/Dockerfile
-	$(DEV)/python scripts/landing_schemas.py --check
-	$(DEV)/python scripts/entities.py --check
+	$(DEV)/python scripts/generated_files.py --check
 
 # Each group of files with the packages of the environment that runs it.
 SANDBOX_SCRIPTS := $(wildcard scripts/run_*.py) scripts/doctor.py
@@ -282,7 +277,7 @@ $(VENVS)/dev/.done: requirements/dev.txt $(PACKAGES:%=%/pyproject.toml) testkit/
 
 # Meltano drops a setting that is not in the lock; looked at when tap, target or a lock has changed.
 .meltano/.locks: $(wildcard tap-rickandmorty/src/*/*.py target-bigquery/src/*/*.py plugins/*/*.lock) $(VENVS)/sandbox/.done .meltano/.done
-	@if "$(VENVS)/sandbox/bin/python" scripts/plugin_locks.py --check; then touch $@; fi
+	@if "$(VENVS)/sandbox/bin/python" scripts/generated_files.py --check plugin_locks; then touch $@; fi
 
 # Hashes for what ships and for what a newcomer runs; versions for what only develops and checks.
 # One package per line with all its hashes: an upgrade is a line of the diff.
@@ -301,7 +296,7 @@ locks: | $(VENVS)/.python ## Rewrite the locks with the newest versions allowed,
 	$(PIN) --upgrade requirements/dev.in tap-rickandmorty/pyproject.toml target-bigquery/pyproject.toml --all-extras -o requirements/dev.txt
 	sed -i -E ':next; /\\$$/ {N; s/ *\\\n */ /; b next}' $(LOCKS)
 	$(MAKE) $(VENVS)/dev/.done
-	$(DEV)/python scripts/plugin_locks.py
+	$(DEV)/python scripts/generated_files.py plugin_locks
 
 clean: ## Remove environments, the sandbox's data and everything built; .env stays
 	@test ! -x "$(SANDBOX_COMMAND)" || "$(SANDBOX_COMMAND)" stop

@@ -1,7 +1,4 @@
-"""Writes what follows from entities.yml into the files that cannot read it.
-
-    python scripts/entities.py            write Meltano's extractors and jobs, the flows' choices, and dbt's variables
-    python scripts/entities.py --check    exit status 1 when one of them is not current
+"""What follows from entities.yml in files that cannot read it: Meltano's extractors and jobs, the flows' choices, dbt's variables.
 
 In meltano.yml and dbt_project.yml the generated lines are between marks.
 """
@@ -14,7 +11,6 @@ import sys
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-import generated_files
 import yaml
 from generated_files import ROOT
 from target_bigquery.alternatives import root
@@ -236,7 +232,3 @@ def generated() -> dict[Path, str]:
     """
     entities = read()
     return {**meltano_file(entities), **dbt_file(entities), **flow_files(entities)}
-
-
-if __name__ == "__main__":
-    raise SystemExit(generated_files.main(__doc__, generated, "make docs"))

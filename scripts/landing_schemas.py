@@ -1,22 +1,16 @@
-"""Writes the landing tables' columns for Terraform and dbt, from the tap's JSON schemas by the target's own translation.
+"""The landing tables' columns, for Terraform (terraform/schemas/*.json) and dbt's sources.
 
-    python scripts/landing_schemas.py            write terraform/schemas/*.json, and the columns of dbt's sources
-    python scripts/landing_schemas.py --check    exit status 1 when one of them is not current
-
-A file is a table: its description, the column it is partitioned by (by day), those it is clustered by, and its
+They come from the tap's JSON schemas by the target's own translation. A file is a table: its description, the column it is partitioned by (by day), those it is clustered by, and its
 columns as BigQuery's API has them. The ledger `_loads` is one of them.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import entities
-import generated_files
 from entities import TAP
 from generated_files import ROOT
 from target_bigquery import ledger, tables
@@ -25,6 +19,7 @@ from target_bigquery.schema import metadata_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from google.cloud.bigquery import SchemaField
 
@@ -90,22 +85,17 @@ def sources(text: str, landing: dict[str, dict[str, Any]]) -> str:
     return text
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Write or check every file; return the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 on a difference")
-    parser.add_argument("--source", type=Path, default=SOURCE, help="folder of the tap's JSON schemas")
-    parser.add_argument("--folder", type=Path, default=SCHEMAS, help="folder of the tables' files")
-    options = parser.parse_args(arguments)
-    landing = landing_tables(options.source)
-    wanted: dict[Path, str | None] = dict.fromkeys(sorted(options.folder.glob("*.json")))
+def generated(source: Path = SOURCE, folder: Path = SCHEMAS) -> dict[Path, str | None]:
+    """Return the text of each file, from a folder of the tap's JSON schemas; None for a table's file without a stream.
+
+    Raises:
+        ValueError: The target cannot hold a stream of its schema.
+    """
+    landing = landing_tables(source)
+    wanted: dict[Path, str | None] = dict.fromkeys(sorted(folder.glob("*.json")))
     # The folder is Terraform's, which may have been removed.
-    if options.folder.parent.is_dir():
-        wanted |= {options.folder / f"{name}.json": as_json(content) for name, content in landing.items()}
-    if options.source == SOURCE:
+    if folder.parent.is_dir():
+        wanted |= {folder / f"{name}.json": as_json(content) for name, content in landing.items()}
+    if source == SOURCE:
         wanted[SOURCES] = sources(SOURCES.read_text(encoding="utf-8"), landing)
-    return generated_files.write(wanted, "python scripts/landing_schemas.py", check=options.check)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    return wanted

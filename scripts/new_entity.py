@@ -2,7 +2,7 @@
 
     python scripts/new_entity.py NAME --sample FILE [--singular WORD] [--resource PATH] [--key FIELD,FIELD] [--since FIELD]
 
-That is: its line in entities.yml and what follows from it (entities.py), its stream, its schema, its staging model and mart.
+That is: its line in entities.yml, its stream, schema, staging model and mart, and what is generated from these.
 A person then says what the fields mean, and what the mart makes of them. Exit status 2 for bad arguments or a bad
 sample; nothing is written then.
 """
@@ -20,6 +20,7 @@ from typing import Any
 import entities
 import generated_files
 import inflection
+import landing_schemas
 from command_line import OneLine
 from entities import APP, LIST, TAP, Entity
 from entity_models import model_files
@@ -153,11 +154,11 @@ def main() -> int:
     entity = Entity(options.name, singular, options.resource or singular, key, replication)
     try:
         wanted = files(entity, read_sample(options.sample), options.since)
-        generated_files.write(wanted, "make entity", check=False)
+        generated_files.write(wanted)
         ruff = [sys.executable, "-m", "ruff"]
         for command in (["check", "--fix-only", "--select", "I,F401"], ["format"]):
             subprocess.run([*ruff, *command, "--quiet", str(STREAMS)], check=True)
-        return generated_files.write(entities.generated(), "make docs", check=False)
+        return generated_files.write({**entities.generated(), **landing_schemas.generated()})
     except ValueError as error:
         parser.error(str(error))
 

@@ -140,7 +140,7 @@ def adapt(folder: Path, parts: list[str], *, empty: bool) -> None:
         ["git", "add", "--all"],
     ]
     if empty:
-        commands.insert(0, [sys.executable, "scripts/entities.py"])
+        commands.insert(0, [sys.executable, "scripts/generated_files.py", "entities"])
     for command in commands:
         subprocess.run(command, cwd=folder, check=True)
 

@@ -1,7 +1,4 @@
-"""Writes Meltano's plugin locks from the `--about` of tap and target.
-
-    python scripts/plugin_locks.py            write plugins/{extractors,loaders}/*.lock
-    python scripts/plugin_locks.py --check    exit status 1 when one of them is not current
+"""Meltano's plugin locks, plugins/{extractors,loaders}/*.lock, from the `--about` of tap and target.
 
 The programs are those beside this interpreter, or else those that Meltano has installed. A lock is a plugin definition as
 Meltano Hub would serve it: name, settings, capabilities. Ours are not on the Hub, and the source of truth for their settings
@@ -13,10 +10,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import generated_files
 from generated_files import ROOT
 
 VARIANT = "rickandmorty"
@@ -62,16 +59,19 @@ def setting(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
+@cache
 def about(name: str) -> dict[str, Any]:
     """Return the --about of the plugin `name`.
 
     Raises:
-        subprocess.CalledProcessError: Its --about failed.
+        ValueError: Its --about failed.
     """
     beside = Path(sys.executable).with_name(name)
     program = beside if beside.exists() else ROOT / ".meltano" / PLUGINS[name] / name / "venv" / "bin" / name
-    command = [str(program), "--about", "--format=json"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run([program, "--about", "--format=json"], check=False, capture_output=True, text=True)
+    if done.returncode:
+        reason = done.stderr.strip().rpartition("\n")[2]
+        raise ValueError(f"{program} --about ended with status {done.returncode}: {reason}")
     described: dict[str, Any] = json.loads(done.stdout)
     return described
 
@@ -80,7 +80,7 @@ def lock(name: str, folder: str) -> dict[str, Any]:
     """Return the lock of the plugin `name`, from its --about.
 
     Raises:
-        subprocess.CalledProcessError: The plugin's --about failed.
+        ValueError: The plugin's --about failed.
     """
     described = about(name)
     schema = described["settings"]
@@ -100,11 +100,11 @@ def lock(name: str, folder: str) -> dict[str, Any]:
     }
 
 
-def locks() -> dict[Path, str]:
+def generated() -> dict[Path, str]:
     """Return the text of every lock.
 
     Raises:
-        subprocess.CalledProcessError: A plugin's --about failed.
+        ValueError: A plugin's --about failed.
     """
     return {
         ROOT / "plugins" / folder / f"{name}--{VARIANT}.lock": json.dumps(
@@ -113,7 +113,3 @@ def locks() -> dict[Path, str]:
         + "\n"
         for name, folder in PLUGINS.items()
     }
-
-
-if __name__ == "__main__":
-    raise SystemExit(generated_files.main(__doc__, locks, "make plugin-locks"))

@@ -1,7 +1,4 @@
-"""Writes what the documentation takes from the code: settings tables, and the tables of docs/reliability.md.
-
-    python scripts/reference_docs.py            write them
-    python scripts/reference_docs.py --check    exit status 1 when one of them is not current
+"""What the documentation takes from the code: settings tables, and the tables of docs/reliability.md.
 
 A table is between `<!-- name -->` and `<!-- /name -->`.
 """
@@ -11,7 +8,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import generated_files
 from generated_files import ROOT
 from plugin_locks import BUILT_IN, about
 
@@ -80,7 +76,7 @@ def singer() -> str:
     )
 
 
-def documents() -> dict[Path, str]:
+def generated() -> dict[Path, str]:
     """Return each document's text with its tables current.
 
     Raises:
@@ -103,7 +99,3 @@ def documents() -> dict[Path, str]:
             text = f"{before}{begin}{content}\n{end}{after}"
         texts[path] = text
     return texts
-
-
-if __name__ == "__main__":
-    raise SystemExit(generated_files.main(__doc__, documents, "make docs"))

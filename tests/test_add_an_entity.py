@@ -136,8 +136,8 @@ def test_every_change_of_the_walk_through_fits_the_files(copy: ProjectCopy, titl
         elif step["commands"].startswith(("make entity", "make new")):
             run(copy, step["commands"], ("dev", *ENVIRONMENTS))
     assert edits <= MOST_EDITS
-    copy.run(f"{PYTHON} scripts/landing_schemas.py")
-    copy.run(f"{PYTHON} scripts/entities.py --check && {PYTHON} scripts/landing_schemas.py --check")
+    copy.run(f"{PYTHON} scripts/generated_files.py landing_schemas")
+    copy.run(f"{PYTHON} scripts/generated_files.py --check entities landing_schemas")
     copy.run(f"{PYTHON} -m ruff check --quiet . && {PYTHON} -m ruff format --check --quiet .")
     if title == "Add an entity":
         table = json.loads((copy.folder / "terraform" / "schemas" / "vehicles.json").read_text())
@@ -161,7 +161,7 @@ def test_make_entity_writes_what_an_incremental_entity_needs(copy: ProjectCopy) 
     (copy.folder / "issues.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
     copy.run(
         f"{PYTHON} scripts/new_entity.py issues --sample issues.jsonl --since changed && "
-        f"{PYTHON} scripts/entities.py --check && {PYTHON} scripts/landing_schemas.py && "
+        f"{PYTHON} scripts/generated_files.py --check entities landing_schemas && "
         f"{PYTHON} -m ruff format --check tap-rickandmorty/src/tap_rickandmorty/streams.py && "
         f"{PYTHON} -m ruff check tap-rickandmorty/src/tap_rickandmorty/streams.py && "
         f"{PYTHON} -m yamllint --strict transform/models"

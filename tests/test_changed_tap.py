@@ -38,10 +38,10 @@ def test_a_new_field_and_a_new_setting_count_at_the_next_run(tmp_path: Path) -> 
 
     assert "planet" in copy.run(CATALOG)
     assert "token" not in copy.run(f"{MELTANO} config list tap-rickandmorty --all")
-    assert f"{LOCK}: not what --about says; run make plugin-locks" in copy.run("make .meltano/.locks")
+    assert f"{LOCK}: out of date; run make docs" in copy.run("make .meltano/.locks")
     pins = {path.name: path.read_text() for path in (copy.folder / "requirements").iterdir()}
     tap = shlex.quote(str(copy.folder / ".venvs" / "sandbox" / "bin" / "python"))
-    copy.run(f"{tap} scripts/plugin_locks.py")
+    copy.run(f"{tap} scripts/generated_files.py plugin_locks")
     assert pins == {path.name: path.read_text() for path in (copy.folder / "requirements").iterdir()}
     assert "token" in copy.run(f"{MELTANO} config list tap-rickandmorty --all")
-    assert "not what" not in copy.run("make .meltano/.locks")
+    assert "out of date" not in copy.run("make .meltano/.locks")

@@ -179,7 +179,7 @@ ELSEWHERE = {
     ".yamllint.yaml": "no schema is published; yamllint reads it in `make lint`",
     ".github/zizmor.yml": "zizmor reads it in test_workflows.py and refuses what it does not know",
     ".devcontainer/devcontainer.json": "its schema is in no package; test_workflows.py looks at what it names",
-    "plugins/*.lock": "test_repository.py: equal to what the plugins say; Meltano reads them in every run",
+    "plugins/*.lock": "generated; test_repository.py: current; Meltano reads them in every run",
     "transform/models/marts/_semantic_models.yml": "the wheel's schema is of the newer form of metrics; dbt parses the file in every build",
     "transform/profiles.yml": "no schema is published; dbt reads it in every run",
     "orchestrate/kestra/*.yml": "test_flow_files.py: Kestra's own engine, strictly",
@@ -190,7 +190,7 @@ ELSEWHERE = {
     "terraform/*.tfvars": "test_terraform.py: terraform test reads them",
     "terraform/tests/value_rules.yml": "our own; test_terraform.py reads it and fails for a value without a rule",
     "sandbox/src/sandbox/strict/rules.json": "our own; the strict sandbox does not start on a wrong one",
-    "terraform/schemas/*.json": "written by scripts/landing_schemas.py, whose --check a test runs",
+    "terraform/schemas/*.json": "generated; test_repository.py: current",
     "report/src/*/charts/*.json": "without their data, which Vega-Lite's schema asks for; the report's tests draw them",
     "target-bigquery/tests/*": "inputs of the target's tests, some of them wrong on purpose",
 }

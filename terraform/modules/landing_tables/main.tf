@@ -1,4 +1,4 @@
-# The landing tables and the ledger, from the files that scripts/landing_schemas.py writes: one table per file.
+# The landing tables and the ledger, from the files that `make docs` writes (scripts/landing_schemas.py): one table per file.
 
 locals {
   tables = {
