@@ -6,7 +6,7 @@ import socket
 from typing import Any
 
 import pytest
-from testkit.target_bench import SCHEMA, STATED, Bench, record, refused, succeeded, whole
+from testkit.target_bench import SCHEMA, Bench, record, refused, succeeded, whole
 
 
 def check(bench: Bench, **settings: str) -> tuple[int, dict[str, str]]:
@@ -42,7 +42,7 @@ MISSING: dict[str, tuple[dict[str, Any], str, str]] = {
 @pytest.mark.parametrize(("roles", "name", "role"), MISSING.values(), ids=MISSING)
 def test_a_missing_role_is_named(bench: Bench, roles: dict[str, Any], name: str, role: str) -> None:
     """The check names the role, and so does the one line of a run that is started anyway."""
-    with bench.as_account(**{**STATED, **roles}):
+    with bench.as_account(**roles):
         status, lines = check(bench)
         assert status == 1
         assert lines[name].startswith("FAIL")
@@ -54,7 +54,7 @@ def test_a_reader_of_tables_that_are_there_is_no_writer(bench: Bench) -> None:
     """With create_tables off nothing is written by the check, and yet it knows; the role that Terraform makes suffices."""
     succeeded(bench.load(SCHEMA, record(1), whole()))
     for role, status in (("roles/bigquery.dataViewer", 1), ("rickandmorty_landing_writer", 0)):
-        with bench.as_account(**{**STATED, "datasets": {"*": [role]}}):
+        with bench.as_account(datasets={"*": [role]}):
             found, lines = check(bench, create_tables="false")
             assert found == status, lines
             missing = (
@@ -72,7 +72,7 @@ def test_a_dataset_that_is_not_there(cloud: dict[str, str]) -> None:
     status, lines = check(bench)
     assert status == 1
     assert "create it (Terraform does)" in lines["dataset"]
-    with bench.as_account(**{**STATED, "project": ["roles/bigquery.user"]}):
+    with bench.as_account(project=["roles/bigquery.user"]):
         status, lines = check(bench)
         assert status == 0, lines
         assert "does not exist yet; the first run creates it" in lines["dataset"]

@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, cast
 
 import pytest
 from target_bigquery.target import TargetBigQuery
-from testkit.target_bench import SCHEMA, STATE, STATED, Bench, record, whole
+from testkit.target_bench import SCHEMA, STATE, Bench, record, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ def test_no_secret_is_logged(bench: Bench, level: str, bucket: str) -> None:
     planted = "planted-2f1c9e"
     bench.env = {**bench.env, "TARGET_BIGQUERY_LOG_LEVEL": level}
     bench.env["TARGET_BIGQUERY_STREAM_MAPS"] = json.dumps({"nothing": {"x": f"'{planted}'"}})
-    with bench.as_account(token=planted, **STATED):
+    with bench.as_account(token=planted):
         path = bench.env["GOOGLE_APPLICATION_CREDENTIALS"]
         run = bench.load(SCHEMA, record(1), whole(), STATE, bucket=bucket)
     assert run.returncode == (0 if bucket == "local-landing" else 1), run.stderr

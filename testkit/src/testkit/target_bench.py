@@ -17,6 +17,7 @@ from google.api_core.exceptions import NotFound
 
 from testkit import warm
 from testkit.programs import eventually
+from testkit.project_files import ROOT
 from testkit.whole_pipeline import local_bigquery
 
 if TYPE_CHECKING:
@@ -41,11 +42,7 @@ SCHEMA = {
 }
 EMULATORS = ("BIGQUERY_EMULATOR_HOST", "STORAGE_EMULATOR_HOST")
 # The roles that the target's README states.
-STATED: dict[str, Any] = {
-    "project": ["roles/bigquery.jobUser"],
-    "datasets": {"*": ["roles/bigquery.dataEditor"]},
-    "buckets": {"*": ["roles/storage.objectCreator", "roles/storage.objectViewer"]},
-}
+STATED = json.loads((ROOT / "sandbox/src/sandbox/strict/rules.json").read_text())["accounts"]["sandbox"]
 STATE = {"type": "STATE", "value": {"bookmarks": {"things": {}}}}
 
 
@@ -186,14 +183,14 @@ class Bench:
 
     @contextmanager
     def as_account(self, token: str = "", **roles: Any) -> Iterator[None]:
-        """Run the target as an account with these roles, where the sandbox is strict.
+        """Run the target as an account with the stated roles, but these, where the sandbox is strict.
 
         Google's client of Cloud Storage carries no token to a local one: there the sandbox's own account has them meanwhile.
         """
         file = Path(self.env["GOOGLE_APPLICATION_CREDENTIALS"])
         credentials = json.loads(file.read_text(encoding="utf-8"))
         accounts = {name: f"{self.env[name]}/__sandbox__/accounts" for name in EMULATORS}
-        token = token or f"a{uuid.uuid4().hex[:8]}"
+        token, roles = token or f"a{uuid.uuid4().hex[:8]}", {**STATED, **roles}
         requests.put(accounts[EMULATORS[0]], json={token: roles}, timeout=10).raise_for_status()
         requests.put(accounts[EMULATORS[1]], json={"sandbox": roles}, timeout=10).raise_for_status()
         with tempfile.NamedTemporaryFile("w", suffix=".json") as theirs:
