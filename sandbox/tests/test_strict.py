@@ -180,6 +180,17 @@ def test_a_load_reads_its_sources_as_the_account(strict: Strict) -> None:
         strict.load(strict.bigquery(strict.account(**roles)), table).result(timeout=60)
 
 
+def test_a_job_whose_permissions_are_not_stated_is_the_owners(strict: Strict) -> None:
+    """Nothing of ours copies or extracts tables; what the rules do not state is refused rather than let through."""
+    table = strict.table(strict.bigquery())
+    copy = f"{PROJECT}.{LANDING}.copy_{table.table_id}"
+    with pytest.raises(exceptions.Forbidden, match="copy jobs, whose permissions are not stated"):
+        strict.bigquery().copy_table(table, copy, retry=None).result(timeout=60)
+    strict.bigquery("owner").copy_table(table, copy, retry=None).result(timeout=60)
+    with pytest.raises(exceptions.Forbidden, match="extract jobs"):
+        strict.bigquery().extract_table(table, f"gs://{BUCKET}/x.jsonl", retry=None).result(timeout=60)
+
+
 def test_jobs_of_others_are_not_seen(strict: Strict) -> None:
     """jobs.get of another account's job needs bigquery.jobs.get, and jobs.list shows one's own."""
     job = strict.bigquery("owner").query("SELECT 1")

@@ -156,17 +156,10 @@ class StrictBigQuery(StrictProxy):
             # What names no dataset, and has no default one, is refused by BigQuery itself.
             needs = [replace(need, dataset=need.dataset or default) for need in permissions(sql)]
             required = [need for need in needs if need.dataset or need.permission == CREATE_DATASET]
-        for writes in filter(None, map(config.get, ("query", "load", "copy"))):
+        for kind in sorted(config.keys() & {"copy", "extract"}):
+            self._require_on_project(account, f"{kind} jobs, whose permissions are not stated")
+        for writes in filter(None, map(config.get, ("query", "load"))):
             required += await self._destination(writes)
-        if copy := config.get("copy"):
-            sources = copy.get("sourceTables") or [copy.get("sourceTable") or {}]
-            required += [
-                Permission("bigquery.tables.getData", *_dataset_and_table(source)) for source in sources
-            ]
-        if extract := config.get("extract"):
-            required.append(
-                Permission("bigquery.tables.export", *_dataset_and_table(extract.get("sourceTable") or {}))
-            )
         await self._require(account, required)
         self._sources(config.get("load") or {}, account)
         if not config.get("dryRun"):
@@ -174,7 +167,7 @@ class StrictBigQuery(StrictProxy):
 
     async def _destination(self, config: dict[str, Any]) -> list[Permission]:
         destination = config.get("destinationTable") or {}
-        dataset, table = _dataset_and_table(destination)
+        dataset, table = destination.get("datasetId", ""), destination.get("tableId", "").partition("$")[0]
         if not dataset or dataset == ANONYMOUS_DATASET:
             return []
         if await self.exists(
@@ -246,8 +239,3 @@ class StrictBigQuery(StrictProxy):
         listing = json.loads(answer.body) if isinstance(answer.body, bytes) else {}
         listing["jobs"] = [job for job in listing.get("jobs", ()) if job.get("user_email") == account.email]
         return web.json_response(listing)
-
-
-def _dataset_and_table(table: dict[str, str]) -> tuple[str, str]:
-    """Return dataset and table of a TableReference, without a partition."""
-    return table.get("datasetId", ""), table.get("tableId", "").partition("$")[0]
