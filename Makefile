@@ -286,7 +286,7 @@ LOCK = $(PIN) --generate-hashes
 locks: | $(VENVS)/.python ## Rewrite the locks with the newest versions allowed, and the plugin locks
 	$(LOCK) --upgrade requirements/uv.in -o requirements/uv.txt
 	$(LOCK) --upgrade requirements/meltano.in $(JOB:%=%/pyproject.toml) -o requirements/meltano.txt
-	$(LOCK) --upgrade requirements/sandbox.in -o requirements/sandbox.txt
+	$(LOCK) --upgrade sandbox/pyproject.toml -o requirements/sandbox.txt
 	$(LOCK) --upgrade --excludes requirements/dbt-bigquery.excluded requirements/dbt-bigquery.in -o requirements/dbt-bigquery.txt
 	$(PIN) --upgrade requirements/sql.in -o requirements/sql.txt
 	$(LOCK) --upgrade requirements/report.in -o requirements/report.txt
