@@ -504,7 +504,7 @@ RESERVED_WORDS = FOREIGN / "reserved_words"
 OPTIONS = {
     "orders": ["--since", "created_at"],
     "species": [],
-    "story_arcs": ["--key", "arc, part", "--resource", "shows/{a}/arcs, on"],
+    "story_arcs": ["--key", "arc, part", "--resource", "shows/1/arcs-on"],
     "select": ["--key", "select,order"],
     "lines": ["--key", "order-id,from", "--since", "at"],
 }
