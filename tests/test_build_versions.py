@@ -279,6 +279,33 @@ def test_an_id_that_a_version_has_twice_stops_the_build_and_later_hides_nothing(
     assert warehouse.ask(changed) == [(3, "name", "The last", "Who 3")]
 
 
+def test_history_is_not_computed_anew_from_rows_that_have_left(warehouse: Warehouse) -> None:
+    """With the first version's partition gone, an older state is refused with the history as it was; a full refresh is not."""
+    for run_id, status in (("first", "Alive"), ("second", "Dead"), ("third", "unknown")):
+        warehouse.land("characters", [character(1, status=status)], run_id)
+    history = ("run", "--select", "stg_rickandmorty__loads", "int_build_versions", "snap_characters")
+
+    def lived() -> list[tuple[Any, ...]]:
+        return warehouse.ask(
+            "SELECT status FROM `local_rickandmorty_snapshots.snap_characters` ORDER BY dbt_valid_from"
+        )
+
+    with warehouse.without_verdict():
+        assert warehouse.dbt(*history).ok
+        warehouse.ask("DELETE FROM `local_rickandmorty_landing.characters` WHERE _sdc_run_id = 'first'")
+        refused = warehouse.dbt(*history, DBT_AS_OF="second")
+        assert "rows of 1 of its versions" in refused.messages()
+        assert "--full-refresh" in refused.messages()
+        assert lived() == [("Alive",), ("Dead",), ("unknown",)]
+        assert warehouse.dbt(*history).ok
+        assert lived() == [("Alive",), ("Dead",), ("unknown",)]
+        assert warehouse.dbt(*history, "--full-refresh", DBT_AS_OF="second").ok
+        assert lived() == [("Dead",)]
+        # What was left out once is not asked for again.
+        assert warehouse.dbt(*history).ok
+        assert lived() == [("Dead",), ("unknown",)]
+
+
 @pytest.mark.slow
 def test_one_version_number_of_two_runs_is_two_loads(warehouse: Warehouse) -> None:
     """Marts, changes and history read each run's own rows, the last to finish as the newest; each can be taken back."""

@@ -2,7 +2,7 @@
     {%- set state = columns + lists -%}
     {%- set versions = build_versions(stream) | reverse | list -%}
     {%- do refuse_a_delta(stream, versions) -%}
-    {%- set known = known_history(records ~ state, versions) -%}
+    {%- set known = known_history(stream, records ~ state, versions) -%}
 
 WITH versions AS (
     SELECT
@@ -125,7 +125,7 @@ SELECT
 FROM dated
 {%- endmacro %}
 
-{% macro known_history(logic, versions) -%}
+{% macro known_history(stream, logic, versions) -%}
     {%- set kept = none -%}
     {%- if versions and not flags.FULL_REFRESH -%}
         {%- set relation = load_relation(this) -%}
@@ -140,5 +140,28 @@ FROM dated
             {%- set found.version_count = loop.index -%}
         {%- endif -%}
     {%- endfor -%}
+    {%- if kept is not none and not found.version_count -%}
+        {%- do refuse_to_forget(stream, versions) -%}
+    {%- endif -%}
     {{ return({'version_count': found.version_count, 'history_key': found.key[:15] | int(base=16)}) }}
+{%- endmacro %}
+
+{% macro refuse_to_forget(stream, versions) -%}
+    {%- set forgotten = run_query(
+        "WITH landed AS ("
+        ~ "SELECT _sdc_table_version AS table_version, _sdc_run_id AS run_id, COUNT(*) AS landed_row_count"
+        ~ " FROM " ~ source('rickandmorty', stream) ~ " WHERE " ~ of_versions(versions) ~ " GROUP BY ALL) "
+        ~ "SELECT COUNT(*), CAST(MAX(versions.loaded_at) AS STRING) FROM " ~ ref('int_build_versions') ~ " AS versions"
+        ~ " LEFT JOIN landed ON versions.table_version = landed.table_version AND versions.run_id = landed.run_id"
+        ~ " WHERE versions.entity = '" ~ stream ~ "' AND versions.row_count > IFNULL(landed.landed_row_count, 0)"
+        ~ " AND versions.loaded_at >= (SELECT MIN(dbt_valid_from) FROM " ~ this ~ ")"
+    ).rows[0] -%}
+    {%- if forgotten[0] -%}
+        {{ exceptions.raise_compiler_error(
+            this.identifier ~ ": versions or cleaning differ from those that the history was computed from, so it has to be computed anew, but rows of "
+            ~ forgotten[0] ~ " of its versions, the last of " ~ forgotten[1] ~ ", have left the landing table " ~ stream
+            ~ " (landing_rows_days, or load_method overwrite or upsert): what it has of them would be lost. To accept that, build with --full-refresh; "
+            ~ "else build with the versions and the cleaning of before"
+        ) }}
+    {%- endif -%}
 {%- endmacro %}
