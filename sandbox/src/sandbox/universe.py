@@ -235,11 +235,14 @@ def _later(records: Records, chance: random.Random) -> None:
         *chance.sample(characters[len(STARS) :], min(8, len(characters) - len(STARS))),
     ]
     first = characters[-1]["id"] + 1
-    newcomers = [
-        _newcomer(number, chance.choice(locations)) for number in range(first, first + max(1, first // 300))
-    ]
-    characters += newcomers
-    cast += newcomers
+    unknown = {"status": "Alive", "species": "Alien", "type": "", "gender": "unknown", "origin": _place(0)}
+    for number in range(first, first + max(1, first // 300)):
+        home = chance.choice(locations)
+        place = {"name": home["name"], "url": home["url"]}
+        newcomer = _character_record(number, [], **unknown, location=place)
+        home["residents"].append(newcomer["url"])
+        characters.append(newcomer)
+        cast.append(newcomer)
     for character in cast:
         character["episode"].append(episode["url"])
         episode["characters"].append(character["url"])
@@ -251,22 +254,6 @@ def _remove(records: Records, gone: dict[str, Any]) -> None:
     for resource, field in (("location", "residents"), ("episode", "characters")):
         for record in records[resource]:
             record[field] = [url for url in record[field] if url != gone["url"]]
-
-
-def _newcomer(number: int, home: dict[str, Any]) -> dict[str, Any]:
-    place = {"name": home["name"], "url": home["url"]}
-    newcomer = _character_record(
-        number,
-        [],
-        status="Alive",
-        species="Alien",
-        type="",
-        gender="unknown",
-        origin=_place(0),
-        location=place,
-    )
-    home["residents"].append(newcomer["url"])
-    return newcomer
 
 
 def _add_irregularities(
