@@ -211,25 +211,20 @@ def compile_programs() -> None:
         subprocess.run([interpreter, "-m", "compileall", "-q", *folders], check=False)
 
 
-def conditions(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return where and how it is measured."""
+def conditions(arguments: argparse.Namespace) -> str:
+    """Return in a paragraph what is measured, and where and how."""
+    sizes = ", ".join(f"{number:,} {stream}" for stream, number in SIZES[arguments.size].items())
+    rounds = f"{arguments.rounds} interleaved round{'s' if arguments.rounds != 1 else ''}"
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    return {
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "commit": commit.stdout.strip(),
-        "size": arguments.size,
-        "records": SIZES[arguments.size],
-        "latency_ms": arguments.latency_ms,
-        "rounds": arguments.rounds,
-        "cores": os.cpu_count(),
-        "processor": model[1] if model else platform.machine(),
-        "load_before": round(os.getloadavg()[0], 1),
-        "python": platform.python_version(),
-        "versions": versions(),
-    }
+    return (
+        f"{sizes}; API latency {arguments.latency_ms} ms; {rounds}; "
+        f"{os.cpu_count()} cores ({model[1] if model else platform.machine()}), "
+        f"load {os.getloadavg()[0]:.1f} before the start; Python {platform.python_version()}; "
+        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit.stdout.strip()}. {'; '.join(versions())}."
+    )
 
 
 def options() -> argparse.Namespace:
@@ -276,14 +271,14 @@ def main() -> int:
     universe = ",".join(f"{stream}={number}" for stream, number in expected.items())
     serve = ("--universe", universe, "--latency-ms", str(arguments.latency_ms))
     compile_programs()
-    measured = conditions(arguments)
+    paragraph = conditions(arguments)
     with running_sandbox(work / "sandbox", *serve) as sandbox:
         runner = Runner(Bench(sandbox, work), arguments.cells, expected)
         runner.set_up()
         for number in range(1, arguments.rounds + 1):
             runner.round(number)
     cells = [vars(cell) for cell in arguments.cells]
-    text = tables.markdown(measured, cells)
+    text = "\n\n".join([paragraph, *tables.sections(arguments.size, cells)])
     if not arguments.print:
         tables.insert(f"bench:{arguments.size}", text)
     shutil.rmtree(work, ignore_errors=True)

@@ -6,7 +6,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from cells import FIRST, LATER, NAMES, PARTS
+from cells import FIRST, LATER, NAMES, PARTS, SIZES
 
 PERFORMANCE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 NONE = "-"
@@ -91,23 +91,16 @@ def table(headings: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (headings, rules, *rows))
 
 
-def markdown(measured: dict[str, Any], cells: list[dict[str, Any]]) -> str:
-    """Return conditions, tables and what must hold."""
-    sizes = ", ".join(f"{number:,} {stream}" for stream, number in measured["records"].items())
-    head = (
-        f"{sizes}; API latency {measured['latency_ms']} ms; "
-        f"{measured['rounds']} interleaved round{'s' if measured['rounds'] != 1 else ''}; {measured['cores']} cores "
-        f"({measured['processor']}), load {measured['load_before']} before the start; Python {measured['python']}; "
-        f"{measured['date']}, commit {measured['commit']}. {'; '.join(measured['versions'])}."
-    )
-    text = [head]
+def sections(size: str, cells: list[dict[str, Any]]) -> list[str]:
+    """Return a heading and tables for each part, and what must hold."""
+    text = []
     for part, title in PARTS.items():
         if chosen := [cell for cell in cells if cell["part"] == part]:
-            rows = [_row(cell, sum(measured["records"].values())) for cell in chosen]
+            rows = [_row(cell, sum(SIZES[size].values())) for cell in chosen]
             text += [f"**{title}**", table(HEADINGS, rows), *_parts(chosen)]
-    if rows := bars(measured["size"], {(c["part"], c["peer"], c["state"]): c for c in cells}):
+    if rows := bars(size, {(c["part"], c["peer"], c["state"]): c for c in cells}):
         text += ["**What must hold**", table(["", "bar", "measured", "holds"], rows)]
-    return "\n\n".join(text)
+    return text
 
 
 def _parts(cells: list[dict[str, Any]]) -> list[str]:
