@@ -1,4 +1,4 @@
-"""Faults of the API server: rules that a test puts, what a client sees of each, and the requests listed."""
+"""Faults of the API server and of proxies: rules that a test puts, what a client sees of each, and the requests listed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture(scope="module")
-def url(command: str) -> Iterator[str]:
-    """An API server."""
-    with served(command, "api") as address:
-        yield address
+@pytest.fixture(scope="module", params=["api", "proxy"])
+def url(command: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """An API server, and a proxy in front of one, which has the same faults."""
+    with served(command, "api") as api:
+        if request.param == "api":
+            yield api
+        else:
+            with served(command, "proxy", api.removesuffix("/api")) as proxy:
+                yield f"{proxy}/api"
 
 
 def inject(url: str, *rules: dict[str, Any]) -> requests.Response:
@@ -80,6 +84,22 @@ def test_count_and_fields_can_be_changed(url: str) -> None:
     assert changed["planet"] == "x"
     assert after.keys() - changed.keys() == {"gender"}
     assert changed.keys() - after.keys() == {"planet"}
+
+
+@pytest.mark.parametrize(
+    ("change", "hits"),
+    [
+        ({"action": "replace", "find": '"count": ?126', "with": '"count":1'}, 1),
+        ({"action": "replace", "find": "nothing of the kind", "with": ""}, 0),
+        ({"action": "field", "id": 999, "set": {"planet": "x"}}, 0),
+    ],
+    ids=["replaced", "nothing-to-replace", "no-such-record"],
+)
+def test_a_rule_that_changes_nothing_has_not_hit(url: str, change: dict[str, Any], hits: int) -> None:
+    """A test can tell that the fault it injected came about."""
+    inject(url, {"path": "location$", **change})
+    assert get(url, "location").json()["info"]["count"] == (1 if hits else 126)
+    assert requests.get(url.replace("/api", "/__sandbox__/faults"), timeout=5).json() == [hits]
 
 
 def test_the_requests_seen_are_listed(url: str) -> None:
