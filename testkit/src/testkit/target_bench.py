@@ -16,7 +16,7 @@ import requests
 from google.api_core.exceptions import NotFound
 
 from testkit import warm
-from testkit.programs import eventually
+from testkit.programs import eventually, run
 from testkit.project_files import ROOT
 from testkit.whole_pipeline import local_bigquery
 
@@ -171,15 +171,8 @@ class Bench:
         return self._run("", "--check", **settings)
 
     def _run(self, text: str, *options: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            warm.command("target_bigquery", "--config=ENV", *options),
-            input=text,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=180,
-            env=self.environment(**settings),
-        )
+        command = warm.command("target_bigquery", "--config=ENV", *options)
+        return run(*command, stdin=text, env=self.environment(**settings), seconds=180)
 
     @contextmanager
     def as_account(self, token: str = "", **roles: Any) -> Iterator[None]:

@@ -24,6 +24,7 @@ from google.cloud import bigquery
 from google.oauth2.credentials import Credentials
 
 from testkit import warm
+from testkit.programs import succeed
 from testkit.project_files import ROOT
 
 if TYPE_CHECKING:
@@ -89,14 +90,7 @@ class Sandbox:
     def env(self) -> dict[str, str]:
         """The addresses, project, bucket and credentials since the last start."""
         if not self._env:
-            done = subprocess.run(
-                [self.command, "--home", str(self.home), "env", "--format", "json"],
-                check=True,
-                capture_output=True,
-                text=True,
-                timeout=30,
-            )
-            self._env = json.loads(done.stdout)
+            self._env = json.loads(succeed(self.command, "--home", self.home, "env", "--format", "json"))
         return dict(self._env)
 
     @property
