@@ -151,11 +151,8 @@ def leftovers() -> Iterator[Finding]:
 LOOKS = (platform, folder, surroundings, dotenv, variables, leftovers)
 
 
-def main() -> int:
-    """Print the findings."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--problems", action="store_true", help="print problems only")
-    problems_only = parser.parse_args().problems
+def show(*, problems_only: bool) -> int:
+    """Print the findings; return the exit status."""
     findings = [finding for look in LOOKS for finding in look()]
     for text, remedy in findings:
         if remedy or not problems_only:
@@ -165,4 +162,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--problems", action="store_true", help="print problems only")
+    raise SystemExit(show(problems_only=parser.parse_args().problems))

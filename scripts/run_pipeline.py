@@ -21,7 +21,9 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import NoReturn
 
+import doctor
 import run_meltano
+from command_line import OneLine
 from run_alone import exec_on_sandbox
 from run_progress import Progress, clean
 from run_summary import LOADS, VERDICT, query_marts, show_counts, show_problems, show_times, show_verdict
@@ -97,13 +99,6 @@ def build_page() -> tuple[subprocess.CompletedProcess[str] | None, float]:
     return page, time.monotonic() - began
 
 
-def show_machine_problems() -> None:
-    """Print what on this machine may be the reason."""
-    doctor = [sys.executable, str(ROOT / "scripts" / "doctor.py"), "--problems"]
-    done = subprocess.run(doctor, check=False, capture_output=True, encoding="utf-8")
-    print(end=done.stdout)
-
-
 def run_inside(started: float) -> int:
     """Run the pipeline on the sandbox around this program, which was asked for at `started`; return the exit status."""
     from google.api_core.exceptions import GoogleAPIError  # noqa: PLC0415
@@ -157,7 +152,7 @@ def fail_with_meltano(status: int, verdict: str | None, log: Path) -> NoReturn:
         # The page shows the verdict too, over the marts of the last build that passed; before the first build there is no page.
         build_page()
         reason = "the verdict is fail, the marts are as they were"
-    show_machine_problems()
+    doctor.show(problems_only=True)
     fail(f"meltano ended with status {status}: {reason}; the whole log is in {log}", max(status, 1))
 
 
@@ -170,9 +165,7 @@ def version(text: str) -> int:
 
 def main() -> int:
     """Run the pipeline; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="make run", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = OneLine(prog="make run", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--data",

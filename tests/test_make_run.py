@@ -20,15 +20,33 @@ from testkit.project_copy import copy_project, unmarked
 from testkit.whole_pipeline import ROOT, program, python_program, running_sandbox
 
 
-def test_a_bad_data_folder_is_one_line_that_says_what_is_missing(tmp_path: Path) -> None:
-    """`--data` with a folder that lacks a file names it, says how to make one, and ends with status 2."""
+@pytest.fixture
+def command() -> Path:
+    """The sandbox's command; the Python of `make run` is beside it."""
+    return Path(program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (
+            "--data=.",
+            "episode.jsonl, location.jsonl not found; make such a folder with '.venvs/sandbox/bin/sandbox capture",
+        ),
+        ("--version=0", "VERSION=0: expected 1, 2, 3"),
+        ("--version=-1", "VERSION=-1: expected 1, 2, 3"),
+        ("--version=1.4.2", "VERSION=1.4.2: expected 1, 2, 3"),
+    ],
+)
+def test_a_source_that_is_not_there_is_one_line(
+    command: Path, tmp_path: Path, typed: str, expected: str
+) -> None:
+    """It says what is missing and what to type; a version that is none does not run version 1."""
     (tmp_path / "character.jsonl").write_text("")
-    python = Path(program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox")).with_name("python")
-    done = run(python, ROOT / "scripts" / "run_pipeline.py", "--data", tmp_path)
+    done = run(command.with_name("python"), ROOT / "scripts" / "run_pipeline.py", typed, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "episode.jsonl, location.jsonl not found" in done.stderr
-    assert "sandbox capture" in done.stderr
+    assert expected in done.stderr
 
 
 NASTY = """it's `id` $HOME $(id) $(shell id) "quoted" \\ # é -- the end"""
@@ -89,21 +107,20 @@ child.wait()
 class Clone:
     """The driver in a folder of its own, on the real sandbox, with a Meltano that goes on until it is ended."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, command: Path) -> None:
         self.folder = folder
         self.begun = folder / "begun"
         self.mark = f"MAKE_RUN_TEST={uuid.uuid4()}"
         shutil.copytree(ROOT / "scripts", folder / "scripts")
-        self.sandbox = program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox")
         meltano = python_program(folder / "meltano", MELTANO.format(begun=str(self.begun)))
         name, value = self.mark.split("=")
         self.env = {
             **os.environ,
-            "SANDBOX_COMMAND": self.sandbox,
+            "SANDBOX_COMMAND": str(command),
             "MELTANO_COMMAND": str(meltano),
             name: value,
         }
-        python = Path(self.sandbox).with_name("python")
+        python = command.with_name("python")
         self.command = [python, folder / "scripts" / "run_pipeline.py"]
         # Of `make build` and `make retract`.
         self.alone = [python, folder / "scripts" / "run_alone.py"]
@@ -135,9 +152,9 @@ def until_nothing_is_left(mark: str) -> None:
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Clone:
+def clone(tmp_path: Path, command: Path) -> Clone:
     """The driver in a folder of its own."""
-    return Clone(tmp_path)
+    return Clone(tmp_path, command)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
@@ -184,16 +201,6 @@ def test_what_is_not_1_is_not_taken_for_1(typed: str, expected: str) -> None:
     done = run("make", "--dry-run", *typed.split(), cwd=ROOT, env=unmarked())
     assert done.returncode == 2
     assert expected in done.stderr
-
-
-@pytest.mark.parametrize("version", ["0", "-1", "1.4.2"])
-def test_a_version_that_is_none_is_named(version: str) -> None:
-    """`make run VERSION=0` does not run version 1."""
-    script = ROOT / "scripts" / "run_pipeline.py"
-    python = Path(program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox")).with_name("python")
-    done = run(python, script, f"--version={version}")
-    assert done.returncode == 2
-    assert f"VERSION={version}: expected 1, 2, 3" in done.stderr
 
 
 def test_a_copied_folder_installs_its_own_environments(tmp_path: Path) -> None:
@@ -287,9 +294,8 @@ def test_the_doctor_names_an_environment_file_that_is_no_file(tmp_path: Path) ->
     assert done.stderr == ""
 
 
-def test_the_prompt_answers_statements_and_goes_on_after_an_error(tmp_path: Path) -> None:
+def test_the_prompt_answers_statements_and_goes_on_after_an_error(tmp_path: Path, command: Path) -> None:
     """The program of `make shell` reads statements from its input, each ended by ; or an empty line."""
-    command = program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox")
     statements = "SELECT 1 AS `a b`;\nSELECT\n  nothing;\nSELECT 'after' AS word\n"
     with running_sandbox(tmp_path, "--parts", "bigquery"):
         done = run(command, "--home", tmp_path, "shell", stdin=statements)
