@@ -27,6 +27,8 @@ CHOICES = [
     for parts in combinations(HERE, size)
 ]
 SECONDS = 1200
+NEW_PROJECT = (sys.executable, str(ROOT / "scripts" / "new_project.py"))
+PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
 
 
 def output_of(folder: Path, *command: str, status: int = 0) -> str:
@@ -47,10 +49,9 @@ def output_of(folder: Path, *command: str, status: int = 0) -> str:
     return done.stdout
 
 
-def new(folder: Path, *parts: str, name: str = "library", status: int = 0) -> str:
-    """What `make new` says."""
-    script = str(ROOT / "scripts" / "new_project.py")
-    return output_of(ROOT, sys.executable, script, name, str(folder), *parts, status=status)
+def new(folder: Path, *parts: str) -> None:
+    """Make a project named library."""
+    output_of(ROOT, *NEW_PROJECT, "library", str(folder), *parts)
 
 
 @pytest.fixture
@@ -77,22 +78,12 @@ def test_tests_of_a_removed_part_are_skipped_by_its_name(bare: Path) -> None:
     there = [name for name in files if (bare / name).is_file()]
     assert there
     # Exit status 5: every test was left out.
-    text = output_of(bare, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", *there, status=5)
+    text = output_of(bare, *PYTEST, "-rs", *there, status=5)
     assert text.count(" was removed from this project") == len(there), text
     # The rest is read with the copy's own testkit, so that no file of a removed part is found elsewhere.
-    own = ("env", f"PYTHONPATH={bare / 'testkit' / 'src'}", sys.executable)
-    output_of(bare, *own, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q", "tests")
-    output_of(
-        bare,
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "no:cacheprovider",
-        "-k",
-        "variable or site",
-        "tests/test_repository.py",
-    )
+    own = ("env", f"PYTHONPATH={bare / 'testkit' / 'src'}")
+    output_of(bare, *own, *PYTEST, "--collect-only", "-q", "tests")
+    output_of(bare, *PYTEST, "-k", "variable or site", "tests/test_repository.py")
 
 
 @pytest.mark.parametrize("parts", CHOICES, ids=lambda parts: "-".join(parts) or "none")
@@ -152,8 +143,7 @@ def test_a_new_project_that_cannot_be_made_says_why(
     """One line says what was expected and got; nothing is written, and the exit status is 2."""
     (tmp_path / "a file").touch()
     before = sorted(tmp_path.rglob("*"))
-    script = str(ROOT / "scripts" / "new_project.py")
-    text = output_of(tmp_path, sys.executable, script, name, folder, *more, status=2)
+    text = output_of(tmp_path, *NEW_PROJECT, name, folder, *more, status=2)
     assert text.startswith("make new: ")
     assert text.count("\n") == 1
     assert expected in text
@@ -166,8 +156,7 @@ def test_a_new_project_may_lie_in_any_folder(
 ) -> None:
     """A space, letters beyond ASCII, folders that are not there yet, a home; a part that is named twice comes once."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    script = str(ROOT / "scripts" / "new_project.py")
-    text = output_of(tmp_path, sys.executable, script, "library", folder, *HERE[:1] * 2)
+    text = output_of(tmp_path, *NEW_PROJECT, "library", folder, *HERE[:1] * 2)
     made = tmp_path / folder.removeprefix("~/")
     assert f"cd {shlex.quote(str(made))} && make run" in text
     assert f"with {HERE[0] if HERE else 'no optional part'}." in text
