@@ -33,6 +33,8 @@ OSV := .cache/osv-scanner-$(OSV_VERSION)/osv-scanner
 LOCKS := $(wildcard requirements/*.txt)
 # report, orchestrate, terraform and benchmarks may be removed: a rule does without what is not there (docs/onboarding.md).
 PACKAGES := tap-rickandmorty target-bigquery $(wildcard report)
+# The program of Kestra's flows, which lives beside Meltano.
+JOB := $(wildcard orchestrate/meltano-job)
 UV = $(shell command -v uv || echo $(CURDIR)/$(VENVS)/uv/bin/uv)
 # Meltano's `uv` back end and the plugins' installation find uv on the PATH.
 export PATH := $(PATH):$(CURDIR)/$(VENVS)/uv/bin
@@ -240,34 +242,25 @@ define environment
 	@touch $@
 endef
 
-$(VENVS)/sandbox/.done: requirements/sandbox.txt sandbox/pyproject.toml | $(VENVS)/.python
-	$(call environment,-r requirements/sandbox.txt -e ./sandbox)
-
-# The program of Kestra's flows lives beside Meltano.
-JOB := $(wildcard orchestrate/meltano-job)
-$(VENVS)/meltano/.done: requirements/meltano.txt $(JOB:%=%/pyproject.toml) | $(VENVS)/.python
-	$(call environment,-r requirements/meltano.txt $(JOB:%=-e ./%))
-
-$(VENVS)/checkov/.done: requirements/checkov.txt | $(VENVS)/.python
-	$(call environment,-r requirements/checkov.txt)
+# What of this project is installed beside a lock, editable.
+EDITABLE_sandbox := sandbox
+EDITABLE_meltano := $(JOB)
+EDITABLE_dev := $(PACKAGES) testkit
+.SECONDEXPANSION:
+$(VENVS)/%/.done: requirements/%.txt $$(addsuffix /pyproject.toml,$$(EDITABLE_$$*)) | $(VENVS)/.python
+	$(call environment,-r $< $(EDITABLE_$*:%=-e ./%))
 
 $(VENVS)/dbt-2/.done: | $(VENVS)/.python
 	$(call environment,$(DBT_2))
 
 $(VENVS)/bench-%/.done: benchmarks/requirements/%.txt | $(VENVS)/.python
-	$(call environment,-r benchmarks/requirements/$*.txt)
+	$(call environment,-r $<)
 
 $(VENVS)/target-%/.done: tap-rickandmorty/tests/targets/%.txt | $(VENVS)/.python
-	$(call environment,-r tap-rickandmorty/tests/targets/$*.txt)
+	$(call environment,-r $<)
 
 $(VENVS)/tap-%/.done: target-bigquery/tests/taps/%.txt | $(VENVS)/.python
-	$(call environment,-r target-bigquery/tests/taps/$*.txt)
-
-$(VENVS)/sql/.done: requirements/sql.txt | $(VENVS)/.python
-	$(call environment,-r requirements/sql.txt)
-
-$(VENVS)/dev/.done: requirements/dev.txt $(PACKAGES:%=%/pyproject.toml) testkit/pyproject.toml | $(VENVS)/.python
-	$(call environment,-r requirements/dev.txt $(PACKAGES:%=-e ./%) -e ./testkit)
+	$(call environment,-r $<)
 
 .meltano/.done: meltano.yml requirements/dbt-bigquery.txt $(PACKAGES:%=requirements/%.txt) $(PACKAGES:%=%/pyproject.toml) $(VENVS)/meltano/.done
 	@echo "Installing Meltano's plugins"
