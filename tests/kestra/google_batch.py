@@ -10,15 +10,18 @@ A job goes one state further each time it is polled; its container is a process 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from threading import RLock, Thread
 from typing import TYPE_CHECKING, Any
@@ -33,34 +36,6 @@ if TYPE_CHECKING:
     from email.message import Message
 
 TOKEN = "a-token"
-# Writable fields of a Job, as far as a pipeline uses them; any other is refused.
-KNOWN: dict[str, Any] = {
-    "taskGroups": [
-        {
-            "taskCount": str,
-            "taskSpec": {
-                "runnables": [
-                    {
-                        "container": {"imageUri": str, "entrypoint": str, "commands": [str]},
-                        "environment": {"variables": dict},
-                    }
-                ],
-                "computeResource": {"cpuMilli": str, "memoryMib": str},
-                "maxRunDuration": str,
-                "maxRetryCount": int,
-                "lifecyclePolicies": [{"action": str, "actionCondition": {"exitCodes": [int]}}],
-            },
-        }
-    ],
-    "allocationPolicy": {
-        "instances": [{"policy": {"machineType": str, "provisioningModel": str}}],
-        "location": {"allowedLocations": [str]},
-        "serviceAccount": {"email": str},
-        "network": {"networkInterfaces": [{"network": str, "subnetwork": str, "noExternalIpAddress": bool}]},
-    },
-    "labels": dict,
-    "logsPolicy": {"destination": str},
-}
 # What gcloud imports at its start and for these commands; its module `gcloud` finds the others.
 GCLOUD = (
     "gcloud",
@@ -124,26 +99,35 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def check(value: Any, known: Any, where: str) -> None:
-    """Refuse a field or a kind of value that the API does not know."""
-    if isinstance(known, dict):
-        if not isinstance(value, dict):
-            raise Refused(400, "INVALID_ARGUMENT", f"Invalid value at '{where}'")
-        for key, item in value.items():
-            if key not in known:
-                raise Refused(
-                    400,
-                    "INVALID_ARGUMENT",
-                    f"Invalid JSON payload received. Unknown name \"{key}\" at '{where}': Cannot find field.",
-                )
-            check(item, known[key], f"{where}.{key}")
-    elif isinstance(known, list):
-        if not isinstance(value, list):
-            raise Refused(400, "INVALID_ARGUMENT", f"Invalid value at '{where}'")
-        for number, item in enumerate(value):
-            check(item, known[0], f"{where}[{number}]")
-    elif not isinstance(value, known):
-        raise Refused(400, "INVALID_ARGUMENT", f"Invalid value at '{where}' ({known.__name__}), {value!r}")
+def sdk() -> Path:
+    """Return the folder of the Google Cloud CLI."""
+    return Path(shutil.which("gcloud") or "/nowhere/bin/gcloud").resolve().parents[1]
+
+
+@cache
+def googles(*modules: str) -> list[Any]:
+    """Return modules that come with the Google Cloud CLI."""
+    folders = [str(sdk() / "lib"), str(sdk() / "lib" / "third_party")]
+    sys.path += folders
+    try:
+        return [importlib.import_module(name) for name in modules]
+    finally:
+        del sys.path[-len(folders) :]
+
+
+def check(definition: dict[str, Any]) -> None:
+    """Refuse what Google's own definition of a Job does not know: a field, a kind of value, a word."""
+    batch, protocol, encoding = googles(
+        "googlecloudsdk.generated_clients.apis.batch.v1.batch_v1_messages",
+        "apitools.base.protorpclite.messages",
+        "apitools.base.py.encoding",
+    )
+    try:
+        unknown = list(encoding.UnrecognizedFieldIter(encoding.PyValueToMessage(batch.Job, definition)))
+    except protocol.ValidationError as error:
+        raise Refused(400, "INVALID_ARGUMENT", f"Invalid value: {error}") from None
+    if unknown:
+        raise Refused(400, "INVALID_ARGUMENT", f"Invalid JSON payload received. Unknown name: {unknown}")
 
 
 class GoogleBatch(Server):
@@ -175,12 +159,11 @@ class GoogleBatch(Server):
 
     def path(self) -> str:
         """Return a PATH on which gcloud is warm: each call would import for half a second, and a run makes a dozen."""
-        sdk = Path(shutil.which("gcloud") or "/nowhere/bin/gcloud").resolve().parents[1]
-        python = sdk / "platform" / "bundledpythonunix" / "bin" / "python3"
+        python = sdk() / "platform" / "bundledpythonunix" / "bin" / "python3"
         folder = self.folder / "bin"
         if python.is_file() and not folder.is_dir():
             folder.mkdir()
-            warm.stand_in(folder / "gcloud", warm.script(sdk / "lib" / "gcloud.py", *GCLOUD, python=python))
+            warm.stand_in(folder / "gcloud", warm.script(sdk() / "lib" / "gcloud.py", *GCLOUD, python=python))
         return f"{folder}{os.pathsep}{os.environ['PATH']}"
 
     def environment(self) -> dict[str, str]:
@@ -357,7 +340,7 @@ class GoogleBatch(Server):
             raise Refused(400, "INVALID_ARGUMENT", f"Job ID {name} is invalid")
         if name in self.jobs:
             raise Refused(409, "ALREADY_EXISTS", f"Resource '{place}/jobs/{name}' already exists")
-        check(definition, KNOWN, "job")
+        check(definition)
         for key, value in definition.get("labels", {}).items():
             if not LABEL.fullmatch(key) or not LABEL.fullmatch(value):
                 raise Refused(400, "INVALID_ARGUMENT", f"label {key}={value} is invalid")

@@ -11,7 +11,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from google_batch import Fault, GoogleBatch
+from google_batch import Fault, GoogleBatch, Refused
 from meltano_stand_in import MeltanoStandIn, Output
 from testkit.gcloud import require_gcloud
 from testkit.programs import eventually
@@ -86,6 +86,20 @@ def runs(batch: GoogleBatch, fakes: MeltanoStandIn) -> Runs:
     """The program, with a Batch as new and a Meltano that behaves."""
     require_gcloud()
     return Runs(batch, fakes)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [{"machineTyp": "e2-medium"}, {"machineType": 2}, {"provisioningModel": "CHEAP"}],
+    ids=["a field", "a kind of value", "a word"],
+)
+def test_the_stand_in_refuses_what_googles_own_definition_does_not_know(
+    batch: GoogleBatch, policy: dict[str, Any]
+) -> None:
+    """What is submitted below is a job that Google's API reads."""
+    require_gcloud()
+    with pytest.raises(Refused):
+        batch.create(PLACE, f"{NAME}-1", {"allocationPolicy": {"instances": [{"policy": policy}]}})
 
 
 # --- the log and the result -----------------------------------------------------------------------------------------
