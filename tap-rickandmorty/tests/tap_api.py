@@ -176,8 +176,8 @@ class Api:
             return 404, b'{"error":"There is nothing here."}'
         if ids:
             wanted = {int(number) for number in ids.split(",")}
-            found = [record for record in self.records[resource] if record["id"] in wanted]
-            return 200, json.dumps(found, separators=(",", ":"), ensure_ascii=False).encode()
+            records = [record for record in self.records[resource] if record["id"] in wanted]
+            return 200, json.dumps(records, separators=(",", ":"), ensure_ascii=False).encode()
         number = int(parse_qs(parts.query).get("page", ["1"])[0])
         records = self.records[resource]
         pages = -(-len(records) // PAGE)
@@ -327,8 +327,8 @@ RunTap = Callable[..., Outcome]
 
 def environment(api: Api, **settings: Any) -> dict[str, str]:
     """The tap's environment, with its settings as variables and no others of its kind."""
-    given = {"api_url": api.url, "retry_seconds": 20, **settings}
-    variables = {f"TAP_RICKANDMORTY_{name.upper()}": str(value) for name, value in given.items()}
+    all_settings = {"api_url": api.url, "retry_seconds": 20, **settings}
+    variables = {f"TAP_RICKANDMORTY_{name.upper()}": str(value) for name, value in all_settings.items()}
     return {k: v for k, v in os.environ.items() if not k.startswith("TAP_RICKANDMORTY_")} | variables
 
 

@@ -24,7 +24,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not shutil.which("openssl"):
         pytest.skip("openssl is not installed")
     folder = tmp_path_factory.mktemp("certificates")
-    made = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=api -keyout key.pem -out cert.pem"
+    request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=api -keyout key.pem -out cert.pem"
     extensions = (
         "subjectAltName=IP:127.0.0.1",
         "basicConstraints=critical,CA:TRUE",
@@ -32,7 +32,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     command = [
         "openssl",
-        *made.split(),
+        *request.split(),
         *(word for extension in extensions for word in ("-addext", extension)),
     ]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)

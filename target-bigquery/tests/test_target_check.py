@@ -55,8 +55,8 @@ def test_a_reader_of_tables_that_are_there_is_no_writer(bench: Bench) -> None:
     succeeded(bench.load(SCHEMA, record(1), whole()))
     for role, status in (("roles/bigquery.dataViewer", 1), ("rickandmorty_landing_writer", 0)):
         with bench.as_account(datasets={"*": [role]}):
-            found, lines = check(bench, create_tables="false")
-            assert found == status, lines
+            exit_status, lines = check(bench, create_tables="false")
+            assert exit_status == status, lines
             missing = (
                 "bigquery.tables.updateData is missing; apply Terraform, or grant roles/bigquery.dataEditor"
             )

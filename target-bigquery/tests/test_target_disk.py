@@ -50,11 +50,11 @@ def at(bench: Bench, temporary: Path, **env: str) -> Bench:
 def await_folders(temporary: Path, count: int) -> set[Path]:
     """Wait for so many folders of parts that are in use; return them."""
 
-    def found() -> set[Path] | None:
+    def in_use() -> set[Path] | None:
         folders = {lock.parent for lock in temporary.glob(f"{PARTS}/.lock")}
         return folders if len(folders) >= count else None
 
-    return eventually(found, f"{count} folders are not there", 60)
+    return eventually(in_use, f"{count} folders are not there", 60)
 
 
 @pytest.mark.parametrize(

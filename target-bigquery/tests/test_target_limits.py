@@ -99,6 +99,6 @@ def test_a_record_of_50_mb(bench: Bench) -> None:
     assert run.returncode == 0, run.stderr
     peak = int(run.stdout.split()[-1]) * 1024
     sql = f"SELECT LENGTH(text), TO_HEX(MD5(text)) FROM `{bench.dataset}.large`"
-    (found,) = bench.client().query(sql).result()
-    assert tuple(found.values()) == (LARGE, hashlib.md5(text.encode()).hexdigest())  # noqa: S324 (no secret)
+    (row,) = bench.client().query(sql).result()
+    assert tuple(row.values()) == (LARGE, hashlib.md5(text.encode()).hexdigest())  # noqa: S324 (no secret)
     assert peak < COPIES * LARGE

@@ -52,13 +52,13 @@ def points(run: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:
 def test_the_figures_of_a_version_are_metric_points(bench: Bench) -> None:
     """Records, rows, bytes and seconds, with run, version, job and proof as tags; under the same run id again, nothing is loaded."""
     run = bench.load(SCHEMA, record(1), record(2), whole(), STATE)
-    found = points(run)
-    assert [found[name]["value"] for name in ("record_count", "rows_loaded")] == [2, 2]
-    assert found["bytes_staged"]["value"] > 0
+    first = points(run)
+    assert [first[name]["value"] for name in ("record_count", "rows_loaded")] == [2, 2]
+    assert first["bytes_staged"]["value"] > 0
     (ledger_row,) = bench.rows("_loads")
     for name, kind in (("rows_loaded", "counter"), ("bytes_staged", "counter"), ("load_duration", "timer")):
-        assert found[name]["type"] == kind
-        assert found[name]["tags"] == {
+        assert first[name]["type"] == kind
+        assert first[name]["tags"] == {
             "stream": "things",
             "run_id": bench.run_id,
             "table_version": 1,

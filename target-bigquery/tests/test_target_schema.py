@@ -24,10 +24,10 @@ def test_keys_are_required_and_descriptions_stay() -> None:
 def test_names_that_become_one_are_columns_of_their_own() -> None:
     """Each is marked by its own name, whatever the order; none is a name that is taken."""
     for names in (["+1", "-1"], ["a-b", "a_b"], ["ID", "id"]):
-        found = clean_all([*names, "x"])
-        assert len({new.lower() for new in found.values()}) == len(names) + 1
-        assert found["x"] == "x"
-        assert clean_all(reversed(names)) == {name: found[name] for name in names}
+        cleaned = clean_all([*names, "x"])
+        assert len({new.lower() for new in cleaned.values()}) == len(names) + 1
+        assert cleaned["x"] == "x"
+        assert clean_all(reversed(names)) == {name: cleaned[name] for name in names}
     assert clean_all(["_SDC_RUN_ID"], taken={"_sdc_run_id"}) == {"_SDC_RUN_ID": "x_SDC_RUN_ID"}
 
 
@@ -103,8 +103,8 @@ def test_records_come_back_from_bigquery_as_they_were_sent(
         for number, values in enumerate(sent)
     ]
     succeeded(bench.load(ALL_KINDS, *messages))
-    found = {row["id"]: row for row in bench.rows("kinds")}
-    assert len(found) == len(sent)
+    landed = {row["id"]: row for row in bench.rows("kinds")}
+    assert len(landed) == len(sent)
     for number, values in enumerate(sent):
         for kind in VALUES:
-            assert found[number][kind] == normal(kind, values.get(kind)), kind
+            assert landed[number][kind] == normal(kind, values.get(kind)), kind

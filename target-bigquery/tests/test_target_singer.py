@@ -75,8 +75,8 @@ def test_a_case(file: Path, bench: Bench) -> None:
     """Exit status, last line, rows, columns and STATE are what the file's first line says, run by run."""
     for case, messages in runs(file.read_text(encoding="utf-8")):
         bench.run_id = f"{bench.dataset}-{case['run_id']}" if "run_id" in case else str(uuid.uuid4())
-        given = Bench({**bench.env, **case.get("environment", {})}, bench.dataset, bench.run_id)
-        run = given.load_text(messages.replace("{FOLDER}", str(FOLDER)), **case.get("settings", {}))
+        target = Bench({**bench.env, **case.get("environment", {})}, bench.dataset, bench.run_id)
+        run = target.load_text(messages.replace("{FOLDER}", str(FOLDER)), **case.get("settings", {}))
         check(case, run, bench)
 
 
@@ -87,8 +87,8 @@ def check(case: dict[str, Any], run: subprocess.CompletedProcess[str], bench: Be
     assert case["log"] in (run.stderr.strip().rpartition("\n")[2] if case["status"] else run.stderr)
     assert (json.loads(run.stdout.splitlines()[-1]) if run.stdout else None) == case["state"]
     for table, wanted in case["rows"].items():
-        found = [plain(row, wanted) for row in bench.rows(table)]
-        assert in_order(found) == in_order(wanted)
+        rows = [plain(row, wanted) for row in bench.rows(table)]
+        assert in_order(rows) == in_order(wanted)
     if case["status"] and not case["rows"]:
         assert bench.rows() == []
     for table, columns in case["columns"].items():

@@ -86,16 +86,16 @@ class Drift:
         kept: dict[str, Any] = {}
         record_id = record.get(self._keys[0]) if self._keys else None
         for error in list(self._validator.iter_errors(record)):
-            word, found, path = error.kind.name, error.kind.value, list(error.instance_path)
+            word, detail, path = error.kind.name, error.kind.value, list(error.instance_path)
             kind = KEYWORDS.get(word, "retyped_field")
             if kind == "new_field":
-                for name in found:
+                for name in detail:
                     value = _at(record, path).pop(name, None)
                     self._note(kind, [*path, name], record_id, "no such field", _shown(value))
                     if self._policies[kind] == "warn":
                         kept[_dotted([*path, name])] = value
             elif kind == "missing_field":
-                self._note(kind, [*path, found], record_id, "a value", "nothing")
+                self._note(kind, [*path, detail], record_id, "a value", "nothing")
             else:
                 field = path[: _depth(list(error.evaluation_path))]
                 self._note(kind, path if field else [], record_id, _expected(error), _shown(error.instance))
@@ -217,10 +217,10 @@ def _depth(steps: list[str | int]) -> int:
 
 def _at(record: dict[str, Any], path: list[str | int]) -> dict[str, Any]:
     """Return the object at a path; an empty one where it has been left out."""
-    found: Any = record
+    value: Any = record
     for step in path:
-        found = {} if found is None else found[step] if isinstance(step, int) else found.get(step)
-    return found or {}
+        value = {} if value is None else value[step] if isinstance(step, int) else value.get(step)
+    return value or {}
 
 
 def _dotted(path: list[str | int]) -> str:

@@ -131,10 +131,10 @@ class Reading(BaseAPIPaginator[PageToken]):
                 raise RefusedError(f"ids up to {page.ids[-1]} for {page.count} records")
         while low <= top:
             ids, address = _ids_address(low, top, most)
-            found = yield PageToken(ids=address, emits=True, fresh=self._fresh)
-            self._add(found.ids, low, ids[-1])
+            answer = yield PageToken(ids=address, emits=True, fresh=self._fresh)
+            self._add(answer.ids, low, ids[-1])
             low = ids[-1] + 1
-            most = min(2 * len(ids), LARGEST_ANSWER * len(ids) // found.size) if cut else LONGEST_IDS
+            most = min(2 * len(ids), LARGEST_ANSWER * len(ids) // answer.size) if cut else LONGEST_IDS
         if cut:
             page = yield PageToken(page=last, fresh=True)
             if page.ids[-1:].tolist() != [self._last]:

@@ -46,21 +46,21 @@ def root(stream: str, schema: Any) -> dict[str, Any]:  # noqa: ANN401 (whatever 
         raise TargetError(
             f"{stream}: the schema is nothing but {error.ref}, a reference to itself; look at the tap"
         ) from None
-    found = [one for one in alternatives if one.get("type", "object") == "object"]
-    if not found:
+    objects = [one for one in alternatives if one.get("type", "object") == "object"]
+    if not objects:
         raise TargetError(f"{stream}: the schema describes no object; a stream's records are objects")
     merged: dict[str, Any] = {k: v for k, v in whole.items() if k not in COMBINED}
     merged["type"], merged["properties"] = "object", {}
-    for one in found:
+    for one in objects:
         for name, value in properties_of(one, stream).items():
             known = merged["properties"].get(name)
             same = known is None or _canonical(known) == _canonical(value)
             merged["properties"][name] = value if same else {"anyOf": [known, value]}
-    merged["required"] = sorted(frozenset.intersection(*(required_of(one) for one in found)))
+    merged["required"] = sorted(frozenset.intersection(*(required_of(one) for one in objects)))
     merged.pop("additionalProperties", None)
-    if any(is_open(one) for one in found):
+    if any(is_open(one) for one in objects):
         merged["additionalProperties"] = True
-    elif not any("properties" in one for one in found):
+    elif not any("properties" in one for one in objects):
         raise TargetError(f"{stream}: the schema lists no properties; look at the tap")
     return merged
 
@@ -108,22 +108,24 @@ def alternatives_of(schema: Any, place: Place, used: set[str] | None = None) -> 
         raise TargetError(f"{place.where}: a schema is an object, true or false, not {str(schema)[:40]!r}")
     own = {k: v for k, v in schema.items() if k not in COMBINED}
     untyped = {k: v for k, v in own.items() if k != "type"}
-    found = [{**untyped, "type": kind} for kind in _types(own, place)] or [untyped]
+    allowed = [{**untyped, "type": kind} for kind in _types(own, place)] or [untyped]
     if "$ref" in schema:
         ref = str(schema["$ref"])
         if ref in place.refs:
             raise RecursiveSchemaError(ref)
         used.add(ref)
-        found = _intersection(found, alternatives_of(_resolve(ref, place), place.into("", refs=[ref]), used))
+        allowed = _intersection(
+            allowed, alternatives_of(_resolve(ref, place), place.into("", refs=[ref]), used)
+        )
     for part in _listed(schema, "allOf", place):
-        found = _intersection(found, alternatives_of(part, place, used))
+        allowed = _intersection(allowed, alternatives_of(part, place, used))
     for combined in ("anyOf", "oneOf"):
         if combined in schema:
             union = [
                 one for part in _listed(schema, combined, place) for one in alternatives_of(part, place, used)
             ]
-            found = _intersection(found, union)
-    return found if len(found) <= MOST_ALTERNATIVES else [{}]
+            allowed = _intersection(allowed, union)
+    return allowed if len(allowed) <= MOST_ALTERNATIVES else [{}]
 
 
 def _listed(schema: dict[str, Any], keyword: str, place: Place) -> list[Any]:
@@ -203,10 +205,10 @@ def _resolve(ref: str, place: Place) -> Any:  # noqa: ANN401
             else:
                 raise TargetError(f"{place.where}: {ref} points nowhere in the stream's schema")
         return target
-    found = _named(place.root, ref)
-    if found is None and ref.startswith("#"):
+    named = _named(place.root, ref)
+    if named is None and ref.startswith("#"):
         raise TargetError(f"{place.where}: {ref} points nowhere in the stream's schema")
-    return True if found is None else found
+    return True if named is None else named
 
 
 def _named(schema: Any, ref: str) -> Any:  # noqa: ANN401
@@ -229,10 +231,10 @@ def properties_of(schema: dict[str, Any], where: str) -> dict[str, Any]:
     Raises:
         TargetError: `properties` is not an object.
     """
-    found = schema.get("properties") or {}
-    if not isinstance(found, dict):
+    properties = schema.get("properties") or {}
+    if not isinstance(properties, dict):
         raise TargetError(f"{where}: properties is not an object in the stream's schema")
-    return found
+    return properties
 
 
 def required_of(schema: dict[str, Any]) -> frozenset[str]:

@@ -68,14 +68,14 @@ class Recovery:
         today = datetime.now(UTC).date().isoformat()
         for marker in self._markers():
             run_id = marker.rpartition("/")[2].partition("~")[0]
-            found = {
+            loads = {
                 manifest.digest: self._row(manifest)
                 for manifest in stored(self._landing, folder_of_run(run_id))
                 if manifest.digest not in known and manifest.digest not in rows
             }
-            rows |= {digest: row for digest, row in found.items() if row is not None}
+            rows |= {digest: row for digest, row in loads.items() if row is not None}
             # A process of today may still be at work.
-            if all(found.values()) and not marker.startswith(f"{MARKERS}{today}"):
+            if all(loads.values()) and not marker.startswith(f"{MARKERS}{today}"):
                 self._complete.append(marker)
         return list(rows.values())
 

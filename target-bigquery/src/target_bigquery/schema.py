@@ -180,19 +180,19 @@ class _Translator:
             return self.json
         ((kind, schemas),) = by_kind.items()
         if kind == "array":
-            found = [self._array(one, place) for one in schemas]
+            columns = [self._array(one, place) for one in schemas]
         elif kind == "object":
-            found = [self._object(one, place) for one in schemas]
+            columns = [self._object(one, place) for one in schemas]
         else:
-            found = [self._scalar(_scalar_type(kind, one)) for one in schemas]
-        first = found[0]
-        if any(other != first for other in found):
-            return self._scalar("STRING") if kind == "string" else self._wider(found)
-        return replace(first, required=frozenset.intersection(*(one.required for one in found)))
+            columns = [self._scalar(_scalar_type(kind, one)) for one in schemas]
+        first = columns[0]
+        if any(other != first for other in columns):
+            return self._scalar("STRING") if kind == "string" else self._wider(columns)
+        return replace(first, required=frozenset.intersection(*(one.required for one in columns)))
 
-    def _wider(self, found: list[Column]) -> Column:
-        types = {column.type for column in found}
-        if types <= {"FLOAT", "NUMERIC", "BIGNUMERIC"} and not any(c.mode == "REPEATED" for c in found):
+    def _wider(self, columns: list[Column]) -> Column:
+        types = {column.type for column in columns}
+        if types <= {"FLOAT", "NUMERIC", "BIGNUMERIC"} and not any(c.mode == "REPEATED" for c in columns):
             return self._scalar("FLOAT" if "FLOAT" in types else "BIGNUMERIC")
         return self.json
 

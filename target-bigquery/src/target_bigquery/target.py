@@ -313,13 +313,13 @@ class TargetBigQuery(Target):
         config = super().cb_config(ctx, param, ())
         for file in value:
             try:
-                found = super().cb_config(ctx, param, (file,))
-                config.config |= found.config
+                of_file = super().cb_config(ctx, param, (file,))
+                config.config |= of_file.config
             except (OSError, ValueError, TypeError) as error:
                 raise click.BadParameter(
                     f"{file}: expected a file with a JSON object, or ENV ({error})"
                 ) from error
-            config.parse_env |= found.parse_env
+            config.parse_env |= of_file.parse_env
         return config
 
     @classmethod

@@ -225,12 +225,12 @@ def _iso(text: str, *, lossy: bool) -> str:
     text = LOOSE_TIME.sub(lambda m: f"{m['before']}{m[2]:0>2}:{m[3]:0>2}:{m[4] or '00':0>2}", text, count=1)
     text = re.sub(r"(?<=\d) (?=[+-]\d)", "", text)
     text = re.sub(r"([+-])(\d)(:\d\d)?$", r"\g<1>0\2\3", text) if ":" in text else text
-    found = FRACTION.search(text)
-    if found:
-        digits = found[1]
+    fraction = FRACTION.search(text)
+    if fraction:
+        digits = fraction[1]
         if digits[MICROSECOND_DIGITS:].strip("0") and not lossy:
             raise ValueError(text)
-        text = f"{text[: found.start()]}.{digits[:MICROSECOND_DIGITS]:0<6}{text[found.end() :]}"
+        text = f"{text[: fraction.start()]}.{digits[:MICROSECOND_DIGITS]:0<6}{text[fraction.end() :]}"
     return text.replace("t", "T")
 
 
