@@ -197,7 +197,7 @@ image: ## Build the container image
 TERRAFORM := terraform -chdir=terraform
 GUARD = $(TERRAFORM) show -json $(ENVIRONMENT).tfplan | scripts/plan_guard.py $(foreach address,$(ALLOW),--allow '$(address)')
 needed = $(if $($(1)),,$(error $(1) is not given: make $@ ENVIRONMENT=prod STATE_BUCKET=…))
-# Each environment has a state of its own: none is ever migrated. A plan of yesterday's is not today's, and one that failed is none.
+# Each environment has a state of its own: none is ever migrated. An earlier plan is removed first, and so is one that failed: make apply finds only a plan that succeeded.
 # Of what Terraform prints, a misspelt variable alone is shown: values are not for a log.
 plan: ## Plan Terraform's changes; refused if data would be lost: make plan ENVIRONMENT=prod STATE_BUCKET=… [ALLOW='ADDRESS …']
 	@$(call needed,ENVIRONMENT)$(call needed,STATE_BUCKET)rm -f terraform/$(ENVIRONMENT).tfplan
@@ -230,14 +230,14 @@ $(VENVS)/.python:
 	  || { echo "make: uv could not be installed: on Debian and Ubuntu, 'apt-get install python3-venv', and look at the lines above" >&2; exit 1; }
 	@touch $@
 
-# How an installation fails: what of the machine may be the reason, and one line.
-sorry = $(PYTHON) scripts/doctor.py --problems >&2 || true; echo "make: $(1) could not be installed: look at the lines above; behind a proxy \
+# How an installation fails: the problems of this machine that may be the reason, and one line.
+installation_failed = $(PYTHON) scripts/doctor.py --problems >&2 || true; echo "make: $(1) could not be installed: look at the lines above; behind a proxy \
 with a certificate of its own set UV_SYSTEM_CERTS=1, or SSL_CERT_FILE to its .pem file" >&2; exit 1
 
 define environment
 	@echo "Installing $(@D)"
 	@{ "$(UV)" venv --quiet --clear --python "$$(command -v $(PYTHON))" $(@D) && \
-	  "$(UV)" pip install --quiet --python $(@D)/bin/python $(1); } || { $(call sorry,$(@D)); }
+	  "$(UV)" pip install --quiet --python $(@D)/bin/python $(1); } || { $(call installation_failed,$(@D)); }
 	@pwd -P > $(INSTALLED_FOR)
 	@touch $@
 endef
@@ -265,7 +265,7 @@ $(VENVS)/tap-%/.done: target-bigquery/tests/taps/%.txt | $(VENVS)/.python
 .meltano/.done: meltano.yml requirements/dbt-bigquery.txt $(PACKAGES:%=requirements/%.txt) $(PACKAGES:%=%/pyproject.toml) $(VENVS)/meltano/.done
 	@echo "Installing Meltano's plugins"
 	@mkdir -p .meltano && "$(MELTANO_COMMAND)" --log-level warning install $(if $(wildcard report),,$(PACKAGES) dbt-bigquery) > .meltano/install.log 2>&1 \
-	  || { cat .meltano/install.log >&2; $(call sorry,Meltano's plugins); }
+	  || { cat .meltano/install.log >&2; $(call installation_failed,Meltano's plugins); }
 	@touch $@
 
 # Meltano drops a setting that is not in the lock; looked at when tap, target or a lock has changed.

@@ -45,7 +45,7 @@ def log_file(run_id: str) -> Path:
 def run(run_id: str, progress: Progress, log: Path) -> int:
     """Run Meltano; return its exit status."""
     program = os.environ.get("MELTANO_COMMAND") or str(ROOT / ".venvs/meltano/bin/meltano")
-    # --force: the lock of this folder excludes other runs, and what a killed run has left in Meltano's list is none.
+    # --force: this folder's lock excludes other runs; one that was killed may still be in Meltano's list of runs.
     command = [program, "--log-format", "json", "--log-level", "info", "run", "--force", *BLOCKS]
     print(f"Running: meltano run {' '.join(BLOCKS)}  (run id {run_id})")
     with (

@@ -41,7 +41,7 @@ def command() -> Path:
 def test_a_source_that_is_not_there_is_one_line(
     command: Path, tmp_path: Path, typed: str, expected: str
 ) -> None:
-    """It says what is missing and what to type; a version that is none does not run version 1."""
+    """It says what is missing and what to type; no such version is taken for version 1."""
     (tmp_path / "character.jsonl").write_text("")
     done = run(command.with_name("python"), ROOT / "scripts" / "run_pipeline.py", typed, cwd=tmp_path)
     assert done.returncode == 2
@@ -64,8 +64,8 @@ def test_make_query_hands_the_sql_over_as_it_is(tmp_path: Path) -> None:
 
 def test_make_run_hands_the_folder_over_as_it_is() -> None:
     """A folder whose name has a quote and a dollar is named in the one line, as it was typed."""
-    made = (f"--old-file={part}/.done" for part in (".venvs/sandbox", ".venvs/meltano", ".meltano"))
-    done = run("make", *made, "run", f"DATA={NASTY}", cwd=ROOT, env=unmarked())
+    installed = (f"--old-file={part}/.done" for part in (".venvs/sandbox", ".venvs/meltano", ".meltano"))
+    done = run("make", *installed, "run", f"DATA={NASTY}", cwd=ROOT, env=unmarked())
     assert done.returncode == 2
     assert f"DATA={NASTY}: not a folder" in done.stderr
 
@@ -254,7 +254,7 @@ def test_twenty_runs_ended_at_random_leave_nothing_and_the_next_is_right() -> No
 
 
 def test_the_doctor_names_what_is_wrong_with_its_remedy(tmp_path: Path) -> None:
-    """Empty lines of .env, a certificate that is no file, a home that is gone: one line each, status 1."""
+    """Empty lines of .env, a certificate without a file, a home that is gone: one line each, status 1."""
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
     (tmp_path / ".env").write_text(
         "# a comment\nTARGET_BIGQUERY_LOCATION=\n\nGOOGLE_CLOUD_PROJECT=mine\nexport DBT_TARGET='' \nA= # b\nwords\n"

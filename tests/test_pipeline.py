@@ -109,7 +109,7 @@ def test_the_ledger_has_one_row_for_each_stream_of_the_run(built_pipeline: Built
 
 
 def test_the_page_of_costs_has_no_fewer_queries_than_a_build(built_pipeline: BuiltPipeline) -> None:
-    """A build asks a query for each table and test of the project; a view costs nothing, and a unit test is none of a build's."""
+    """A build runs a query for each table and test of the project; a view costs nothing, and a build runs no unit test."""
     page = ROOT / "terraform" / "README.md"
     if not page.is_file():
         pytest.skip("terraform/ was removed from this project")

@@ -129,7 +129,7 @@ def test_an_error_of_a_plugin_is_shown_once_without_controls() -> None:
     "line", ["", "{", "[]", "3", '"text"', "Traceback (most recent call last):", '{"event": "{"}']
 )
 def test_a_line_of_another_form_is_kept_in_the_log_only(line: str) -> None:
-    """Nothing is read into what is no object of Meltano's."""
+    """Only a JSON object of Meltano's is read."""
     assert Progress().read(line) == []
 
 

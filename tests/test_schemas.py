@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SUFFIXES = {".yml", ".yaml", ".toml", ".json", ".lock", ".hcl", ".tf", ".tfvars"}
 
 
-def found(folder: str, pattern: str, name: str) -> Path:
+def newest_schema(folder: str, pattern: str, name: str) -> Path:
     """Return a schema inside an installed environment; `latest`, or else the newest."""
     schemas = sorted(
         (ROOT / folder).glob(pattern), key=lambda path: (path.stem == "latest", len(path.stem), path.stem)
@@ -83,7 +83,9 @@ def published(name: str) -> Callable[[Path], None]:
 
 def meltano(file: Path) -> None:
     """Check by the schema in Meltano's wheel."""
-    path = found(".venvs/meltano", "lib/python*/site-packages/meltano/schemas/meltano.schema.json", "meltano")
+    path = newest_schema(
+        ".venvs/meltano", "lib/python*/site-packages/meltano/schemas/meltano.schema.json", "meltano"
+    )
     by_schema(json.loads(path.read_text()), file)
 
 
@@ -92,7 +94,7 @@ def dbt(kind: str) -> Callable[[Path], None]:
 
     def check(file: Path) -> None:
         pattern = f"venv/lib/python*/site-packages/dbt/jsonschemas/{kind}/*.json"
-        path = found(".meltano/utilities/dbt-bigquery", pattern, "dbt")
+        path = newest_schema(".meltano/utilities/dbt-bigquery", pattern, "dbt")
         schema = json.loads(path.read_text())
         definitions = schema.get("definitions", {})
         # dbt takes a severity in any case; its schema lists one way to write it.
@@ -137,7 +139,7 @@ def json_schema(file: Path) -> None:
 
 
 def pre_commit(file: Path) -> None:
-    """Check by pre-commit's own word on its configuration."""
+    """Check by pre-commit's own validation."""
     succeed(tool("pre-commit"), "validate-config", file)
 
 
