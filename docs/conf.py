@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from testkit.project_files import REMOVED_FOLDERS
+
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
@@ -30,10 +32,8 @@ mermaid_cmd = shlex.quote(str(Path(sys.executable).with_name("mmdr")))
 nitpicky = True
 # dbt's SQL has Jinja in it.
 suppress_warnings = ["misc.highlighting_failure"]
-# The parts that may be removed, and the page that is about one alone.
-OPTIONAL = {"report", "orchestrate", "terraform", "benchmarks"}
-REMOVED = {name for name in OPTIONAL if not (ROOT / name).is_dir()}
-if "benchmarks" in REMOVED:
+# The page that is about one part alone.
+if "benchmarks" in REMOVED_FOLDERS:
     exclude_patterns.append("performance.md")
     suppress_warnings += ["toc.excluded", "toc.not_readable", "myst.xref_missing"]
 linkcheck_timeout = 30
@@ -52,7 +52,7 @@ def link_to_the_repository(app: Sphinx, page: str, source: list[str]) -> None:  
         path = (DOCS / page).parent.joinpath(found[2]).resolve()
         if path.is_relative_to(DOCS):
             return found[0]
-        if path.relative_to(ROOT).parts[0] in REMOVED:
+        if path.relative_to(ROOT).parts[0] in REMOVED_FOLDERS:
             return found[1]
         if not path.exists():
             raise FileNotFoundError(f"docs/{page}.md: {found[0]} leads nowhere")

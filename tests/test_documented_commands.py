@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from testkit.programs import run
 from testkit.project_copy import BARE_PATH, ProjectCopy, bare, copy_project
-from testkit.project_files import project_files
+from testkit.project_files import REMOVED_FOLDERS, project_files
 from testkit.whole_pipeline import ROOT
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ ELSEWHERE = {
 }
 # A page whose text is a program of its own.
 FOLLOWED = {"docs/onboarding.md": "tests/test_add_an_entity.py::follow"}
-OPTIONAL = ("report", "orchestrate", "terraform", "benchmarks")
 # Programs that ask for an account, and what they print to a person without one.
 ACCOUNTS = ("gcloud", "bq", "gh", "terraform", "docker")
 NEEDED = r"credentials|GOOGLE_CLOUD_PROJECT|TARGET_BIGQUERY_BUCKET|KESTRA_TOKEN|expected an image by digest|there is no plan of"
@@ -187,7 +186,7 @@ def test_every_block_says_what_it_holds() -> None:
 def test_who_runs_a_command_is_there() -> None:
     """Each test that is named above exists, but for those of a part that was removed, and each command is on a page."""
     runners = {block.elsewhere(command) for block in SHELL for command in block.commands}
-    if all((ROOT / part).is_dir() for part in OPTIONAL):
+    if not REMOVED_FOLDERS:
         assert runners - {None} == {*ELSEWHERE.values(), *FOLLOWED.values()}
     for where in runners - {None}:
         file, _, name = str(where).partition("::")
@@ -273,7 +272,7 @@ def test_no_file_that_a_page_makes_is_committed_by_mistake() -> None:
             r"(?:>>? |--output-file=|keys create |^cp \S+ |\(cat )([\w./-]+\.?\w+)", block.text, re.MULTILINE
         ):
             written.add(os.path.relpath(folder / file, ROOT))
-    assert written or not all((ROOT / part).is_dir() for part in OPTIONAL)
+    assert written or REMOVED_FOLDERS
     for file in written - COMMITTED:
         done = run("git", "check-ignore", "--quiet", "--no-index", file, cwd=ROOT)
         assert done.returncode == 0, f"{file} is written as the pages say, and git would commit it"

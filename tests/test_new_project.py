@@ -11,14 +11,15 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 import pytest
+from new_project import PARTS
 from testkit.project_copy import unmarked
-from testkit.project_files import project_files
+from testkit.project_files import OPTIONAL_FOLDERS, project_files
 from testkit.whole_pipeline import ROOT, program
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FOLDERS = {"report": "report", "kestra": "orchestrate", "terraform": "terraform", "benchmarks": "benchmarks"}
+FOLDERS = {part: paths[0].rstrip("/") for part, paths in PARTS.items()}
 HERE = [part for part, folder in FOLDERS.items() if (ROOT / folder).is_dir()]
 # By default none, one, all but one and all.
 CHOICES = [
@@ -64,6 +65,11 @@ def bare(tmp_path: Path) -> Path:
             shutil.copy(ROOT / name, folder / name)
     output_of(folder, "git", "init", "--quiet")
     return folder
+
+
+def test_every_folder_that_can_be_removed_can_be_left_out() -> None:
+    """`make new` knows the same folders as the tests and the site."""
+    assert set(FOLDERS.values()) == set(OPTIONAL_FOLDERS)
 
 
 def test_without_its_optional_parts_every_rule_is_there(bare: Path) -> None:

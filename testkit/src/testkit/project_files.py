@@ -6,6 +6,9 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
+# Everything else does without them (docs/onboarding.md).
+OPTIONAL_FOLDERS = ("report", "orchestrate", "terraform", "benchmarks")
+REMOVED_FOLDERS = {name for name in OPTIONAL_FOLDERS if not (ROOT / name).is_dir()}
 
 
 def project_files() -> list[str]:
