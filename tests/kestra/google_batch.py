@@ -139,22 +139,21 @@ class GoogleBatch(Server):
         self.folder = folder
         self.lock = RLock()
         self.jobs: dict[str, Job] = {}
-        self.objects: dict[str, bytes] = {}
-        self.faults: list[Fault] = []
-        self.seen: list[tuple[str, str]] = []
-        self.log_reads: list[int] = []
-        # How often the log of a job that has ended is read without its last lines, and how many those are: they are late while it runs too.
-        self.late = (0, 0)
-        # Of a log entry; a longer line is several, as Cloud Logging takes at most 256 KB.
-        self.most_characters = 256_000
+        self.forget()
 
     def forget(self) -> None:
         """End every container and forget everything; as new."""
         with self.lock:
             for job in self.jobs.values():
                 self.end_container(job)
-            self.jobs, self.objects, self.faults = {}, {}, []
-            self.seen, self.log_reads, self.late = [], [], (0, 0)
+            self.jobs = {}
+            self.objects: dict[str, bytes] = {}
+            self.faults: list[Fault] = []
+            self.seen: list[tuple[str, str]] = []
+            self.log_reads: list[int] = []
+            # How often the log of a job that has ended is read without its last lines, and how many those are: they are late while it runs too.
+            self.late = (0, 0)
+            # Of a log entry; a longer line is several, as Cloud Logging takes at most 256 KB.
             self.most_characters = 256_000
 
     def path(self) -> str:
@@ -253,8 +252,7 @@ class GoogleBatch(Server):
     def shown(self, job: Job) -> dict[str, Any]:
         """Return a job as the API shows it."""
         status = {"state": job.state, "statusEvents": job.events}
-        return {
-            **job.definition,
+        return job.definition | {
             "name": job.name,
             "uid": job.uid,
             "createTime": job.created,
