@@ -10,7 +10,7 @@ locals {
   regional_key   = one(module.encryption[*].regional_key)
   # Names that stay taken after a destroy.
   lasting_name = var.generation == 1 ? local.name : "${local.name}-${var.generation}"
-  network      = var.network == null ? { network = one(module.network[*].network), subnetwork = one(module.network[*].subnetwork) } : var.network
+  network      = var.network == null ? one(module.network[*].network) : var.network
 }
 
 # The plan of a destroy is refused as a whole: without this, what is not protected (network, accounts, grants, the alert)
