@@ -474,6 +474,13 @@ def test_a_protection_that_a_commit_takes_away_is_refused(production: Applied, s
     assert f"plan_guard: {audit}" in lines
 
 
+def plan_of(kind: str, action: str, before: object, after: object, **variables: object) -> str:
+    """Return a plan with one change of one resource, as `terraform show -json` writes it."""
+    change = {"actions": [action], "before": before, "after": after}
+    changes = [{"address": "it", "type": kind, "change": change}]
+    return json.dumps({"format_version": "1.2", "variables": variables, "resource_changes": changes})
+
+
 def bucket(*conditions: dict[str, Any], versioned: bool = False) -> dict[str, Any]:
     """A bucket that deletes by these conditions, with the defaults that the provider fills in."""
     filled = {"with_state": "ANY", "matches_prefix": [], "created_before": "", "send_age_if_zero": True}
@@ -504,39 +511,20 @@ OLD_VERSIONS = {"days_since_noncurrent_time": 30, "with_state": "ARCHIVED"}
 )  # fmt: skip
 def test_a_change_that_loses_is_seen(before: dict[str, Any], after: dict[str, Any], lost: bool) -> None:  # noqa: FBT001 (a case's outcome)
     """A later, a narrower and a vanished rule lose nothing; a rule for old versions deletes where there are some."""
-    change = {
-        "address": "it",
-        "type": "it",
-        "change": {"actions": ["update"], "before": before, "after": after},
-    }
-    done = guard(json.dumps({"format_version": "1.2", "resource_changes": [change]}))
+    done = guard(plan_of("it", "update", before, after))
     assert done.returncode == lost, done.stderr
 
 
 @pytest.mark.parametrize(("given", "goes"), [(False, True), ("false", True), ("0", True), (True, False), ("true", False), (None, False)])  # fmt: skip
 def test_protection_is_off_however_it_was_said(given: object, goes: bool) -> None:  # noqa: FBT001 (a case's outcome)
     """By a file it is a truth value; by -var, as README says, and by TF_VAR_…, terraform shows a text."""
-    change = {
-        "address": "it",
-        "type": "google_storage_bucket",
-        "change": {"actions": ["delete"], "before": {}, "after": None},
-    }
-    plan = {
-        "format_version": "1.2",
-        "variables": {"deletion_protection": {"value": given}},
-        "resource_changes": [change],
-    }
-    assert guard(json.dumps(plan)).returncode == (0 if goes else 1)
+    plan = plan_of("google_storage_bucket", "delete", {}, None, deletion_protection={"value": given})
+    assert guard(plan).returncode == (0 if goes else 1)
 
 
 def test_an_action_that_is_not_known_is_refused() -> None:
     """A newer terraform's action may lose anything: it is named, and the plan is refused."""
-    change = {
-        "address": "it",
-        "type": "google_storage_bucket",
-        "change": {"actions": ["shred"], "before": {}, "after": {}},
-    }
-    done = guard(json.dumps({"format_version": "1.2", "resource_changes": [change]}))
+    done = guard(plan_of("google_storage_bucket", "shred", {}, {}))
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "shred" in done.stderr
 
