@@ -20,6 +20,7 @@ ORIGINS = (
     "Citadel of Ricks, Interdimensional Cable, Anatomy Park, Bird World, Pluto, Nuptia 4"
 ).split(", ")
 STATUS = ["Alive", "Dead", "unknown"]
+CHANGED = "entity change record_id record_name field_name value_before value_after total_rows".split()
 
 
 def marts() -> dict[str, list[dict[str, Any]]]:
@@ -136,10 +137,19 @@ def marts() -> dict[str, list[dict[str, Any]]]:
     ]
     pairs.sort(key=lambda row: -row["shared_episode_count"])
     changes = [
-        change("characters", 1, "Rick Sanchez", "changed", "status", "Alive", "unknown", total=2),
-        change("characters", 7, "Mr. Poopybutthole", "changed", "last_location_name", "Earth", None, total=2),
-        change("characters", 827, "Space Cruiser", "added", total=1),
-        change("locations", 20, "Earth (Replacement Dimension)", "removed", total=1),
+        {
+            **dict(zip(CHANGED, row, strict=True)),
+            "run_id_before": "before",
+            "run_id_after": "after",
+            "loaded_at_before": MADE_AT - timedelta(days=1),
+            "loaded_at_after": MADE_AT,
+        }
+        for row in (
+            ("characters", "changed", 1, "Rick Sanchez", "status", "Alive", "unknown", 2),
+            ("characters", "changed", 7, "Mr. Poopybutthole", "last_location_name", "Earth", None, 2),
+            ("characters", "added", 827, "Space Cruiser", None, None, None, 1),
+            ("locations", "removed", 20, "Earth (Replacement Dimension)", None, None, None, 1),
+        )
     ]
     findings = [
         finding("asymmetric_appearance", "warning", "characters", 3, 3),
@@ -173,34 +183,6 @@ def marts() -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def change(  # noqa: PLR0913, PLR0917 (the columns)
-    entity: str,
-    record: int,
-    name: str,
-    kind: str,
-    field: str | None = None,
-    before: str | None = None,
-    after: str | None = None,
-    *,
-    total: int,
-) -> dict[str, Any]:
-    """A row of the changes."""
-    return {
-        "entity": entity,
-        "change": kind,
-        "record_id": record,
-        "record_name": name,
-        "field_name": field,
-        "value_before": before,
-        "value_after": after,
-        "run_id_before": "before",
-        "run_id_after": "after",
-        "loaded_at_before": MADE_AT - timedelta(days=1),
-        "loaded_at_after": MADE_AT,
-        "total_rows": total,
-    }
-
-
 def finding(rule: str, severity: str, entity: str, record: int, total: int) -> dict[str, Any]:
     """A row of the findings."""
     return {
@@ -221,17 +203,7 @@ def empty() -> dict[str, list[dict[str, Any]]]:
 
 def hostile(text: str) -> dict[str, list[dict[str, Any]]]:
     """Every text that comes from the API (names, species, values) is `text`."""
-    kept = {
-        "entity",
-        "status",
-        "breakdown",
-        "change",
-        "severity",
-        "rule",
-        "run_id",
-        "load_method",
-        "episode_code",
-    }
+    kept = "entity status breakdown change severity rule run_id load_method episode_code".split()
     return {
         name: [
             {key: text if isinstance(value, str) and key not in kept else value for key, value in row.items()}
@@ -259,13 +231,8 @@ def single() -> dict[str, list[dict[str, Any]]]:
 def few() -> dict[str, list[dict[str, Any]]]:
     """A world where every count is one or two."""
     found = marts()
-    counts = {
-        "shared_episode_count",
-        "character_count",
-        "episode_count",
-        "resident_count",
-        "appearance_count",
-    }
+    kinds = ("shared_episode", "character", "episode", "resident", "appearance")
+    counts = {f"{kind}_count" for kind in kinds}
     for rows in found.values():
         for number, row in enumerate(rows):
             row.update(dict.fromkeys(counts & row.keys(), number % 2 + 1))
