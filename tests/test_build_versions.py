@@ -14,6 +14,8 @@ from google.api_core.exceptions import NotFound
 from warehouse import character, episode, location
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from warehouse import Warehouse
 
 MARTS = "local_rickandmorty_marts"
@@ -25,6 +27,8 @@ VERDICT = ("--select", "+rpt_verdict", "verdict_passes", "--indirect-selection",
 # All that readers of `state` see.
 WHAT_READERS_SEE = (*VERDICT, "--select", "+rpt_data_quality", "+rpt_loads", "+rpt_changes")
 VERSIONS_ALONE = ("run", "--select", "stg_rickandmorty__loads", "int_build_versions")
+DELTAS = (*VERSIONS_ALONE, "stg_rickandmorty__deltas")
+DELTA_ROWS = "SELECT id, name FROM `local_rickandmorty_staging.stg_rickandmorty__deltas` ORDER BY id"
 
 
 @pytest.fixture
@@ -32,6 +36,17 @@ def warehouse(dbt_warehouse: Warehouse) -> Warehouse:
     """The warehouse, empty."""
     dbt_warehouse.empty()
     return dbt_warehouse
+
+
+@pytest.fixture
+def deltas(warehouse: Warehouse) -> Iterator[Warehouse]:
+    """The warehouse with a model that reads the deltas of a stream."""
+    model = warehouse.folder / "transform" / "models" / "staging" / "stg_rickandmorty__deltas.sql"
+    model.write_text(
+        "SELECT landing.id, landing.name\nFROM {{ newest_record_of_each_key('locations', ['id']) }}\n"
+    )
+    yield warehouse
+    model.unlink()
 
 
 def land(warehouse: Warehouse, run_id: str, characters: int = 20, **ledger: Any) -> None:
@@ -68,8 +83,7 @@ def verdict(warehouse: Warehouse, status: str) -> list[tuple[Any, ...]]:
 
 def retract(warehouse: Warehouse, **arguments: Any) -> None:
     """Run the operation."""
-    done = warehouse.dbt("run-operation", "retract", "--args", json.dumps(arguments))
-    assert done.ok, done.messages()
+    warehouse.dbt("run-operation", "retract", "--args", json.dumps(arguments)).succeeded()
 
 
 def test_a_bad_version_stops_before_the_marts_and_leaves_no_trace_once_retracted(
@@ -77,8 +91,7 @@ def test_a_bad_version_stops_before_the_marts_and_leaves_no_trace_once_retracted
 ) -> None:
     """11 % fewer characters fail the verdict with the marts as they were; retracted, it is as if it had never been."""
     land(warehouse, "good", 100)
-    done = warehouse.build(*WHAT_READERS_SEE)
-    assert done.ok, done.messages()
+    warehouse.build(*WHAT_READERS_SEE).succeeded()
     before = state(warehouse)
     land(warehouse, "bad", 89)
     done = warehouse.build(*WHAT_READERS_SEE)
@@ -90,23 +103,20 @@ def test_a_bad_version_stops_before_the_marts_and_leaves_no_trace_once_retracted
         **before,
         "staging.stg_rickandmorty__characters": None,
     }
-    done = warehouse.build(*WHAT_READERS_SEE, DBT_VERDICT_DROP="warn")
-    assert done.ok, done.messages()
+    warehouse.build(*VERDICT, "--select", "+snap_characters", DBT_VERDICT_DROP="warn").succeeded()
     assert verdict(warehouse, "warn") == [("drop", "characters")]
     accepted = state(warehouse)
-    assert len(accepted["marts.dim_characters"]) == 89
+    assert len(accepted["staging.stg_rickandmorty__characters"]) == 89
     assert sum(until is not None for *_, until in accepted["snapshots.snap_characters"]) == 11
 
     # What was built when the first run had ended.
-    done = warehouse.build(*WHAT_READERS_SEE, DBT_AS_OF="good", DBT_VERDICT_FRESHNESS="fail")
-    assert done.ok, done.messages()
+    warehouse.build(*WHAT_READERS_SEE, DBT_AS_OF="good", DBT_VERDICT_FRESHNESS="fail").succeeded()
     assert state(warehouse) == before
     assert verdict(warehouse, "warn") == [("freshness", e) for e in ("characters", "episodes", "locations")]
 
     reason = 'it\'s "half" a world:\nC:\\ \N{SNOWMAN}'
     retract(warehouse, run_id="bad", reason=reason)
-    done = warehouse.build(*WHAT_READERS_SEE)
-    assert done.ok, done.messages()
+    warehouse.build(*WHAT_READERS_SEE).succeeded()
     assert state(warehouse) == before
     marked = f"SELECT COUNT(*), MIN(retraction_reason) FROM {LEDGER} WHERE retracted_at IS NOT NULL"
     assert warehouse.ask(marked) == [(3, reason)]
@@ -119,8 +129,7 @@ def test_whatever_is_retracted_a_build_reads_the_rest(warehouse: Warehouse) -> N
     """The newest, the first, one in the middle, a version of two runs, one stream of a run, all; and each undone."""
 
     def read() -> dict[str, str]:
-        done = warehouse.dbt(*VERSIONS_ALONE)
-        assert done.ok, done.messages()
+        warehouse.dbt(*VERSIONS_ALONE).succeeded()
         sql = (
             "SELECT entity, STRING_AGG(run_id, ' ' ORDER BY version_number) "
             "FROM `local_rickandmorty_staging.int_build_versions` GROUP BY entity"
@@ -165,24 +174,19 @@ def test_a_part_of_a_build_needs_the_verdict(warehouse: Warehouse) -> None:
     """Marts alone, without tests, or with new versions and no verdict: no mart is made of what has not passed."""
     land(warehouse, "good", 100)
     for selected in ("+dim_locations", "dim_locations"):
-        done = warehouse.dbt("run", "--select", selected)
-        assert done.ok, done.messages()
+        warehouse.dbt("run", "--select", selected).succeeded()
     land(warehouse, "bad", 50)
-    assert not warehouse.build(*VERDICT).ok
     mart = f"SELECT DISTINCT run_id FROM `{MARTS}.dim_locations`"
+    refused = "the verdict on the versions of this build is fail"
     for command, message in (
-        (
-            "build --select tag:core --indirect-selection empty",
-            "the verdict on the versions of this build is fail",
-        ),
-        ("run --select +dim_locations", "the verdict on the versions of this build is fail"),
+        ("run --select +dim_locations", refused),
+        ("build --select tag:core --indirect-selection empty", refused),
         ("run --select tag:staging dim_locations", "expected a verdict on the versions"),
     ):
         done = warehouse.dbt(*command.split())
         assert message in done.messages()
         assert warehouse.ask(mart) == [("good",)]
-    done = warehouse.dbt("run", "--select", "+dim_locations", DBT_VERDICT_DROP="warn")
-    assert done.ok, done.messages()
+    warehouse.dbt("run", "--select", "+dim_locations", DBT_VERDICT_DROP="warn").succeeded()
     assert warehouse.ask(mart) == [("bad",)]
 
 
@@ -245,19 +249,16 @@ def test_a_ledger_row_deleted_by_hand_closes_no_history(warehouse: Warehouse) ->
     warehouse.clock = max(now, warehouse.clock)
     land(warehouse, "new", 21)
     characters = ("--select", "+dim_characters", "+snap_characters")
-    done = warehouse.build(*characters)
-    assert done.ok, done.messages()
+    warehouse.build(*characters).succeeded()
     before = state(warehouse, "snapshots.snap_characters")
     warehouse.sandbox.client().query(
         f"DELETE FROM {LEDGER} WHERE run_id = 'new' AND stream = 'characters'"
     ).result()
     staged = "SELECT COUNT(*) FROM `local_rickandmorty_staging.stg_rickandmorty__characters`"
     assert warehouse.ask(staged) == [(21,)]
-    done = warehouse.dbt("run", "--select", "dim_characters", "snap_characters")
-    assert done.ok, done.messages()
+    warehouse.dbt("run", "--select", "dim_characters", "snap_characters").succeeded()
     assert state(warehouse, "snapshots.snap_characters") == before
-    done = warehouse.build(*characters)
-    assert done.ok, done.messages()
+    warehouse.build(*characters).succeeded()
     opened = "SELECT COUNT(*) FROM `local_rickandmorty_snapshots.snap_characters` WHERE dbt_valid_to IS NULL"
     assert warehouse.ask(opened) == warehouse.ask(staged) == [(20,)]
 
@@ -273,8 +274,7 @@ def test_an_id_that_a_version_has_twice_stops_the_build_and_later_hides_nothing(
     assert done.of("fail") == ["unique_combination_of_columns_stg_rickandmorty__characters_character_id"]
     assert "dim_characters" in done.of("skipped")
     warehouse.land("characters", [character(i, (1,), 1) for i in (1, 2, 3)], "twice")
-    done = warehouse.build("--select", "+rpt_changes", DBT_VERDICT_DROP="warn")
-    assert done.ok, done.messages()
+    warehouse.build("--select", "+rpt_changes", DBT_VERDICT_DROP="warn").succeeded()
     changed = f"SELECT record_id, field_name, value_before, value_after FROM `{MARTS}.rpt_changes`"
     assert warehouse.ask(changed) == [(3, "name", "The last", "Who 3")]
 
@@ -319,8 +319,7 @@ def test_one_version_number_of_two_runs_is_two_loads(warehouse: Warehouse) -> No
                                      "_sdc_batched_at": warehouse.clock.isoformat()}])  # fmt: skip
 
     def shown() -> tuple[Any, ...]:
-        done = warehouse.dbt("run", "--select", "+rpt_loads", "+rpt_changes", "+snap_characters")
-        assert done.ok, done.messages()
+        warehouse.dbt("run", "--select", "+rpt_loads", "+rpt_changes", "+snap_characters").succeeded()
         people = f"SELECT COUNT(*), COUNTIF(status = 'Dead'), MIN(run_id) FROM `{MARTS}.dim_characters`"
         changes = (
             f"SELECT COUNTIF(change = 'removed'), COUNTIF(value_after = 'Dead') FROM `{MARTS}.rpt_changes`"
@@ -342,42 +341,28 @@ def test_one_version_number_of_two_runs_is_two_loads(warehouse: Warehouse) -> No
 
 
 @pytest.mark.slow
-def test_deltas_that_a_tap_numbers_by_their_last_full_read(warehouse: Warehouse) -> None:
+def test_deltas_that_a_tap_numbers_by_their_last_full_read(deltas: Warehouse) -> None:
     """Taps of databases do: the deltas' own rows are compared with the ledger, and what the full read lacked stays away."""
-    model = warehouse.folder / "transform" / "models" / "staging" / "stg_rickandmorty__deltas.sql"
-    model.write_text(
-        "SELECT landing.id, landing.name\nFROM {{ newest_record_of_each_key('locations', ['id']) }}\n"
-    )
     delta = {"replication": "incremental", "proof": "state"}
-    warehouse.land("locations", [location(i) for i in (1, 2, 3)], "older")
-    version = warehouse.land("locations", [location(1), location(2)], "full")
+    deltas.land("locations", [location(i) for i in (1, 2, 3)], "older")
+    version = deltas.land("locations", [location(1), location(2)], "full")
     for run_id, name in (("a", "One"), ("b", "Uno"), ("c", "Eins")):
-        warehouse.land("locations", [location(1, name=name)], run_id, table_version=version, **delta)
-    select = ("stg_rickandmorty__loads", "int_build_versions", "int_landed", "stg_rickandmorty__deltas")
-    names = (
-        "SELECT STRING_AGG(name, ', ' ORDER BY id) FROM `local_rickandmorty_staging.stg_rickandmorty__deltas`"
-    )
+        deltas.land("locations", [location(1, name=name)], run_id, table_version=version, **delta)
     landed = "SELECT landed_row_count FROM `local_rickandmorty_staging.int_landed` WHERE entity = 'locations'"
-    try:
-        for as_of, found in (("", "Eins, Place 2"), ("b", "Uno, Place 2")):
-            done = warehouse.dbt("run", "--select", *select, DBT_AS_OF=as_of)
-            assert done.ok, done.messages()
-            assert warehouse.ask(names) == [(found,)]
-            assert warehouse.ask(landed) == [(1,)]
-        retract(warehouse, run_id="c", reason="not one of ours")
-        done = warehouse.dbt("run", "--select", *select)
-        assert done.ok, done.messages()
-        assert warehouse.ask(names) == [("Uno, Place 2",)]
-    finally:
-        model.unlink()
+    for as_of, newest in (("", "Eins"), ("b", "Uno")):
+        deltas.dbt(*DELTAS, "int_landed", DBT_AS_OF=as_of).succeeded()
+        assert deltas.ask(DELTA_ROWS) == [(1, newest), (2, "Place 2")]
+        assert deltas.ask(landed) == [(1,)]
+    retract(deltas, run_id="c", reason="not one of ours")
+    deltas.dbt(*DELTAS).succeeded()
+    assert deltas.ask(DELTA_ROWS) == [(1, "Uno"), (2, "Place 2")]
 
 
 def test_the_verdict_fails(warehouse: Warehouse) -> None:
     """Each check that does not hold stops the build where its policy is fail: another source, no proof, stale, rows missing."""
     fail = {f"DBT_VERDICT_{check}": "fail" for check in ("PROOF", "FRESHNESS")}
     land(warehouse, "first")
-    done = warehouse.build(*VERDICT, **fail)
-    assert done.ok, done.messages()
+    warehouse.build(*VERDICT, **fail).succeeded()
     old = {"started_at": "2026-01-01T00:00:00Z", "finished_at": "2026-01-01T00:00:30Z"}
     land(warehouse, "second", source="made-up", proof="end_of_input", rows=25, **old)
     done = warehouse.build(*VERDICT, **fail)
@@ -399,59 +384,41 @@ def test_the_verdict_fails(warehouse: Warehouse) -> None:
 def test_counts_that_differ_are_accepted_by_the_policy(warehouse: Warehouse) -> None:
     """The build then goes to its end: no test after the verdict asks for the same again."""
     land(warehouse, "first", rows=25)
-    done = warehouse.build("--select", "+rpt_loads", DBT_VERDICT_COUNTS="warn")
-    assert done.ok, done.messages()
+    warehouse.build("--select", "+rpt_loads", DBT_VERDICT_COUNTS="warn").succeeded()
     assert len(verdict(warehouse, "warn")) == 3
 
 
-def test_a_version_of_a_clock_that_was_ahead_stops_the_build_until_it_is_retracted(
-    warehouse: Warehouse,
-) -> None:
-    """Its number is the newest: without the check a later run's records would not be in the marts, in silence."""
+def test_a_load_out_of_order_stops_the_build_until_it_is_retracted_or_accepted(warehouse: Warehouse) -> None:
+    """A clock ahead hides later runs, one behind hides its own run; an older version may also be loaded on purpose."""
     land(warehouse, "first")
+    people = [character(i, (1,), 1) for i in range(1, 22)]
     right = warehouse.clock
     warehouse.clock += timedelta(days=10)
     # The load job ends by BigQuery's clock.
-    land(warehouse, "ahead", finished_at=(right + timedelta(minutes=1)).isoformat())
+    finished = {"finished_at": (right + timedelta(minutes=1)).isoformat()}
+    ahead = warehouse.land("characters", people[:20], "ahead", **finished)
     warehouse.clock = right
-    land(warehouse, "next", 21)
+    hidden = warehouse.land("characters", people, "next")
+    warehouse.clock -= timedelta(days=10)
+    finished = {"finished_at": (right + timedelta(hours=6)).isoformat()}
+    behind = warehouse.land("episodes", [episode(1)], "behind", **finished)
+    warehouse.clock = right
+    warehouse.land("locations", [location(1)], "late", table_version=1_700_000_000_000)
     done = warehouse.build(*VERDICT, "--select", "started_before_it_finished")
     assert done.of("warn") == ["started_before_it_finished"]
     assert not done.ok
     assert verdict(warehouse, "fail") == [("order", e) for e in ("characters", "episodes", "locations")]
-    (got,) = warehouse.ask(
-        f"SELECT DISTINCT REGEXP_EXTRACT(got, 'of run .*') FROM `{MARTS}.rpt_verdict` WHERE status = 'fail'"
-    )
-    assert got == ("of run ahead, which began in the future",)
+    order = f"FROM `{MARTS}.rpt_verdict` WHERE check_name = 'order' ORDER BY entity"
+    assert [expected for (expected,) in warehouse.ask(f"SELECT expected {order}")] == [
+        f"version {version} of run {run}, which was loaded last, by now"
+        for version, run in ((hidden, "next"), (behind, "behind"), (1_700_000_000_000, "late"))
+    ]
+    (got, *others) = [found for (found,) in warehouse.ask(f"SELECT got {order}")]
+    assert got == f"version {ahead} of run ahead, which began in the future"
+    assert all(other.endswith("of run first") for other in others)
     retract(warehouse, run_id="ahead", reason="the clock was ahead")
-    done = warehouse.build(*VERDICT)
-    assert done.ok, done.messages()
-
-
-@pytest.mark.slow
-def test_a_version_of_a_clock_that_was_behind_stops_the_build(warehouse: Warehouse) -> None:
-    """Its number is an older one, and its records would not be in the marts: BigQuery's clock says that it was loaded last."""
-    land(warehouse, "first")
-    loaded = warehouse.clock + timedelta(hours=6)
-    warehouse.clock -= timedelta(days=10)
-    land(warehouse, "behind", 21, finished_at=loaded.isoformat())
-    done = warehouse.build(*VERDICT)
-    assert not done.ok
-    assert verdict(warehouse, "fail") == [("order", e) for e in ("characters", "episodes", "locations")]
-
-
-@pytest.mark.slow
-def test_an_older_version_that_is_loaded_last_stops_the_build(warehouse: Warehouse) -> None:
-    """What was loaded is not what the marts would show; on purpose it is accepted by the policy."""
-    land(warehouse, "first")
-    warehouse.land("characters", [character(1)], "late", table_version=1_700_000_000_000)
-    done = warehouse.build(*VERDICT)
-    assert not done.ok
-    assert verdict(warehouse, "fail") == [("order", "characters")]
-    expected = f"SELECT expected FROM `{MARTS}.rpt_verdict` WHERE status = 'fail'"
-    assert warehouse.ask(expected) == [("version 1700000000000 of run late, which was loaded last, by now",)]
-    done = warehouse.build(*VERDICT, DBT_VERDICT_ORDER="warn")
-    assert done.ok, done.messages()
+    warehouse.build(*VERDICT, DBT_VERDICT_ORDER="warn").succeeded()
+    assert verdict(warehouse, "warn") == [("order", "episodes"), ("order", "locations")]
 
 
 @pytest.mark.slow
@@ -482,14 +449,17 @@ def test_no_record_and_an_odd_status_and_an_entity_that_is_missing(warehouse: Wa
         ("missing", "locations"),
         ("status_values", "characters"),
     ]
-    done = warehouse.build(*VERDICT, DBT_VERDICT_EMPTY="never")
-    assert not done.ok
-    assert "the policy of the check empty is fail, warn or ignore, got 'never'" in done.messages()
-    # A variable on the command line replaces all policies.
-    done = warehouse.build(*VERDICT, "--vars", "{verdict: {drop: warn}}")
-    assert "the policy of the check missing is fail, warn or ignore, got 'none'" in done.messages()
-    done = warehouse.build(*VERDICT, DBT_VERDICT_DROP_PERCENT="101")
-    assert "drop_percent is a whole number, at most 100, got '101'" in done.messages()
+    policy = "the policy of the check {} is fail, warn or ignore, got '{}'"
+    limit = {"DBT_VERDICT_DROP_PERCENT": "101"}
+    for arguments, environment, message in (
+        ((), {"DBT_VERDICT_EMPTY": "never"}, policy.format("empty", "never")),
+        # A variable on the command line replaces all policies.
+        (("--vars", "{verdict: {drop: warn}}"), {}, policy.format("missing", "none")),
+        ((), limit, "drop_percent is a whole number, at most 100, got '101'"),
+    ):
+        done = warehouse.dbt("run", "--select", "rpt_verdict", *arguments, **environment)
+        assert not done.ok
+        assert message in done.messages()
 
 
 def test_a_delta_is_not_read_as_a_version(warehouse: Warehouse) -> None:
@@ -504,40 +474,29 @@ def test_a_delta_is_not_read_as_a_version(warehouse: Warehouse) -> None:
     assert "newest_record_of_each_key('locations', [key])" in done.messages()
 
 
-def test_a_delta_is_read_by_the_newest_record_of_each_key(warehouse: Warehouse) -> None:
+def test_a_delta_is_read_by_the_newest_record_of_each_key(deltas: Warehouse) -> None:
     """Deltas, a whole version among them that the tap numbers otherwise, deletion marks, a late load and a retraction."""
-    model = warehouse.folder / "transform" / "models" / "staging" / "stg_rickandmorty__deltas.sql"
-    model.write_text(
-        "SELECT landing.id, landing.name\nFROM {{ newest_record_of_each_key('locations', ['id']) }}\n"
-    )
-    select = ("run", "--select", "stg_rickandmorty__loads", "int_build_versions", "stg_rickandmorty__deltas")
-    sql = "SELECT id, name FROM `local_rickandmorty_staging.stg_rickandmorty__deltas` ORDER BY id"
     gone = {"_sdc_deleted_at": "2026-01-01T00:00:00Z"}
 
     def land(run_id: str, *records: dict[str, Any], **ledger: Any) -> None:
-        warehouse.land("locations", list(records), run_id, **{"replication": "incremental", **ledger})
+        deltas.land("locations", list(records), run_id, **{"replication": "incremental", **ledger})
 
-    def found(**environment: str) -> list[tuple[Any, ...]]:
-        done = warehouse.dbt(*select, **environment)
-        assert done.ok, done.messages()
-        return warehouse.ask(sql)
+    def read(**environment: str) -> list[tuple[Any, ...]]:
+        deltas.dbt(*DELTAS, **environment).succeeded()
+        return deltas.ask(DELTA_ROWS)
 
-    try:
-        land("a", location(1), location(2), location(3))
-        land("b", location(2, name="Two"), location(3, **gone))
-        land("c", location(1, name="taken back"), retracted_at="2026-01-01T00:00:00Z")
-        assert found() == [(1, "Place 1"), (2, "Two")]
-        land("d", location(2, name="Twice", _sdc_sequence=1), location(2, name="Last", _sdc_sequence=2))
-        land("e", location(3, name="Back"))
-        assert found() == [(1, "Place 1"), (2, "Last"), (3, "Back")]
-        land("whole", location(1, name="One"), location(3), replication="full", table_version=7)
-        assert found() == [(1, "One"), (3, "Place 3")]
-        land("f")
-        land("g", location(4))
-        assert found() == [(1, "One"), (3, "Place 3"), (4, "Place 4")]
-        assert found(DBT_AS_OF="d") == [(1, "Place 1"), (2, "Last")]
-        done = warehouse.dbt("run-operation", "retract", "--args", "{run_id: whole, reason: half of it}")
-        assert done.ok, done.messages()
-        assert found() == [(1, "Place 1"), (2, "Last"), (3, "Back"), (4, "Place 4")]
-    finally:
-        model.unlink()
+    land("a", location(1), location(2), location(3))
+    land("b", location(2, name="Two"), location(3, **gone))
+    land("c", location(1, name="taken back"), retracted_at="2026-01-01T00:00:00Z")
+    assert read() == [(1, "Place 1"), (2, "Two")]
+    land("d", location(2, name="Twice", _sdc_sequence=1), location(2, name="Last", _sdc_sequence=2))
+    land("e", location(3, name="Back"))
+    assert read() == [(1, "Place 1"), (2, "Last"), (3, "Back")]
+    land("whole", location(1, name="One"), location(3), replication="full", table_version=7)
+    assert read() == [(1, "One"), (3, "Place 3")]
+    land("f")
+    land("g", location(4))
+    assert read() == [(1, "One"), (3, "Place 3"), (4, "Place 4")]
+    assert read(DBT_AS_OF="d") == [(1, "Place 1"), (2, "Last")]
+    retract(deltas, run_id="whole", reason="half of it")
+    assert read() == [(1, "Place 1"), (2, "Last"), (3, "Back"), (4, "Place 4")]

@@ -156,8 +156,8 @@ def life(dbt_warehouse: Warehouse) -> Life:
             proof = "tap" if records[entity] else "state"
             dbt_warehouse.land(entity, records[entity], version, proof=proof)
         build = ["build", "--exclude-resource-type", "unit_test"] if version == "edited" else ["run"]
-        done = dbt_warehouse.dbt(*build, **{f"DBT_VERDICT_{c.upper()}": p for c, p in POLICIES.items()})
-        assert done.ok, done.messages()
+        policies = {f"DBT_VERDICT_{c.upper()}": p for c, p in POLICIES.items()}
+        dbt_warehouse.dbt(*build, **policies).succeeded()
         lived.loaded.append((records, newest_loads(sandbox)))
         marts = Marts(*lived.loaded[-1], lived.loaded[:-1], POLICIES)
         lived.differences[version] = {

@@ -42,6 +42,10 @@ class Done:
         """Return the names of the nodes that ended so."""
         return sorted(name for name, ended, _ in self.results if ended == status)
 
+    def succeeded(self) -> None:
+        """Assert that dbt ended well; else say what went wrong."""
+        assert self.ok, self.messages()
+
     def messages(self) -> str:
         """Return what went wrong, in dbt's words."""
         return "\n".join([self.error, *(f"{n}: {m}" for n, s, m in self.results if s in ("error", "fail"))])
