@@ -1,26 +1,17 @@
--- What one record does not say, or says oddly: rule, severity, entity, condition, detail.
+-- What a record of one entity does not say, or says oddly: rule, severity, entity, condition, detail.
 {% set oddities = [
     ('unknown_origin', 'info', 'characters', 'origin_location_id IS NULL', "IFNULL(origin_name, 'no name')"),
     ('unknown_location', 'info', 'characters', 'last_location_id IS NULL', "IFNULL(last_location_name, 'no name')"),
     ('empty_type', 'info', 'characters', 'character_type IS NULL', "'no type'"),
-    ('empty_name', 'warning', 'characters', 'character_name IS NULL', "'no name'"),
     ('unknown_status_value', 'warning', 'characters',
         "IFNULL(status, '') NOT IN ('Alive', 'Dead', 'unknown')", "IFNULL(status, 'no status')"),
     ('unknown_gender_value', 'warning', 'characters',
         "IFNULL(gender, '') NOT IN ('Female', 'Male', 'Genderless', 'unknown')", "IFNULL(gender, 'no gender')"),
     ('empty_type', 'info', 'locations', 'location_type IS NULL', "'no type'"),
     ('empty_dimension', 'info', 'locations', 'dimension IS NULL', "'no dimension'"),
-    ('empty_name', 'warning', 'locations', 'location_name IS NULL', "'no name'"),
     ('location_without_residents', 'info', 'locations', 'ARRAY_LENGTH(resident_ids) = 0', "'lists no residents'"),
     ('malformed_code', 'error', 'episodes', 'season_number IS NULL OR episode_number IS NULL', "IFNULL(episode_code, 'no code')"),
     ('malformed_air_date', 'error', 'episodes', 'air_date IS NULL', "'no date such as December 2, 2013'"),
-    ('empty_name', 'warning', 'episodes', 'episode_name IS NULL', "'no name'"),
-    ('unreadable_address', 'warning', 'characters', 'unreadable_address_count > 0',
-        "FORMAT('%d addresses that end in no id', unreadable_address_count)"),
-    ('unreadable_address', 'warning', 'episodes', 'unreadable_address_count > 0',
-        "FORMAT('%d addresses that end in no id', unreadable_address_count)"),
-    ('unreadable_address', 'warning', 'locations', 'unreadable_address_count > 0',
-        "FORMAT('%d addresses that end in no id', unreadable_address_count)"),
 ] %}
 
 WITH records AS (
@@ -30,7 +21,8 @@ WITH records AS (
             '{{ entity }}' AS entity,
             {{ singular }}_id AS record_id,
             {{ singular }}_name AS record_name,
-            new_fields
+            new_fields,
+            unreadable_address_count
         FROM {{ ref('stg_rickandmorty__' ~ entity) }}
         {% if not loop.last %}UNION ALL{% endif %}
     {% endfor %}
@@ -109,18 +101,51 @@ findings AS (
     -- One place may be a character's origin and last location.
     GROUP BY links.entity, links.record_id, links.linked_entity, links.linked_id
 
-    {% for rule, severity, entity, condition, detail in oddities %}
+    {% for entity in oddities | map(attribute=2) | unique %}
         UNION ALL
 
         SELECT
-            '{{ rule }}' AS rule,
-            '{{ severity }}' AS severity,
+            asked.rule,
+            asked.severity,
             '{{ entity }}' AS entity,
-            {{ var('entities')[entity].singular }}_id AS record_id,
-            {{ detail }} AS detail
-        FROM {{ ref('stg_rickandmorty__' ~ entity) }}
-        WHERE {{ condition }}
+            records.{{ var('entities')[entity].singular }}_id AS record_id,
+            asked.detail
+        FROM {{ ref('stg_rickandmorty__' ~ entity) }} AS records
+        CROSS JOIN UNNEST([
+            {% for rule, severity, _, condition, detail in oddities | selectattr(2, 'equalto', entity) %}
+                STRUCT(
+                    '{{ rule }}' AS rule,
+                    '{{ severity }}' AS severity,
+                    {{ condition }} AS is_odd,
+                    {{ detail }} AS detail
+                )
+                {%- if not loop.last %},{% endif %}
+            {% endfor %}
+        ]) AS asked
+        WHERE asked.is_odd
     {% endfor %}
+
+    UNION ALL
+
+    SELECT
+        'empty_name' AS rule,
+        'warning' AS severity,
+        entity,
+        record_id,
+        'no name' AS detail
+    FROM records
+    WHERE record_name IS NULL
+
+    UNION ALL
+
+    SELECT
+        'unreadable_address' AS rule,
+        'warning' AS severity,
+        entity,
+        record_id,
+        FORMAT('%d addresses that end in no id', unreadable_address_count) AS detail
+    FROM records
+    WHERE unreadable_address_count > 0
 
     UNION ALL
 
