@@ -23,7 +23,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import requests
 from testkit.whole_pipeline import running_sandbox
 
 import tables
@@ -133,8 +132,7 @@ class Runner:
         ]
         stdin = str(job.stdin) if job.stdin else None
         spec.write_text(json.dumps({"commands": commands, "folder": str(self._folder), "stdin": stdin}))
-        seen = self.bench.sandbox.control("requests")
-        requests.delete(seen, timeout=60).raise_for_status()
+        self.bench.sandbox.api.inject()
         limit = LEAST_SECONDS + SECONDS_PER_RECORD * sum(self.expected.values())
         argv = [sys.executable, "-I", "-S", str(ROOT / "benchmarks/measure.py"), str(spec), str(result)]
         with subprocess.Popen(argv, start_new_session=True) as process:
@@ -147,7 +145,7 @@ class Runner:
         if not result.exists():
             return {"failed": [f"did not end within {limit:.0f} s"]}
         run: dict[str, Any] = json.loads(result.read_text())
-        run["requests"] = len(requests.get(seen, timeout=60).json())
+        run["requests"] = len(self.bench.sandbox.api.seen())
         run["failed"] = [
             f"{p['name']}: exit status {p['status']}, {self._last_line(p['name'])}"
             for p in run["processes"]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.api_core.exceptions import NotFound
 from testkit.fault_matrix import API, BIGQUERY, BY_IDS, FIRST_PAGE, INSERT, STORAGE, UPLOAD, Fault, Rule
-from testkit.proxies import Proxy
+from testkit.proxies import Proxy, proxied
 from testkit.target_bench import SCHEMA, STATE, record
 from testkit.whole_pipeline import ROOT, Sandbox, running_sandbox
 
@@ -102,7 +102,7 @@ class Trial:
     def __init__(self, sandbox: Sandbox, storage: Proxy, bigquery: Proxy, work: Path) -> None:
         self._sandbox, self._work = sandbox, work
         # Of the API's own server only the control routes are used.
-        api = Proxy("", sandbox.api_url, sandbox.api_url.removesuffix("/api"))
+        api = sandbox.api
         self._proxies = {"storage": storage, "bigquery": bigquery, "api": api}
 
     def inject(self, place: str = "", rules: Sequence[Rule] = ()) -> None:
@@ -247,8 +247,8 @@ def main() -> int:
     lines = [f"| where | fault | {' | '.join(LOADERS.values())} |", "| --- " * (2 + len(LOADERS)) + "|"]
     with (
         running_sandbox(work, "--universe", f"characters={CHARACTERS},locations=5,episodes=4") as sandbox,
-        Proxy(sandbox.command, sandbox.env["STORAGE_EMULATOR_HOST"]) as storage,
-        Proxy(sandbox.command, sandbox.env["BIGQUERY_EMULATOR_HOST"]) as bigquery,
+        proxied(sandbox.command, sandbox.env["STORAGE_EMULATOR_HOST"]) as storage,
+        proxied(sandbox.command, sandbox.env["BIGQUERY_EMULATOR_HOST"]) as bigquery,
     ):
         trial = Trial(sandbox, storage, bigquery, work)
         for place, fault, what in cases(arguments.places.split(","), arguments.only):

@@ -14,8 +14,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import requests
-from testkit.proxies import Proxy
+from testkit.proxies import Proxy, proxied
 from testkit.target_bench import piped
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ UNIVERSE = "characters=826,locations=126,episodes=51"
 
 def run(services: Sandbox, storage: Proxy, bigquery: Proxy, **settings: str) -> Spent:
     """One run of `tap | target`, everything counted."""
-    requests.delete(services.control("requests"), timeout=10).raise_for_status()
+    services.api.inject()
     storage.inject()
     bigquery.inject()
     env = {
@@ -86,7 +85,7 @@ def run(services: Sandbox, storage: Proxy, bigquery: Proxy, **settings: str) -> 
     with piped(env, env, tap_log=False) as running:
         running.communicate()
     assert running.statuses == (0, 0), running.log
-    api_seen = requests.get(services.control("requests"), timeout=10).json()
+    api_seen = services.api.seen()
     answered = bigquery.seen()
     # A job whose id is taken is not started a second time: BigQuery answers 409.
     started = [
@@ -101,8 +100,8 @@ def spent(services: Sandbox) -> Iterator[dict[str, Spent]]:
     """The first run, one with the tables there, and that one again under its run id."""
     dataset, run_id = f"budget_{uuid.uuid4().hex[:8]}", str(uuid.uuid4())
     with (
-        Proxy(services.command, services.env["STORAGE_EMULATOR_HOST"]) as storage,
-        Proxy(services.command, services.env["BIGQUERY_EMULATOR_HOST"]) as bigquery,
+        proxied(services.command, services.env["STORAGE_EMULATOR_HOST"]) as storage,
+        proxied(services.command, services.env["BIGQUERY_EMULATOR_HOST"]) as bigquery,
     ):
         parts = (services, storage, bigquery)
         yield {

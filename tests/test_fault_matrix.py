@@ -22,7 +22,7 @@ from testkit.fault_matrix import (
     Fault,
     Kill,
 )
-from testkit.proxies import Proxy
+from testkit.proxies import Proxy, proxied
 from testkit.target_bench import SCHEMA, STATE, Bench, Pipe, piped, record, schema, whole
 
 if TYPE_CHECKING:
@@ -41,14 +41,14 @@ UNIVERSE = "characters=60,locations=5,episodes=4"
 @pytest.fixture(scope="module")
 def storage(services: Sandbox) -> Iterator[Proxy]:
     """A proxy before Cloud Storage."""
-    with Proxy(services.command, services.env["STORAGE_EMULATOR_HOST"]) as proxy:
+    with proxied(services.command, services.env["STORAGE_EMULATOR_HOST"]) as proxy:
         yield proxy
 
 
 @pytest.fixture(scope="module")
 def bigquery(services: Sandbox) -> Iterator[Proxy]:
     """A proxy before BigQuery."""
-    with Proxy(services.command, services.env["BIGQUERY_EMULATOR_HOST"]) as proxy:
+    with proxied(services.command, services.env["BIGQUERY_EMULATOR_HOST"]) as proxy:
         yield proxy
 
 
@@ -212,9 +212,9 @@ BY_DEFAULT = {
 )
 def test_a_fault_of_the_api(case: Fault, bench: Bench, services: Sandbox) -> None:
     """Through tap and target: what passes is retried and lands whole; what does not lands nothing of the stream."""
-    services.faults(*case.rules)
+    services.api.inject(*case.rules)
     ended = pipe(services, bench, max_attempts="2", timeout="2")
-    services.faults()
+    services.api.inject()
     log, out = ended.tap_log, ended.out
     assert "Traceback" not in log
     assert case.warning in log
@@ -253,13 +253,12 @@ def test_two_runs_that_add_columns_at_the_same_time(bench: Bench, services: Sand
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
 def test_the_tap_killed(number: signal.Signals, bench: Bench, services: Sandbox) -> None:
     """While it reads a stream: nothing of it was sent, nothing is loaded, and no STATE comes."""
-    services.faults({"action": "hold", "path": "^/api/character/1,", "times": None})
+    services.api.inject({"action": "hold", "path": "^/api/character/1,", "times": None})
     with piped({**os.environ, **services.env}, bench.environment(), tap_log=False) as running:
-        api = Proxy("", services.api_url, services.api_url.removesuffix("/api"))
-        assert api.await_held(running.tap)
+        assert services.api.await_held(running.tap)
         running.tap.send_signal(number)
         running.communicate()
-    services.faults()
+    services.api.inject()
     assert running.tap.returncode in {-number, 128 + number}
     assert running.out == ""
     assert bench.rows("characters") == []

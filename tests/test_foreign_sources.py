@@ -28,7 +28,7 @@ from run_pipeline import answers
 from run_summary import LOADS
 from testkit.fault_matrix import INSERT
 from testkit.programs import eventually, succeed
-from testkit.proxies import Proxy
+from testkit.proxies import proxied
 from testkit.whole_pipeline import ROOT, Sandbox, running_sandbox
 from warehouse import Warehouse, kept_dbt
 
@@ -384,7 +384,7 @@ def test_every_fault_of_a_delta_has_a_test() -> None:
 def test_killed_before_the_load_the_next_run_brings_the_delta(small: OwnProject) -> None:
     """SIGKILL where the load job would start: the table has the first run alone, and the state of before brings the changes."""
     before = small.state
-    with Proxy(small.sandbox.command, small.sandbox.env["BIGQUERY_EMULATOR_HOST"]) as bigquery_proxy:
+    with proxied(small.sandbox.command, small.sandbox.env["BIGQUERY_EMULATOR_HOST"]) as bigquery_proxy:
         bigquery_proxy.inject({"action": "hold", "times": None, **INSERT, "contains": "sourceUris"})
         messages = small.extract(token=TOKEN)
         with small.start(messages, BIGQUERY_EMULATOR_HOST=bigquery_proxy.url) as target:

@@ -171,20 +171,14 @@ def test_a_tap_killed_in_the_middle_lands_nothing(own_project: Project) -> None:
     """When the tap is killed, the run fails, and no landing table changes."""
     sandbox = own_project.sandbox
     before = landed(own_project)
-    sandbox.faults({"method": "GET", "path": r"/character/1,", "action": "hold"})
+    sandbox.api.inject({"method": "GET", "path": r"/character/1,", "action": "hold"})
     try:
-        requests.delete(sandbox.control("requests"), timeout=10).raise_for_status()
         run_id = str(uuid.uuid4())
         process = own_project.start("character", run_id=run_id)
-        seen = sandbox.control("requests")
-        eventually(
-            lambda: any("/character/1," in r["path"] for r in requests.get(seen, timeout=10).json()),
-            "the tap has not asked for the characters",
-            60,
-        )
+        eventually(sandbox.api.held, "the tap has not asked for the characters", 60)
         os.kill(tap_of(run_id), signal.SIGKILL)
         log, _ = process.communicate(timeout=120)
     finally:
-        sandbox.faults()
+        sandbox.api.inject()
     assert process.returncode != 0, log[-4000:]
     assert landed(own_project) == before

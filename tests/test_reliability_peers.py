@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from testkit.fault_matrix import BIGQUERY, Fault, google
-from testkit.proxies import Proxy
+from testkit.proxies import proxied
 from testkit.whole_pipeline import ROOT, Sandbox
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ import reliability_peers as peers
 def trial(sandbox: Sandbox, tmp_path: Path) -> Iterator[peers.Trial]:
     """Loaders behind proxies, on the session's sandbox."""
     with (
-        Proxy(sandbox.command, sandbox.env["STORAGE_EMULATOR_HOST"]) as storage,
-        Proxy(sandbox.command, sandbox.env["BIGQUERY_EMULATOR_HOST"]) as bigquery,
+        proxied(sandbox.command, sandbox.env["STORAGE_EMULATOR_HOST"]) as storage,
+        proxied(sandbox.command, sandbox.env["BIGQUERY_EMULATOR_HOST"]) as bigquery,
     ):
         yield peers.Trial(sandbox, storage, bigquery, tmp_path)
 

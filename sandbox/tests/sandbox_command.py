@@ -1,33 +1,19 @@
-"""The sandbox's command: run to its end, refused, or serving in the foreground."""
+"""The sandbox's command, run to its end or refused."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from testkit import programs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import subprocess
     from pathlib import Path
 
 # What exec starts in these tests: the quickest of the parts.
 API = ("exec", "--parts", "api", "--universe", "characters=3")
-
-
-@contextmanager
-def served(command: str, *arguments: str) -> Iterator[str]:
-    """Run `sandbox api`, `proxy` or `strict`; give its address."""
-    with subprocess.Popen([command, *arguments], stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield json.loads(process.stdout.readline())["url"]
-        finally:
-            process.terminate()
-    assert process.returncode == 0
 
 
 def run(command: str, home: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:

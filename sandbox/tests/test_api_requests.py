@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from sandbox_command import served
+from testkit.proxies import served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from sandbox_command import served
+from testkit.proxies import served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 import requests
-from sandbox_command import API, refusal, run, served, write_records
+from sandbox_command import API, refusal, run, write_records
+from testkit.proxies import served
 
 from testkit import programs
 

@@ -13,7 +13,8 @@ import requests
 from google.api_core import exceptions
 from google.cloud import bigquery, storage
 from google.oauth2.credentials import Credentials
-from sandbox_command import refusal, run, served
+from sandbox_command import refusal, run
+from testkit.proxies import served
 from testkit.whole_pipeline import local_bigquery
 
 if TYPE_CHECKING:

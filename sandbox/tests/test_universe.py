@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import requests
-from sandbox_command import served
+from testkit.proxies import served
 
 Records = dict[str, list[dict[str, Any]]]
 RESOURCES = ("character", "location", "episode")

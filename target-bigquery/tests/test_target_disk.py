@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from testkit.fault_matrix import INSERT
 from testkit.programs import eventually
-from testkit.proxies import Proxy
+from testkit.proxies import proxied
 from testkit.target_bench import SCHEMA, STATE, Bench, record, refused, whole
 from testkit.whole_pipeline import program
 
@@ -97,7 +97,7 @@ def test_killed(bench: Bench, tmp_path: Path) -> None:
 def test_an_unexpected_error(bench: Bench, tmp_path: Path) -> None:
     """An answer that Google's client cannot read ends the run in one line, and the folder is gone."""
     nonsense = {"action": "status", "status": 200, "headers": {"Content-Type": "application/json"}}
-    with Proxy(
+    with proxied(
         program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox"), bench.env["BIGQUERY_EMULATOR_HOST"]
     ) as bigquery:
         bigquery.inject({**nonsense, **INSERT, "body": "[]", "times": None})

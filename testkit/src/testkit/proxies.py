@@ -4,45 +4,42 @@ from __future__ import annotations
 
 import json
 import subprocess
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import requests
 
 from testkit.programs import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from types import TracebackType
+    from collections.abc import Iterator, Sequence
+
+
+@contextmanager
+def served(command: str, *arguments: str) -> Iterator[str]:
+    """Run `sandbox api`, `proxy` or `strict`; give its address."""
+    with subprocess.Popen([command, *arguments], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield json.loads(process.stdout.readline())["url"]
+        finally:
+            process.terminate()
+    assert process.returncode == 0
+
+
+@contextmanager
+def proxied(command: str, upstream: str) -> Iterator[Proxy]:
+    """Run a proxy before one service."""
+    with served(command, "proxy", upstream) as url:
+        yield Proxy(url)
 
 
 @dataclass
 class Proxy:
-    """A proxy before one service, with fault injection."""
+    """What injects faults, and lists requests: a proxy, or the API's own server."""
 
-    command: str
-    upstream: str
-    url: str = ""
-    _process: subprocess.Popen[str] | None = field(default=None, repr=False)
-
-    def __enter__(self) -> Self:
-        """Start it."""
-        self._process = subprocess.Popen(
-            [self.command, "proxy", self.upstream], stdout=subprocess.PIPE, text=True
-        )
-        assert self._process.stdout is not None
-        self.url = json.loads(self._process.stdout.readline())["url"]
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End it."""
-        assert self._process is not None
-        self._process.terminate()
-        self._process.wait(timeout=10)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+    url: str
 
     def inject(self, *rules: dict[str, Any]) -> None:
         """Inject faults in place of those before, and forget the requests seen."""
@@ -71,7 +68,7 @@ class Proxy:
         """Wait until a request is held; False when the process ended before one was."""
         outcome = eventually(
             lambda: "held" if self.held() else "ended" if process.poll() is not None else None,
-            f"{self.upstream}: no request was held",
+            f"{self.url}: no request was held",
             seconds,
         )
         return bool(outcome == "held")

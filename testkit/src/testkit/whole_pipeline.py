@@ -26,6 +26,7 @@ from google.oauth2.credentials import Credentials
 from testkit import warm
 from testkit.programs import succeed
 from testkit.project_files import ROOT
+from testkit.proxies import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -98,16 +99,10 @@ class Sandbox:
         """The API's address, ending in /api."""
         return self.env["TAP_RICKANDMORTY_API_URL"]
 
-    def control(self, path: str) -> str:
-        """The address of the API's control route `path`."""
-        return self.api_url.removesuffix("/api") + f"/__sandbox__/{path}"
-
-    def faults(self, *rules: dict[str, Any]) -> None:
-        """Inject faults into the API; none given clears them."""
-        if rules:
-            requests.put(self.control("faults"), json=list(rules), timeout=10).raise_for_status()
-        else:
-            requests.delete(self.control("faults"), timeout=10).raise_for_status()
+    @property
+    def api(self) -> Proxy:
+        """The API's own faults, and the requests it has seen."""
+        return Proxy(self.api_url.removesuffix("/api"))
 
     def served(self, resource: str) -> list[dict[str, Any]]:
         """Every record of a resource, as the API serves it now."""
