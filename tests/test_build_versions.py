@@ -103,10 +103,11 @@ def test_a_bad_version_stops_before_the_marts_and_leaves_no_trace_once_retracted
         **before,
         "staging.stg_rickandmorty__characters": None,
     }
-    warehouse.build(*VERDICT, "--select", "+snap_characters", DBT_VERDICT_DROP="warn").succeeded()
+    accepted_build = (*VERDICT, "--select", "+snap_characters", "+dim_characters")
+    warehouse.build(*accepted_build, DBT_VERDICT_DROP="warn").succeeded()
     assert verdict(warehouse, "warn") == [("drop", "characters")]
     accepted = state(warehouse)
-    assert len(accepted["staging.stg_rickandmorty__characters"]) == 89
+    assert len(accepted["marts.dim_characters"]) == 89
     assert sum(until is not None for *_, until in accepted["snapshots.snap_characters"]) == 11
 
     # What was built when the first run had ended.
