@@ -247,15 +247,16 @@ def test_a_selection_that_selects_nothing_fails_with_what_is_near(
         ({"manifest.json": MANIFEST}, "dbt ended with status 0 and built nothing"),
         (results({}), "dbt ended with status 0 and built nothing"),
         (results({"exposure.p.page": "no-op"}), "dbt ended with status 0 and built nothing"),
+        (results({"model.p.dim_episodes": "error"}), "1 of 1 nodes failed: "),
         ({"run_results.json": {"nothing": 1}}, "expected dbt's run results"),
         ({"run_results.json": '{"results": [{"unique_id": '}, "expected dbt's run results"),
     ],
-    ids=["no results", "empty", "an exposure", "of another form", "half a file"],
+    ids=["no results", "empty", "an exposure", "a failed node", "of another form", "half a file"],
 )
 def test_a_build_that_built_nothing_is_no_success(
     meltano: Meltano, target: dict[str, Any], message: str
 ) -> None:
-    """Exit status 0 without results, or with such as dbt does not write, fails in one line."""
+    """Exit status 0 without results, with a failed node, or with such as dbt does not write, fails in one line."""
     meltano.says(target=target)
     done = meltano.run("dbt")
     assert done.status == 1

@@ -229,7 +229,7 @@ class Job:
             self._fail(str(error))
             return status or 1
         nodes, failed = self.figures.nodes, self.figures.failed_nodes
-        if nodes and status == 0:
+        if nodes and not failed and status == 0:
             return 0
         if failed:
             names = ", ".join(node["name"] for node in failed[:5]) + (", …" if len(failed) > 5 else "")  # noqa: PLR2004 - a line
