@@ -169,6 +169,20 @@ def test_a_new_project_may_lie_in_any_folder(
     output_of(made, "make", "--dry-run", "run")
 
 
+def uncalled_macros(project: Path) -> set[str]:
+    """Names of macros that no other SQL of dbt's, and no template of `make entity`, has."""
+    folders = (project / "transform", project / "scripts" / "entity_templates")
+    files = [file for folder in folders for file in folder.rglob("*") if file.suffix in {".sql", ".j2"}]
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files if "target" not in file.parts)
+    return {name for name in re.findall(r"macro (\w+)\(", text) if len(re.findall(rf"\b{name}\b", text)) == 1}
+
+
+def test_an_empty_project_has_no_macro_of_the_example(tmp_path: Path) -> None:
+    """What calls a macro leaves with the example's entities; so does the macro."""
+    output_of(ROOT, *NEW_PROJECT, "--empty", "library", str(tmp_path / "library"))
+    assert uncalled_macros(tmp_path / "library") == uncalled_macros(ROOT)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("parts", [[], HERE], ids=["smallest", "largest"])
 def test_a_new_project_is_green(tmp_path: Path, parts: list[str]) -> None:
