@@ -197,7 +197,8 @@ image: ## Build the container image
 TERRAFORM := terraform -chdir=terraform
 GUARD = $(TERRAFORM) show -json $(ENVIRONMENT).tfplan | scripts/plan_guard.py $(foreach address,$(ALLOW),--allow '$(address)')
 needed = $(if $($(1)),,$(error $(1) is not given: make $@ ENVIRONMENT=prod STATE_BUCKET=…))
-# Each environment has a state of its own: none is ever migrated. An earlier plan is removed first, and so is one that failed: make apply finds only a plan that succeeded.
+# Each environment has a state of its own: none is ever migrated.
+# An earlier plan is removed first, and so is one that failed: make apply finds only a plan that succeeded.
 # Of what Terraform prints, a misspelt variable alone is shown: values are not for a log.
 plan: ## Plan Terraform's changes; refused if data would be lost: make plan ENVIRONMENT=prod STATE_BUCKET=… [ALLOW='ADDRESS …']
 	@$(call needed,ENVIRONMENT)$(call needed,STATE_BUCKET)rm -f terraform/$(ENVIRONMENT).tfplan

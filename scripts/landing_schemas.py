@@ -1,7 +1,8 @@
 """The landing tables' columns, for Terraform (terraform/schemas/*.json) and dbt's sources.
 
-They come from the tap's JSON schemas by the target's own translation. A file is a table: its description, the column it is partitioned by (by day), those it is clustered by, and its
-columns as BigQuery's API has them. The ledger `_loads` is one of them.
+They come from the tap's JSON schemas by the target's own translation. A file is a table: its description, the column it is
+partitioned by (by day), those it is clustered by, and its columns as BigQuery's API has them. The ledger `_loads` is one of
+them.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ call = {"arguments": arguments, "environment": dict(os.environ), "folder": os.ge
 with socket.socket(socket.AF_UNIX) as server:
     server.connect(address)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: server.send(bytes([number])))
+        signal.signal(number, lambda received, _: server.send(bytes([received])))
     text = json.dumps(call).encode() + b"\n"
     sent = socket.send_fds(server, [text], [0, 1, 2])
     server.sendall(text[sent:])

@@ -177,8 +177,8 @@ async def insert_job(project_id: str, request: Request, ctx: Ctx, caller: Caller
             answer = await _insert(project_id, request, ctx, caller)
             stored = ctx.catalog.get_job(project_id, job.job_id)
             statistics, failed = (stored.statistics, stored.error_result) if stored else ({}, None)
-            configuration = {key: value for key, value in answer["configuration"].items() if key != "jobType"}
-            change = {"configuration": configuration, "statistics": statistics, "error_result": failed}
+            kept = {key: value for key, value in answer["configuration"].items() if key != "jobType"}
+            change = {"configuration": kept, "statistics": statistics, "error_result": failed}
             done = ctx.catalog.upsert_job(loads.finished(job, ctx, **change))
     return resource(project_id, done.job_id, done, done.configuration)
 
