@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import zip_longest
 from typing import Any
 
 import made_up_marts
@@ -17,26 +18,30 @@ NEVER = {
     *("total_rows", "total_count", "place"),
     *("breakdown", "entity", "change", "rule", "severity", "check_name"),
 }
-COLUMNS = [
-    (query, column)
+COLUMNS = {
+    query: [column for column in rows[0] if column not in NEVER and not column.endswith("_id")]
     for query, rows in made_up_marts.marts().items()
-    for column in rows[0]
-    if column not in NEVER and not column.endswith("_id")
+}
+# One column of each query at a time: a part of the page shows one query.
+TURNS = [
+    {query: column for query, column in zip(COLUMNS, turn, strict=True) if column}
+    for turn in zip_longest(*COLUMNS.values())
 ]
 
 
-def without(query: str, column: str, *, step: int) -> dict[str, Rows]:
-    """The made-up marts with NULL in a column of the first row and every so many further ones."""
+def without(missing: dict[str, str], *, step: int) -> dict[str, Rows]:
+    """The made-up marts with NULL in a column of each query, in its first row and every so many further ones."""
     found = made_up_marts.marts()
-    for row in found[query][::step]:
-        row[column] = None
+    for query, column in missing.items():
+        for row in found[query][::step]:
+            row[column] = None
     return found
 
 
-@pytest.mark.parametrize(("query", "column"), COLUMNS)
-def test_a_value_that_is_missing_is_a_dash_or_a_word(query: str, column: str) -> None:
+@pytest.mark.parametrize("missing", TURNS)
+def test_a_value_that_is_missing_is_a_dash_or_a_word(missing: dict[str, str]) -> None:
     """NULL in each column in turn, in every second row: the page is made, and no None or nan is read on it."""
-    html = page.render(without(query, column, step=2), made_up_marts.MADE_AT)
+    html = page.render(without(missing, step=2), made_up_marts.MADE_AT)
     text = re.sub(r"(?s)<(script|style)[^>]*>.*?</\1>|<[^>]+>", " ", html)
     text = " ".join(text.replace("None has any", "").split())
     assert not re.findall(r".{40}\b(?:None|nan|NaN)\b.{20}", text)
@@ -45,18 +50,18 @@ def test_a_value_that_is_missing_is_a_dash_or_a_word(query: str, column: str) ->
 def test_marts_without_any_value_are_a_page() -> None:
     """NULL in all of these columns and rows at once."""
     found = made_up_marts.marts()
-    for query, column in COLUMNS:
+    for query, columns in COLUMNS.items():
         for row in found[query]:
-            row[column] = None
+            row.update(dict.fromkeys(columns))
     assert page.render(found, made_up_marts.MADE_AT)
 
 
 def test_an_episode_without_a_season_has_its_bar_and_its_choice() -> None:
     """A special is drawn after the seasons and can be chosen."""
-    panel = panels.episodes(without("episodes", "season_number", step=100))
+    panel = panels.episodes(without({"episodes": "season_number"}, step=100))
     assert panel.rows[-1][0] == made_up_marts.marts()["episodes"][0]["episode_code"]
     assert list(panel.controls[0].options)[-1] == "no season"
-    assert "What has no season" in panels.seasons(without("seasons", "season_number", step=1)).sentence
+    assert "What has no season" in panels.seasons(without({"seasons": "season_number"}, step=1)).sentence
 
 
 # A busy machine is no fault.
