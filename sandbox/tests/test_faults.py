@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -92,14 +93,28 @@ def test_count_and_fields_can_be_changed(url: str) -> None:
         ({"action": "replace", "find": '"count": ?126', "with": '"count":1'}, 1),
         ({"action": "replace", "find": "nothing of the kind", "with": ""}, 0),
         ({"action": "field", "id": 999, "set": {"planet": "x"}}, 0),
+        ({"action": "field", "id": 1, "set": {"id": 1}, "drop": ["planet"]}, 0),
+        ({"action": "count", "count": 126}, 0),
+        ({"action": "truncate", "bytes": 1_000_000}, 0),
     ],
-    ids=["replaced", "nothing-to-replace", "no-such-record"],
+    ids=["replaced", "nothing-to-replace", "no-such-record", "same-values", "same-count", "whole"],
 )
 def test_a_rule_that_changes_nothing_has_not_hit(url: str, change: dict[str, Any], hits: int) -> None:
-    """A test can tell that the fault it injected came about."""
-    inject(url, {"path": "location$", **change})
-    assert get(url, "location").json()["info"]["count"] == (1 if hits else 126)
-    assert requests.get(url.replace("/api", "/__sandbox__/faults"), timeout=5).json() == [hits]
+    """A test can tell that the fault it injected came about: what changes nothing is not spent, and the next rule applies."""
+    follows = {"action": "field", "id": 1, "set": {"name": "spoiled"}}
+    inject(url, {"path": "location$", **change}, {"path": "location$", **follows})
+    answers = [get(url, "location").json() for _ in range(2)]
+    assert [answer["info"]["count"] for answer in answers] == [1 if hits else 126, 126]
+    spoiled = [answer["results"][0]["name"] == "spoiled" for answer in answers]
+    assert spoiled == [not hits, bool(hits)]
+    assert requests.get(url.replace("/api", "/__sandbox__/faults"), timeout=5).json() == [hits, 1]
+
+
+def test_a_rule_that_changed_nothing_still_has_its_times(url: str) -> None:
+    """Requests that come before the one to change do not use the rule up."""
+    inject(url, {"action": "replace", "find": "S01E01", "with": "S09E09", "times": 1})
+    asked = ("location", "episode/2", "episode/1", "episode/1")
+    assert ["S09E09" in get(url, path).text for path in asked] == [False, False, True, False]
 
 
 def test_the_requests_seen_are_listed(url: str) -> None:
@@ -112,19 +127,51 @@ def test_the_requests_seen_are_listed(url: str) -> None:
     assert wanted.items() <= seen.items()
 
 
+STATUS: dict[str, Any] = {"action": "status"}
+
+
 @pytest.mark.parametrize(
     ("rule", "reason"),
     [
         ({"action": "explode"}, "expected an object with an action"),
-        ({"action": "reset", "wen": "after"}, "unknown key wen"),
-        ({"action": "reset", "path": "("}, "path '('"),
-        ({"action": "reset", "contains": 1}, "contains 1"),
+        ({"action": ["reset"]}, "expected an object with an action"),
+        ({"action": "reset", "wen": "after"}, "reset: unknown key wen; expected action, contains, "),
+        ({"action": "reset", "seconds": 3}, "reset: unknown key seconds"),
+        ({"action": "count", "count": 1, "when": "after"}, "count: unknown key when"),
+        ({"action": "reset", "when": "before"}, "when 'before': expected \"after\""),
+        ({"action": "reset", "path": "("}, "path '(': expected a regular expression: "),
+        ({"action": "reset", "contains": 1}, "contains 1: expected a regular expression"),
+        ({"action": "reset", "contains": "\\u00e9"}, "expected a regular expression of bytes: bad escape"),
+        ({"action": "reset", "times": "two"}, "times 'two': expected a whole number above 0, or null"),
+        ({"action": "reset", "times": 0}, "times 0: expected a whole number above 0, or null"),
+        ({"action": "reset", "skip": True}, "skip True: expected a whole number"),
+        ({"action": "reset", "method": "post"}, "method 'post': expected a method in capitals"),
+        ({**STATUS, "status": "x"}, "status 'x': expected a status from 200 to 599"),
+        ({**STATUS, "status": 99}, "status 99: expected a status from 200 to 599"),
+        ({**STATUS, "headers": {"Retry-After": 3}}, "expected an object of headers"),
+        ({**STATUS, "headers": {"A": "b\r\nC: d"}}, "expected an object of headers"),
+        ({**STATUS, "body": {}}, "body {}: expected a text"),
+        ({**STATUS, "body": "\ud800"}, "surrogates not allowed"),
+        ({"action": "truncate", "bytes": -1}, "bytes -1: expected a whole number"),
+        ({"action": "slow", "seconds": "1"}, "seconds '1': expected a number of seconds"),
+        ({"action": "slow", "seconds": float("inf")}, "seconds inf: expected a number of seconds"),
+        ({"action": "count"}, "count needs count"),
+        ({"action": "count", "count": "all"}, "count 'all': expected a whole number"),
+        ({"action": "field", "id": 1}, "field needs drop or set"),
+        ({"action": "field", "id": [], "drop": ["name"]}, "id []: expected a whole number or a text"),
+        ({"action": "field", "set": ["name"]}, "set ['name']: expected an object"),
+        ({"action": "field", "drop": "name"}, "drop 'name': expected a list of texts"),
         ({"action": "replace", "find": "a"}, "replace needs with"),
+        ({"action": "replace", "find": "a", "with": "\\1"}, "with '\\\\1': invalid group reference 1"),
     ],
-    ids=["action", "key", "path", "contains", "replace"],
+    ids=lambda value: None if isinstance(value, str) else " ".join(map(str, value.values())),
 )
 def test_a_wrong_rule_is_refused_with_its_reason(url: str, rule: dict[str, Any], reason: str) -> None:
-    """An unknown action or key, or a path that cannot be compiled, is a 400 that names it."""
-    answer = inject(url, rule)
+    """What no answer could be made of is a 400 that names action, key and value, and the rules before stay."""
+    # As text: what JSON has no word for is sent too.
+    control = url.replace("/api", "/__sandbox__/faults")
+    inject(url)
+    answer = requests.put(control, data=json.dumps([{"action": "reset"}, rule]), timeout=5)
     assert answer.status_code == 400
     assert reason in answer.json()["error"]
+    assert requests.get(control, timeout=5).json() == []

@@ -5,7 +5,8 @@ and `times` (how many matching requests to let pass first, and how many to distu
 action's own keys: status (`status`, `headers`, `body`), reset, truncate (`bytes`), bad_json, slow (`seconds`), hold.
 Faults of the data: count (`count`), field (`id`, `set`, `drop`), replace (by a regular expression: `find`, `with`, `status`).
 `contains` is a regular expression searched in the request's body. With `"when": "after"` the request goes through first: what a
-client sees when the answer to something that has happened is lost.
+client sees when the answer to something that has happened is lost. A rule that would change nothing of an answer leaves
+it to the next one, and neither counts it nor spends one of its `times`.
 """
 
 from __future__ import annotations
@@ -28,23 +29,57 @@ if TYPE_CHECKING:
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 PREFIX = "/__sandbox__"
-# Each action with the keys of its own.
-ACTIONS = {
-    "status": {"status", "headers", "body"},
-    "reset": set[str](),
-    "truncate": {"bytes"},
-    "bad_json": set[str](),
-    "slow": {"seconds"},
-    "hold": set[str](),
-    "count": {"count"},
-    "field": {"id", "set", "drop"},
-    "replace": {"find", "with", "status"},
+
+
+def _is_whole(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _are_headers(value: Any) -> bool:  # noqa: ANN401 (JSON)
+    return isinstance(value, dict) and all(
+        re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name, re.ASCII) and isinstance(text, str) and text.isprintable()
+        for name, text in value.items()
+    )
+
+
+# What the value of a key has to be: in words, and as a check, which returns what is not true or raises an error.
+TEXT = "a text", lambda value: isinstance(value, str)
+METHOD = "a method in capitals", lambda value: re.fullmatch("[A-Z]+", value)
+PATTERN = "a regular expression", lambda value: [re.compile(value)]
+# In bytes, \u is no escape.
+PATTERN_OF_BYTES = "a regular expression of bytes", lambda value: [re.compile(value.encode())]
+WHOLE = "a whole number", _is_whole
+TIMES = "a whole number above 0, or null", lambda value: value is None or (_is_whole(value) and value > 0)
+STATUS = "a status from 200 to 599", lambda value: _is_whole(value) and 200 <= value <= 599  # noqa: PLR2004 (HTTP's)
+HEADERS = "an object of headers, each a text in one line", _are_headers
+SECONDS = "a number of seconds", lambda value: type(value) in {int, float} and 0 <= value < float("inf")
+AFTER = '"after"', lambda value: value == "after"
+RECORD_KEY = "a whole number or a text", lambda value: type(value) in {int, str}
+OBJECT = "an object", lambda value: isinstance(value, dict)
+NAMES = "a list of texts", lambda value: isinstance(value, list) and all(isinstance(n, str) for n in value)
+COMMON = {
+    "action": TEXT,
+    "path": PATTERN,
+    "method": METHOD,
+    "skip": WHOLE,
+    "times": TIMES,
+    "contains": PATTERN_OF_BYTES,
 }
-# Unless `when` is `after`, the request does not go through.
-INSTEAD = {"status", "reset", "hold", "slow"}
-COMMON = {"action", "path", "method", "skip", "times", "contains"}
+# Each action with the keys of its own. Without `when`, the request does not go through; actions without that key change its answer.
+ACTIONS = {
+    "status": {"status": STATUS, "headers": HEADERS, "body": TEXT, "when": AFTER},
+    "reset": {"when": AFTER},
+    "slow": {"seconds": SECONDS, "when": AFTER},
+    "hold": {"when": AFTER},
+    "truncate": {"bytes": WHOLE},
+    "bad_json": {},
+    "count": {"count": WHOLE},
+    "field": {"id": RECORD_KEY, "set": OBJECT, "drop": NAMES},
+    "replace": {"find": PATTERN, "with": TEXT, "status": STATUS},
+}
+# Of each of these sets an action needs a key.
+NEEDED = {"count": [{"count"}], "field": [{"set", "drop"}], "replace": [{"find"}, {"with"}]}
 OF_THE_BODY = {"content-encoding", "content-length", "etag"}
-KEYS = COMMON.union({"when"}, *ACTIONS.values())
 
 
 @dataclass
@@ -65,28 +100,42 @@ class Rule:
         """Return a rule read from JSON.
 
         Raises:
-            ValueError: It is not an object, its action or a key is unknown, a key is missing, or what it searches is not a regular expression.
+            ValueError: It is not an object, its action is unknown, a key is unknown to its action or missing, or a value is of another kind.
         """
-        if not isinstance(rule, dict) or rule.get("action") not in ACTIONS:
+        action = rule.get("action") if isinstance(rule, dict) else None
+        if not isinstance(action, str) or action not in ACTIONS:
             raise ValueError(
                 f"expected an object with an action of {', '.join(sorted(ACTIONS))}, got {rule!r}"
             )
-        if unknown := rule.keys() - KEYS:
-            raise ValueError(f"unknown key {', '.join(sorted(unknown))}")
-        if rule["action"] == "replace" and (missing := {"find", "with"} - rule.keys()):
-            raise ValueError(f"replace needs {' and '.join(sorted(missing))}")
-        for key in ("path", "contains", "find"):
+        keys = COMMON | ACTIONS[action]
+        if unknown := rule.keys() - keys:
+            raise ValueError(
+                f"{action}: unknown key {', '.join(sorted(unknown))}; expected {', '.join(sorted(keys))}"
+            )
+        for names in NEEDED.get(action, ()):
+            if not names & rule.keys():
+                raise ValueError(f"{action} needs {' or '.join(sorted(names))}")
+        for key, value in rule.items():
+            words, fits = keys[key]
+            reason = ""
             try:
-                re.compile(rule.get(key, ""))
-            except (re.error, TypeError) as error:
-                raise ValueError(f"{key} {rule[key]!r}: {error}") from error
+                fit = fits(value)
+            except (re.error, AttributeError, TypeError, OverflowError, RecursionError) as error:
+                fit, reason = None, f": {error}"
+            if not fit:
+                raise ValueError(f"{action}: {key} {value!r}: expected {words}{reason}")
+        if action == "replace":
+            try:
+                re.sub(rule["find"], rule["with"], "")
+            except (re.error, IndexError) as error:
+                raise ValueError(f"{action}: with {rule['with']!r}: {error}") from error
         return cls(
             **{key: value for key, value in rule.items() if key in COMMON},
             options={key: value for key, value in rule.items() if key not in COMMON},
         )
 
     def matches(self, method: str, path: str, body: bytes) -> bool:
-        """Return whether the rule applies to this request, and count it."""
+        """Return whether the rule applies to this request; count it where it is one to let pass."""
         if self.times == 0 or (self.method and self.method != method) or not re.search(self.path, path):
             return False
         if self.contains and not re.search(self.contains.encode(), body):
@@ -94,10 +143,13 @@ class Rule:
         if self.skip:
             self.skip -= 1
             return False
+        return True
+
+    def hit(self) -> None:
+        """Count a request that is disturbed."""
         if self.times is not None:
             self.times -= 1
         self.hits += 1
-        return True
 
 
 class Faults:
@@ -122,6 +174,8 @@ class Faults:
     async def _put_rules(self, request: web.Request) -> web.Response:
         try:
             body = await request.json()
+            # What is no Unicode could not be sent: a lone surrogate.
+            json.dumps(body, ensure_ascii=False).encode()
             rules = [Rule.parse(rule) for rule in body]
         except (ValueError, TypeError) as error:
             return web.json_response({"error": str(error)}, status=400)
@@ -161,16 +215,36 @@ class Faults:
             "client_port": request.transport and request.transport.get_extra_info("peername")[1],
         }
         self.requests.append(seen)
-        body = await request.read()
-        rule = next((r for r in self.rules if r.matches(request.method, request.path_qs, body)), None)
-        answer = await (handler(request) if rule is None else self._disturbed(request, handler, rule))
+        answer = await self._answer(request, handler, await request.read())
         seen["status"] = answer.status
         return answer
 
-    async def _disturbed(self, request: web.Request, handler: Handler, rule: Rule) -> web.StreamResponse:
-        options, answer = rule.options, None
-        if rule.action not in INSTEAD or options.get("when") == "after":
-            answer = await handler(request)
+    async def _answer(self, request: web.Request, handler: Handler, asked: bytes) -> web.StreamResponse:
+        answer = None
+        for rule in self.rules:
+            if not rule.matches(request.method, request.path_qs, asked):
+                continue
+            if "when" in ACTIONS[rule.action]:
+                rule.hit()
+                return await self._answer_instead(request, handler, rule)
+            answer = answer or await handler(request)
+            if not isinstance(answer, web.Response):
+                break
+            status, body = _changed(answer, rule)
+            # Another request may have spent the rule meanwhile.
+            if (status, body) != (answer.status, _body(answer)) and rule.times != 0:
+                rule.hit()
+                if rule.action == "truncate":
+                    return await _send_part(request, answer, body)
+                kept = {
+                    name: value for name, value in answer.headers.items() if name.lower() not in OF_THE_BODY
+                }
+                return web.Response(status=status, body=body, headers=kept)
+        return answer or await handler(request)
+
+    async def _answer_instead(self, request: web.Request, handler: Handler, rule: Rule) -> web.StreamResponse:
+        options = rule.options
+        answer = await handler(request) if "when" in options else None
         if rule.action == "status":
             text = options.get("body", "")
             return web.Response(status=options.get("status", 503), headers=options.get("headers"), text=text)
@@ -183,61 +257,60 @@ class Faults:
                 await self._released.wait()
             finally:
                 self._held -= 1
-        if not isinstance(answer, web.Response) or rule.action in INSTEAD:
-            return _reset(request)
-        if rule.action == "truncate":
-            return await _truncated(request, answer, options.get("bytes", 100))
-        text = _text(answer)
-        changed = text[: len(text) // 2] if rule.action == "bad_json" else _changed(text, rule)
-        if changed is None:
-            rule.hits -= 1
-            return answer
-        headers = {name: value for name, value in answer.headers.items() if name.lower() not in OF_THE_BODY}
-        status = options.get("status", answer.status)
-        return web.Response(status=status, body=changed.encode(), headers=headers)
+        return _reset(request)
 
 
-def _text(answer: web.Response) -> str:
-    body = answer.body if isinstance(answer.body, bytes) else b""
+def _body(answer: web.Response) -> bytes:
+    return answer.body if isinstance(answer.body, bytes) else b""
+
+
+def _changed(answer: web.Response, rule: Rule) -> tuple[int, bytes]:
+    """Return the status and the body of an answer as the rule changes them; its own where there is nothing to change."""
+    status, body, options = answer.status, _body(answer), rule.options
+    if rule.action == "truncate":
+        return status, body[: options.get("bytes", 100)]
     packed = answer.headers.get("Content-Encoding") == "gzip"
     try:
-        return (gzip.decompress(body) if packed else body).decode()
+        text = (gzip.decompress(body) if packed else body).decode()
     except (OSError, zlib.error, UnicodeDecodeError):
-        return ""
+        return status, body
+    if rule.action == "bad_json":
+        changed = text[: len(text) // 2]
+    elif rule.action == "replace":
+        changed, count = re.subn(options["find"], options["with"], text)
+        status = options.get("status", status) if count else status
+    else:
+        changed = _with_other_data(text, rule)
+    return status, body if changed == text else changed.encode()
 
 
-def _changed(text: str, rule: Rule) -> str | None:
-    """Return the text of an answer with its data changed as the rule says; None where it has nothing of what is to be changed."""
-    if rule.action == "replace":
-        replaced, count = re.subn(rule.options["find"], rule.options["with"], text)
-        return replaced if count else None
+def _with_other_data(text: str, rule: Rule) -> str:
     try:
         document = json.loads(text)
     except ValueError:
-        return None
-    listing = isinstance(document, dict) and "results" in document
+        return text
+    before = json.dumps(document)
+    listing = document if isinstance(document, dict) else {"results": document}
     if rule.action == "count":
-        if not listing:
-            return None
-        document["info"]["count"] = rule.options["count"]
+        if isinstance(listing.get("info"), dict):
+            listing["info"]["count"] = rule.options["count"]
     else:
-        records = document["results"] if listing else document if isinstance(document, list) else []
-        chosen = [record for record in records if rule.options.get("id") in (None, record.get("id"))]
-        if not chosen:
-            return None
-        for record in chosen:
-            record.update(rule.options.get("set", {}))
-            for name in rule.options.get("drop", ()):
-                record.pop(name, None)
+        records = listing.get("results")
+        for record in records if isinstance(records, list) else ():
+            if isinstance(record, dict) and rule.options.get("id") in (None, record.get("id")):
+                record.update(rule.options.get("set", {}))
+                for name in rule.options.get("drop", ()):
+                    record.pop(name, None)
+    if json.dumps(document) == before:
+        return text
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
-async def _truncated(request: web.Request, answer: web.Response, length: int) -> web.StreamResponse:
-    body = answer.body if isinstance(answer.body, bytes) else b""
+async def _send_part(request: web.Request, answer: web.Response, part: bytes) -> web.StreamResponse:
     cut = web.StreamResponse(status=answer.status, headers={"Content-Type": "application/json"})
-    cut.content_length = len(body)
+    cut.content_length = len(_body(answer))
     await cut.prepare(request)
-    await cut.write(body[:length])
+    await cut.write(part)
     return _close(request, cut)
 
 
