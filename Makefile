@@ -2,9 +2,9 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
+DRY_RUN := $(findstring n,$(firstword -$(MAKEFLAGS)))
 MAKEFLAGS += --no-print-directory
 
-PYTHON ?= python3
 VENVS := .venvs
 export UV_PYTHON_DOWNLOADS := never
 # Without bytecode each first start compiles; uv reads this for Meltano's plugins too.
@@ -17,11 +17,20 @@ endif
 export SANDBOX_COMMAND := $(CURDIR)/$(VENVS)/sandbox/bin/sandbox
 export MELTANO_COMMAND := $(CURDIR)/$(VENVS)/meltano/bin/meltano
 export MELTANO_SEND_ANONYMOUS_USAGE_STATS := false
-# The environments name this folder: in a copy, or after a move, their programs would run the other folder's code.
+# The environments have one Python: the one that is named, else the one that they were installed with, else python3.
+INSTALLED_PYTHON := $(file < $(VENVS)/.python)
+ifndef PYTHON
+PYTHON := $(or $(shell command -v "$(INSTALLED_PYTHON)"),python3)
+endif
+PYTHON_PATH := $(shell "$(PYTHON)" -ISc 'import os, sys; (3, 11) <= sys.version_info[:2] <= (3, 14) and print(os.path.realpath(sys.executable))' 2>/dev/null)
+# They name this folder: in a copy, or after a move, their programs would run the other folder's code.
 INSTALLED_FOR := $(VENVS)/.folder
+anew = $(shell echo "make: $(VENVS) was installed for another $1; what is needed is installed anew" >&2; \
+  $(if $(DRY_RUN),true,rm -rf) $(VENVS) .meltano/{extractors,loaders,utilities,.done,.locks})
 ifneq ($(file < $(INSTALLED_FOR)),$(if $(wildcard $(INSTALLED_FOR)),$(CURDIR)))
-$(shell echo "make: $(VENVS) was installed for another folder; what is needed is installed anew" >&2; \
-  rm -rf $(VENVS) .meltano/{extractors,loaders,utilities,.done,.locks})
+$(call anew,folder)
+else ifneq ($(INSTALLED_PYTHON),$(PYTHON_PATH))
+$(if $(and $(INSTALLED_PYTHON),$(PYTHON_PATH)),$(call anew,Python))
 endif
 DEV := $(VENVS)/dev/bin
 SQL_TOOLS := $(VENVS)/sql/bin
@@ -64,7 +73,7 @@ build: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Run dbt a
 	@DBT_AS_OF="$$AS_OF" exec $(ALONE) "$(MELTANO_COMMAND)" run dbt-bigquery:build
 
 retract: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Take back what a run loaded: make retract RUN=run REASON='why' [STREAM=characters] [UNDO=1]
-	@$(call flag,UNDO)exec $(ALONE) "$(MELTANO_COMMAND)" invoke dbt-bigquery run-operation retract --args "$$($(PYTHON) -c \
+	@$(call flag,UNDO)exec $(ALONE) "$(MELTANO_COMMAND)" invoke dbt-bigquery run-operation retract --args "$$("$(PYTHON)" -c \
 	  'import json, os; e = os.environ; print(json.dumps({"run_id": e["RUN"], "reason": e["REASON"], "stream": e["STREAM"], "undo": bool(e["UNDO"])}))')"
 
 shell: $(VENVS)/sandbox/.done ## Open an SQL prompt on the local BigQuery; after make up it starts at once
@@ -77,7 +86,7 @@ down: $(VENVS)/sandbox/.done ## Stop the sandbox; data stays
 	@exec "$(SANDBOX_COMMAND)" stop
 
 doctor: ## Check this machine; each problem has its remedy
-	@$(PYTHON) scripts/doctor.py
+	@"$(PYTHON)" scripts/doctor.py
 
 tables: $(VENVS)/sandbox/.done ## List the local BigQuery's tables and their rows
 	@"$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(SANDBOX_COMMAND)" query --tables
@@ -221,23 +230,24 @@ deploy-flows: ## Deploy flows, settings and the image's digest to Kestra (.githu
 	@.github/scripts/deploy_flows.py
 
 # --- environments: one lock each, installed anew when its lock or its part's metadata changes -----------------------
-$(VENVS)/.python:
-	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found: install Python 3.11 to 3.14, or name one: make PYTHON=python3.12 …" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' \
-	  || { echo "make: Python 3.11 to 3.14 is needed, $$($(PYTHON) --version) found; name another: make PYTHON=python3.12 …" >&2; exit 1; }
+$(VENVS)/.python: $(if $(PYTHON_PATH),,no-python)
 	@mkdir -p $(VENVS)
-	@command -v uv >/dev/null || { echo "Installing uv"; $(PYTHON) -m venv $(VENVS)/uv && \
+	@command -v uv >/dev/null || { echo "Installing uv"; "$(PYTHON_PATH)" -m venv $(VENVS)/uv && \
 	  $(VENVS)/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt; } \
 	  || { echo "make: uv could not be installed: on Debian and Ubuntu, 'apt-get install python3-venv', and look at the lines above" >&2; exit 1; }
-	@touch $@
+	@echo "$(PYTHON_PATH)" > $@
+
+no-python:
+	@echo "make: Python 3.11 to 3.14 is needed, and $(PYTHON) is $$("$(PYTHON)" --version 2>/dev/null || echo 'not found')\
+	; install one, or name one: make PYTHON=python3.12 …" >&2; exit 1
 
 # How an installation fails: the problems of this machine that may be the reason, and one line.
-installation_failed = $(PYTHON) scripts/doctor.py --problems >&2 || true; echo "make: $(1) could not be installed: look at the lines above; behind a proxy \
+installation_failed = "$(PYTHON)" scripts/doctor.py --problems >&2 || true; echo "make: $(1) could not be installed: look at the lines above; behind a proxy \
 with a certificate of its own set UV_SYSTEM_CERTS=1, or SSL_CERT_FILE to its .pem file" >&2; exit 1
 
 define environment
 	@echo "Installing $(@D)"
-	@{ "$(UV)" venv --quiet --clear --python "$$(command -v $(PYTHON))" $(@D) && \
+	@{ "$(UV)" venv --quiet --clear --python "$(PYTHON_PATH)" $(@D) && \
 	  "$(UV)" pip install --quiet --python $(@D)/bin/python $(1); } || { $(call installation_failed,$(@D)); }
 	@pwd -P > $(INSTALLED_FOR)
 	@touch $@

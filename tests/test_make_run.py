@@ -81,10 +81,15 @@ def test_make_run_hands_the_folder_over_as_it_is() -> None:
         (
             (),
             "PYTHON=python9",
-            "make: python9 not found: install Python 3.11 to 3.14, or name one: make PYTHON=python3.12",
+            "make: Python 3.11 to 3.14 is needed, and python9 is not found; install one, or name one: make PYTHON=",
+        ),
+        (
+            (".python", "sandbox", "meltano"),
+            "PYTHON=false",
+            "make: Python 3.11 to 3.14 is needed, and false is ",
         ),
     ],
-    ids=["registry", "python"],
+    ids=["registry", "no python", "another python, none, after the installation"],
 )
 def test_what_cannot_be_installed_is_said_with_its_remedy(
     tmp_path: Path, there: tuple[str, ...], typed: str, expected: str
@@ -203,17 +208,36 @@ def test_what_is_not_1_is_not_taken_for_1(typed: str, expected: str) -> None:
     assert expected in done.stderr
 
 
-def test_a_copied_folder_installs_its_own_environments(tmp_path: Path) -> None:
-    """The programs of a copy's environments are the first folder's: they are removed; its own stay."""
+PYTHON = os.path.realpath(sys.executable)
+
+
+@pytest.mark.parametrize(
+    ("folder", "python", "typed", "anew"),
+    [
+        (".", PYTHON, [], ""),
+        (".", PYTHON, [f"PYTHON={PYTHON}"], ""),
+        ("..", PYTHON, [], "folder"),
+        (".", "/bin/true", [], ""),
+        (".", "/bin/true", [f"PYTHON={PYTHON}"], "Python"),
+        (".", "/bin/true", ["--dry-run", f"PYTHON={PYTHON}"], "Python"),
+        (".", "/bin/true", ["PYTHON=python9"], ""),
+        (".", "/removed/python3.11", [], "Python"),
+    ],
+)
+def test_environments_of_another_folder_or_python_are_installed_anew(
+    tmp_path: Path, folder: str, python: str, typed: list[str], anew: str
+) -> None:
+    """A copy's programs would run the first folder's code; a Python that is named, and one that is gone, count too."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     done = tmp_path / ".venvs" / "sandbox" / ".done"
-    for installed_for, there in ((tmp_path, True), (ROOT, False)):
-        done.parent.mkdir(parents=True, exist_ok=True)
-        done.touch()
-        (tmp_path / ".venvs" / ".folder").write_text(f"{installed_for}\n")
-        said = run("make", "help", cwd=tmp_path, env=unmarked()).stderr
-        assert done.exists() == there
-        assert ("installed for another folder" in said) != there
+    done.parent.mkdir(parents=True)
+    done.touch()
+    (tmp_path / ".venvs" / ".folder").write_text(f"{(tmp_path / folder).resolve()}\n")
+    (tmp_path / ".venvs" / ".python").write_text(f"{python}\n")
+    env = {name: value for name, value in unmarked().items() if name != "PYTHON"}
+    said = run("make", "help", *typed, cwd=tmp_path, env=env).stderr
+    assert done.exists() == (not anew or "--dry-run" in typed)
+    assert (f"installed for another {anew}; what is needed is installed anew" in said) == bool(anew)
 
 
 @pytest.mark.slow
