@@ -55,32 +55,38 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 # What a person types goes to the program by the environment, as it is: neither make nor a shell reads it.
-TYPED := SQL DATA VERSION NAME FOLDER PARTS API REASON RUN STREAM UNDO AS_OF SAMPLE SINGULAR RESOURCE KEY SINCE
-$(foreach name,$(TYPED),$(eval override $(name) := $$(value $(name))))
-export $(TYPED)
+TYPED := DATA LIVE VERSION NAME FOLDER PARTS API EMPTY REASON RUN STREAM UNDO AS_OF SAMPLE SINGULAR RESOURCE KEY SINCE
+# A variable of the same name that was there already, such as NAME on WSL, is not typed. Only an SQL may be.
+NOT_TYPED := $(foreach name,$(TYPED),$(if $(and $(filter environment,$(origin $(name))),$(value $(name))),$(name)))
+$(foreach name,$(NOT_TYPED),$(eval override $(name) :=))
+$(foreach name,SQL $(TYPED),$(eval override $(name) := $$(value $(name))))
+export SQL $(TYPED)
+typed = $(foreach name,$(filter $1,$(NOT_TYPED)),$(warning $(name) of the environment is not used; type: make $@ $(name)=…))
+# The option for a variable that is given.
+option = $(typed)$${$1:+$2="$$$1"}
 # What a variable that is 1 or is not given adds: 0 or `no` is not taken for 1.
-flag = $(if $(filter-out 1,$($1)),$(error $1=$($1): expected $1=1, or leave it out))$(if $($1),$2)
+flag = $(typed)$(if $(filter-out 1,$($1)),$(error $1=$($1): expected $1=1, or leave it out))$(if $($1),$2)
 # make run, build and retract, one at a time.
 ALONE := $(VENVS)/sandbox/bin/python scripts/run_alone.py
 
 run: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done .meltano/.locks ## Run the whole pipeline, no cloud needed: make run [DATA=folder | LIVE=1 | VERSION=2]
-	@exec $(VENVS)/sandbox/bin/python scripts/run_pipeline.py $${DATA:+--data="$$DATA"} $(call flag,LIVE,--live) $${VERSION:+--version="$$VERSION"}
+	@exec $(VENVS)/sandbox/bin/python scripts/run_pipeline.py $(call option,DATA,--data) $(call flag,LIVE,--live) $(call option,VERSION,--version)
 
 query: $(VENVS)/sandbox/.done ## Ask the local BigQuery: make query SQL='SELECT …'
 	@exec "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(SANDBOX_COMMAND)" query -- "$$SQL"
 
 build: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Run dbt alone on the local BigQuery: make build [AS_OF=run]; AS_OF rebuilds the state after that run
-	@DBT_AS_OF="$$AS_OF" exec $(ALONE) "$(MELTANO_COMMAND)" run dbt-bigquery:build
+	@$(call typed,AS_OF)DBT_AS_OF="$$AS_OF" exec $(ALONE) "$(MELTANO_COMMAND)" run dbt-bigquery:build
 
 retract: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Take back what a run loaded: make retract RUN=run REASON='why' [STREAM=characters] [UNDO=1]
-	@$(call flag,UNDO)exec $(ALONE) "$(MELTANO_COMMAND)" invoke dbt-bigquery run-operation retract --args "$$("$(PYTHON)" -c \
+	@$(call typed,RUN REASON STREAM)$(call flag,UNDO)exec $(ALONE) "$(MELTANO_COMMAND)" invoke dbt-bigquery run-operation retract --args "$$("$(PYTHON)" -c \
 	  'import json, os; e = os.environ; print(json.dumps({"run_id": e["RUN"], "reason": e["REASON"], "stream": e["STREAM"], "undo": bool(e["UNDO"])}))')"
 
 shell: $(VENVS)/sandbox/.done ## Open an SQL prompt on the local BigQuery; after make up it starts at once
 	@exec "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(SANDBOX_COMMAND)" shell
 
 up: $(VENVS)/sandbox/.done ## Start the sandbox and leave it running: make up [DATA=folder | LIVE=1]
-	@exec "$(SANDBOX_COMMAND)" start $${DATA:+--data="$$DATA"} $(call flag,LIVE,--live)
+	@exec "$(SANDBOX_COMMAND)" start $(call option,DATA,--data) $(call flag,LIVE,--live)
 
 down: $(VENVS)/sandbox/.done ## Stop the sandbox; data stays
 	@exec "$(SANDBOX_COMMAND)" stop
@@ -131,11 +137,11 @@ docs: $(VENVS)/dev/.done ## Rewrite what is generated from entities.yml, tap, ta
 	$(DEV)/python scripts/generated_files.py
 
 entity: $(VENVS)/dev/.done ## Write what an entity needs, from a sample of its records: make entity NAME=vehicles SAMPLE=vehicles.jsonl [SINGULAR= RESOURCE= KEY= SINCE=]
-	@exec $(DEV)/python scripts/new_entity.py "$$NAME" --sample "$$SAMPLE" $${SINGULAR:+--singular "$$SINGULAR"} \
-	  $${RESOURCE:+--resource "$$RESOURCE"} $${KEY:+--key "$$KEY"} $${SINCE:+--since "$$SINCE"}
+	@$(call typed,NAME SAMPLE)exec $(DEV)/python scripts/new_entity.py "$$NAME" --sample "$$SAMPLE" $(call option,SINGULAR,--singular) \
+	  $(call option,RESOURCE,--resource) $(call option,KEY,--key) $(call option,SINCE,--since)
 
 new: $(VENVS)/dev/.done ## Make a project of your own: make new NAME=library FOLDER=../library PARTS="report kestra terraform benchmarks" [EMPTY=1 API=https://…]
-	@exec $(DEV)/python scripts/new_project.py $(call flag,EMPTY,--empty) $${API:+--api "$$API"} "$$NAME" "$$FOLDER" $$PARTS
+	@$(call typed,NAME FOLDER PARTS)exec $(DEV)/python scripts/new_project.py $(call flag,EMPTY,--empty) $(call option,API,--api) "$$NAME" "$$FOLDER" $$PARTS
 
 install: $(VENVS)/dev/.done $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Install every environment
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -68,6 +69,25 @@ def test_make_run_hands_the_folder_over_as_it_is() -> None:
     done = run("make", *installed, "run", f"DATA={NASTY}", cwd=ROOT, env=unmarked())
     assert done.returncode == 2
     assert f"DATA={NASTY}: not a folder" in done.stderr
+
+
+@pytest.mark.parametrize("goal", ["run", "up", "build", "retract", "entity", "new"])
+def test_what_is_in_the_environment_is_not_typed(tmp_path: Path, goal: str) -> None:
+    """A shell's own NAME, KEY, VERSION or LIVE changes no command and is named; what is typed counts."""
+    recipe = re.search(rf"(?m)^{goal}:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    if not recipe:
+        pytest.skip("a new project makes none")
+    names = " ".join(re.findall(r"call (?:typed|option|flag),([A-Z_ ]+)", recipe[1])).split()
+    assert names
+    (tmp_path / "show.mk").write_text(f"$(info {' '.join(f'{name}=$({name})' for name in names)})\n")
+    command = ("make", "--dry-run", "--file=Makefile", f"--file={tmp_path}/show.mk", goal)
+    done = run(*command, cwd=ROOT, env=unmarked() | dict.fromkeys(names, "1"))
+    assert done.stdout.splitlines()[0].split() == [f"{name}=" for name in names]
+    for name in names:
+        assert f"{name} of the environment is not used; type: make {goal} {name}=…" in done.stderr
+    typed = run(*command, *(f"{name}=1" for name in names), cwd=ROOT, env=unmarked())
+    assert typed.stdout.splitlines()[0].split() == [f"{name}=1" for name in names]
+    assert "environment is not used" not in typed.stderr
 
 
 @pytest.mark.parametrize(
