@@ -86,7 +86,7 @@ class Loader:
             TargetError: The table is missing, or cannot hold what the stream sends.
         """
         with self._explaining(stream, table):
-            columns = tables.ensure(self._cloud, self._cloud.dataset.table(table), fields, keys)
+            columns = tables.ensure(self._cloud, self._cloud.dataset.table(table), stream, fields, keys)
             with self._lock:
                 if table not in self._earlier:
                     decided = [manifest for manifest in self._decided if manifest.table == table]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
 LONGEST, MARK = 300, 6
+LONGEST_DESCRIPTION = 1024
 LEDGER = "_loads"
 RESERVED = ("_TABLE_", "_FILE_", "_PARTITION", "_ROW_TIMESTAMP", "__ROOT__", "_COLIDENTIFIER", "_CHANGE_")
 KEPT = ("L", "M", "N")
@@ -49,3 +50,21 @@ def clean_all(names: Iterable[str], taken: Container[str] = ()) -> dict[str, str
     return {
         name: clean(name, mark=True) if counted[new.lower()] > 1 else new for name, new in cleaned.items()
     }
+
+
+def described(description: str, kind: str, name: str) -> str:
+    """Return the description of a column or table, which ends with its name at the source.
+
+    Args:
+        description: What else is known of it.
+        kind: What the source has under that name: a field or a stream.
+        name: The name at the source.
+    """
+    note = f"The source's {kind} {name}."[:LONGEST_DESCRIPTION]
+    return f"{description[: max(0, LONGEST_DESCRIPTION - len(note) - 1)]} {note}".strip()
+
+
+def at_source(description: str | None, kind: str) -> str | None:
+    """Return the name at the source of a column or table that was `described`, None where its description has none."""
+    _, found, name = (description or "").rpartition(f"The source's {kind} ")
+    return name.removesuffix(".") if found else None

@@ -23,13 +23,12 @@ from target_bigquery.alternatives import (
 )
 from target_bigquery.columns import Column, record_converter
 from target_bigquery.errors import TargetError
-from target_bigquery.names import clean_all
+from target_bigquery.names import LONGEST_DESCRIPTION, clean_all, described
 from target_bigquery.values import DECIMALS, converters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
 
-LONGEST_DESCRIPTION = 1024
 DEEPEST = 15
 FORMATS = {"date-time": "TIMESTAMP", "date": "DATE", "time": "TIME", "singer.decimal": "BIGNUMERIC"}
 SCALARS = {"string": "STRING", "integer": "INTEGER", "number": "FLOAT", "boolean": "BOOLEAN"}
@@ -159,12 +158,10 @@ class _Translator:
             if error.ref in place.refs and place.depth > 1:
                 raise
             alternatives, column = [], self.json
-        described = [schema, *alternatives] if isinstance(schema, dict) else alternatives
-        source_name = "" if name == source else f"The source's field {source}."
-        description = next(
-            (str(one["description"]) for one in described if one.get("description")), source_name
-        )
-        return replace(column, source=source, name=name, description=description[:LONGEST_DESCRIPTION])
+        stated = [schema, *alternatives] if isinstance(schema, dict) else alternatives
+        text = next((str(one["description"]) for one in stated if one.get("description")), "")
+        text = text[:LONGEST_DESCRIPTION] if name == source else described(text, "field", source)
+        return replace(column, source=source, name=name, description=text)
 
     def _merged(self, alternatives: list[dict[str, Any]], place: Place) -> Column:
         by_kind: dict[str, list[dict[str, Any]]] = {}

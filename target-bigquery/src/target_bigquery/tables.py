@@ -13,6 +13,7 @@ from google.cloud import bigquery
 from google.cloud.bigquery import SchemaField
 
 from target_bigquery.errors import TargetError
+from target_bigquery.names import at_source, clean, described
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
@@ -40,20 +41,22 @@ COMPATIBLE = {
     ("BIGNUMERIC", "INTEGER"),
     ("BIGNUMERIC", "NUMERIC"),
 }
+HOW_TO_RENAME = "rename a field with a stream map, or the column: ALTER TABLE … RENAME COLUMN {} TO {}"
 HOW_TO_CREATE = "create it (Terraform does in production), or set create_tables to true"
 
 
 def ensure(
-    cloud: Cloud, reference: bigquery.TableReference, fields: list[SchemaField], keys: list[str]
+    cloud: Cloud, reference: bigquery.TableReference, stream: str, fields: list[SchemaField], keys: list[str]
 ) -> list[SchemaField]:
-    """Create or check a landing table; return the columns to load, with the table's modes.
+    """Create or check a stream's landing table; return the columns to load, with the table's modes.
 
     Raises:
-        TargetError: The table is missing and may not be created, has another location, or a column cannot hold what the
-            stream sends.
+        TargetError: The table is missing and may not be created, has another location, is another stream's, or a column
+            cannot hold what the stream sends.
         GoogleAPIError: BigQuery refused.
     """
     wanted = bigquery.Table(reference, schema=fields)
+    wanted.description = described("", "stream", stream)
     wanted.time_partitioning = bigquery.TimePartitioning(field=PARTITION_COLUMN)
     types = {item.name: item.field_type for item in fields}
     wanted.clustering_fields = [key for key in keys if types[key] in CLUSTERABLE][:MOST_CLUSTERED] or None
@@ -62,6 +65,14 @@ def ensure(
     if table.location and table.location.lower() != location.lower():
         raise TargetError(
             f"table {reference} is in {table.location}, the location setting says {location}; change the setting"
+        )
+    if (other := at_source(table.description, "stream")) not in {
+        None,
+        at_source(wanted.description, "stream"),
+    }:
+        raise TargetError(
+            f"table {reference} holds the source's stream {other!r}, as its description says, and the stream {stream!r} would "
+            "go there too; nothing was loaded; rename it with a stream map"
         )
     _warn_of_layout(table, wanted)
     sent = {item.name.lower() for item in fields}
@@ -200,10 +211,11 @@ def merge(
     New columns come last; REQUIRED becomes NULLABLE where the stream's column is; BigQuery widens top-level columns only.
 
     Raises:
-        TargetError: A column has another type, is an array on one side only, or would lose digits; the message names
-            both types.
+        TargetError: A column has another type, is an array on one side only, would lose digits, or holds another field of
+            the source, or a field has another column; the message names both.
     """
     added = {item.name.lower(): item for item in new}
+    columns = {_field(item): item.name for item in old}
     merged: list[SchemaField] = []
     widened: dict[str, str] = {}
     for item in old:
@@ -211,6 +223,13 @@ def merge(
         if sent is None:
             merged.append(item)
             continue
+        was, now = _field(item), _field(sent)
+        # A name that ends in the hash of a field's name is that field's alone.
+        if was not in {now, clean(now, mark=True)}:
+            raise TargetError(
+                f"{where}: column {item.name} holds the source's field {was!r}, and {now!r} would go there too; nothing was "
+                f"loaded; {HOW_TO_RENAME.format(item.name, clean(was, mark=True))}"
+            )
         kind = _merged_type(item, sent, where, top=top, lossy=lossy)
         if kind != _type(item):
             widened[item.name] = kind
@@ -218,9 +237,19 @@ def merge(
         inner, _ = merge(list(item.fields), list(sent.fields), f"{where}.{item.name}", top=False)
         merged.append(_changed(item, kind, mode, inner))
     for item in added.values():
+        if column := columns.get(_field(item)):
+            raise TargetError(
+                f"{where}: the source's field {_field(item)!r} is column {column}, and would be {item.name} beside what the stream "
+                f"sends now; nothing was loaded; {HOW_TO_RENAME.format(column, item.name)}"
+            )
         mode = "NULLABLE" if item.mode == "REQUIRED" else item.mode
         merged.append(_changed(item, item.field_type, mode, item.fields))
     return merged, widened
+
+
+def _field(column: SchemaField) -> str:
+    """Return the name of a column's field at the source."""
+    return at_source(column.description, "field") or column.name
 
 
 def _merged_type(old: SchemaField, new: SchemaField, where: str, *, top: bool, lossy: bool) -> str:
