@@ -55,7 +55,7 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 # What a person types goes to the program by the environment, as it is: neither make nor a shell reads it.
-TYPED := DATA LIVE VERSION NAME FOLDER PARTS API EMPTY REASON RUN STREAM UNDO AS_OF SAMPLE SINGULAR RESOURCE KEY SINCE
+TYPED := DATA LIVE VERSION NAME FOLDER PARTS API EMPTY REASON RUN STREAM UNDO AS_OF SAMPLE SINGULAR RESOURCE KEY SINCE ALLOW ARGS ENVIRONMENT STATE_BUCKET
 # A variable of the same name that was there already, such as NAME on WSL, is not typed. Only an SQL may be.
 NOT_TYPED := $(foreach name,$(TYPED),$(if $(and $(filter environment,$(origin $(name))),$(value $(name))),$(name)))
 $(foreach name,$(NOT_TYPED),$(eval override $(name) :=))
@@ -125,10 +125,10 @@ test-provider: ## Apply Terraform with the registry's provider, against local st
 # The peers are measured, never shipped: pinned without hashes, and not audited.
 BENCHED := $(patsubst benchmarks/requirements/%.txt,$(VENVS)/bench-%/.done,$(wildcard benchmarks/requirements/*.txt))
 bench: install $(BENCHED) ## Measure ours and the peers: make bench ARGS="--size 100k --rounds 3"
-	$(DEV)/python benchmarks/bench.py $(ARGS)
+	$(call typed,ARGS)$(DEV)/python benchmarks/bench.py $(ARGS)
 
 reliability-peers: install $(BENCHED) ## Inject the faults of the matrix into z3-target-bigquery and ours
-	$(DEV)/python benchmarks/reliability_peers.py $(ARGS)
+	$(call typed,ARGS)$(DEV)/python benchmarks/reliability_peers.py $(ARGS)
 
 plugin-locks: $(VENVS)/dev/.done ## Rewrite Meltano's plugin locks from the settings of tap and target; upgrades nothing
 	$(DEV)/python scripts/generated_files.py plugin_locks
@@ -169,7 +169,7 @@ format: $(VENVS)/dev/.done ## Format the code
 	$(DEV)/ruff format .
 
 pytest: $(VENVS)/dev/.done $(VENVS)/sandbox/.done .meltano/.done
-	$(DEV)/pytest $(ARGS)
+	$(call typed,ARGS)$(DEV)/pytest $(ARGS)
 
 # dbt asks BigQuery which tables there are before it compiles for sqlfluff: an empty local one answers.
 lint-sql: $(VENVS)/sql/.done $(VENVS)/sandbox/.done ## Check the SQL of transform/ as BigQuery reads it, and the rules of dbt-bouncer.yml
@@ -210,24 +210,27 @@ image: ## Build the container image
 	docker build --tag $(IMAGE_NAME) .
 
 TERRAFORM := terraform -chdir=terraform
-GUARD = $(TERRAFORM) show -json $(ENVIRONMENT).tfplan | scripts/plan_guard.py $(foreach address,$(ALLOW),--allow '$(address)')
+# A typed text, one word per line: an address may have quotes, and blanks within them.
+lines_of = $$(grep -oE '("(\\.|[^"\])*"|[^[:space:]])+' <<< "$$$1")
+BY_LINE := set -f; IFS=$$'\n';
+GUARD = $(TERRAFORM) show -json "$$ENVIRONMENT.tfplan" | scripts/plan_guard.py --allow $(call lines_of,ALLOW)
 needed = $(if $($(1)),,$(error $(1) is not given: make $@ ENVIRONMENT=prod STATE_BUCKET=…))
 # Each environment has a state of its own: none is ever migrated.
 # An earlier plan is removed first, and so is one that failed: make apply finds only a plan that succeeded.
 # Of what Terraform prints, a misspelt variable alone is shown: values are not for a log.
 plan: ## Plan Terraform's changes; refused if data would be lost: make plan ENVIRONMENT=prod STATE_BUCKET=… [ALLOW='ADDRESS …']
-	@$(call needed,ENVIRONMENT)$(call needed,STATE_BUCKET)rm -f terraform/$(ENVIRONMENT).tfplan
-	@$(TERRAFORM) init -reconfigure -input=false -backend-config=bucket=$(STATE_BUCKET) -backend-config=prefix=rickandmorty/$(ENVIRONMENT) > /dev/null
-	@$(TERRAFORM) plan -input=false -out=$(ENVIRONMENT).tfplan -var-file=environments/$(ENVIRONMENT).tfvars -var-file=environments/$(ENVIRONMENT).site.tfvars $(ARGS) \
-	  | { ! grep -A 6 'undeclared variable' >&2; } || { rm -f terraform/$(ENVIRONMENT).tfplan; exit 1; }
-	@$(GUARD)
-	@echo "With every value: $(TERRAFORM) show $(ENVIRONMENT).tfplan"
+	@$(call typed,ENVIRONMENT STATE_BUCKET ARGS ALLOW)$(call needed,ENVIRONMENT)$(call needed,STATE_BUCKET)rm -f "terraform/$$ENVIRONMENT.tfplan"
+	@$(TERRAFORM) init -reconfigure -input=false "-backend-config=bucket=$$STATE_BUCKET" "-backend-config=prefix=rickandmorty/$$ENVIRONMENT" > /dev/null
+	@$(BY_LINE) $(TERRAFORM) plan -input=false "-out=$$ENVIRONMENT.tfplan" "-var-file=environments/$$ENVIRONMENT.tfvars" "-var-file=environments/$$ENVIRONMENT.site.tfvars" $(call lines_of,ARGS) \
+	  | { ! grep -A 6 'undeclared variable' >&2; } || { rm -f "terraform/$$ENVIRONMENT.tfplan"; exit 1; }
+	@$(BY_LINE) $(GUARD)
+	@echo "With every value: $(TERRAFORM) show $$ENVIRONMENT.tfplan"
 
 apply: ## Apply what make plan has planned: make apply ENVIRONMENT=prod [ALLOW='ADDRESS …']
-	@$(call needed,ENVIRONMENT)test -e terraform/$(ENVIRONMENT).tfplan \
-	  || { echo "make: there is no plan of $(ENVIRONMENT): make plan ENVIRONMENT=$(ENVIRONMENT) STATE_BUCKET=… makes one" >&2; exit 1; }
-	@$(GUARD)
-	@$(TERRAFORM) apply -input=false $(ENVIRONMENT).tfplan
+	@$(call typed,ENVIRONMENT ALLOW)$(call needed,ENVIRONMENT)test -e "terraform/$$ENVIRONMENT.tfplan" \
+	  || { echo "make: there is no plan of $$ENVIRONMENT: make plan ENVIRONMENT=$$ENVIRONMENT STATE_BUCKET=… makes one" >&2; exit 1; }
+	@$(BY_LINE) $(GUARD)
+	@$(TERRAFORM) apply -input=false "$$ENVIRONMENT.tfplan"
 
 providers: ## Rewrite terraform/.terraform.lock.hcl for every platform, from the provider's registry; commit it
 	@$(TERRAFORM) providers lock -platform=linux_amd64 -platform=linux_arm64 -platform=darwin_amd64 -platform=darwin_arm64

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Reads a plan from standard input, lists what it does, and refuses what would lose data.
 
-    terraform show -json prod.tfplan | scripts/plan_guard.py [--allow ADDRESS]…
+    terraform show -json prod.tfplan | scripts/plan_guard.py [--allow ADDRESS …]
 
 Prints one line per change: action and address, no value, so that a public log may hold it; keys with an e-mail address
 are masked. Ends with status 1 where the plan would, in a resource that `--allow` does not name,
@@ -257,7 +257,7 @@ def planned(text: str) -> tuple[list[dict[str, Any]], bool]:
 def main(arguments: list[str] | None = None) -> int:
     """Return the exit status."""
     parser = argparse.ArgumentParser(prog="plan_guard", description="Refuses a plan that would lose data.")
-    parser.add_argument("--allow", action="append", default=[], metavar="ADDRESS", help="let this one be")
+    parser.add_argument("--allow", nargs="*", default=[], metavar="ADDRESS", help="let these be")
     allowed = set(parser.parse_args(arguments).allow)
     try:
         changes, deleting = planned(sys.stdin.buffer.read().decode(errors="replace"))

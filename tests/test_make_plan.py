@@ -174,3 +174,23 @@ def test_a_misspelt_variable_is_no_plan(clone: Clone) -> None:
     )
     assert "@example.com" not in done.stdout + done.stderr
     clone.applies_nothing()
+
+
+def test_what_is_typed_reaches_terraform_as_it_is(clone: Clone) -> None:
+    """Quotes and blanks of an address, dollars and stars: neither make nor the shell reads them, in ARGS and in ALLOW."""
+    rows = 'for_each = toset(["a b", "c"])\n  input = each.key\n  triggers_replace = var.rows_days'
+    (clone.folder / "terraform" / "rows.tf").write_text(
+        f'resource "terraform_data" "rows" {{\n  {rows}\n}}\n'
+    )
+    plan = ("plan", "ENVIRONMENT=dev", "STATE_BUCKET=state")
+    odd = "$(HOME)*$$'x'"
+    clone.must(*plan, f"ARGS=-var=environment={odd}")
+    clone.must("apply", "ENVIRONMENT=dev")
+    assert f"{odd} 90" in clone.states.held("dev")
+    clone.site("dev", "rows_days = 91\n")
+    one = 'terraform_data.rows["a b"]'
+    done = clone.make(*plan, f"ARGS=-target={one}")
+    assert (done.stdout.count("terraform_data"), done.stderr.count("would be replaced")) == (1, 1)
+    assert f"-/+ {one}\n" in done.stdout
+    printed = clone.must(*plan, f'ALLOW={one} terraform_data.rows["c"]', f"ARGS=-var=environment={odd}")
+    assert "3 changes; nothing is lost" in printed

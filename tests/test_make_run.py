@@ -71,7 +71,7 @@ def test_make_run_hands_the_folder_over_as_it_is() -> None:
     assert f"DATA={NASTY}: not a folder" in done.stderr
 
 
-@pytest.mark.parametrize("goal", ["run", "up", "build", "retract", "entity", "new"])
+@pytest.mark.parametrize("goal", ["run", "up", "build", "retract", "entity", "new", "plan", "apply"])
 def test_what_is_in_the_environment_is_not_typed(tmp_path: Path, goal: str) -> None:
     """A shell's own NAME, KEY, VERSION or LIVE changes no command and is named; what is typed counts."""
     recipe = re.search(rf"(?m)^{goal}:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(encoding="utf-8"))

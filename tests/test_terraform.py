@@ -316,7 +316,7 @@ class Applied:
         planned = self.terraform("plan", "-out=the.tfplan", *arguments)
         assert planned.returncode == 0, planned.stderr
         shown = terraform(self.folder, "show", "-json", "the.tfplan", config=self.configuration)
-        return guard(shown.stdout, *(f"--allow={address}" for address in allow))
+        return guard(shown.stdout, "--allow", *allow)
 
 
 def guard(plan: str, *arguments: str) -> CompletedProcess[str]:
