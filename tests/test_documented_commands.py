@@ -305,6 +305,8 @@ def test_the_everyday_commands_begin(fresh_clone: ProjectCopy, command: str) -> 
 @pytest.mark.slow
 def test_tap_and_target_are_installed_as_their_pages_say(fresh_clone: ProjectCopy, tmp_path: Path) -> None:
     """`pip install` in an environment of one's own, the tap's first lines, and its output into the target; needs a registry."""
+    # A test before may have typed `make down`.
+    fresh_clone.run("make up")
     home = fresh_clone.run(".venvs/sandbox/bin/sandbox env --format shell")
     typed = [
         command
