@@ -7,18 +7,18 @@ import os
 import re
 import shutil
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, unquote, urlsplit
+from uuid import uuid4
 
 import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud.storage import Client
 from testkit.programs import run
 from testkit.project_copy import unmarked
 from testkit.required_tools import missing
-from testkit.servers import Server
-from testkit.whole_pipeline import ROOT
+from testkit.whole_pipeline import ROOT, running_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from email.message import Message
     from pathlib import Path
     from subprocess import CompletedProcess
 
@@ -38,52 +38,13 @@ resource "terraform_data" "data" {
 """
 
 
-class States(Server):
-    """The few methods of Cloud Storage that the backend calls: https://cloud.google.com/storage/docs/json_api/v1."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.objects: dict[str, bytes] = {}
-
-    def respond(self, method: str, path: str, headers: Message, body: bytes) -> tuple[int, bytes]:
-        """Return the answer to a request."""
-        address = urlsplit(path)
-        query = {name: values[0] for name, values in parse_qs(address.query).items()}
-        if method == "POST":
-            boundary = re.findall(r"boundary=([^;]+)", headers["Content-Type"])[0].strip('"')
-            _, about, content, _ = body.split(f"--{boundary}".encode())
-            name = query.get("name") or json.loads(about.partition(b"\r\n\r\n")[2])["name"]
-            if query.get("ifGenerationMatch") == "0" and name in self.objects:
-                return 412, b"{}"
-            self.objects[name] = content.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
-            return 200, self.about(name)
-        if address.path.endswith("/o"):
-            listed = [{"name": name} for name in self.objects if name.startswith(query.get("prefix", ""))]
-            return 200, json.dumps({"items": listed}).encode()
-        name = unquote(address.path.removeprefix("/storage/v1/b/state/o/").removeprefix("/state/"))
-        if name not in self.objects:
-            return 404, b'{"error": {"code": 404, "message": "No such object"}}'
-        if method == "DELETE":
-            del self.objects[name]
-            return 204, b""
-        return 200, self.about(name) if address.path.startswith("/storage/v1/") else self.objects[name]
-
-    def about(self, name: str) -> bytes:
-        """Return what is said of an object."""
-        size = str(len(self.objects[name]))
-        return json.dumps({"name": name, "bucket": "state", "generation": "1", "size": size}).encode()
-
-    def held(self, environment: str) -> list[str]:
-        """Return what an environment's state holds."""
-        state = json.loads(self.objects[f"rickandmorty/{environment}/default.tfstate"])
-        return [i["attributes"]["input"]["value"] for r in state["resources"] for i in r["instances"]]
-
-
 class Clone:
-    """The project's Makefile and guard around that configuration."""
+    """The project's Makefile and guard around that configuration, and a bucket for its states."""
 
-    def __init__(self, folder: Path, states: States) -> None:
-        self.folder, self.states = folder, states
+    def __init__(self, folder: Path, storage: str) -> None:
+        self.folder, self.storage = folder, storage
+        client = Client("a-project", AnonymousCredentials(), client_options={"api_endpoint": storage})
+        self.states = client.create_bucket(f"state-{uuid4().hex}")
         (folder / "scripts").mkdir(parents=True)
         (folder / "terraform" / "environments").mkdir(parents=True)
         shutil.copy(ROOT / "Makefile", folder)
@@ -103,11 +64,22 @@ class Clone:
             **unmarked(),
             "CHECKPOINT_DISABLE": "1",
             "GOOGLE_OAUTH_ACCESS_TOKEN": "token",
-            "GOOGLE_STORAGE_CUSTOM_ENDPOINT": f"{self.states.url}/storage/v1/b",
-            "STORAGE_EMULATOR_HOST": self.states.url,
+            "GOOGLE_STORAGE_CUSTOM_ENDPOINT": f"{self.storage}/storage/v1/b",
+            "STORAGE_EMULATOR_HOST": self.storage,
             "TF_CLI_CONFIG_FILE": os.devnull,
         }
         return run("make", "-C", "..", *words, cwd=self.folder / "terraform", env=environment)
+
+    def plan(self, environment: str) -> tuple[str, ...]:
+        """Return the command that plans an environment's changes."""
+        return "plan", f"ENVIRONMENT={environment}", f"STATE_BUCKET={self.states.name}"
+
+    def held(self, environment: str) -> list[str]:
+        """Return what an environment's state holds."""
+        state = json.loads(
+            self.states.blob(f"rickandmorty/{environment}/default.tfstate").download_as_bytes()
+        )
+        return [i["attributes"]["input"]["value"] for r in state["resources"] for i in r["instances"]]
 
     def must(self, *words: str) -> str:
         """Type a command that has to succeed."""
@@ -123,37 +95,43 @@ class Clone:
             "make: there is no plan of dev: make plan ENVIRONMENT=dev STATE_BUCKET=… makes one\n"
             in done.stderr
         )
-        assert self.states.held("dev") == []
+        assert self.held("dev") == []
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the sandbox's Cloud Storage."""
+    with running_sandbox(tmp_path_factory.mktemp("storage"), "--parts", "storage") as running:
+        yield running.env["STORAGE_EMULATOR_HOST"]
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Iterator[Clone]:
+def clone(tmp_path: Path, storage: str) -> Clone:
     """A clone in a folder with a space in its name, and an empty bucket for states."""
     if not shutil.which("terraform"):
         missing("terraform", "put 1.11 or newer on the PATH")
-    with States() as states:
-        yield Clone(tmp_path / "my clone", states)
+    return Clone(tmp_path / "my clone", storage)
 
 
 def test_each_environment_has_a_state_of_its_own_in_one_clone(clone: Clone) -> None:
     """Production after dev and dev after production: no state is migrated, and dev's destroy, as README has it, leaves production."""
     for name in ("dev", "prod"):
-        printed = clone.must("plan", f"ENVIRONMENT={name}", "STATE_BUCKET=state")
+        printed = clone.must(*clone.plan(name))
         assert "+   terraform_data.data\n1 changes; nothing is lost\n" in printed
         assert f"{name} 90" not in printed
         clone.must("apply", f"ENVIRONMENT={name}")
-    assert [clone.states.held(name) for name in ("dev", "prod")] == [["dev 90"], ["prod 90"]]
-    again = ("plan", "ENVIRONMENT=dev", "STATE_BUCKET=state")
+    assert [clone.held(name) for name in ("dev", "prod")] == [["dev 90"], ["prod 90"]]
+    again = clone.plan("dev")
     assert "0 changes; nothing is lost" in clone.must(*again)
     assert "would be deleted, with what it holds" in clone.make(*again, "ARGS=-destroy").stderr
     clone.must(*again, "ARGS=-var=deletion_protection=false -destroy")
     clone.must("apply", "ENVIRONMENT=dev")
-    assert [clone.states.held(name) for name in ("dev", "prod")] == [[], ["prod 90"]]
+    assert [clone.held(name) for name in ("dev", "prod")] == [[], ["prod 90"]]
 
 
 def test_a_plan_that_failed_leaves_none_to_apply(clone: Clone) -> None:
     """Yesterday's plan is not applied where today's failed; what is missing is one line."""
-    plan = ("plan", "ENVIRONMENT=dev", "STATE_BUCKET=state")
+    plan = clone.plan("dev")
     clone.must(*plan)
     clone.site("dev", 'rows_days = "many"\n')
     assert clone.make(*plan).returncode != 0
@@ -167,7 +145,7 @@ def test_a_plan_that_failed_leaves_none_to_apply(clone: Clone) -> None:
 def test_a_misspelt_variable_is_no_plan(clone: Clone) -> None:
     """Terraform only warns of it, and its warnings are not shown for the values beside them: its name is, and no value."""
     clone.site("dev", 'rows_days = 90\nrow_days = "data@example.com"\n')
-    done = clone.make("plan", "ENVIRONMENT=dev", "STATE_BUCKET=state")
+    done = clone.make(*clone.plan("dev"))
     assert done.returncode != 0
     assert 'does not declare a variable named "row_days"' in " ".join(
         re.sub(r"[│\s]+", " ", done.stderr).split()

@@ -96,7 +96,9 @@ def launch(home: Path, log_file: Path, name: str, port: int, options: list[str])
 
 def _command(home: Path, name: str, port: int, options: list[str]) -> list[str]:
     if name == "storage":
-        server = f"-location {LOCATION} -scheme http -host 127.0.0.1 -port {port} -backend filesystem"
+        # Go's client, as Terraform has it, reads objects by their path on the public host.
+        address = f"-host 127.0.0.1 -port {port} -public-host 127.0.0.1:{port}"
+        server = f"-location {LOCATION} -scheme http {address} -backend filesystem"
         return [str(_storage_program()), *server.split(), "-filesystem-root", str(home / "storage")]
     if name == "bigquery":
         emulator = f"-m sandbox.bigquery start --project {PROJECT} --log-format console --persistent --rest-port {port}"
