@@ -160,11 +160,11 @@ def test_what_is_typed_reaches_terraform_as_it_is(clone: Clone) -> None:
     (clone.folder / "terraform" / "rows.tf").write_text(
         f'resource "terraform_data" "rows" {{\n  {rows}\n}}\n'
     )
-    plan = ("plan", "ENVIRONMENT=dev", "STATE_BUCKET=state")
+    plan = clone.plan("dev")
     odd = "$(HOME)*$$'x'"
     clone.must(*plan, f"ARGS=-var=environment={odd}")
     clone.must("apply", "ENVIRONMENT=dev")
-    assert f"{odd} 90" in clone.states.held("dev")
+    assert f"{odd} 90" in clone.held("dev")
     clone.site("dev", "rows_days = 91\n")
     one = 'terraform_data.rows["a b"]'
     done = clone.make(*plan, f"ARGS=-target={one}")
