@@ -143,13 +143,16 @@ def test_the_target_killed(method: str, kill: Kill, bench: Bench, storage: Proxy
 def test_another_run_mends_the_ledger_after_a_crash(kill: Kill, bench: Bench, bigquery: Proxy) -> None:
     """Killed after the load and never run again under its id, the next run writes the ledger's row of what was loaded.
 
-    Of all runs without their row it looks at the newest, whatever their ids.
+    Of all runs without their row it looks at the newest, whatever their ids; one whose manifest is damaged keeps no other.
     """
+    folder = f"_runs/dataset={bench.owner().project}.{bench.dataset}"
     today = f"{datetime.now(UTC):%Y-%m-%d}T000000.000000"
-    for number in range(20):
-        upload = f"{bench.env['STORAGE_EMULATOR_HOST']}/upload/storage/v1/b/local-landing/o"
-        marker = {"uploadType": "media", "name": f"_runs/{today}/ffffffff-{number}~0"}
-        requests.post(upload, params=marker, timeout=10).raise_for_status()
+    upload = f"{bench.env['STORAGE_EMULATOR_HOST']}/upload/storage/v1/b/local-landing/o"
+    names = [f"{folder}/{today}/ffffffff-{number}~0" for number in range(20)]
+    names.append(f"{folder.replace('runs', 'manifests')}/run_id=ffffffff-9/extractor=/things-00000.json")
+    for name in names:
+        params = {"uploadType": "media", "name": name}
+        requests.post(upload, params=params, timeout=10).raise_for_status()
     killed_at(kill, bench, bigquery, SCHEMA, record(1), whole(), STATE)
     killed, bench.run_id = bench.run_id, str(uuid.uuid4())
     assert run(bench, 2).returncode == 0

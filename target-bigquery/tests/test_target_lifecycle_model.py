@@ -146,6 +146,7 @@ class Attempt:
         self.world.objects[uri] = gzip.compress(b"\n".join(lines))
         self.places += 1
         manifest = Manifest(
+            destination="p.d",
             run_id=self.run_id,
             stream=stream,
             table=stream,

@@ -184,6 +184,15 @@ def test_the_ledger_has_the_proof_of_a_version(bench: Bench) -> None:
     ]  # fmt: skip
 
 
+def test_two_datasets_of_one_run_share_a_bucket(bench: Bench) -> None:
+    """Each has its own records: what the run loads into one says nothing of the other."""
+    other = Bench(bench.env, run_id=bench.run_id)
+    other.owner().create_dataset(other.dataset)
+    for number, target in enumerate((bench, other)):
+        succeeded(target.load(SCHEMA, record(number, None), STATE))
+    assert [[row["id"] for row in target.rows()] for target in (bench, other)] == [[0], [1]]
+
+
 def test_an_older_ledger_gets_the_columns_it_lacks(bench: Bench) -> None:
     """Its rows stay, and have no value there."""
     client = bench.owner()

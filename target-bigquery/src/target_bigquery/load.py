@@ -142,7 +142,8 @@ class Loader:
     @cached_property
     def _decided(self) -> list[Manifest]:
         """The manifests of earlier attempts of this run and extractor, by place; listed once."""
-        return list(stored(self._landing, folder(self._settings.run_id, self._settings.extractor)))
+        settings = self._settings
+        return list(stored(self._landing, folder(settings.destination, settings.run_id, settings.extractor)))
 
     def _explaining(self, stream: str, table: str) -> AbstractContextManager[None]:
         return self._cloud.explaining(f"{stream}: table {self._cloud.dataset.table(table)}")
@@ -224,6 +225,7 @@ class Loader:
         self, version: Version, fields: list[SchemaField], parts: list[Staged], place: int
     ) -> Manifest:
         return Manifest(
+            destination=self._settings.destination,
             run_id=self._settings.run_id,
             stream=version.stream,
             table=version.table,

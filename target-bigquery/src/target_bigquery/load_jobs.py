@@ -38,7 +38,7 @@ class LoadJobs:
             GoogleAPIError: BigQuery refused.
         """
         table = self._cloud.dataset.table(manifest.table)
-        job_id = manifest.job_id(self._settings.dataset)
+        job_id = manifest.job_id
         if manifest.method == "upsert":
             return self._upsert(manifest, table, job_id)
         if manifest.method == "append-only":

@@ -45,10 +45,11 @@ row_encoder = msgspec.json.Encoder(order="deterministic", decimal_format="number
 class Manifest:
     """One load: a version of a stream, its parts, and their description.
 
-    `place` is its number among the run's loads of the stream, from 0. `fields` are the columns to load, as BigQuery's API
+    `destination` is project and dataset. `place` is its number among the run's loads of the stream, from 0. `fields` are the columns to load, as BigQuery's API
     has them. Times are ISO 8601.
     """
 
+    destination: str
     run_id: str
     stream: str
     table: str
@@ -94,10 +95,12 @@ class Manifest:
     @property
     def name(self) -> str:
         """The object's name."""
-        return f"{folder(self.run_id, self.extractor)}{self.table}-{self.place:05}.json"
+        return f"{folder(self.destination, self.run_id, self.extractor)}{self.table}-{self.place:05}.json"
 
-    def job_id(self, dataset: str) -> str:
-        """Return the id of the job that changes the table, without the attempt's number."""
+    @property
+    def job_id(self) -> str:
+        """The id of the job that changes the table, without the attempt's number."""
+        dataset = self.destination.rpartition(".")[2]
         table = re.sub(r"[^A-Za-z0-9_]", "_", self.table[:200])
         kind = "merge" if self.method == "upsert" else "load"
         return f"{dataset[:200]}-{table}-{self.run_id}-{self.place}-{self.digest}-{kind}"
@@ -111,7 +114,7 @@ class Manifest:
         """Return the manifest in an object.
 
         Raises:
-            msgspec.ValidationError: The object has another content.
+            msgspec.DecodeError: The object has another content.
         """
         return msgspec.json.decode(content, type=cls)
 
@@ -126,20 +129,20 @@ def stored(landing: Landing, prefix: str) -> Iterator[Manifest]:
         uri = landing.address(name)
         try:
             yield Manifest.decode(landing.read(uri))
-        except msgspec.ValidationError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise TargetError(
                 f"{uri} is not a manifest of this target: {error}; run with another run id"
             ) from error
 
 
-def folder(run_id: str, extractor: str | None) -> str:
-    """Return the beginning of the names of a run's manifests; each extractor of a run has its own."""
-    return f"{folder_of_run(run_id)}extractor={quote(extractor or '', safe='')}/"
+def folder(destination: str, run_id: str, extractor: str | None) -> str:
+    """Return the beginning of the names of a run's manifests; each dataset and extractor of a run has its own."""
+    return f"{folder_of_run(destination, run_id)}extractor={quote(extractor or '', safe='')}/"
 
 
-def folder_of_run(run_id: str) -> str:
-    """Return the beginning of the names of all manifests of a run."""
-    return f"_manifests/run_id={run_id}/"
+def folder_of_run(destination: str, run_id: str) -> str:
+    """Return the beginning of the names of all manifests of a run into a dataset."""
+    return f"_manifests/dataset={destination}/run_id={run_id}/"
 
 
 def contents(parts: Iterable[bytes | Path]) -> Iterator[tuple[int, bytes]]:

@@ -1,7 +1,7 @@
 """Ledger rows that a crash kept from being written: later runs find what was loaded, and write them.
 
-Each process that loads leaves a marker in Cloud Storage before its first manifest, named by time. A second object beside
-it says that the ledger has the rows.
+Each process that loads leaves a marker in Cloud Storage before its first manifest, named by dataset and time. A second
+object beside it says that the ledger has the rows. What cannot be looked up of other runs never keeps this one from ending.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from google.api_core.exceptions import Forbidden, NotFound
 from google.cloud import bigquery
 
 from target_bigquery import ledger, tables
+from target_bigquery.cloud import FAILURES, message_of
+from target_bigquery.errors import TargetError
 from target_bigquery.manifest import folder_of_run, stored
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("target-bigquery.recovery")
 
-MARKERS, IN_LEDGER = "_runs/", ".in-ledger"
+IN_LEDGER = ".in-ledger"
 # How far back later runs look.
 MOST_DAYS, MOST_RUNS, MOST_ATTEMPTS = 7, 20, 20
 
@@ -37,6 +39,7 @@ class Recovery:
 
     def __init__(self, cloud: Cloud, jobs: Jobs, landing: Landing) -> None:
         self._cloud, self._jobs, self._landing = cloud, jobs, landing
+        self._folder = f"_runs/dataset={cloud.settings.destination}/"
         self._lock = threading.Lock()
         self._marker: str | None = None
         self._complete: list[str] = []
@@ -50,7 +53,7 @@ class Recovery:
         with self._lock:
             if self._marker is None:
                 settings, now = self._cloud.settings, datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S.%f")
-                self._marker = f"{MARKERS}{now}/{settings.run_id}~{settings.process}"
+                self._marker = f"{self._folder}{now}/{settings.run_id}~{settings.process}"
                 self._landing.create(self._marker, b"")
                 self._complete.append(self._marker)
 
@@ -61,21 +64,29 @@ class Recovery:
             known: Digests of the manifests whose rows are written anyway.
 
         Raises:
-            TargetError: The bucket or a manifest cannot be read.
-            GoogleAPIError: BigQuery refused.
+            TargetError: The bucket may not be listed.
         """
+        destination = self._cloud.settings.destination
         rows: dict[str, dict[str, Any]] = {}
         today = datetime.now(UTC).date().isoformat()
         for marker in self._markers():
             run_id = marker.rpartition("/")[2].partition("~")[0]
-            loads = {
-                manifest.digest: self._row(manifest)
-                for manifest in stored(self._landing, folder_of_run(run_id))
-                if manifest.digest not in known and manifest.digest not in rows
-            }
+            try:
+                loads = {
+                    manifest.digest: self._row(manifest)
+                    for manifest in stored(self._landing, folder_of_run(destination, run_id))
+                    if manifest.digest not in known and manifest.digest not in rows
+                }
+            except (TargetError, *FAILURES) as error:
+                logger.warning(
+                    "run %s: what it loaded cannot be looked up, so the ledger may lack its rows: %s; later runs look again",
+                    run_id,
+                    message_of(error),
+                )
+                continue
             rows |= {digest: row for digest, row in loads.items() if row is not None}
             # A process of today may still be at work.
-            if all(loads.values()) and not marker.startswith(f"{MARKERS}{today}"):
+            if all(loads.values()) and not marker.startswith(f"{self._folder}{today}"):
                 self._complete.append(marker)
         return list(rows.values())
 
@@ -91,14 +102,14 @@ class Recovery:
     def _markers(self) -> list[str]:
         """Return the markers of the newest runs without rows in the ledger, except this process's."""
         since = (datetime.now(UTC) - timedelta(days=MOST_DAYS)).date().isoformat()
-        names = set(self._landing.names(MARKERS, start=f"{MARKERS}{since}"))
+        names = set(self._landing.names(self._folder, start=f"{self._folder}{since}"))
         written = {name.removesuffix(IN_LEDGER) for name in names if name.endswith(IN_LEDGER)}
         markers = (name for name in names if not name.endswith(IN_LEDGER))
         return sorted(set(markers) - written - {self._marker})[-MOST_RUNS:]
 
     def _row(self, manifest: Manifest) -> dict[str, Any] | None:
         """Return the ledger's row of another process's load, None where its rows are not in the table."""
-        job_id = manifest.job_id(self._cloud.settings.dataset)
+        job_id = manifest.job_id
         job = self._job(job_id)
         if job is None and manifest.parts and self._rows_of(manifest) != manifest.rows:
             return None

@@ -62,6 +62,11 @@ class Settings:
     process: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
     @property
+    def destination(self) -> str:
+        """Project and dataset: several may share a bucket."""
+        return f"{self.project}.{self.dataset}"
+
+    @property
     def part_size(self) -> int:
         """Compressed bytes after which a part is closed."""
         return self.part_size_mb * 1_000_000
