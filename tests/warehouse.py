@@ -72,13 +72,17 @@ class Warehouse:
         self.process.stdin.write(json.dumps({"arguments": arguments, "environment": environment}) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
-        assert line, (self.folder / "dbt.log").read_text(errors="replace")[-4000:]
+        assert line, self.log()[-4000:]
         outcome = json.loads(line)
         return Done(outcome["ok"], outcome["error"], [tuple(result) for result in outcome["results"]])
 
     def build(self, *arguments: str, **environment: str) -> Done:
         """Run `dbt build` as Meltano does."""
         return self.dbt("build", "--exclude-resource-type", "unit_test", *arguments, **environment)
+
+    def log(self) -> str:
+        """Return what dbt has printed so far."""
+        return (self.folder / "dbt.log").read_text(errors="replace")
 
     def land(self, stream: str, records: list[dict[str, Any]], run_id: str, **ledger: Any) -> int:
         """Load a version an hour after the one before, and its row of the ledger; return its number."""

@@ -15,24 +15,30 @@
     {%- if undo not in [true, false] -%}
         {{ exceptions.raise_compiler_error("retract: undo is true or false, without quotes, got '" ~ undo ~ "'") }}
     {%- endif -%}
-    {%- if not reason and not undo -%}
+    {%- if not (reason or '') | string | trim and not undo -%}
         {{ exceptions.raise_compiler_error("retract: a reason is needed, such as reason: 'the API answered with half its records'") }}
     {%- endif -%}
     {%- do refuse_an_unknown_run(run_id) -%}
     {%- set of_the_run = "run_id = " ~ literal(run_id) ~ (" AND stream = " ~ literal(stream) if stream else "") -%}
     {%- set versions = run_query(
-        "SELECT stream, table_version, `rows` FROM " ~ ledger ~ " WHERE " ~ of_the_run ~ " ORDER BY stream, table_version"
+        "SELECT stream, table_version, `rows`, CAST(retracted_at AS STRING), retraction_reason FROM " ~ ledger
+        ~ " WHERE " ~ of_the_run ~ " ORDER BY stream, table_version"
     ).rows -%}
     {%- if not versions -%}
         {{ exceptions.raise_compiler_error("run " ~ run_id ~ " loaded no stream " ~ stream ~ "; rpt_loads lists what it loaded") }}
     {%- endif -%}
-    {%- set marks = "retracted_at = NULL, retraction_reason = NULL" if undo
-        else "retracted_at = CURRENT_TIMESTAMP(), retraction_reason = " ~ literal(reason) -%}
-    {%- do run_query("UPDATE " ~ ledger ~ " SET " ~ marks ~ " WHERE " ~ of_the_run) -%}
+    {#- Who retracts again, after a time-out or from another desk, keeps the first reason and time. -#}
+    {%- set change = "retracted_at = NULL, retraction_reason = NULL WHERE retracted_at IS NOT NULL" if undo
+        else "retracted_at = CURRENT_TIMESTAMP(), retraction_reason = " ~ literal(reason) ~ " WHERE retracted_at IS NULL" -%}
+    {%- do run_query("UPDATE " ~ ledger ~ " SET " ~ change ~ " AND " ~ of_the_run) -%}
     {%- for version in versions -%}
-        {%- do log(
-            version[0] ~ ": version " ~ version[1] ~ " (" ~ version[2] ~ " rows) is "
-            ~ ("read again" if undo else "retracted") ~ " from the next build on", info=true
-        ) -%}
+        {%- if undo -%}
+            {%- set outcome = "is read again from the next build on" if version[3] else "was not retracted; nothing is changed" -%}
+        {%- elif version[3] -%}
+            {%- set outcome = "was retracted at " ~ version[3] ~ " already, which is kept with its reason: " ~ version[4] | replace("\n", " ") -%}
+        {%- else -%}
+            {%- set outcome = "is retracted from the next build on" -%}
+        {%- endif -%}
+        {%- do log(version[0] ~ ": version " ~ version[1] ~ " (" ~ version[2] ~ " rows) " ~ outcome, info=true) -%}
     {%- endfor -%}
 {%- endmacro %}
