@@ -49,13 +49,15 @@ def deltas(warehouse: Warehouse) -> Iterator[Warehouse]:
     model.unlink()
 
 
-def land(warehouse: Warehouse, run_id: str, characters: int = 20, **ledger: Any) -> None:
-    """Load a world of so many characters."""
-    people = [character(i, (1,), 1) for i in range(1, characters + 1)]
+def land(warehouse: Warehouse, run_id: str, characters: int = 20, **ledger: Any) -> dict[str, int]:
+    """Load a world of so many characters; return each entity's version."""
     everybody = tuple(range(1, characters + 1))
-    warehouse.land("characters", people, run_id, **ledger)
-    warehouse.land("episodes", [episode(1, everybody)], run_id, **ledger)
-    warehouse.land("locations", [location(1, everybody)], run_id, **ledger)
+    world = {
+        "characters": [character(i, (1,), 1) for i in everybody],
+        "episodes": [episode(1, everybody)],
+        "locations": [location(1, everybody)],
+    }
+    return {entity: warehouse.land(entity, records, run_id, **ledger) for entity, records in world.items()}
 
 
 def state(warehouse: Warehouse, *tables: str) -> dict[str, list[tuple[Any, ...]]]:
@@ -398,7 +400,7 @@ def test_counts_that_differ_are_accepted_by_the_policy(warehouse: Warehouse) -> 
 
 def test_a_load_out_of_order_stops_the_build_until_it_is_retracted_or_accepted(warehouse: Warehouse) -> None:
     """A clock ahead hides later runs, one behind hides its own run; an older version may also be loaded on purpose."""
-    land(warehouse, "first")
+    first = land(warehouse, "first")
     people = [character(i, (1,), 1) for i in range(1, 22)]
     right = warehouse.clock
     warehouse.clock += timedelta(days=10)
@@ -417,13 +419,23 @@ def test_a_load_out_of_order_stops_the_build_until_it_is_retracted_or_accepted(w
     assert not done.ok
     assert verdict(warehouse, "fail") == [("order", e) for e in ("characters", "episodes", "locations")]
     order = f"FROM `{MARTS}.rpt_verdict` WHERE check_name = 'order' ORDER BY entity"
-    assert [expected for (expected,) in warehouse.ask(f"SELECT expected {order}")] == [
-        f"version {version} of run {run}, which was loaded last, by now"
+    found = warehouse.ask(f"SELECT expected, got, message {order}")
+    assert [expected for expected, _, _ in found] == [
+        f"version {version} of run {run}, the last to be loaded"
         for version, run in ((hidden, "next"), (behind, "behind"), (1_700_000_000_000, "late"))
     ]
-    (got, *others) = [found for (found,) in warehouse.ask(f"SELECT got {order}")]
-    assert got == f"version {ahead} of run ahead, which began in the future"
-    assert all(other.endswith("of run first") for other in others)
+    before = ", the newest by number, loaded before it"
+    assert [got.removeprefix("version ") for _, got, _ in found] == [
+        f"{ahead} of run ahead, which began in the future",
+        f"{first['episodes']} of run first{before}",
+        f"{first['locations']} of run first{before}",
+    ]
+    remedies = [message.split("; ", 1)[1] for _, _, message in found]
+    assert remedies[0].startswith("its clock was ahead, and it hides every later run: retract it")
+    assert remedies[1].startswith(
+        "two runs at once, or the clock of the last was behind: retract nothing; run again"
+    )
+    assert remedies[2].startswith("retract the newest by number if its clock was ahead")
     retract(warehouse, run_id="ahead", reason="the clock was ahead")
     warehouse.build(*VERDICT, DBT_VERDICT_ORDER="warn").succeeded()
     assert verdict(warehouse, "warn") == [("order", "episodes"), ("order", "locations")]

@@ -7,6 +7,7 @@ WITH loaded_last AS (
         entity,
         table_version,
         run_id,
+        started_at,
         finished_at
     FROM {{ ref('int_build_versions') }}
     -- By BigQuery's clock: started_at is by the clock of the machine that ran the target.
@@ -24,6 +25,7 @@ compared AS (
         newest.source,
         IFNULL(newest.replication, 'full') = 'incremental' AS is_delta,
         IFNULL(newest.finished_at < loaded_last.finished_at, FALSE) AS is_before_another,
+        IFNULL(loaded_last.started_at < newest.finished_at, FALSE) AS is_beside_another,
         IFNULL(
             GREATEST(newest.started_at, newest.finished_at) > TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 10 MINUTE),
             FALSE
@@ -84,12 +86,28 @@ checked AS (
             '{{ policy('order') }}' AS policy,
             -- Deltas are read in the order of their loads, whatever their numbers.
             compared.is_delta OR NOT (compared.is_before_another OR compared.is_in_the_future) AS holds,
-            CONCAT(compared.last_version, ', which was loaded last, by now') AS expected,
-            CONCAT(compared.newest_version, IF(compared.is_in_the_future, ', which began in the future', '')) AS got,
+            CONCAT(compared.last_version, ', the last to be loaded') AS expected,
             CONCAT(
-                'the marts show the newest by number; retract the run whose clock was wrong (docs/operations.md), ',
-                'run again, or accept an older version that was loaded on purpose with DBT_VERDICT_ORDER=warn'
-            ) AS remedy
+                compared.newest_version,
+                CASE
+                    WHEN compared.is_in_the_future THEN ', which began in the future'
+                    WHEN compared.is_before_another THEN ', the newest by number, loaded before it'
+                    ELSE ''
+                END
+            ) AS got,
+            CASE
+                WHEN compared.is_in_the_future
+                    THEN 'its clock was ahead, and it hides every later run: retract it (docs/operations.md), run again'
+                WHEN compared.is_beside_another
+                    THEN CONCAT(
+                        'two runs at once, or the clock of the last was behind: retract nothing; ',
+                        'run again when both have ended, or show the newest by number with DBT_VERDICT_ORDER=warn'
+                    )
+                ELSE CONCAT(
+                    'retract the newest by number if its clock was ahead (docs/operations.md), or run again; ',
+                    'if an older version was loaded on purpose, DBT_VERDICT_ORDER=warn for this build'
+                )
+            END AS remedy
         ),
         STRUCT(
             'counts' AS check_name,
