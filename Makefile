@@ -117,7 +117,7 @@ test-dbt-2: install $(VENVS)/dbt-2/.done ## Parse transform/ with dbt 2's engine
 	@$(MAKE) pytest ARGS=tests/test_dbt_2.py
 
 test-terraform: $(VENVS)/checkov/.done ## Run Terraform's checks and tests alone
-	@$(MAKE) pytest ARGS="tests/test_terraform.py tests/test_make_plan.py"
+	@$(MAKE) pytest ARGS=tests/terraform
 
 test-provider: ## Apply Terraform with the registry's provider, against local stand-ins of Google's APIs
 	@terraform/tests/real_provider/apply.py

@@ -44,9 +44,7 @@ PARTS = {
     ),
     "terraform": (
         "terraform/",
-        "tests/test_terraform.py",
-        "tests/test_make_plan.py",
-        "tests/test_google_apis.py",
+        "tests/terraform/",
         "tests/test_failure_alert.py",
         "tests/logging_filter.py",
         "scripts/plan_guard.py",

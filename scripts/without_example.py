@@ -15,7 +15,8 @@ DROPPED = re.compile(
     tap-\w+/(src/\w+/schemas/ | tests/(?!conftest|tap_api|targets/))
     | sandbox/tests/(test_api | test_cli | test_universe)
     | tests/(?!conftest | logging_filter | googlesql | kept_dbt | warehouse
-        | test_(google_apis | meltano_project | other_plugins | repository | run_progress | schemas | secrets | target_sql)\.py)
+        | terraform/test_google_apis
+        | test_(meltano_project | other_plugins | repository | run_progress | schemas | secrets | target_sql)\.py)
     | terraform/schemas/(?!_loads)
     | transform/(models/(history | marts/core)/ | tests/ | .*(_semantic_models | marts/reports/_unit_tests)\.yml)
     | transform/models/.*\.sql

@@ -29,12 +29,10 @@ if TYPE_CHECKING:
 NEEDED = {
     "kestra": {"orchestrate"},
     "test_failure_alert.py": {"orchestrate", "terraform"},
-    "test_google_apis.py": {"terraform"},
     "test_image.py": {"orchestrate", "report"},
-    "test_make_plan.py": {"terraform"},
     "test_reliability_peers.py": {"benchmarks"},
     "test_report.py": {"report"},
-    "test_terraform.py": {"terraform"},
+    "terraform": {"terraform"},
 }
 
 
@@ -70,8 +68,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             "fresh_clone": "fresh-clone",
             "dbt_warehouse": "dbt-warehouse",
             "own_project": item.path.name,
-            # `terraform test` takes a minute.
-            "tested": "terraform-test",
+            "stand_in": "terraform",
         }
         for fixture, group in groups.items():
             if fixture in getattr(item, "fixturenames", ()) and not item.get_closest_marker("xdist_group"):
