@@ -5,14 +5,16 @@
 PART is report, kestra, terraform or benchmarks; tap, target, Meltano project, dbt project, sandbox and tests always come
 along. The copy's `make run` and `make test` work at once, on the example's own entities. With --empty these stay away, and
 what is about them alone (without_example.py): `make entity` adds yours. With --api it reads another address than the
-example's. Exit status 2 for bad arguments; nothing is written then.
+example's. Exit status 2 for bad arguments, a full disk, or files that git does not list; there is no new folder then.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import uuid
@@ -160,7 +162,7 @@ def problems(options: argparse.Namespace, folder: Path, parts: list[str]) -> Ite
         yield f"PARTS: {' '.join(absent)} was removed here; name what is there"
     if not ADDRESS.fullmatch(options.api):
         yield f"API={options.api}: expected an address that begins with https:// or http://"
-    if folder.exists():
+    if os.path.lexists(folder):
         yield f"FOLDER={options.folder}: exists already; name a new folder"
     if folder.is_relative_to(ROOT):
         yield f"FOLDER={options.folder}: lies in this project; name one beside it, such as ../library"
@@ -177,7 +179,7 @@ def main() -> int:
     parser.add_argument("--empty", action="store_true", help="without the example's entities")
     parser.add_argument("--api", default=EXAMPLES_API, help="address of the API that it reads")
     options = parser.parse_args()
-    folder = Path(options.folder).expanduser().resolve()
+    folder = Path(os.path.realpath(os.path.expanduser(options.folder)))  # noqa: PTH111 (~nobody raises there)
     parts = list(dict.fromkeys(options.parts))
     if problem := next(problems(options, folder, parts), None):
         parser.error(problem)
@@ -185,8 +187,18 @@ def main() -> int:
         folder.mkdir(parents=True)
     except OSError as error:
         parser.error(f"FOLDER={options.folder}: cannot be created: {error.strerror}")
-    copy_files(options.name, folder, parts, options.api.rstrip("/"), empty=options.empty)
-    adapt(folder, parts, empty=options.empty)
+    try:
+        copy_files(options.name, folder, parts, options.api.rstrip("/"), empty=options.empty)
+        adapt(folder, parts, empty=options.empty)
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, (OSError, ValueError, subprocess.CalledProcessError)):
+            reason = (getattr(error, "stderr", None) or str(error)).strip().partition("\n")[0]
+            remedy = (
+                "; git has to be there, and this folder a repository: git init" if "git" in reason else ""
+            )
+            parser.error(f"FOLDER={options.folder}: not made: {reason}{remedy}")
+        raise
     there = shlex.quote(str(folder))
     print(
         f"{folder}: {options.name}, with {', '.join(parts) or 'no optional part'}.\n"
@@ -202,4 +214,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None
