@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 APP = next(ROOT.glob("tap-*/pyproject.toml")).parent.name.removeprefix("tap-")
 TAP = ROOT / f"tap-{APP}" / "src" / f"tap_{APP}"
 LIST = ROOT / "entities.yml"
-NAME = re.compile(r"[a-z][a-z0-9_]*")
+# Files, jobs, labels of a cloud and tests of dbt are named after it; a label has 63 characters.
+NAME = re.compile(r"[a-z][a-z0-9_]{,39}")
 # Segments of a path.
 RESOURCE = re.compile(r"[\w.~-]+(/[\w.~-]+)*")
 # Names of BigQuery's API that differ from those of its SQL.
@@ -97,7 +98,7 @@ def _validate_name(field: str, name: Any) -> None:  # noqa: ANN401 (YAML)
     # `on`, which YAML reads as true, would be true in Meltano's and dbt's files too.
     if not NAME.fullmatch(str(name)) or yaml.safe_load(str(name)) != name:
         raise ValueError(
-            f"{LIST.name}: {field} {name!r}: expected lower-case letters, digits and _, such as order_items, "
+            f"{LIST.name}: {field} {name!r}: expected at most 40 lower-case letters, digits and _, such as order_items, "
             "and no word of YAML; resource takes the API's own spelling"
         )
 

@@ -62,9 +62,9 @@ def main() -> int:
     try:
         for name in options.generators or GENERATORS:
             wanted |= import_module(name).generated()
-    except ValueError as error:
+        return write(wanted, check=options.check)
+    except (OSError, ValueError) as error:
         parser.error(str(error))
-    return write(wanted, check=options.check)
 
 
 if __name__ == "__main__":

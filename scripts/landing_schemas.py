@@ -67,7 +67,7 @@ def landing_tables(source: Path = SOURCE) -> dict[str, dict[str, Any]]:
             f"Whole extractions of {entity.name}, append only; _sdc_table_version tells one from another.",
             [*columns.values(), *metadata_fields()],
             partitioned_by=tables.PARTITION_COLUMN,
-            keys=[clean(key) for key in entity.key],
+            keys=[columns[key].name for key in entity.key],
         )
     summary = "The ledger: one row per stream, version and run."
     by_name[LEDGER] = table(summary, ledger.FIELDS, partitioned_by=None, keys=[])

@@ -93,7 +93,7 @@ def files(entity: Entity, records: list[dict[str, Any]], since: str | None) -> d
     schema["properties"]["new_fields"] = NEW_FIELDS
     added = {
         TAP / "schemas" / f"{entity.name}.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
-        **model_files(entity, schema, records),
+        **model_files(entity, schema),
     }
     if there := [path for path in added if path.exists()]:
         raise ValueError(f"{there[0].relative_to(ROOT)}: exists already")
@@ -159,7 +159,7 @@ def main() -> int:
         for command in (["check", "--fix-only", "--select", "I,F401"], ["format"]):
             subprocess.run([*ruff, *command, "--quiet", str(STREAMS)], check=True)
         return generated_files.write({**entities.generated(), **landing_schemas.generated()})
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         parser.error(str(error))
 
 

@@ -150,7 +150,9 @@ def test_make_entity_writes_what_an_incremental_entity_needs(copy: ProjectCopy) 
     """From three records: stream, schema, staging model with its test, Meltano's job, the flow's choice, Terraform's schema."""
     records = [
         {
+            # Two names that are one to BigQuery, as the case does not count.
             "id": f"I_{n}",
+            "ID": n,
             "+1": n,
             "default": None,
             "user": {"login": "a"},
@@ -174,11 +176,11 @@ def test_make_entity_writes_what_an_incremental_entity_needs(copy: ProjectCopy) 
     assert 'replication_key = "changed"' in (tap / "streams.py").read_text()
     staging = copy.folder / "transform" / "models" / "staging"
     model = (staging / "stg_rickandmorty__issues.sql").read_text()
-    assert "newest_record_of_each_key('issues', ['id'])" in model
+    assert "newest_record_of_each_key('issues', ['id_a56145'])" in model
     assert "landing._1 AS issue_1," in model
     (described,) = yaml.safe_load((staging / "_issues.yml").read_text())["models"]
     assert described["data_tests"][0]["unique_combination_of_columns"]["arguments"] == {
-        "combination_of_columns": ["issue_id"]
+        "combination_of_columns": ["id_a56145"]
     }
     meltano = yaml.safe_load((copy.folder / "meltano.yml").read_text())
     assert {"name": "issue", "tasks": ["tap-rickandmorty-issue target-bigquery"]} in meltano["jobs"]
@@ -186,7 +188,8 @@ def test_make_entity_writes_what_an_incremental_entity_needs(copy: ProjectCopy) 
     assert "values: [character, episode, location, issue]" in flow
     fields = yaml.safe_load((copy.folder / "transform" / "dbt_project.yml").read_text())["vars"]["fields"]
     assert fields["issues"] == {
-        "id": "STRING",
+        "id_a56145": "STRING",
+        "ID_384397": "INT64",
         "_1": "INT64",
         "default": "STRING",
         "user.login": "STRING",
@@ -194,7 +197,7 @@ def test_make_entity_writes_what_an_incremental_entity_needs(copy: ProjectCopy) 
         "new_fields": "JSON",
     }
     table = json.loads((copy.folder / "terraform" / "schemas" / "issues.json").read_text())
-    assert table["clustered_by"] == ["id"]
+    assert table["clustered_by"] == ["id_a56145"]
 
 
 @pytest.mark.parametrize(
@@ -267,6 +270,7 @@ def test_a_key_is_a_list_of_fields(key: Any) -> None:
     [
         ('{"id": 1}', "order-items", "such as order_items, and no word of YAML; resource takes"),
         ('{"id": 1}', "on", "name 'on': expected"),
+        ('{"id": 1}', "v" * 41, "expected at most 40 lower-case letters"),
         ('{"id": 1}', "issues --singular dbt", "dbt is there twice"),
         ('{"id": 1}', "character --resource people", "character is there twice"),
         ('{"id": 1}', "issues --key number", "record 1 of the sample: no number"),
