@@ -87,20 +87,22 @@ def test_wrong_arguments_are_refused_in_one_line(
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("option", "arguments"),
     [
-        ("start", "--port-api", "99999"),
-        ("api", "--port", "-1"),
-        ("start", "--latency-ms", "soon"),
-        ("start", "--data", ""),
+        ("--port-api", "start --port-api 99999"),
+        ("--port", "api --port -1"),
+        ("--latency-ms", "start --latency-ms soon"),
+        ("--data", "start --data="),
+        ("--api-url", "capture folder --api-url api.example.org"),
+        ("upstream", "proxy localhost:9050"),
+        ("upstream", "strict bigquery ftp://localhost"),
     ],
-    ids=" ".join,
 )
-def test_an_option_that_cannot_be_is_named(command: str, tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    """Ports outside 0 to 65535 and an empty name end with status 2 and the option, before anything is written."""
-    done = run(command, tmp_path / "home", *arguments)
+def test_an_option_that_cannot_be_is_named(command: str, tmp_path: Path, option: str, arguments: str) -> None:
+    """Ports outside 0 to 65535, an empty name and what is no address end with status 2 and the option; nothing is written."""
+    done = run(command, tmp_path / "home", *arguments.split())
     assert done.returncode == 2
-    assert f"argument {arguments[1]}: expected a " in done.stderr
+    assert f"argument {option}: expected a" in done.stderr
     assert not (tmp_path / "home").exists()
 
 

@@ -339,3 +339,21 @@ def test_accounts_of_a_file_are_checked_at_the_start(command: str, tmp_path: Pat
     accounts.write_text(json.dumps({"sandbox": {"project": ["roles/nothing"]}}))
     arguments = ("start", "--strict", "--accounts", str(accounts))
     assert "roles/nothing" in refusal(command, tmp_path / "home", *arguments)
+
+
+def test_a_body_that_is_no_json_is_400(strict: Strict) -> None:
+    """It is the client's fault, and not to be tried again."""
+    answer = requests.post(f"{strict.bigquery_url}/bigquery/v2/projects/{PROJECT}/jobs", data="{", timeout=10)
+    assert (answer.status_code, answer.json()["error"]["errors"][0]["reason"]) == (400, "invalid")
+
+
+@pytest.mark.parametrize("words", [["proxy"], ["strict", "bigquery"]], ids=" ".join)
+def test_a_service_that_has_died_is_named(
+    command: str, capfd: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    """What stands before it answers 502 with its address, and its log has no traceback."""
+    nowhere = "http://127.0.0.1:9"
+    with served(command, *words, nowhere) as url:
+        answer = requests.get(f"{url}/bigquery/v2/projects/{PROJECT}/datasets/x", timeout=10)
+    assert (answer.status_code, nowhere in answer.json()["error"]["message"]) == (502, True)
+    assert capfd.readouterr().err == ""

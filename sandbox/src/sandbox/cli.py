@@ -11,6 +11,7 @@ import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from sandbox import homes
 from sandbox import source as sources
@@ -39,6 +40,13 @@ def _folder(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("expected a folder, got an empty name")
     return Path(text)
+
+
+def _address(text: str) -> str:
+    address = urlsplit(text)
+    if address.scheme not in {"http", "https"} or not address.hostname:
+        raise argparse.ArgumentTypeError(f"expected an address like http://127.0.0.1:9050, got {text!r}")
+    return text
 
 
 PORT, MILLISECONDS = _integer(65535), _integer(3_600_000)
@@ -109,12 +117,12 @@ def _parser() -> argparse.ArgumentParser:
     strict.add_argument("kind", choices=("bigquery", "storage"))
     strict.add_argument("--accounts", type=Path)
     for before in (proxy, strict):
-        before.add_argument("upstream", help="the service's address, without a path")
+        before.add_argument("upstream", type=_address, help="the service's address, without a path")
     for foreground in (api, proxy, strict):
         foreground.add_argument("--port", type=PORT, default=0)
     capture = command(_capture, "copy the live API into a folder")
     capture.add_argument("folder", type=Path)
-    capture.add_argument("--api-url", default=LIVE_API)
+    capture.add_argument("--api-url", type=_address, default=LIVE_API)
     query = command(_query, "query the local BigQuery")
     query.add_argument("sql", nargs="?")
     query.add_argument("--tables", action="store_true", help="list every table and its rows")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
+from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
 from yarl import URL
 
 from sandbox.faults import Faults
@@ -42,7 +42,11 @@ class Proxy:
             yield
 
     async def _handle(self, request: web.Request) -> web.Response:
-        return await self.answer(request, await request.read())
+        try:
+            return await self.answer(request, await request.read())
+        except ClientError as error:
+            message = f"{self.address}, the service behind this proxy, gives no answer: {error}"
+            return web.json_response({"error": {"code": 502, "message": message}}, status=502)
 
     async def answer(self, request: web.Request, body: bytes) -> web.Response:
         """Return the answer to a request: the upstream's."""

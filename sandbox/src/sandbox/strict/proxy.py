@@ -10,12 +10,12 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from aiohttp import web
+from aiohttp import ClientPayloadError, web
 from yarl import URL
 
 from sandbox.faults import PREFIX
 from sandbox.proxy import Proxy
-from sandbox.strict.rules import Refused
+from sandbox.strict.rules import Refused, invalid
 
 if TYPE_CHECKING:
     from sandbox.strict.rules import Account, Rules
@@ -50,6 +50,8 @@ class StrictProxy(Proxy):
             return await self.ask(request, body, account)
         except Refused as refused:
             return web.json_response(refused.body(), status=refused.status)
+        except json.JSONDecodeError as error:
+            return web.json_response(invalid(f"Parse Error: {error}").body(), status=400)
 
     async def ask(self, request: web.Request, body: bytes, account: Account) -> web.Response:
         """Return the service's answer.
@@ -64,7 +66,10 @@ class StrictProxy(Proxy):
         url = URL(self.address + quote(path, safe="/?&=%:,"), encoded=True)
         async with self.client.request(method, url, json=body) as answer:
             text = await answer.read()
-            return answer.status, json.loads(text) if text else None
+            try:
+                return answer.status, json.loads(text) if text else None
+            except ValueError as error:
+                raise ClientPayloadError(f"status {answer.status}, {text[:80]!r} is no JSON") from error
 
     async def exists(self, path: str) -> bool:
         """Return whether the service has what this path names."""
