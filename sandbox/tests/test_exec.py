@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +17,6 @@ from testkit.programs import alive, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 def test_exec_gives_the_environment_and_the_status_and_stops(command: str, tmp_path: Path) -> None:
@@ -70,6 +71,23 @@ def test_a_signal_to_exec_leaves_nothing(command: str, tmp_path: Path, number: s
         process.wait(timeout=60)
         eventually(lambda: not any(map(alive, pids)), f"{number.name} leaves processes", 60)
         eventually(lambda: state(tmp_path) == {}, "the state names parts", 60)
+
+
+def test_what_a_killed_guardian_leaves_exec_ends(command: str, tmp_path: Path) -> None:
+    """Without its guardian, exec itself ends the parts, and what the command has left running."""
+    with held(command, tmp_path, *API) as (process, pids):
+        commands = {
+            file.parent.name: file.read_bytes()
+            for file in Path("/proc").glob("[0-9]*/cmdline")
+            if alive(int(file.parent.name))
+        }
+        (guardian,) = [
+            int(pid) for pid, words in commands.items() if f"sandbox.guardian\0{tmp_path}".encode() in words
+        ]
+        os.kill(guardian, signal.SIGKILL)
+        os.kill(pids[0], signal.SIGTERM)
+        assert process.wait(timeout=60) == 128 + signal.SIGTERM
+        assert not any(map(alive, pids))
 
 
 def test_the_death_of_its_parent_ends_exec(command: str, tmp_path: Path) -> None:

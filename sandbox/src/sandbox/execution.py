@@ -47,6 +47,9 @@ def using(sandbox: Sandbox) -> Iterator[str]:
             ignore_signals()
             lock.close()
             guardian.communicate()
+            if guardian.returncode:
+                # It was killed.
+                sandbox.release(mark)
 
 
 def run(command: list[str], environment: dict[str, str]) -> int:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from sandbox import processes
-from sandbox.parts import EXEC_MARK
 from sandbox.signals import ignore_signals
 from sandbox.supervisor import Sandbox
 
@@ -20,8 +18,7 @@ def main(home: str, mark: str) -> None:
     """Wait for the end of `sandbox exec`, then clear up."""
     ignore_signals()
     sys.stdin.buffer.read()
-    processes.end(processes.marked(EXEC_MARK, mark))
-    Sandbox(Path(home)).release()
+    Sandbox(Path(home)).release(mark)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from sandbox import processes
 from sandbox.errors import SandboxError, sandbox_command
 from sandbox.parts import (
     BUCKET,
+    EXEC_MARK,
     LOCATION,
     PART_MARK,
     PROJECT,
@@ -163,8 +164,9 @@ class Sandbox:
             # What an interrupted start may have left.
             processes.end(processes.marked(PART_MARK, str(self.home)))
 
-    def release(self) -> None:
-        """Stop the parts that `sandbox start` has not started, unless a command uses them."""
+    def release(self, mark: str) -> None:
+        """End what carries the mark of a command that has ended, and parts without a user that `sandbox start` has not started."""
+        processes.end(processes.marked(EXEC_MARK, mark))
         with self.users.open("w") as lock:
             while True:
                 try:
