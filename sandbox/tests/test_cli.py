@@ -206,3 +206,11 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(command: str, 
     proxy = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy"), "http://127.0.0.1:1")
     done = run(command, tmp_path, *API, "--", "sh", "-c", "echo $NO_PROXY", **proxy, NO_PROXY="example.org")
     assert (done.returncode, done.stdout) == (0, "example.org,127.0.0.1,localhost\n")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_an_empty_one(command: str, tmp_path: Path, closed: str) -> None:
+    """The command runs, with streams that it can read and write."""
+    words = shlex.join([command, "--home", str(tmp_path), *API, "--", "sh", "-c", "cat; echo x && touch ran"])
+    done = programs.run("sh", "-c", f"{words} {closed}", cwd=tmp_path, seconds=90)
+    assert (done.returncode, done.stderr, (tmp_path / "ran").exists()) == (0, "", True)
+
+

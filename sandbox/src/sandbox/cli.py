@@ -316,6 +316,11 @@ def main() -> int:
     Returns:
         The exit status: 1 for a failure, 2 for wrong arguments, 128 and the signal's number when ended by one.
     """
+    for number, (name, mode) in enumerate({"stdin": "r", "stdout": "w", "stderr": "w"}.items()):
+        if getattr(sys, name) is None:
+            # Closed by the caller: a file opened later would take its place.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003
+            setattr(sys, name, open(number, mode))  # noqa: PTH123, SIM115 (a descriptor, for good)
     for stream in (sys.stdout, sys.stderr):
         # Whatever the locale, as the data is.
         stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
