@@ -58,6 +58,20 @@ REFUSED = {
     "no-json": ("api --data {no_json}", "character.jsonl, line 1: expected a JSON object in UTF-8 with id"),
     "no-utf-8": ("api --data {latin}", "character.jsonl, line 1: expected a JSON object in UTF-8 with id"),
     "id-twice": ("api --data {twice}", "line 2: id 1 is not an integer or a string, or occurs twice"),
+    "half-a-character": (
+        "api --data {surrogate}",
+        "character.jsonl, line 1: expected a JSON object in UTF-8",
+    ),
+    "not-a-number": ("api --data {nan}", "character.jsonl, line 1: expected a JSON object in UTF-8 with id"),
+    "deep": ("api --data {deep}", "character.jsonl, line 1: expected a JSON object in UTF-8 with id"),
+    "two-files": (
+        "start --data {two}",
+        "of character.jsonl and characters.jsonl the first is read; remove one",
+    ),
+    "no-database-there": (
+        "--home {empty}/which? start",
+        "which?: DuckDB writes no database below a folder with ?",
+    ),
     "universe": ("start --universe planets=3", "expected characters=N"),
     "program": ("exec --parts storage -- no-such-program", "sandbox: no-such-program: no such program\n"),
     "nothing-runs": ("env", "nothing runs of"),
@@ -79,7 +93,12 @@ def test_wrong_arguments_are_refused_in_one_line(
         "no_json": write_records(tmp_path / "no_json", "{"),
         "twice": write_records(tmp_path / "twice", '{"id": 1}\n{"id": 1}'),
         "latin": write_records(tmp_path / "latin"),
+        "surrogate": write_records(tmp_path / "surrogate", '{"id": 1, "name": "\\ud800"}'),
+        "nan": write_records(tmp_path / "nan", '{"id": 1, "value": 1e999}'),
+        "deep": write_records(tmp_path / "deep", '{"id": 1, "value": ' + "[" * 9999 + "]" * 9999 + "}"),
+        "two": write_records(tmp_path / "two"),
     }
+    (tmp_path / "two" / "characters.jsonl").touch()
     (tmp_path / "latin" / "character.jsonl").write_bytes('{"id": 1, "name": "é"}'.encode("latin-1"))
     assert message in refusal(
         command, tmp_path / "home", *(part.format(**folders) for part in arguments.split())

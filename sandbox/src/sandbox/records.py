@@ -14,13 +14,13 @@ LIST = Path(__file__).resolve().parents[3] / "entities.yml"
 Records = dict[str, list[dict[str, Any]]]
 
 
-def _read_keys() -> dict[str, list[str]]:
+def _read_entities() -> tuple[dict[str, list[str]], dict[str, str]]:
     try:
         listed = yaml.safe_load(LIST.read_text(encoding="utf-8"))["entities"]
         keys = {str(entity["resource"]): entity["key"] for entity in listed}
         if wrong := [key for key in keys.values() if not isinstance(key, list)]:
             raise TypeError(f"key {wrong[0]!r} is not a list of fields")  # noqa: TRY301
-        return keys  # noqa: TRY300
+        return keys, {str(entity["resource"]): str(entity["name"]) for entity in listed}
     except (OSError, yaml.YAMLError, LookupError, TypeError) as error:
         # Before there is a command whose error it could be.
         reason = " ".join(str(error).split())
@@ -29,21 +29,26 @@ def _read_keys() -> dict[str, list[str]]:
         ) from None
 
 
-# The fields of each resource's key.
-KEYS = _read_keys()
+# The fields of each resource's key, and the name of its entity.
+KEYS, ENTITIES = _read_entities()
 
 
 def check_folder(folder: Path) -> None:
-    """Check that a data folder is complete.
+    """Check that a data folder has one file per resource.
 
     Raises:
-        SandboxError: The folder or one of its files is not there.
+        SandboxError: The folder or one of its files is not there, or a second one has the name of its entity.
     """
     missing = [f"{name}.jsonl" for name in KEYS if not (folder / f"{name}.jsonl").is_file()]
     if missing:
         raise SandboxError(
             f"{folder}: {', '.join(missing)} not found; {sandbox_command('capture FOLDER')} makes such a folder"
         )
+    for resource, entity in ENTITIES.items():
+        if entity != resource and (folder / f"{entity}.jsonl").exists():
+            raise SandboxError(
+                f"{folder}: of {resource}.jsonl and {entity}.jsonl the first is read; remove one"
+            )
 
 
 def read_folder(folder: Path) -> Records:
@@ -64,8 +69,10 @@ def read_folder(folder: Path) -> Records:
                     continue
                 try:
                     record = json.loads(line.encode())
+                    # Neither NaN nor half a character is JSON that the API could send.
+                    json.dumps(record, ensure_ascii=False, allow_nan=False).encode()
                     key = tuple(record[field] for field in fields)
-                except (ValueError, KeyError, TypeError):
+                except (ValueError, KeyError, TypeError, RecursionError):
                     raise SandboxError(
                         f"{path}, line {number}: expected a JSON object in UTF-8 with {', '.join(fields)}"
                     ) from None

@@ -249,6 +249,10 @@ class Sandbox:
         Raises:
             SandboxError: It cannot be written, or the disk has no room.
         """
+        if "?" in self.home.as_posix():
+            raise SandboxError(
+                f"{self.home}: DuckDB writes no database below a folder with ? in its name; name another folder with --home"
+            )
         try:
             for folder in ("logs", "storage/" + BUCKET, "bigquery", "tmp"):
                 (self.home / folder).mkdir(parents=True, exist_ok=True)
