@@ -31,7 +31,8 @@ def refusal(command: str, home: Path, *arguments: str, **env: str) -> str:
 
 def state(home: Path) -> dict[str, Any]:
     """Return what a home knows of its parts."""
-    parts: dict[str, Any] = json.loads((home / "state.json").read_text())
+    file = home / "state.json"
+    parts: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     return parts
 
 

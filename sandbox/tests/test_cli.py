@@ -192,11 +192,17 @@ def test_a_port_in_use_is_one_line(command: str, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_one_line(command: str, tmp_path: Path) -> None:
-    """With less room than is needed nothing starts, and the line has both figures."""
+    """With less room than is needed nothing starts, and the line has both figures; what runs can be stopped."""
     refused = refusal(command, tmp_path, "start", SANDBOX_MIN_FREE_MB="999999999")
     assert "MB free, 999999999 MB are needed" in refused
     refused = refusal(command, tmp_path, "start", SANDBOX_MIN_FREE_MB="much")
     assert refused == "sandbox: SANDBOX_MIN_FREE_MB=much: expected a number of megabytes\n"
+    # Where no byte can be written.
+    full = shlex.join([command, "--home", str(tmp_path), "stop"])
+    assert run(command, tmp_path, "start", "--parts", "storage").returncode == 0
+    pid = state(tmp_path)["storage"]["pid"]
+    done = programs.run("sh", "-c", f"ulimit -f 0; exec {full}")
+    assert (done.returncode, done.stderr, alive(pid)) == (0, "", False)
 
 
 def test_stop_and_status_with_nothing_running_are_one_line(command: str, tmp_path: Path) -> None:
@@ -220,11 +226,6 @@ def test_an_error_quotes_no_earlier_start(command: str, tmp_path: Path) -> None:
     assert "old" in (tmp_path / "logs" / "api.log.before").read_text()
 
 
-def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(command: str, tmp_path: Path) -> None:
-    """With http_proxy set to nothing that answers, the parts come up and commands go past it."""
-    proxy = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy"), "http://127.0.0.1:1")
-    done = run(command, tmp_path, *API, "--", "sh", "-c", "echo $NO_PROXY", **proxy, NO_PROXY="example.org")
-    assert (done.returncode, done.stdout) == (0, "example.org,127.0.0.1,localhost\n")
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
 def test_a_closed_stream_is_an_empty_one(command: str, tmp_path: Path, closed: str) -> None:
     """The command runs, with streams that it can read and write."""
@@ -233,3 +234,8 @@ def test_a_closed_stream_is_an_empty_one(command: str, tmp_path: Path, closed: s
     assert (done.returncode, done.stderr, (tmp_path / "ran").exists()) == (0, "", True)
 
 
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(command: str, tmp_path: Path) -> None:
+    """With http_proxy set to nothing that answers, the parts come up and commands go past it."""
+    proxy = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy"), "http://127.0.0.1:1")
+    done = run(command, tmp_path, *API, "--", "sh", "-c", "echo $NO_PROXY", **proxy, NO_PROXY="example.org")
+    assert (done.returncode, done.stdout) == (0, "example.org,127.0.0.1,localhost\n")

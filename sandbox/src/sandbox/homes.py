@@ -47,6 +47,6 @@ def all_of(home: Path | None) -> list[Sandbox]:
     """Return the sandbox of a home; without one every sandbox that was ever started, the one chosen last first."""
     if home or not ROOT.exists():
         return [Sandbox(home)] if home else []
-    homes = [state.parent for state in ROOT.glob("*/state.json")]
+    homes = [lock.parent for lock in ROOT.glob("*/change.lock")]
     first = choose(None).home
     return [Sandbox(path) for path in sorted(homes, key=lambda path: (path.resolve() != first, path))]

@@ -247,7 +247,7 @@ class Sandbox:
         """Make the home's folders.
 
         Raises:
-            SandboxError: It cannot be written, or the disk has no room.
+            SandboxError: It cannot be written or hold a database, or the disk has no room.
         """
         if "?" in self.home.as_posix():
             raise SandboxError(
@@ -280,14 +280,17 @@ class Sandbox:
 
     def _end(self, parts: list[Part]) -> None:
         processes.end([part.pid for part in parts if part.alive()])
-        left = self.parts()
-        for part in parts:
-            if left.get(part.name) and left[part.name].pid == part.pid:
-                del left[part.name]
-        self._save(left)
+        before, ended = self.parts(), {part.pid for part in parts}
+        left = {name: part for name, part in before.items() if part.pid not in ended}
+        if left != before:
+            self._save(left)
 
     def _save(self, parts: dict[str, Part]) -> None:
-        _write_whole(self._state, {name: asdict(part) for name, part in parts.items()})
+        if parts:
+            _write_whole(self._state, {name: asdict(part) for name, part in parts.items()})
+        else:
+            # Which a full disk has room for.
+            self._state.unlink(missing_ok=True)
 
 
 def _write_whole(path: Path, content: dict[str, Any]) -> None:
