@@ -94,6 +94,7 @@ def job(tmp_path: Path, program: str, **variables: str) -> tuple[int, str]:
         ("exit 0", {"MELTANO_RUN_ID": "yesterday"}, 2),
         ("exit 0", {"MELTANO": "/nowhere/meltano"}, 127),
         ("exit 127", {}, 127),
+        ("exit 0", {}, 1),
         ("touch began; exec sleep 60 # MARK", {}, 143),
     ],
     ids=[
@@ -106,6 +107,7 @@ def job(tmp_path: Path, program: str, **variables: str) -> tuple[int, str]:
         "no run id",
         "no Meltano",
         "a shell finds no program",
+        "nothing was done",
         "cancelled",
     ],
 )
@@ -135,7 +137,9 @@ def test_a_fault_of_the_program_itself_raises_the_alert(tmp_path: Path) -> None:
 def test_a_job_that_succeeds_raises_none(tmp_path: Path) -> None:
     """Neither its end nor an error line on its way, nor an attempt that failed before one that did not."""
     program = (
-        f"if [ -e {tmp_path}/tried ]; then exit 0; fi; touch {tmp_path}/tried; "
+        # Meltano's own event of a block that ended well.
+        f'if [ -e {tmp_path}/tried ]; then echo \'{{"block_type": "ExtractLoadBlocks", "success": true}}\'; exit 0; fi; '
+        f"touch {tmp_path}/tried; "
         'echo \'{"level": "error", "event": "load job failed"}\'; exit 1'
     )
     status, output = job(tmp_path, program, ATTEMPTS="2", RETRY_SECONDS="0")

@@ -54,6 +54,11 @@ def dbt(message: str, level: str = "info") -> None:
     print(json.dumps({"info": {"level": level, "msg": message}, "data": {}}), flush=True)
 
 
+def block(*, success: bool) -> None:
+    """Log the end of a block of `meltano run`."""
+    log("info", "Block run completed", set_number=0, block_type="ExtractLoadBlocks", success=success)
+
+
 def results(**by_status: list[str]) -> None:
     """Write dbt's run_results.json."""
     folder = Path(os.environ["DBT_TARGET_PATH"])
@@ -91,6 +96,7 @@ def main() -> int:
         )
         if job == "dbt" and behaviour.get("results", True):
             results(error=["model.p.dim_episodes"], skipped=["model.p.rpt_episodes"])
+        block(success=False)
         write_down(job, what="end", status=behaviour.get("status", 1))
         return int(behaviour.get("status", 1))
     if job == "dbt":
@@ -113,7 +119,7 @@ def main() -> int:
             ("load_duration", "timer", 1.5),
         ):
             log("info", "METRIC", metric_info={"type": kind, "metric": metric, "value": value, "tags": tags})
-        log("info", "Run completed", duration_seconds=2.25, status="success")
+        block(success=True)
     write_down(job, what="end", status=0)
     return 0
 

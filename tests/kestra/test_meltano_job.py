@@ -11,8 +11,8 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from meltano_stand_in import MELTANO_JOB, MeltanoStandIn, Output
-from testkit.programs import alive
+from meltano_stand_in import MELTANO_JOB, PROGRAMS, MeltanoStandIn, Output
+from testkit.programs import alive, foreign
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +32,7 @@ MANIFEST = {
 }
 
 
+BLOCK = {"event": "…", "block_type": "ExtractLoadBlocks", "set_number": 0}
 # A child in Meltano's group that has ended; its parent, in a session of its own, never asks for its status.
 LEAVES_A_ZOMBIE = """#!/usr/bin/env python3
 import os, pathlib, time
@@ -47,6 +48,7 @@ if os.fork() == 0:
     time.sleep(300)
 while not said.exists():
     time.sleep(0.01)
+print('{"block_type": "ExtractLoadBlocks", "success": true}')
 """
 
 
@@ -60,8 +62,11 @@ class Meltano(MeltanoStandIn):
         program.chmod(0o755)
         self.variables["MELTANO"] = str(program)
 
-    def says(self, *lines: Any, status: int = 0, target: dict[str, Any] | None = None) -> None:
-        """Become one that prints these lines, and leaves these files in dbt's target folder: JSON, or a text as it is."""
+    def says(
+        self, *lines: Any, status: int = 0, target: dict[str, Any] | None = None, ran: bool = True
+    ) -> None:
+        """Become one that prints these lines and the end of a block, and leaves these files in dbt's target folder: JSON, or a text as it is."""
+        lines = (*lines, BLOCK | {"success": status == 0}) if ran else lines
         folder = self.folder / "target"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -135,6 +140,9 @@ def test_figures_are_points_and_sentences_mean_nothing(meltano: Meltano) -> None
     claimed = "my-stream: 999999 rows staged in 1 part (9 kB), loaded by job nobody, 9.9 s"
     meltano.says(
         {"event": claimed, "level": "info"},
+        # What a tap prints is not the program's own report.
+        '::{"outputs":{"rows":999999}}::',
+        {"event": '::{"outputs":{"rows":999999}}::', "level": "info", "string_id": "tap"},
         loaded("rows_loaded", 420, "1"),
         loaded("bytes_staged", 48123, "1"),
         loaded("rows_loaded", 6, "2", before="true"),
@@ -205,6 +213,45 @@ def test_the_result_lies_in_the_landing_bucket(meltano: Meltano, batch: GoogleBa
     assert json.loads(batch.objects[name])["state"] == "failed"
 
 
+def test_a_line_of_any_kind_is_passed_on_whole(meltano: Meltano) -> None:
+    """Docker and Cloud Logging would cut a long one; bytes that are no text, and a line without an end, end nothing."""
+    long = "".join(f"{number};" for number in range(20_000))
+    meltano.says(long)
+    with (meltano.folder / "log").open("ab") as log:
+        log.write(b"\na\rb\377\0c\nthe end")
+    done = meltano.run()
+    assert done.status == 0
+    *parts, _, a, b, end = done.at("INFO")
+    assert max(map(len, parts)) <= 10_000
+    assert "".join(parts) == long
+    assert (a, b, end) == ("a", "b\ufffd\0c", "the end")
+
+
+PRINTED = {"type": "counter", "metric": "record_count", "value": 2, "tags": {"stream": "lines"}}
+
+
+@pytest.mark.parametrize(
+    ("lines", "ran", "said"),
+    [
+        ([{"event": "No valid blocks found.", "level": "info"}], False, "ERROR"),
+        # A plugin's line, whatever it has.
+        ([BLOCK | {"success": True, "string_id": "tap"}], False, "ERROR"),
+        ([], True, "WARN"),
+        ([{"event": f"METRIC: {json.dumps(PRINTED)}", "string_id": "tap-jsonl"}], True, "INFO"),
+        ([{"event": f"INFO METRIC: {json.dumps(PRINTED)}", "string_id": "tap-csv"}], True, "INFO"),
+        ([{"event": "METRIC", "metric_info": PRINTED}], True, "INFO"),
+    ],
+    ids=["an empty job", "a fake", "no record", "an SDK's tap", "singer-python's tap", "a target"],
+)
+def test_doing_nothing_is_no_success(meltano: Meltano, lines: list[Any], said: str, *, ran: bool) -> None:
+    """Exit status 0 without a block that ended well fails; where no other project's plugin has reported a record, that is a warning."""
+    meltano.says(*lines, ran=ran)
+    done = meltano.run()
+    assert done.status == (0 if ran else 1)
+    assert ("ran nothing" in "".join(done.at("ERROR"))) == (said == "ERROR")
+    assert ("reported a record" in "".join(done.at("WARN"))) == (said == "WARN")
+
+
 # Whatever the client raises: nobody listens at that port, and the second is no bucket's name.
 @pytest.mark.parametrize("bucket", ["a-landing", "_/x"])
 def test_a_result_that_cannot_be_written_is_a_warning(meltano: Meltano, bucket: str) -> None:
@@ -214,6 +261,36 @@ def test_a_result_that_cannot_be_written_is_a_warning(meltano: Meltano, bucket: 
     (warning,) = [message for message in done.at("WARN") if "result" in message]
     assert f"gs://{bucket}/_results/run_id=" in warning
     assert done.outputs["rows"] == 51
+
+
+@pytest.mark.parametrize("job", ["none", pytest.param("lines", marks=pytest.mark.slow)])
+def test_meltano_itself_reports_what_it_ran(meltano: Meltano, job: str) -> None:
+    """A job without tasks, which Meltano ends with 0, fails; one of another project's tap and target succeeds without a warning."""
+    lines = meltano.folder / "lines.jsonl"
+    lines.write_text('{"id": 1}\n')
+    config = {"path": str(lines), "stream_name": "lines", "primary_keys": ["id"], "destination_path": "."}
+    tap, target = (
+        # Nobody asks for the programs of a job that names no plugin.
+        {"name": n, "namespace": n, "executable": str(foreign(n)) if job == "lines" else n, "config": config}
+        for n in ("tap-jsonl", "target-jsonl")
+    )
+    project = {
+        "default_environment": "here",
+        "environments": [{"name": "here"}],
+        "plugins": {"extractors": [tap], "loaders": [target]},
+        "jobs": [{"name": "none", "tasks": [[]]}, {"name": "lines", "tasks": ["tap-jsonl target-jsonl"]}],
+    }
+    (meltano.folder / "meltano.yml").write_text(json.dumps(project))
+    done = meltano.run(
+        job, MELTANO=str(PROGRAMS / "meltano"), MELTANO_PROJECT=str(meltano.folder), ATTEMPTS="1"
+    )
+    wrong = [(level, line) for level, line in done.lines if level != "INFO"]
+    if job == "lines":
+        assert (done.status, wrong) == (0, []), done.lines
+    else:
+        ((level, line),) = wrong
+        assert (done.status, level) == (1, "ERROR")
+        assert "ran nothing" in line
 
 
 # --- dbt ------------------------------------------------------------------------------------------------------------
@@ -241,25 +318,40 @@ def test_a_selection_that_selects_nothing_fails_with_what_is_near(
     assert near in error
 
 
+NOTHING = "dbt ended with status 0 and built nothing"
+UNKNOWN = "and left no results; its lines above say why"
+GOOD = results({"model.p.dim_episodes": "success", "test.p.t.1": "pass"})
+
+
 @pytest.mark.parametrize(
-    ("target", "message"),
+    ("target", "status", "message"),
     [
-        ({"manifest.json": MANIFEST}, "dbt ended with status 0 and built nothing"),
-        (results({}), "dbt ended with status 0 and built nothing"),
-        (results({"exposure.p.page": "no-op"}), "dbt ended with status 0 and built nothing"),
-        (results({"model.p.dim_episodes": "error"}), "1 of 1 nodes failed: "),
-        ({"run_results.json": {"nothing": 1}}, "expected dbt's run results"),
-        ({"run_results.json": '{"results": [{"unique_id": '}, "expected dbt's run results"),
+        ({"manifest.json": MANIFEST}, 0, NOTHING),
+        (results({}), 0, NOTHING),
+        (results({"exposure.p.page": "no-op"}), 0, NOTHING),
+        (results({"operation.p.p-on-run-start-0": "success", "model.p.m": "skipped"}), 0, NOTHING),
+        (results({"model.p.dim_episodes": "error"}), 0, "1 of 1 nodes failed: "),
+        ({"run_results.json": {"nothing": 1}}, 0, "expected dbt's run results"),
+        ({"run_results.json": '{"results": [{"unique_id": '}, 0, "expected dbt's run results"),
+        (GOOD, 1, "dbt ended with status 1 after 2 nodes, none of which failed; its lines above say why"),
+        # Killed, as for memory: what it had built by then nobody has written down.
+        ({"manifest.json": MANIFEST}, 137, f"dbt ended with status 137 {UNKNOWN}"),
+        ({}, 2, f"dbt ended with status 2 {UNKNOWN}"),
+        ({}, 0, f"dbt ended with status 0 {UNKNOWN}"),
     ],
-    ids=["no results", "empty", "an exposure", "a failed node", "of another form", "half a file"],
+    ids=[
+        *("no results", "empty", "an exposure", "a hook", "a failed node", "of another form", "half a file"),
+        *("a later fault", "killed", "a wrong project", "not even a manifest"),
+    ],
 )
-def test_a_build_that_built_nothing_is_no_success(
-    meltano: Meltano, target: dict[str, Any], message: str
+@pytest.mark.parametrize("selection", ["", "dim_episodes"])
+def test_a_build_that_built_nothing_or_failed_later_is_no_success(
+    meltano: Meltano, target: dict[str, Any], status: int, message: str, selection: str
 ) -> None:
-    """Exit status 0 without results, with a failed node, or with such as dbt does not write, fails in one line."""
-    meltano.says(target=target)
-    done = meltano.run("dbt")
-    assert done.status == 1
+    """One line says what is known, whatever dbt's exit status; a selection of what is there is not blamed for a fault."""
+    meltano.says(target=target, status=status)
+    done = meltano.run("dbt", DBT_SELECT=selection)
+    assert done.status == (status or 1)
     (error,) = done.at("ERROR")
     assert message in error
 
@@ -306,13 +398,14 @@ def test_a_job_that_takes_too_long_ends_with_its_processes(meltano: Meltano) -> 
 @pytest.mark.parametrize(
     ("program", "status"),
     [
-        ("sleep 300 & echo $! >stray; exit 0", 0),
+        ("sleep 300 & echo $! >stray; cat block", 0),
         ("sleep 300 >/dev/null 2>&1 & echo $! >stray; kill -KILL $$", 137),
     ],
     ids=["it holds the log open", "Meltano is killed for memory"],
 )
 def test_nothing_that_meltano_started_outlives_it(meltano: Meltano, program: str, status: int) -> None:
     """A process that is left would keep the job from ending, whatever its time limit, or load beside the next attempt."""
+    (meltano.folder / "block").write_text(json.dumps(BLOCK | {"success": True}))
     meltano.becomes(f'#!/bin/bash\ncd "$FAKES"\n{program}\n')
     done = meltano.run(ATTEMPTS="1")
     assert done.status == status

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
+# How a plugin prints a point whose log Meltano does not parse (https://github.com/singer-io/getting-started/blob/master/docs/SYNC_MODE.md#metric-messages).
+PRINTED_POINT = re.compile(r"(?:^|.*\s)METRIC: (?=\{)", re.DOTALL)
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 LEVELS = {
     "debug": "DEBUG",
@@ -47,6 +49,10 @@ class Figures:
 
     loads: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     source_records: dict[str, int] = field(default_factory=dict)
+    # Of any tap or target: the SDK's count of what it passed on.
+    records: int = 0
+    # Meltano's own, an extractor with its loader or a command, that ended well: where there is none, `meltano run` did nothing.
+    blocks: int = 0
     drift: int = 0
     nodes: list[dict[str, Any]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -68,16 +74,20 @@ class Figures:
             return Line("INFO", f"{source}: {text}" if source else text)
         if not isinstance(record, dict):
             return Line("INFO", text)
-        if isinstance(point := record.get("metric_info"), dict):
+        point = record.get("metric_info", record)
+        if isinstance(point, dict) and {"metric", "value", "tags"} <= point.keys():
             self._point(point)
             return None
+        # A plugin's line names it.
+        if "string_id" not in record:
+            self.blocks += "block_type" in record and record.get("success") is True
         # dbt's own JSON log, bare or inside a line of Meltano's.
         if isinstance(info := record.get("info"), dict):
             message = str(info.get("msg", ""))
             return Line(
                 LEVELS.get(str(info.get("level")), "INFO"), f"dbt: {message}" if message.strip() else ""
             )
-        message = str(record.get("event", text))
+        message = PRINTED_POINT.sub("", str(record.get("event", text)))
         if message.startswith('{"'):
             return self._read(message, str(record.get("string_id") or ""))
         source = str(record.get("string_id") or source)
@@ -91,7 +101,9 @@ class Figures:
         if not isinstance(value, int | float) or not math.isfinite(value) or not isinstance(tags, dict):
             return
         stream = str(tags.get("stream"))
-        if name == "schema_drift":
+        if name == "record_count":
+            self.records += int(value)
+        elif name == "schema_drift":
             self.drift += int(value)
         elif name == "source_record_count":
             self.source_records[stream] = int(value)
@@ -155,6 +167,11 @@ class Figures:
     def failed_nodes(self) -> list[dict[str, Any]]:
         """Dbt's nodes that failed."""
         return [node for node in self.nodes if node["state"] in FAILED]
+
+    @property
+    def did(self) -> bool:
+        """Whether dbt did anything: a hook alone, or nodes that were skipped, are nothing."""
+        return any(node["kind"] != "operation" and node["state"] != "skipped" for node in self.nodes)
 
     @property
     def _built(self) -> list[dict[str, Any]]:

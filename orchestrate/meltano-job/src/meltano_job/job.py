@@ -38,7 +38,7 @@ TIME_IS_OVER = 124
 CANNOT_START = 127
 # Kestra's own secrets and settings are in the environment of its worker; no job needs them.
 PRIVATE = ("SECRET_", "KESTRA_", "DATASOURCES_", "MICRONAUT_")
-# Every part logs JSON. A selection of which a part matches nothing is dbt's error before anything is built.
+# Every part logs JSON, its points and ends of blocks included. A selection of which a part matches nothing is dbt's error before anything is built.
 GIVEN = {
     "DBT_LOG_FORMAT": "json",
     "DBT_USE_COLORS": "false",
@@ -114,8 +114,12 @@ class Job:
             **settings.environment,
             **GIVEN,
             "DBT_TARGET_PATH": str(self._target),
+            # It is not there: a file of the project's own could leave out what this program reads.
+            "MELTANO_CLI_LOG_CONFIG": str(scratch / "logging.yaml"),
             "MELTANO_RUN_ID": settings.run_id,
         }
+        if self._environment.get("MELTANO_CLI_LOG_LEVEL", "").lower() != "debug":
+            self._environment["MELTANO_CLI_LOG_LEVEL"] = "info"
         home = settings.project / ".meltano" if settings.project else scratch
         database = self._environment.get("MELTANO_DATABASE_URI") or f"sqlite:///{home}/meltano.db"
         self._environment["MELTANO_DATABASE_URI"] = own_database(database, settings.job)
@@ -215,38 +219,54 @@ class Job:
     def _conclude(self, status: int) -> int:
         """Log in one line what failed; return the exit status: 0 only where what was asked for was done."""
         if self.settings.job != DBT:
-            if status:
-                tried = len(self.attempts)
-                self._fail(
-                    f"failed with status {status} after {tried} attempts; nothing of it has landed in half"
-                )
-            elif not self.figures.streams:
-                kestra.log("WARN", "the target reported no figures; the ledger _loads has what it loaded")
-            return status
+            return self._conclude_fetch(status)
         try:
             self.figures.dbt(self._target)
         except ValueError as error:
             self._fail(str(error))
             return status or 1
         nodes, failed = self.figures.nodes, self.figures.failed_nodes
-        if nodes and not failed and status == 0:
-            return 0
         if failed:
             names = ", ".join(node["name"] for node in failed[:5]) + (", …" if len(failed) > 5 else "")  # noqa: PLR2004 - a line
             self._fail(f"{len(failed)} of {len(nodes)} nodes failed: {names}")
-        elif not nodes and (status == 0 or self.settings.select):
-            self._fail(f"dbt ended with status {status} and built nothing; {self._names()}")
+        elif not self.figures.did:
+            self._fail(self._nothing_built(status))
+        elif status:
+            self._fail(
+                f"dbt ended with status {status} after {len(nodes)} nodes, none of which failed; its lines above say why"
+            )
         else:
-            self._fail(f"dbt ended with status {status} before it built anything; its lines above say why")
+            return 0
         return status or 1
 
-    def _names(self) -> str:
-        """Return what a selection could have meant."""
+    def _conclude_fetch(self, status: int) -> int:
+        if status:
+            tried = len(self.attempts)
+            self._fail(
+                f"failed with status {status} after {tried} attempts; nothing of it has landed in half"
+            )
+        elif not self.figures.blocks:
+            self._fail("Meltano ended with status 0 and ran nothing; look at the job's tasks in meltano.yml")
+            return 1
+        elif not self.figures.streams and not self.figures.records:
+            kestra.log(
+                "WARN",
+                "neither tap nor target has reported a record: the source had nothing new, or they report none; look at the tables",
+            )
+        return status
+
+    def _nothing_built(self, status: int) -> str:
+        """Return why dbt has left no results, or only of what does nothing: the selection, where it names what is not there."""
+        select = self.settings.select
         try:
-            manifest = json.loads((self._target / "manifest.json").read_text(encoding="utf-8"))
+            names = Names(json.loads((self._target / "manifest.json").read_text(encoding="utf-8")))
         except (OSError, ValueError):
-            return "dbt did not read the project; its lines above say why"
-        return f"dbt_select_pattern: {Names(manifest).explain(self.settings.select)}"
+            names = None
+        if names is None or (status and not names.wrong(select)):
+            return f"dbt ended with status {status} and left no results; its lines above say why"
+        return (
+            f"dbt ended with status {status} and built nothing; dbt_select_pattern: {names.explain(select)}"
+        )
 
     def _fail(self, message: str) -> None:
         line = f"job {self.settings.job}: {message}"

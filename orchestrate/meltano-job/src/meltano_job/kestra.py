@@ -9,6 +9,9 @@ import json
 import os
 import sys
 
+# Docker cuts a line at 16 KB, Cloud Logging at 256 KB, and the parts would be no frames.
+LONGEST = 10_000
+
 
 def frame(**content: object) -> str:
     """Return one line of the protocol; the keys are `outputs`, `metrics` and `logs`."""
@@ -30,5 +33,6 @@ def write(line: str) -> None:
 
 
 def log(level: str, message: str) -> None:
-    """Write one log line; `level` is DEBUG, INFO, WARN or ERROR."""
-    write(frame(logs=[{"level": level, "message": message}]))
+    """Write one log line; `level` is DEBUG, INFO, WARN or ERROR. A very long message is several lines, each whole."""
+    for start in range(0, max(len(message), 1), LONGEST):
+        write(frame(logs=[{"level": level, "message": message[start : start + LONGEST]}]))

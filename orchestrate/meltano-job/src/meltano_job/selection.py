@@ -50,9 +50,13 @@ class Names:
         known = [*self.nodes, *self.tags, *self.folders]
         return [*folders, *difflib.get_close_matches(term, known, n=3, cutoff=0.5)]
 
+    def wrong(self, selection: str) -> list[str]:
+        """Return the words that match nothing."""
+        return [term for term in re.split(r"[\s,]+", selection) if term and self.matches(term) is False]
+
     def explain(self, selection: str) -> str:
         """Return a sentence that says which words match nothing and what is near them."""
-        wrong = [term for term in re.split(r"[\s,]+", selection) if term and self.matches(term) is False]
+        wrong = self.wrong(selection)
         near = list(dict.fromkeys(name for term in wrong for name in self.near(term)))[:MOST]
         return (
             (f"{', '.join(map(repr, wrong))} matches nothing" if wrong else f"{selection!r} selects nothing")
