@@ -150,7 +150,7 @@ SELECTIONS = ["a; rm -rf x", "$(id)", "`id`", "a | b", "a && b", "a > b", "'a'",
         ({"jobs": ["nobody"]}, "doesn't match the values"),
         *(
             ({"dbt_select_pattern": pattern}, "must match the pattern")
-            for pattern in (*SELECTIONS, "--vars x", "a -x")
+            for pattern in (*SELECTIONS, "--vars x", "a -x", "a " * 10_000 + "-x")
         ),
     ],
 )
