@@ -23,21 +23,26 @@ if TYPE_CHECKING:
 
 
 class Webhook(Server):
-    """Takes what the alert posts."""
+    """Takes what the alert posts, and the heartbeats."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.posts: list[dict[str, str]] = []
-        self.statuses: list[int] = []
+        self.answer()
 
-    def respond(self, _: str, __: str, ___: Message, body: bytes) -> tuple[int, bytes]:
+    def respond(self, method: str, _: str, __: Message, body: bytes) -> tuple[int, bytes]:
         """Keep a message."""
-        self.posts.append(json.loads(body))
-        return (self.statuses.pop(0) if self.statuses else 200), b""
+        if method == "GET":
+            self.heartbeats += 1
+        else:
+            self.posts.append(json.loads(body))
+        # As Slack answers; Discord has no body.
+        return self.statuses.pop(0) if self.statuses else 200, b"ok" if self.posts else b""
 
     def answer(self, *statuses: int) -> None:
         """Forget the messages; answer the next ones with these statuses, then with 200."""
-        self.posts, self.statuses = [], list(statuses)
+        self.posts: list[dict[str, str]] = []
+        self.heartbeats = 0
+        self.statuses = list(statuses)
 
 
 @pytest.fixture(scope="session")
@@ -95,11 +100,10 @@ def kestra(folder: Path, webhook: Webhook, google_batch: GoogleBatch) -> Iterato
     }
     engine = Engine(folder, environment)
     fakes = MeltanoStandIn(folder / "fakes")
-    given = {**fakes.variables, **BRACES}
     for variant in VARIANTS:
         engine.deploy(f"rickandmorty.{variant}", variant)
-        engine.settings(f"rickandmorty.{variant}", **NEEDED, environment=given, retry_seconds="0.1")
-    engine.settings(LOCAL, meltano=given.pop("MELTANO"), environment=given)
+        engine.settings(f"rickandmorty.{variant}", **NEEDED, environment=BRACES, retry_seconds="0.1")
+    engine.run_locally(LOCAL, fakes, **BRACES)
     landing = {"TARGET_BIGQUERY_BUCKET": "a-landing", "STORAGE_EMULATOR_HOST": google_batch.url}
     engine.settings(
         BATCH, environment={**fakes.variables, **BRACES, **landing}, poll_seconds="PT0.2S", log_seconds="5"

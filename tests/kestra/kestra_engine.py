@@ -204,10 +204,10 @@ class Engine:
         self.ask("kv", namespace=namespace, values=values)
         self._settings.setdefault(namespace, {}).update(values)
 
-    def run_locally(self, namespace: str, fakes: MeltanoStandIn, **settings: Any) -> None:
-        """Set what a namespace needs whose jobs are processes with a stand-in of Meltano."""
-        folder = {"FAKES": str(fakes.folder)}
-        self.settings(namespace, meltano=fakes.variables["MELTANO"], environment=folder, **settings)
+    def run_locally(self, namespace: str, fakes: MeltanoStandIn, **variables: str) -> None:
+        """Set what a namespace needs whose jobs are processes with a stand-in of Meltano; the jobs get the variables."""
+        environment = {"FAKES": str(fakes.folder), **variables}
+        self.settings(namespace, meltano=fakes.variables["MELTANO"], environment=environment)
 
     @contextmanager
     def changed(self, namespace: str, **values: Any) -> Iterator[None]:

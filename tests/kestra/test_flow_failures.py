@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,8 @@ def test_one_job_fails_the_others_end_dbt_does_not_begin(
     """A failed job is tried twice, the slow one is awaited, dbt is not started, the run fails, the webhook is called."""
     fakes.behave(episode={"fail": 9, "status": 3}, location={"after": "episode"})
     webhook.answer(200)
-    with kestra.changed(LOCAL, alert_secret="ALERT_WEBHOOK"):  # noqa: S106 - a name
+    alarms = {"alert_secret": "ALERT_WEBHOOK", "heartbeat_url": f"{webhook.url}/alive"}
+    with kestra.changed(LOCAL, **alarms):
         run = kestra.run(LOCAL)
     assert run.state == "FAILED"
     assert run.states == {"character": "SUCCESS", "episode": "FAILED", "location": "SUCCESS"}
@@ -34,6 +36,9 @@ def test_one_job_fails_the_others_end_dbt_does_not_begin(
     assert "ended as FAILED" in post["text"]
     assert run.root["labels"]["run_id"] in post["text"]
     assert "episode" in post["text"]
+    assert not webhook.heartbeats
+    # A secret, in no log and in no task's outputs.
+    assert "hook-address" not in json.dumps(run.executions)
 
 
 def test_building_after_a_failure_means_nothing_without_dbt(kestra: Engine, fakes: MeltanoStandIn) -> None:
@@ -186,14 +191,15 @@ def test_an_alert_that_does_not_arrive_is_sent_again_and_then_logged(
     assert "failed: dbt" in webhook.posts[-1]["text"]
     line = "Nobody was alerted: the webhook whose address is in the secret ALERT_WEBHOOK did not take the message, twice."
     assert (line in run.log("ERROR")) == lost
-    assert "hook-address" not in run.log()
+    assert "hook-address" not in json.dumps(run.executions)
 
 
 def test_a_webhook_that_never_answers_keeps_no_run_waiting(kestra: Engine, fakes: MeltanoStandIn) -> None:
     """The next run in the queue waits for the alert of the one before: it is given up, twice, and logged."""
     fakes.behave(dbt={"fail": 1})
     namespace = "rickandmorty.silent"
-    kestra.run_locally(namespace, fakes, alert_secret="SILENT_WEBHOOK")  # noqa: S106 - a name
+    kestra.run_locally(namespace, fakes)
+    kestra.settings(namespace, alert_secret="SILENT_WEBHOOK")  # noqa: S106 - a name
     kestra.deploy(namespace, "local", **{"readIdleTimeout: PT20S": "readIdleTimeout: PT1S"})
     first, second = (kestra.start(namespace, execute_fetch=False) for _ in range(2))
     assert "Nobody was alerted" in kestra.wait(first, 120).log("ERROR")

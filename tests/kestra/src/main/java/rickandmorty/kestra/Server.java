@@ -20,6 +20,7 @@ import io.kestra.core.services.ExecutionOutputService;
 import io.kestra.core.services.ExecutionService;
 import io.kestra.core.services.FlowService;
 import io.kestra.core.services.KVStoreService;
+import io.kestra.core.services.TaskOutputService;
 import io.kestra.core.storages.kv.KVValueAndMetadata;
 import io.micronaut.context.ApplicationContext;
 import io.micronaut.core.type.Argument;
@@ -193,7 +194,11 @@ public final class Server {
         Map<String, Object> labels = new TreeMap<>();
         execution.getLabels().forEach(l -> labels.put(l.key(), l.value()));
         found.put("labels", labels);
-        found.put("tasks", runs.stream().map(run -> Map.of("id", run.getTaskId(), "state", run.getState().getCurrent().name())).toList());
+        List<Object> tasks = new ArrayList<>();
+        for (TaskRun run : runs) {
+            tasks.add(Map.of("id", run.getTaskId(), "state", run.getState().getCurrent().name(), "outputs", bean(TaskOutputService.class).getOutputs(run)));
+        }
+        found.put("tasks", tasks);
         found.put("logs", bean(LogDataStoreInterface.class).findByExecutionId(TENANT, execution.getId(), null).stream()
             .map(l -> Map.of("level", String.valueOf(l.getLevel()), "message", String.valueOf(l.getMessage()))).toList());
         found.put("metrics", bean(MetricRepositoryInterface.class)
