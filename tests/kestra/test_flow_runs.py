@@ -24,6 +24,7 @@ from kestra_engine import (
 from testkit.programs import eventually
 
 if TYPE_CHECKING:
+    from conftest import Webhook
     from google_batch import GoogleBatch
     from meltano_stand_in import MeltanoStandIn
 
@@ -47,11 +48,16 @@ def test_exactly_the_chosen_jobs_run(kestra: Engine, fakes: MeltanoStandIn, jobs
     assert outputs == {job: {"state": "SUCCESS", "rows": ROWS[job]} for job in jobs}
 
 
-def test_the_usual_run_fetches_all_side_by_side_then_builds(kestra: Engine, fakes: MeltanoStandIn) -> None:
+def test_the_usual_run_fetches_all_side_by_side_then_builds(
+    kestra: Engine, fakes: MeltanoStandIn, webhook: Webhook
+) -> None:
     """With nothing given all three jobs overlap in time, then dbt; figures are outputs and metrics, lines keep their levels, Kestra's secrets stay."""
     fakes.behave(**{job: {"together": 3} for job in ALL})
-    run = kestra.run(LOCAL)
+    webhook.answer()
+    with kestra.changed(LOCAL, heartbeat_url=f"{webhook.url}/alive"):
+        run = kestra.run(LOCAL)
     assert run.state == "SUCCESS"
+    assert (webhook.heartbeats, webhook.posts) == (1, [])
     begin, end = ({c["job"]: c["time"] for c in fakes.calls(what)} for what in ("begin", "end"))
     assert max(begin[j] for j in ALL) < min(end[j] for j in ALL)
     assert begin["dbt"] > max(end[j] for j in ALL)
