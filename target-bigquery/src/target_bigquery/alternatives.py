@@ -28,7 +28,15 @@ JSON_TYPES = {
 TYPES = {"number", *JSON_TYPES.values()}
 COMBINED = {"$ref", "allOf", "anyOf", "oneOf"}
 # Keywords under which an object may have fields that `properties` does not list.
-OPEN = ("patternProperties", "if", "then", "else", "dependentSchemas", "dependencies")
+OPEN = (
+    "unevaluatedProperties",
+    "patternProperties",
+    "if",
+    "then",
+    "else",
+    "dependentSchemas",
+    "dependencies",
+)
 
 
 def root(stream: str, schema: Any) -> dict[str, Any]:  # noqa: ANN401 (whatever a tap sends)
