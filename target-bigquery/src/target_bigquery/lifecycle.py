@@ -161,8 +161,17 @@ class Lifecycle:
             stream: The stream's name, as the other methods take it.
             source: Its name in the tap's states, where a stream map has renamed it.
             bookmarked: Whether the SCHEMA names bookmark properties.
+
+        Raises:
+            TargetError: Another stream of the tap has that name already.
         """
-        progress = self._streams.setdefault(stream, _Progress(source or stream, states_before=self._states))
+        source = source or stream
+        progress = self._streams.setdefault(stream, _Progress(source, states_before=self._states))
+        if progress.source != source:
+            raise TargetError(
+                f"the streams {progress.source!r} and {source!r} would both be stream {stream!r}, of which no STATE could be "
+                "right; give them names of their own in stream_maps"
+            )
         progress.incremental = progress.incremental or bookmarked
         if progress.open or progress.announced:
             self._restarted(progress)

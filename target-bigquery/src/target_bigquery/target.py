@@ -20,6 +20,7 @@ from singer_sdk.exceptions import (
     RecordsWithoutSchemaException,
 )
 from singer_sdk.helpers.capabilities import PluginCapabilities
+from singer_sdk.mapper import RemoveRecordTransform
 from typing_extensions import override
 
 from target_bigquery import batches, checks
@@ -115,8 +116,15 @@ class TargetBigQuery(Target):
                 f"{stream}: key_properties is {keys!r}: expected a list of names; look at the tap"
             )
         schema = root(stream, message_dict["schema"])
-        super()._process_schema_message({**message_dict, "schema": schema, "key_properties": keys})
-        for stream_map in self.mapper.stream_maps[stream]:
+        maps = self.mapper.stream_maps.get(stream)
+        if not maps or (maps[0].raw_schema, maps[0].raw_key_properties) != (schema, keys):
+            self.mapper.register_raw_stream_schema(stream, schema, keys)
+        for stream_map in self._maps(stream):
+            self.get_sink(
+                stream_map.stream_alias,
+                schema=stream_map.transformed_schema,
+                key_properties=stream_map.transformed_key_properties,
+            )
             self._lifecycle.schema(
                 stream_map.stream_alias,
                 source=stream,
@@ -124,14 +132,14 @@ class TargetBigQuery(Target):
             )
 
     def _maps(self, stream: str) -> list[StreamMap]:
-        """Return what the stream is sent on as.
+        """Return what the stream is sent on as: nothing where the stream maps remove it.
 
         Raises:
             RecordsWithoutSchemaException: It has no SCHEMA yet.
         """
         if stream not in self.mapper.stream_maps:
             self._assert_sink_exists(stream)
-        return self.mapper.stream_maps[stream]
+        return [one for one in self.mapper.stream_maps[stream] if not isinstance(one, RemoveRecordTransform)]
 
     def _version(self, message: dict[str, Any]) -> int | None:
         """Return a message's version, None where it has none or versions are not used."""
