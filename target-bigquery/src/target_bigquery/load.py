@@ -76,6 +76,8 @@ class Loader:
         self._recovery = Recovery(cloud, self._jobs, self._landing)
         self._lock = threading.Lock()
         self._earlier: dict[str, Earlier] = {}
+        # By table, the manifest of this attempt's last version.
+        self._last: dict[str, Manifest] = {}
         # The manifests loaded, by digest; an empty one has no job.
         self._loaded: dict[str, tuple[Manifest, FinishedJob | None]] = {}
 
@@ -108,7 +110,7 @@ class Loader:
             TargetError: It could not be loaded; the landing table is as it was.
         """
         with self._explaining(version.stream, version.table):
-            manifest = self._decide(version)
+            manifest = self._last[version.table] = self._decide(version)
             job = self._finish(manifest)
             self._report(manifest, job, time.monotonic() - version.ended)
 
@@ -116,8 +118,15 @@ class Loader:
         """Load what earlier attempts of this run decided and this one did not receive again.
 
         Raises:
-            TargetError: It could not be loaded.
+            TargetError: It could not be loaded, or came after what this attempt's last version is.
         """
+        for table, manifest in self._last.items():
+            newest = self._earlier[table].manifests[-1]
+            if newest is not manifest and not manifest.adds:
+                raise TargetError(
+                    f"{manifest.stream}: these rows are those that run {manifest.run_id} loaded first, and it has loaded others "
+                    "after them, which the table shows now; run with another run id"
+                )
         for manifest in self._decided:
             if manifest.digest not in self._loaded:
                 with self._explaining(manifest.stream, manifest.table):

@@ -78,6 +78,11 @@ class Manifest:
         return sum(part.size for part in self.parts)
 
     @property
+    def adds(self) -> bool:
+        """Whether its rows count beside those of other loads, whatever their order."""
+        return self.method == "append-only" and self.replication == Replication.INCREMENTAL
+
+    @property
     def schema(self) -> list[SchemaField]:
         """The columns to load."""
         return [SchemaField.from_api_repr(item) for item in self.fields]
