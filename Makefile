@@ -27,8 +27,9 @@ endif
 PYTHON_PATH := $(shell "$(PYTHON)" -ISc 'import os, sys; (3, 11) <= sys.version_info[:2] <= (3, 14) and print(os.path.realpath(sys.executable))' 2>/dev/null)
 # They name this folder: in a copy, or after a move, their programs would run the other folder's code.
 INSTALLED_FOR := $(VENVS)/.folder
-anew = $(shell echo "make: $(VENVS) was installed for another $1; what is needed is installed anew" >&2; \
-  $(if $(DRY_RUN),true,rm -rf) $(VENVS) .meltano/{extractors,loaders,utilities,.done,.locks})
+anew = $(shell echo "make: $(VENVS) was installed for another $1; what is needed is installed anew" >&2; $(if $(DRY_RUN),exit;) \
+  { test -w $(VENVS) && rm -rf $(VENVS) .meltano/{extractors,loaders,utilities,.done,.locks}; } 2>/dev/null \
+  || echo "make: $(VENVS) cannot be removed: make doctor says why" >&2)
 ifneq ($(file < $(INSTALLED_FOR)),$(if $(wildcard $(INSTALLED_FOR)),$(CURDIR)))
 $(call anew,folder)
 else ifneq ($(INSTALLED_PYTHON),$(PYTHON_PATH))
@@ -148,7 +149,7 @@ new: $(VENVS)/dev/.done ## Make a project of your own: make new NAME=library FOL
 install: $(VENVS)/dev/.done $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Install every environment
 
 check: $(VENVS)/dev/.done $(VENVS)/sql/.done $(VENVS)/sandbox/.done .meltano/.done ## Style, types, and the SQL of transform/
-	@$(MAKE) --jobs 2 --output-sync lint types lint-sql
+	@$(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,--jobs 2) --output-sync lint types lint-sql
 
 lint: $(VENVS)/dev/.done .meltano/.done
 	$(DEV)/ruff check .
@@ -242,10 +243,10 @@ deploy-flows: ## Deploy flows, settings and the image's digest to Kestra (.githu
 
 # --- environments: one lock each, installed anew when its lock or its part's metadata changes -----------------------
 $(VENVS)/.python: $(if $(PYTHON_PATH),,no-python)
-	@mkdir -p $(VENVS)
+	@mkdir -p $(VENVS) || { "$(PYTHON)" scripts/doctor.py --problems >&2; exit 1; }
 	@command -v uv >/dev/null || { echo "Installing uv"; "$(PYTHON_PATH)" -m venv $(VENVS)/uv && \
 	  $(VENVS)/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt; } \
-	  || { echo "make: uv could not be installed: on Debian and Ubuntu, 'apt-get install python3-venv', and look at the lines above" >&2; exit 1; }
+	  || { $(call installation_failed,uv); }
 	@echo "$(PYTHON_PATH)" > $@
 
 no-python:
@@ -253,8 +254,8 @@ no-python:
 	; install one, or name one: make PYTHON=python3.12 …" >&2; exit 1
 
 # How an installation fails: the problems of this machine that may be the reason, and one line.
-installation_failed = "$(PYTHON)" scripts/doctor.py --problems >&2 || true; echo "make: $(1) could not be installed: look at the lines above; behind a proxy \
-with a certificate of its own set UV_SYSTEM_CERTS=1, or SSL_CERT_FILE to its .pem file" >&2; exit 1
+installation_failed = "$(PYTHON)" scripts/doctor.py --problems >&2 || true; echo "make: $(1) could not be installed: look at the lines above; \
+a package registry has to be reached, once; behind a proxy with a certificate of its own set UV_SYSTEM_CERTS=1, or SSL_CERT_FILE to its .pem file" >&2; exit 1
 
 define environment
 	@echo "Installing $(@D)"
