@@ -59,7 +59,7 @@ def folder() -> Iterator[Finding]:
     """The project's folder: write access, free space, files of other users."""
     remedy = "it cannot be written; clone into a folder of your own"
     yield Finding(f"folder: {ROOT}", "" if os.access(ROOT, os.W_OK) else remedy)
-    for name in (".venvs", ".meltano", ".sandbox", "output", "transform/target"):
+    for name in (".venvs", ".meltano", ".meltano/run-logs", ".sandbox", "output", "transform/target"):
         path = ROOT / name
         if path.exists() and not os.access(path, os.W_OK):
             owner = path.stat().st_uid

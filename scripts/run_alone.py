@@ -32,9 +32,12 @@ def exec_on_sandbox(options: list[str], command: list[str]) -> NoReturn:
 
 def _hold_lock() -> None:
     """Hold this folder's lock while this process lives, across `exec` too."""
-    (ROOT / ".sandbox").mkdir(exist_ok=True)
-    # Not truncated before the lock is held: it names the other run.
-    lock = os.open(ROOT / ".sandbox" / "run.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        (ROOT / ".sandbox").mkdir(exist_ok=True)
+        # Not truncated before the lock is held: it names the other run.
+        lock = os.open(ROOT / ".sandbox" / "run.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise SystemExit(f"make: {error.filename}: {error.strerror}; make doctor says what to do") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

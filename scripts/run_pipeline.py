@@ -199,6 +199,10 @@ if __name__ == "__main__":
         status = main()
     except KeyboardInterrupt:
         fail("interrupted", 128 + signal.SIGINT)
+    except OSError as error:
+        # A full disk, a file of another user: what of this machine is the reason.
+        doctor.show(problems_only=True)
+        fail(str(error))
     except Ended as error:
         number = signal.Signals(error.args[0])
         how = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"

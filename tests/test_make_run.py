@@ -202,6 +202,17 @@ def test_a_run_that_is_ended_leaves_no_process(clone: Clone, number: signal.Sign
     until_nothing_is_left(clone.mark)
 
 
+@pytest.mark.parametrize("name", [".sandbox", pytest.param(".meltano", marks=pytest.mark.slow)])
+def test_a_folder_that_cannot_be_written_is_one_line(clone: Clone, name: str) -> None:
+    """It is another user's, the disk is full, or here a file: the line names it, without a traceback."""
+    (clone.folder / name).touch()
+    done = run(*clone.command, env=clone.env)
+    assert done.returncode == 1
+    assert str(clone.folder / name) in done.stderr.splitlines()[-1]
+    assert done.stderr.startswith("make")
+    assert "Traceback" not in done.stderr
+
+
 def test_what_changes_the_local_warehouse_is_local(clone: Clone) -> None:
     """`make build` and `make retract` too, whatever a shell or a .env says for the cloud."""
     cloud = {"MELTANO_ENVIRONMENT": "prod", "DATASET_PREFIX": "", "TARGET_BIGQUERY_LOCATION": "EU"}
