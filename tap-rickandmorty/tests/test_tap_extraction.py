@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tap_api import RESOURCES, Api, RunTap, character, episode, location, slow, started
+from tap_api import RESOURCES, Api, RunTap, character, environment, episode, location, slow, started
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "rickandmorty"
@@ -152,6 +153,31 @@ def test_a_signal_ends_the_tap_though_nobody_reads_its_log(reading: subprocess.P
     reading.stderr.close()
     reading.terminate()
     assert reading.wait(timeout=60) == 128 + signal.SIGTERM
+
+
+# A thread of another stream has a line to log as soon as the error is written, and time to do so.
+ANOTHER_THREAD_LOGS = """
+import logging, threading
+from tap_rickandmorty.tap import TapRickAndMorty
+class AfterTheError(logging.Handler):
+    def emit(self, record):
+        if record.levelno == logging.ERROR:
+            other = threading.Thread(target=logging.warning, args=("a line of another stream",), daemon=True)
+            other.start()
+            other.join(0.2)
+cli = TapRickAndMorty.cli
+logging.getLogger().addHandler(AfterTheError())
+cli(["--config=ENV"])
+"""
+
+
+def test_the_error_is_the_last_line_though_other_threads_log(api: Api) -> None:
+    """Streams are read concurrently: what the others log does not come after the line that says what failed."""
+    api.records["character"][40] = character(41, gender=None)
+    command = [sys.executable, "-c", ANOTHER_THREAD_LOGS]
+    ended = subprocess.run(command, env=environment(api), capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "retyped field gender in record id 41" in ended.stderr.splitlines()[-1]
 
 
 def test_a_reader_that_ends_is_one_line(api: Api) -> None:

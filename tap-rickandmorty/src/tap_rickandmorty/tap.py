@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import re
 import signal
@@ -27,7 +28,6 @@ from tap_rickandmorty.streams import STREAMS
 from tap_rickandmorty.writer import Writer
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable, Iterator, Mapping
     from types import FrameType
 
@@ -206,8 +206,10 @@ def _one_line(logger: logging.Logger) -> Iterator[None]:
 
 
 def _end(logger: logging.Logger, message: str) -> NoReturn:
+    # Threads may still read from the API: what they read is no longer needed, and none of them logs after this line.
+    for handler in logging.getLogger().handlers:
+        handler.acquire()
     logger.error(message)
-    # Threads may still wait for the API, and what they read is no longer needed.
     sys.stdout.flush()
     os._exit(1)
 
