@@ -143,7 +143,9 @@ def fresh_clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectCop
     folder = tmp_path_factory.mktemp("fresh")
     copy = copy_project(folder / "le clone frais à moi")
     nowhere = "http://127.0.0.1:9"
-    copy.env = bare(folder) | {"LC_ALL": "C", "http_proxy": nowhere, "https_proxy": nowhere}
+    # The copy has this project's environments: in C, Python 3.11 cannot read their paths where they are beyond ASCII.
+    locale = "C" if str(ROOT).isascii() else "C.UTF-8"
+    copy.env = bare(folder) | {"LC_ALL": locale, "http_proxy": nowhere, "https_proxy": nowhere}
     sandbox = ".venvs/sandbox/bin/sandbox"
     try:
         copy.run(
