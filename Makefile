@@ -17,8 +17,8 @@ endif
 export SANDBOX_COMMAND := $(CURDIR)/$(VENVS)/sandbox/bin/sandbox
 export MELTANO_COMMAND := $(CURDIR)/$(VENVS)/meltano/bin/meltano
 export MELTANO_SEND_ANONYMOUS_USAGE_STATS := false
-# A hook or an alias of git's names its own repository here, which would be taken for this one, or for a new project's.
-unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_COMMON_DIR GIT_OBJECT_DIRECTORY GIT_PREFIX
+# What would lead elsewhere: another repository in a hook of git's, another project of Meltano's, other code than the locks'.
+unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_COMMON_DIR GIT_OBJECT_DIRECTORY GIT_PREFIX MELTANO_PROJECT_ROOT PYTHONPATH PYTHONHOME
 # The environments have one Python: the one that is named, else the one that they were installed with, else python3.
 INSTALLED_PYTHON := $(file < $(VENVS)/.python)
 ifndef PYTHON

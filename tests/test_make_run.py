@@ -63,6 +63,15 @@ def test_make_query_hands_the_sql_over_as_it_is(tmp_path: Path) -> None:
         assert json.loads(output)[-2:] == ["--", sql]
 
 
+def test_no_variable_leads_to_another_project(tmp_path: Path) -> None:
+    """A hook's GIT_DIR, which `make new` would write to, a shell's Meltano project, and code that goes before the locks'."""
+    names = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "MELTANO_PROJECT_ROOT", "PYTHONPATH", "PYTHONHOME")
+    spy = python_program(tmp_path / "spy", "import json, os\nprint(json.dumps(sorted(os.environ)))\n")
+    command = ("make", "--old-file=.venvs/sandbox/.done", "query", f"SANDBOX_COMMAND={spy}", "SQL=x")
+    given = succeed(*command, cwd=ROOT, env=unmarked() | dict.fromkeys(names, str(tmp_path)))
+    assert not {*json.loads(given)} & {*names}
+
+
 def test_make_run_hands_the_folder_over_as_it_is() -> None:
     """A folder whose name has a quote and a dollar is named in the one line, as it was typed."""
     installed = (f"--old-file={part}/.done" for part in (".venvs/sandbox", ".venvs/meltano", ".meltano"))

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from new_project import PARTS
-from testkit.programs import succeed
 from testkit.project_copy import unmarked
 from testkit.project_files import OPTIONAL_FOLDERS, project_files
 from testkit.whole_pipeline import ROOT, program
@@ -169,23 +168,6 @@ def test_without_git_there_is_no_new_project(tmp_path: Path, name: str) -> None:
     assert text.endswith("; git has to be there, and this folder a repository: git init\n")
     assert text.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-
-
-def test_git_s_own_variables_name_no_repository(tmp_path: Path) -> None:
-    """In a hook or an alias of git's GIT_DIR is another repository: it is left alone."""
-    output_of(tmp_path, "git", "init", "--quiet", "other")
-    there = {"GIT_DIR": str(tmp_path / "other" / ".git")}
-    command = (
-        "make",
-        "--old-file=.venvs/dev/.done",
-        "new",
-        "NAME=library",
-        f"FOLDER={tmp_path / 'made'}",
-        "PARTS=",
-    )
-    succeed(*command, cwd=ROOT, env=unmarked() | there)
-    assert output_of(tmp_path / "other", "git", "ls-files") == ""
-    assert "Makefile" in output_of(tmp_path / "made", "git", "ls-files").split()
 
 
 @pytest.mark.parametrize("folder", ["a shelf/bücherei", "~/library"])
