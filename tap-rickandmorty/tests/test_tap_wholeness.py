@@ -31,8 +31,8 @@ def page_one(**changes: Any) -> Fault:
     return apply
 
 
-def by_ids(change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> Fault:
-    """The fault of an answer by ids with other records."""
+def changed(change: Callable[[Any], Any]) -> Fault:
+    """The fault of an answer with another document."""
 
     def apply(handler: Handler) -> None:
         code, body = handler.server.api.page(handler.path)
@@ -50,10 +50,10 @@ ONCE = {
     "count-too-high": (r"character$", page_one(count=46)),
     "count-far-too-high": (r"character$", page_one(count=10**9, pages=5 * 10**7)),
     "count-beyond-all-ids": (r"character$", page_one(count=10**30)),
-    "a-record-missing": (r"character/1,", by_ids(lambda records: records[:-1])),
-    "none": (r"character/1,", by_ids(lambda _: [])),
-    "a-record-twice": (r"character/1,", by_ids(lambda records: [*records, records[3]])),
-    "a-record-not-asked-for": (r"character/1,", by_ids(lambda records: [*records[:-1], character(999)])),
+    "a-record-missing": (r"character/1,", changed(lambda records: records[:-1])),
+    "none": (r"character/1,", changed(lambda _: [])),
+    "a-record-twice": (r"character/1,", changed(lambda records: [*records, records[3]])),
+    "a-record-not-asked-for": (r"character/1,", changed(lambda records: [*records[:-1], character(999)])),
 }
 
 
@@ -69,9 +69,28 @@ def test_one_answer_that_does_not_fit_is_read_again(
     assert "no-cache" in {h.get("Cache-Control") for p, h in api.requests if "character" in p}
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _: [],
+        lambda page: page["results"],
+        lambda page: {**page, "info": {"count": 0, "pages": 0}},
+        lambda page: {**page, "info": {"count": None}},
+    ],
+    ids=["a-list", "a-list-of-records", "count-0-and-records", "count-null-and-records"],
+)
+def test_a_page_1_that_is_no_listing_is_no_empty_one(
+    api: Api, run_tap: RunTap, change: Callable[[Any], Any]
+) -> None:
+    """Not even where everything may vanish."""
+    api.fault(r"character$", changed(change), times=99)
+    run = run_tap(max_shrink_percent=100, listing_attempts=2).failed()
+    assert run.activated("characters") == []
+
+
 def test_an_answer_out_of_order_is_sent_in_order(api: Api, run_tap: RunTap) -> None:
     """Ids ascend whatever order the API gives records in."""
-    api.fault(r"character/1,", by_ids(lambda records: records[::-1]))
+    api.fault(r"character/1,", changed(lambda records: records[::-1]))
     run = run_tap()
     assert [r["id"] for r in run.records("characters")] == list(range(1, 46))
     assert len(api.asked("character")) == 2
@@ -90,7 +109,7 @@ def test_gaps_in_the_ids_are_bridged(api: Api, run_tap: RunTap, ids: list[int]) 
 
 def test_an_api_that_answers_few_ids_only_is_read_by_pages(api: Api, run_tap: RunTap) -> None:
     """Where answers by ids stay short, pages are whole."""
-    api.fault(r"character/1,", by_ids(lambda records: records[:20]), times=99)
+    api.fault(r"character/1,", changed(lambda records: records[:20]), times=99)
     run = run_tap().succeeded()
     assert [r["id"] for r in run.records("characters")] == list(range(1, 46))
 

@@ -76,7 +76,7 @@ class ListingStream(ApiStream):
         else:
             super().validate_response(answer)
         try:
-            page = parse_page(answer.document)
+            page = parse_page(answer.document, by_ids=bool(token.ids))
         except (KeyError, TypeError, AttributeError, OverflowError):
             raise FatalAPIError(
                 "expected info.count, info.pages and results with whole-number ids, "

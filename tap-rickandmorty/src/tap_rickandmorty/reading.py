@@ -108,6 +108,8 @@ class Reading(BaseAPIPaginator[PageToken]):
             raise CollapsedError(
                 f"the API serves {page.count} records, at least {self._fewest} were expected"
             )
+        if page.count < len(page.ids):
+            raise IncompleteError(f"page 1 counts {page.count} records and has {len(page.ids)}")
 
     def _by_ids(self) -> Generator[PageToken, Page, None]:
         page = yield PageToken(fresh=self._fresh)
@@ -186,13 +188,13 @@ def _ids_address(low: int, top: int, most: int = LONGEST_IDS) -> tuple[range, st
     return ids, ",".join(map(str, ids))
 
 
-def parse_page(document: Any) -> Page:  # noqa: ANN401 (JSON)
-    """Return the page, or the records, in an answer.
+def parse_page(document: Any, *, by_ids: bool) -> Page:  # noqa: ANN401 (JSON)
+    """Return the page, or the records where they were requested by ids, in an answer.
 
     Raises:
         KeyError, TypeError, AttributeError, OverflowError: It is neither a listing nor a list of records with integer ids.
     """
-    if isinstance(document, list):
+    if by_ids and isinstance(document, list):
         return Page(sorted(document, key=lambda record: _integer(record["id"])))
     if document.get("error") == NOTHING_HERE:
         return Page([])
