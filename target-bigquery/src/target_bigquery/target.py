@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -255,7 +256,9 @@ class TargetBigQuery(Target):
 
     def _send(self, state: dict[str, Any]) -> None:
         try:
-            self._write_state_message(state)
+            # The reader's decimals: a tap reads its numbers back as floats.
+            sys.stdout.write(f"{json.dumps(state, default=float)}\n")
+            sys.stdout.flush()
         except OSError as error:
             # Python would try once more when it exits, and print a traceback.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
