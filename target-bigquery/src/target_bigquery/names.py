@@ -53,15 +53,17 @@ def clean_all(names: Iterable[str], taken: Container[str] = ()) -> dict[str, str
 
 
 def described(description: str, kind: str, name: str) -> str:
-    """Return the description of a column or table, which ends with its name at the source.
+    """Return the description of a column or table as BigQuery takes it, which ends with its name at the source.
 
     Args:
         description: What else is known of it.
         kind: What the source has under that name: a field or a stream.
-        name: The name at the source.
+        name: The name at the source, empty where it is that in BigQuery.
     """
-    note = f"The source's {kind} {name}."[:LONGEST_DESCRIPTION]
-    return f"{description[: max(0, LONGEST_DESCRIPTION - len(note) - 1)]} {note}".strip()
+    note = f" The source's {kind} {name}."[:LONGEST_DESCRIPTION] if name else ""
+    text = f"{description[: LONGEST_DESCRIPTION - len(note)]}{note}".strip()
+    # Half of a surrogate pair is no character.
+    return text.encode("utf-8", "replace").decode()
 
 
 def at_source(description: str | None, kind: str) -> str | None:

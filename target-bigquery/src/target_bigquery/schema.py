@@ -23,7 +23,7 @@ from target_bigquery.alternatives import (
 )
 from target_bigquery.columns import Column, record_converter
 from target_bigquery.errors import TargetError
-from target_bigquery.names import LONGEST_DESCRIPTION, clean_all, described
+from target_bigquery.names import clean_all, described
 from target_bigquery.values import DECIMALS, converters
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class _Translator:
             alternatives, column = [], self.json
         stated = [schema, *alternatives] if isinstance(schema, dict) else alternatives
         text = next((str(one["description"]) for one in stated if one.get("description")), "")
-        text = text[:LONGEST_DESCRIPTION] if name == source else described(text, "field", source)
+        text = described(text, "field", "" if name == source else source)
         return replace(column, source=source, name=name, description=text)
 
     def _merged(self, alternatives: list[dict[str, Any]], place: Place) -> Column:

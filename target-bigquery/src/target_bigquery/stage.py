@@ -42,6 +42,10 @@ class Stage:
     def __init__(self, stream: str, settings: Settings, work: Work) -> None:
         self._stream, self._settings, self._work = stream, settings, work
         self._table = clean(stream)
+        if not _is_text(stream):
+            raise TargetError(
+                f"{stream!r}: a stream's name has half of a surrogate pair, which is not a character"
+            )
         if self._table == LEDGER:
             raise TargetError(f"{stream}: this is the ledger's name; rename the stream with a stream map")
         self._keys: list[str] = []
