@@ -222,7 +222,7 @@ class Earlier:
         Raises:
             TargetError: The version contradicts what others decided.
         """
-        same = self._same(candidate.rows, parts)
+        same = self._same(candidate, parts)
         if same is not None or candidate.method != "append-only":
             return same
         if candidate.replication is Replication.INCREMENTAL:
@@ -235,9 +235,10 @@ class Earlier:
             "another run id"
         )
 
-    def _same(self, rows: int, parts: list[bytes | Path]) -> Manifest | None:
-        """Return the manifest that has exactly these rows, None where none has; each is returned once."""
-        as_many = [manifest for manifest in self._unmatched if manifest.rows == rows]
+    def _same(self, candidate: Candidate, parts: list[bytes | Path]) -> Manifest | None:
+        """Return the manifest by which exactly these rows were loaded, None where there is none; each is returned once."""
+        alike = (candidate.rows, candidate.method)
+        as_many = [manifest for manifest in self._unmatched if (manifest.rows, manifest.method) == alike]
         if not as_many:
             return None
         wanted = sum(number for number, _ in contents(parts)) % MODULUS
