@@ -313,8 +313,9 @@ def merge_statement(
     """Return the MERGE that brings the last record of each key from the staging table into the table."""
     columns = [f"`{item.name}`" for item in fields]
     on = " AND ".join(f"kept.`{key}` = sent.`{key}`" for key in keys)
-    # BigQuery does not partition by FLOAT64, but by its text.
-    by = ", ".join(f"TO_JSON_STRING(`{key}`)" for key in keys)
+    # BigQuery does not partition by FLOAT64, but by its text; -0.0 equals 0.0, which it is when 0 is added.
+    floats = {item.name for item in fields if _type(item) == "FLOAT"}
+    by = ", ".join(f"TO_JSON_STRING(`{key}`{' + 0' if key in floats else ''})" for key in keys)
     updates = ", ".join(f"{c} = sent.{c}" for c in columns)
     # The names are a dataset's, a table's and columns', cleaned: letters, digits and underscores.
     return (
