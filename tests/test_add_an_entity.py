@@ -273,7 +273,7 @@ def test_a_key_is_a_list_of_fields(key: Any) -> None:
         ('{"id": 1}', "v" * 41, "expected at most 40 lower-case letters"),
         ('{"id": 1}', "issues --singular dbt", "dbt is there twice"),
         ('{"id": 1}', "character --resource people", "character is there twice"),
-        ('{"id": 1}', "issues --key number", "record 1 of the sample: no number"),
+        ('{"id": 1}', "issues --key number", "no number; name another KEY or SINCE"),
         ('{"id": 1}', "issues --since changed", "record 1 of the sample: no changed"),
         ('{"id": 1}', "characters --singular hero", "characters is there twice"),
         ('{"id": 1}', "loads", "loads.sql: exists already"),

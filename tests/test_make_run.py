@@ -37,6 +37,7 @@ def command() -> Path:
         ("--version=0", "VERSION=0: expected 1, 2, 3"),
         ("--version=-1", "VERSION=-1: expected 1, 2, 3"),
         ("--version=1.4.2", "VERSION=1.4.2: expected 1, 2, 3"),
+        ("--live --version=2", "VERSION: not allowed with LIVE"),
     ],
 )
 def test_a_source_that_is_not_there_is_one_line(
@@ -44,7 +45,9 @@ def test_a_source_that_is_not_there_is_one_line(
 ) -> None:
     """It says what is missing and what to type; no such version is taken for version 1."""
     (tmp_path / "character.jsonl").write_text("")
-    done = run(command.with_name("python"), ROOT / "scripts" / "run_pipeline.py", typed, cwd=tmp_path)
+    done = run(
+        command.with_name("python"), ROOT / "scripts" / "run_pipeline.py", *typed.split(), cwd=tmp_path
+    )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert expected in done.stderr
