@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import plan_guard
 import pytest
 from terraform_runs import PRODUCTION, TERRAFORM, Applied, guard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 TABLE = 'module.landing_tables[0].google_bigquery_table.this["{}"]'
@@ -79,7 +82,7 @@ def test_what_a_plan_would_lose_is_refused(production: Applied, schemas: Path) -
         "module.landing_bucket.google_storage_bucket.this: objects would be deleted after 7 days",
         "module.network[0].google_compute_network.this: would be deleted",
         "module.network[0].google_compute_router_nat.this: would be deleted",
-        f"{replaced}: would be replaced, with what it holds",
+        f"{replaced}: would be replaced",
     ):
         assert f"plan_guard: {loss}\n" in done.stderr
     assert "_loads" not in done.stderr
@@ -103,12 +106,23 @@ UNPROTECTED = [
     ("batch_network", 'No ingress."', 'No ingress."\n  disabled = true', "network[0].google_compute_firewall.nothing_in: disabled would be true"),
     ("batch_network", '"nothing_else_out" {', '"nothing_else_out" {\n  count = 0', "network[0].google_compute_firewall.nothing_else_out[0]: would be deleted"),
     ("kestra_home", 'attachment" "nightly" {', 'attachment" "nightly" {\n  count = 0', "kestra_home[0].google_compute_disk_resource_policy_attachment.nightly[0]: would be deleted"),
+    ("bucket", "# A private bucket, some of whose objects expire.", 'resource "terraform_data" "later" {\n  input = 1\n}', 'landing_bucket.google_storage_bucket.this: force_destroy would be "(known after apply)"'),
+    ("bucket", "= !var.deletion_protection", "= terraform_data.later.output == 1", 'landing_bucket.google_storage_bucket.this: force_destroy would be "(known after apply)"'),
+    ("dataset", '"this" {\n  for_each = var.iam', '"this" {\n  for_each = {}', 'dataset["landing"].google_bigquery_dataset_iam_member.this["container"]: would be deleted'),
+    ("service_account", "toset(var.project_roles)", "toset([])", 'container.google_project_iam_member.this["roles/bigquery.jobUser"]: would be deleted'),
+    ("service_account", "= var.description", "= var.description\n  disabled = true", "kestra.google_service_account.this: disabled would be true"),
+    ("batch_network", "access = true", "access = false", "network[0].google_compute_subnetwork.this: private_ip_google_access would be false"),
+    ("kestra_home", "35.235.240.0/20", "0.0.0.0/0", "kestra_home[0].google_compute_firewall.identity_aware_proxy_in: source_ranges would be another"),
+    ("kestra_home", "= 14", "= 1", "kestra_home[0].google_compute_resource_policy.nightly: snapshots would be kept for 1 days only"),
+    ("kestra_home", "attached_disk {", 'dynamic "attached_disk" {\n  for_each = []\n  content {', "kestra_home[0].google_compute_instance.this: attached_disk would lose 1 of its 1 entries"),
+    ("kestra_home", 'device_name = "data"', 'device_name = "data"\n  }', "kestra_home[0].google_compute_instance.this: attached_disk would lose 1 of its 1 entries"),
+    ("failure_alert", "google_monitoring_notification_channel.email :", "[] :", "failure_alert.google_monitoring_alert_policy.failed_run: notification_channels would be null"),
     ("failure_alert", "= true", "= false", "failure_alert.google_monitoring_alert_policy.failed_run: enabled would be false"),
 ]  # fmt: skip
 
 
 def test_a_protection_that_a_commit_takes_away_is_refused(production: Applied, schemas: Path) -> None:
-    """Public access, expiry, restoring, rules that delete, firewall, snapshots, alert, audit logs: each is one line."""
+    """Public access, expiry, restoring, rules that delete, grants, firewall, snapshots, alert, audit logs: each is one line, and what is not known yet."""
     for module, today, another, _ in UNPROTECTED:
         path = schemas / "modules" / module / "main.tf"
         text = path.read_text()
@@ -123,11 +137,44 @@ def test_a_protection_that_a_commit_takes_away_is_refused(production: Applied, s
     assert f"plan_guard: {audit}" in lines
 
 
-def plan_of(kind: str, action: str, before: object, after: object, **variables: object) -> str:
-    """Return a plan with one change of one resource, as `terraform show -json` writes it."""
-    change = {"actions": [action], "before": before, "after": after}
-    changes = [{"address": "it", "type": kind, "change": change}]
-    return json.dumps({"format_version": "1.2", "variables": variables, "resource_changes": changes})
+def change(
+    kind: str, actions: list[str], before: Any, after: Any = None, unknown: Any = None
+) -> dict[str, Any]:
+    """One change of one resource, as `terraform show -json` writes it."""
+    return {
+        "address": f'{kind}.it["data@example.com"]',
+        "type": kind,
+        "change": {"actions": actions, "before": before, "after": after, "after_unknown": unknown or {}},
+    }
+
+
+def updated(before: dict[str, Any], after: dict[str, Any], unknown: Any = None) -> dict[str, Any]:
+    """An update; of a table, since that is all that a schema is read of."""
+    return change("google_bigquery_table", ["update"], before, after, unknown)
+
+
+def plan_of(*changes: dict[str, Any], **variables: object) -> dict[str, Any]:
+    """A plan with these changes."""
+    given = {name: {"value": value} for name, value in variables.items()}
+    return {"format_version": "1.2", "variables": given, "resource_changes": changes}
+
+
+class Guarded(NamedTuple):
+    """What the guard said of a plan."""
+
+    status: int
+    lines: list[str]
+
+
+@pytest.fixture
+def guarded(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Guarded]:
+    """The guard in this process, for the many cases that differ in one value."""
+
+    def read(plan: dict[str, Any], *arguments: str) -> Guarded:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(plan).encode())))
+        return Guarded(plan_guard.main([*arguments]), capsys.readouterr().err.splitlines())
+
+    return read
 
 
 def bucket(*conditions: dict[str, Any], versioned: bool = False) -> dict[str, Any]:
@@ -137,45 +184,147 @@ def bucket(*conditions: dict[str, Any], versioned: bool = False) -> dict[str, An
     return {"lifecycle_rule": rules, "versioning": [{"enabled": versioned}]}
 
 
+KEEP = {"action": "KEEP", "most_recent_versions": [{"keep_count": 7}]}
 OLD_VERSIONS = {"days_since_noncurrent_time": 30, "with_state": "ARCHIVED"}
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "lost"),
+    ("changed", "lost"),
     [
-        (bucket({"age": 90}), bucket({"age": 91}), False),
-        (bucket({"age": 90}), bucket(), False),
-        (bucket({"age": 90}), bucket({"age": 90}, {"age": 90, "matches_prefix": ["a/"]}), False),
-        (bucket({"age": 90}), bucket({"age": 90}, {"age": 7, "matches_prefix": ["a/"]}), True),
-        (bucket({"age": 90, "matches_prefix": ["a/"]}), bucket({"age": 90}), True),
-        (bucket(), bucket({"age": 0}), True),
-        (bucket({"age": 90}), bucket({"age": 90}, {"num_newer_versions": 1}), False),
-        (bucket({"age": 90}), bucket({"age": 90}, OLD_VERSIONS, versioned=True), False),
-        (bucket(OLD_VERSIONS, versioned=True), bucket({**OLD_VERSIONS, "days_since_noncurrent_time": 7}, versioned=True), True),
-        (bucket(versioned=True), bucket(), True),
-        ({"expiration_time": 0}, {"expiration_time": 1800000000000}, True),
-        ({"expiration_time": 1800000000000}, {"expiration_time": None}, False),
-        ({"attribute_condition": "assertion.repository_id == '1'"}, {"attribute_condition": ""}, True),
+        (updated(bucket({"age": 90}), bucket({"age": 91})), False),
+        (updated(bucket({"age": 90}), bucket()), False),
+        (updated(bucket({"age": 90}), bucket({"age": 90}, {"age": 90, "matches_prefix": ["a/"]})), False),
+        (updated(bucket({"age": 90}), bucket({"age": 90}, {"age": 7, "matches_prefix": ["a/"]})), True),
+        (updated(bucket({"age": 90, "matches_prefix": ["a/"]}), bucket({"age": 90})), True),
+        (updated(bucket(), bucket({"age": 0})), True),
+        (updated(bucket({"age": 90}), bucket({"age": 90}, {"num_newer_versions": 1})), False),
+        (updated(bucket({"age": 90}), bucket({"age": 90}, OLD_VERSIONS, versioned=True)), False),
+        (updated(bucket(OLD_VERSIONS, versioned=True), bucket({**OLD_VERSIONS, "days_since_noncurrent_time": 7}, versioned=True)), True),
+        (updated(bucket(versioned=True), bucket()), True),
+        (updated({"expiration_time": 0}, {"expiration_time": 1800000000000}), True),
+        (updated({"expiration_time": 1800000000000}, {"expiration_time": None}), False),
+        (updated({"retention_policy": [{"retention_period": "864000"}]}, {"retention_policy": []}), True),
+        (updated({"ttl": None, "expire_time": ""}, {"ttl": "86400s"}), True),
+        (updated({"expire_time": "2027-02-01T00:00:00Z"}, {"expire_time": "2027-01-01T00:00:00.123456789Z"}), True),
+        (updated({"expire_time": "2027-01-01T00:00:00Z"}, {"expire_time": "2027-02-01T00:00:00Z"}), False),
+        (updated({"cleanup_policies": [KEEP]}, {"cleanup_policies": [{**KEEP, "most_recent_versions": [{"keep_count": 9}]}]}), False),
+        (updated({"cleanup_policies": [KEEP]}, {"cleanup_policies": [{**KEEP, "most_recent_versions": [{"keep_count": 7, "package_name_prefixes": ["a"]}]}]}), True),
+        (updated({"cleanup_policies": [{"action": "KEEP", "condition": [{"tag_state": "TAGGED"}]}]}, {"cleanup_policies": []}), True),
+        (updated({"permissions": ["a", "b"]}, {"permissions": ["c", "b"]}), True),
+        (updated({"permissions": ["a"]}, {"permissions": ["b", "a"]}), False),
+        (updated({"access": [{"role": "READER"}]}, {"access": [{"role": "OWNER"}]}), True),
+        (updated({"encryption": [{"default_kms_key_name": "key"}]}, {"encryption": []}), True),
+        (updated({"disable_on_destroy": False}, {"disable_on_destroy": True}), True),
     ],
 )  # fmt: skip
-def test_a_change_that_loses_is_seen(before: dict[str, Any], after: dict[str, Any], lost: bool) -> None:  # noqa: FBT001 (a case's outcome)
+def test_a_change_that_loses_is_seen(
+    guarded: Callable[..., Guarded], changed: dict[str, Any], *, lost: bool
+) -> None:
     """A later, a narrower and a vanished rule lose nothing; a rule for old versions deletes where there are some."""
-    done = guard(plan_of("it", "update", before, after))
-    assert done.returncode == lost, done.stderr
+    done = guarded(plan_of(changed))
+    assert (done.status, len(done.lines)) == ((1, 2) if lost else (0, 0)), done.lines
 
 
-@pytest.mark.parametrize(("given", "goes"), [(False, True), ("false", True), ("0", True), (True, False), ("true", False), (None, False)])  # fmt: skip
-def test_protection_is_off_however_it_was_said(given: object, goes: bool) -> None:  # noqa: FBT001 (a case's outcome)
-    """By a file it is a truth value; by -var, as README says, and by TF_VAR_…, terraform shows a text."""
-    plan = plan_of("google_storage_bucket", "delete", {}, None, deletion_protection={"value": given})
-    assert guard(plan).returncode == (0 if goes else 1)
+PROVIDER = "google_iam_workload_identity_pool_provider"
+ACCOUNT = {"member": "serviceAccount:loader@example.com"}
 
 
-def test_an_action_that_is_not_known_is_refused() -> None:
-    """A newer terraform's action may lose anything: it is named, and the plan is refused."""
-    done = guard(plan_of("google_storage_bucket", "shred", {}, {}))
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "shred" in done.stderr
+@pytest.mark.parametrize(
+    ("changed", "lost"),
+    [
+        (change("google_a_store_of_next_year", ["delete"], {}), True),
+        (change("google_service_account", ["delete", "create"], ACCOUNT, ACCOUNT), True),
+        (change("google_storage_bucket_iam_member", ["delete"], ACCOUNT), True),
+        (change("google_storage_bucket_iam_member", ["delete", "create"], ACCOUNT, ACCOUNT), True),
+        (change("google_project_iam_member", ["delete"], {"member": "group:analysts@example.com"}), False),
+        (change("google_project_iam_member", ["create"], None, ACCOUNT), False),
+        (change("google_project_iam_policy", ["create"], None, {}), True),
+        (change("google_bigquery_dataset_iam_binding", ["update"], {}, {}), True),
+        (change("google_bigquery_job", ["create"], None, {}), True),
+        (change("google_project_service", ["delete"], {"disable_on_destroy": False}), False),
+        (change("google_project_service", ["delete"], {"disable_on_destroy": True}), True),
+        (change("google_billing_budget", ["delete"], {}), False),
+        (change("google_storage_bucket", ["forget"], {}), False),
+        (change("terraform_data", ["forget"], {}), True),
+        (change("google_compute_firewall", ["update"], {"deny": [{"protocol": "all"}]}, {"deny": [{"protocol": "udp"}]}), True),
+        (change("google_compute_firewall", ["update"], {"source_tags": None}, {"source_tags": []}), False),
+        (change(PROVIDER, ["update"], {"attribute_condition": "assertion.repository_id == '1'"}, {"attribute_condition": "true"}), True),
+    ],
+)  # fmt: skip
+def test_what_may_go_and_what_may_come_depends_on_its_type(
+    guarded: Callable[..., Guarded], changed: dict[str, Any], *, lost: bool
+) -> None:
+    """Only what holds nothing goes, and people's grants; a program's grant stops it, and a list of grants takes away all others."""
+    done = guarded(plan_of(changed))
+    assert (done.status, len(done.lines)) == ((1, 2) if lost else (0, 0)), done.lines
+
+
+@pytest.mark.parametrize(
+    ("changed", "lost"),
+    [
+        (updated({"versioning": [{"enabled": True}]}, {"versioning": [{}]}, {"versioning": [{"enabled": True}]}), True),
+        (updated({"versioning": [{"enabled": True}]}, {}, {"versioning": True}), True),
+        (updated({"force_destroy": False}, {}, {"force_destroy": True}), True),
+        (updated({"default_partition_expiration_ms": None}, {}, {"default_partition_expiration_ms": True}), True),
+        (updated({"schema": '[{"name": "id", "type": "INT64"}]'}, {}, {"schema": True}), True),
+        (updated(bucket(), {}, {"lifecycle_rule": True}), True),
+        (updated(bucket(), {"lifecycle_rule": []}, {"lifecycle_rule": [True]}), True),
+        (updated(bucket({"age": 90}), bucket({"age": None}), {"lifecycle_rule": [{"condition": [{"age": True}]}]}), True),
+        (updated(bucket({"age": 90}), bucket({"age": 90}), {"updated": True, "lifecycle_rule": [{}]}), False),
+        (updated({"notification_channels": ["a"]}, {"notification_channels": [None]}, {"notification_channels": [True]}), False),
+    ],
+)  # fmt: skip
+def test_a_value_that_is_not_known_before_the_apply_is_a_loss(
+    guarded: Callable[..., Guarded], changed: dict[str, Any], *, lost: bool
+) -> None:
+    """Terraform shows such a value as none at all, in `after`: that is not no limit and no rule."""
+    done = guarded(plan_of(changed))
+    assert (done.status, len(done.lines)) == ((1, 2) if lost else (0, 0)), done.lines
+
+
+def test_an_accounts_grants_go_with_it(guarded: Callable[..., Guarded]) -> None:
+    """An account that is deleted is one line, and so is what it is allowed by; the address as it is printed is enough."""
+    changes = [
+        change(kind, ["delete"], ACCOUNT) for kind in ("google_service_account", "google_project_iam_member")
+    ]
+    done = guarded(plan_of(*changes))
+    assert (done.status, done.lines[0]) == (
+        1,
+        'plan_guard: google_service_account.it["…@…"]: would be deleted',
+    )
+    assert len(done.lines) == 2
+    for name in ("…@…", "data@example.com"):
+        assert guarded(plan_of(*changes), "--allow", f'google_service_account.it["{name}"]') == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "goes"),
+    [(False, "dev", True), ("false", "dev", True), ("0", "dev", True), (True, "dev", False), ("true", "dev", False), (None, "dev", False), (False, "prod", False)],
+)  # fmt: skip
+def test_protection_is_off_however_it_was_said(
+    guarded: Callable[..., Guarded], given: object, environment: str, *, goes: bool
+) -> None:
+    """By a file it is a truth value; by -var, as README says, and by TF_VAR_…, terraform shows a text. In production it is never off."""
+    gone = change("google_storage_bucket", ["delete"], {})
+    done = guarded(plan_of(gone, deletion_protection=given, environment=environment))
+    assert done.status == (0 if goes else 1)
+
+
+@pytest.mark.parametrize(
+    ("plan", "named"),
+    [
+        (plan_of(change("google_storage_bucket", ["shred"], {}, {})), "shred"),
+        ({**plan_of(), "action_invocations": [{"address": "action.x", "type": "google_storage_purge"}]}, "google_storage_purge"),
+        ({**plan_of(), "format_version": "2.0"}, "2.0"),
+        ({**plan_of(), "errored": True}, "this plan failed"),
+    ],
+)  # fmt: skip
+def test_what_is_not_known_of_a_plan_is_refused(
+    guarded: Callable[..., Guarded], plan: dict[str, Any], named: str
+) -> None:
+    """A newer terraform's action or format may lose anything: it is named, and the plan is refused."""
+    done = guarded(plan)
+    assert (done.status, len(done.lines), named in done.lines[0]) == (2, 1, True)
 
 
 def test_what_is_named_may_go(production: Applied, schemas: Path) -> None:
