@@ -26,6 +26,7 @@ WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
 ACTIONS = sorted((GITHUB / "actions").glob("*/action.yml"))
 SCRIPTS = GITHUB / "scripts"
 ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
+DEVCONTAINER = ROOT / ".devcontainer"
 LIVE = "live-contract.yml"
 
 
@@ -153,6 +154,25 @@ def test_every_step_runs_with_pipefail() -> None:
     for place, step in steps():
         expected = "bash" if place in actions and "run" in step else None
         assert step.get("shell") == expected, (place, step)
+
+
+def test_terraforms_version_stands_once_where_dependabot_raises_it(tmp_path: Path) -> None:
+    """Each workflow takes the development container's; without a version the step fails, where the action would take the newest."""
+    assert {w for w, s in steps() if s.get("uses", "").startswith("hashicorp/setup-terraform@")} == {
+        "terraform"
+    }
+    version, setup = read(GITHUB / "actions" / "terraform" / "action.yml")["runs"]["steps"]
+    assert setup["with"]["terraform_version"] == "${{ steps.version.outputs.version }}"
+    dockerfile = tmp_path / ".devcontainer" / "Dockerfile"
+    dockerfile.parent.mkdir()
+    output = tmp_path / "output"
+    command = ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", version["run"])
+    environment = {**os.environ, "GITHUB_OUTPUT": str(output)}
+    shutil.copy(DEVCONTAINER / "Dockerfile", dockerfile)
+    succeed(*command, cwd=tmp_path, env=environment)
+    assert re.fullmatch(r"version=1\.\d+\.\d+\n", output.read_text())
+    dockerfile.write_text("FROM hashicorp/terraform:latest AS terraform\n")
+    assert run(*command, cwd=tmp_path, env=environment).returncode != 0
 
 
 def in_github(script: str, folder: Path, fails: str) -> subprocess.CompletedProcess[str]:
@@ -359,9 +379,6 @@ def test_what_security_claims_is_held_by_something() -> None:
             if test and (ROOT / path).is_file():
                 text = (ROOT / path).read_text(encoding="utf-8")
                 assert re.search(rf"(?m)^def {test}\(", text), f"{claim}: {name}"
-
-
-DEVCONTAINER = ROOT / ".devcontainer"
 
 
 def test_the_development_container_names_what_is_there() -> None:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Apply this configuration with the provider that terraform finds, against the local stand-in for Google's APIs.
 
-    terraform/tests/real_provider/apply.py            with the provider of the registry (CI: workflow Checks, job "Provider")
+    terraform/tests/real_provider/apply.py            with the provider of the registry (CI: workflow provider.yml)
 
 For dev and prod, with everything switched on: apply, an empty second plan, a widened column, dev's destroy, dev again, production's
 destroy refused. Each step is a line; the first that fails ends the program with status 1 and terraform's output.
