@@ -117,6 +117,7 @@ DOORS = {
     "google_compute_firewall": ("allow", "deny", "destination_ranges", "direction", "priority", "source_ranges", "source_tags", "target_service_accounts", "target_tags"),
     "google_iam_workload_identity_pool_provider": ("attribute_condition", "attribute_mapping", "oidc"),
 }  # fmt: skip
+SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 # Conditions of a rule that deletes: the lower, the more it deletes.
 COUNTS = {"age", "days_since_custom_time", "days_since_noncurrent_time", "num_newer_versions", "older_than"}
 OF_OLD_VERSIONS = {"days_since_noncurrent_time", "noncurrent_time_before", "num_newer_versions"}
@@ -180,9 +181,11 @@ def at(value: Any, path: str) -> Any:  # noqa: ANN401 (whatever JSON holds)
 
 
 def number(value: float | str | None) -> float:
-    """Return a number, the seconds of a duration such as `86400s`, or of a time since 1970; 0 for none."""
+    """Return a number, the seconds of a duration such as `86400s` or `30d`, or of a time since 1970; 0 for none."""
     text = str(value or 0)
-    return datetime.fromisoformat(text).timestamp() if "T" in text else float(text.removesuffix("s"))
+    if "T" in text:
+        return datetime.fromisoformat(text).timestamp()
+    return sum(float(count) * SECONDS[unit] for count, unit in re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text))
 
 
 def time_losses(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
@@ -318,7 +321,7 @@ def planned(text: str) -> tuple[list[dict[str, Any]], bool]:
         raise ValueError("this plan failed: correct what terraform says, and plan again")
     changes = [c for c in plan.get("resource_changes") or [] if c["change"]["actions"] != ["no-op"]]
     actions = {action for change in changes for action in change["change"]["actions"]}
-    actions |= {f"{invoked['type']} of a provider" for invoked in plan.get("action_invocations") or []}
+    actions |= {f"{invoked.get('type')} of a provider" for invoked in plan.get("action_invocations") or []}
     if unknown := sorted(actions - SIGNS.keys()):
         raise ValueError(f"the plan has the action {', '.join(unknown)}: what it loses is not known here")
     given = {name: variable.get("value") for name, variable in (plan.get("variables") or {}).items()}

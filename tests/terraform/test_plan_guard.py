@@ -184,6 +184,11 @@ def bucket(*conditions: dict[str, Any], versioned: bool = False) -> dict[str, An
     return {"lifecycle_rule": rules, "versioning": [{"enabled": versioned}]}
 
 
+def older_than(time: str) -> dict[str, Any]:
+    """A policy that deletes images."""
+    return {"action": "DELETE", "condition": [{"older_than": time, "tag_state": "ANY"}]}
+
+
 KEEP = {"action": "KEEP", "most_recent_versions": [{"keep_count": 7}]}
 OLD_VERSIONS = {"days_since_noncurrent_time": 30, "with_state": "ARCHIVED"}
 
@@ -210,6 +215,9 @@ OLD_VERSIONS = {"days_since_noncurrent_time": 30, "with_state": "ARCHIVED"}
         (updated({"cleanup_policies": [KEEP]}, {"cleanup_policies": [{**KEEP, "most_recent_versions": [{"keep_count": 9}]}]}), False),
         (updated({"cleanup_policies": [KEEP]}, {"cleanup_policies": [{**KEEP, "most_recent_versions": [{"keep_count": 7, "package_name_prefixes": ["a"]}]}]}), True),
         (updated({"cleanup_policies": [{"action": "KEEP", "condition": [{"tag_state": "TAGGED"}]}]}, {"cleanup_policies": []}), True),
+        (updated({"cleanup_policies": [older_than("2592000s")]}, {"cleanup_policies": [older_than("30d")]}), False),
+        (updated({"cleanup_policies": [older_than("2592000s")]}, {"cleanup_policies": [older_than("29d")]}), True),
+        (updated({"cleanup_policies": [older_than("2592000s")]}, {"cleanup_policies": [older_than("719h30m")]}), True),
         (updated({"permissions": ["a", "b"]}, {"permissions": ["c", "b"]}), True),
         (updated({"permissions": ["a"]}, {"permissions": ["b", "a"]}), False),
         (updated({"access": [{"role": "READER"}]}, {"access": [{"role": "OWNER"}]}), True),
