@@ -165,7 +165,7 @@ def test_figures_are_points_and_sentences_mean_nothing(meltano: Meltano) -> None
     }
 
 
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", "null", '"51"'])
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", "null", '"51"', "9" * 400])
 def test_a_point_of_no_number_leaves_the_result_whole(meltano: Meltano, value: str) -> None:
     """Another target's point: the outputs stay JSON that Kestra reads, and the job's status is Meltano's."""
     info = json.dumps(loaded("rows_loaded", 0, "1")).replace(": 0,", f": {value},")
@@ -344,13 +344,12 @@ GOOD = results({"model.p.dim_episodes": "success", "test.p.t.1": "pass"})
         *("a later fault", "killed", "a wrong project", "not even a manifest"),
     ],
 )
-@pytest.mark.parametrize("selection", ["", "dim_episodes"])
 def test_a_build_that_built_nothing_or_failed_later_is_no_success(
-    meltano: Meltano, target: dict[str, Any], status: int, message: str, selection: str
+    meltano: Meltano, target: dict[str, Any], status: int, message: str
 ) -> None:
     """One line says what is known, whatever dbt's exit status; a selection of what is there is not blamed for a fault."""
     meltano.says(target=target, status=status)
-    done = meltano.run("dbt", DBT_SELECT=selection)
+    done = meltano.run("dbt", DBT_SELECT="dim_episodes")
     assert done.status == (status or 1)
     (error,) = done.at("ERROR")
     assert message in error

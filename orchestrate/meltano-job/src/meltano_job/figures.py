@@ -7,7 +7,6 @@ carries it as `metric_info`.
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -33,6 +32,7 @@ LOADED = {"rows_loaded": "rows", "bytes_staged": "bytes", "load_duration": "seco
 BUILT = {"model", "seed", "snapshot"}
 FAILED = {"error", "fail", "runtime error", "partial success"}
 MOST_ERRORS = 20
+MOST_COUNTED = 2**63
 
 
 @dataclass
@@ -98,7 +98,8 @@ class Figures:
 
     def _point(self, point: dict[str, Any]) -> None:
         name, value, tags = point.get("metric"), point.get("value"), point.get("tags")
-        if not isinstance(value, int | float) or not math.isfinite(value) or not isinstance(tags, dict):
+        # No number, NaN and Infinity included, and none that Kestra could keep.
+        if not isinstance(value, int | float) or not abs(value) < MOST_COUNTED or not isinstance(tags, dict):
             return
         stream = str(tags.get("stream"))
         if name == "record_count":
