@@ -155,6 +155,8 @@ class GoogleBatch(Server):
             self.late = (0, 0)
             # Of a log entry; a longer line is several, as Cloud Logging takes at most 256 KB.
             self.most_characters = 256_000
+            # Batch's own exit code of a lost machine, in place of the container's.
+            self.lost = 0
 
     def path(self) -> str:
         """Return a PATH on which gcloud is warm: each call would import for half a second, and a run makes a dozen."""
@@ -191,10 +193,7 @@ class GoogleBatch(Server):
         with self.lock:
             job = self.jobs[name]
             self.end_container(job)
-            if does == "cancel":
-                job.state = "CANCELLED"
-            else:
-                del self.jobs[name]
+            job.state = {"cancel": "CANCELLATION_IN_PROGRESS", "delete": "DELETION_IN_PROGRESS"}[does]
 
     # --- containers -----------------------------------------------------------------------------------------------
 
@@ -244,6 +243,8 @@ class GoogleBatch(Server):
             if code:
                 text = f"Job state is set from RUNNING to FAILED for job {job.name}. Job failed due to task failure. Exit code {code}."
                 job.events.append({"type": "STATUS_CHANGED", "description": text})
+        elif job.state == "CANCELLATION_IN_PROGRESS":
+            job.state = "CANCELLED"
         elif job.state == "DELETION_IN_PROGRESS":
             del self.jobs[job.name.rpartition("/")[2]]
 
@@ -348,7 +349,7 @@ class GoogleBatch(Server):
 
     def task(self, job: Job) -> dict[str, Any]:
         """The one task of a job."""
-        code = job.process.poll() if job.process else None
+        code = self.lost or (job.process.poll() if job.process else None)
         event: dict[str, Any] = {"type": "STATUS_CHANGED", "taskState": job.state}
         if code is not None:
             event["taskExecution"] = {"exitCode": code} if code else {}

@@ -257,6 +257,28 @@ def test_a_fault_that_passes_is_one_line_and_the_job_runs_once(runs: Runs, fault
     assert runs.fakes.times == {"episode": 1}
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"lost": 50001}, "exit code 50001 (the spot machine was taken away)"),
+        ({"lost": 50005}, "exit code 50005 (the time limit was reached)"),
+        (
+            {"faults": [Fault("/tasks", 403, "PERMISSION_DENIED", "lacks batch.tasks.list")]},
+            "exit code unknown",
+        ),
+    ],
+    ids=["the machine", "the time", "unknown"],
+)
+def test_an_end_that_is_not_the_containers_is_named(runs: Runs, changes: dict[str, Any], said: str) -> None:
+    """Batch's reserved codes in words, and a code that cannot be read; the process fails with 1, since neither fits in a byte."""
+    runs.fakes.behave(episode={"fail": 9, "status": 3})
+    for name, value in changes.items():
+        setattr(runs.batch, name, deepcopy(value))
+    done = runs.run()
+    assert done.status == 1
+    assert done.at("ERROR")[-1] == f"job episode: Batch job {NAME}-1 ended as FAILED, {said}"
+
+
 def test_permission_that_is_missing_ends_after_a_few_tries(runs: Runs) -> None:
     """Submitting and polling that are refused end the run soon, with Google's words and what to do."""
     runs.batch.faults = [Fault(SUBMIT, 403, "PERMISSION_DENIED", "lacks batch.jobs.create")]
