@@ -211,6 +211,13 @@ def test_compose_deploys_the_flows_into_the_kestra_that_it_starts(  # noqa: PLR0
     assert meltano_run["namespace"] == namespace
 
 
+def test_what_runs_for_good_is_back_after_a_power_cut() -> None:
+    """On a Pi that is Kestra and its database; what deploys ends, and a trial on a laptop stays down."""
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    back = {name: service["restart"] for name, service in services.items() if "restart" in service}
+    assert back == dict.fromkeys(("postgres", "kestra-batch"), "unless-stopped")
+
+
 # What Kestra wants of a password: BasicAuthService.PASSWORD_PATTERN.
 PASSWORD = re.compile(r"(?=.{8,})(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9]).*")
 
