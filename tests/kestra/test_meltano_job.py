@@ -174,16 +174,21 @@ def test_a_point_of_no_number_leaves_the_result_whole(meltano: Meltano, value: s
     )
     done = meltano.run()
     assert done.status == 0
-    assert (done.outputs["rows"], done.outputs["bytes"]) == (0, 9)
+    assert "rows" not in done.outputs
+    assert done.outputs["bytes"] == 9
 
 
-def test_a_second_attempt_does_not_count_a_load_twice(meltano: Meltano) -> None:
-    """What the first attempt loaded, and the second finds loaded, is one load."""
-    meltano.says(point("rows_loaded", 51, "episodes", table_version="1", job_id="l", proof="tap"), status=1)
+def test_a_second_attempt_counts_nothing_twice(meltano: Meltano) -> None:
+    """What the first attempt loaded, and the second finds loaded, is one load; drift that both met is met once."""
+    meltano.says(
+        point("rows_loaded", 51, "episodes", table_version="1", job_id="l", proof="tap"),
+        point("schema_drift", 3, "episodes", kind="new_field"),
+        status=1,
+    )
     done = meltano.run(ATTEMPTS="3")
     assert done.status == 1
     assert meltano.runs == 3
-    assert done.outputs["rows"] == 51
+    assert (done.outputs["rows"], done.outputs["drift"]) == (51, 3)
     assert done.at("ERROR") == [
         "job episode: failed with status 1 after 3 attempts; nothing of it has landed in half"
     ]
@@ -240,8 +245,9 @@ PRINTED = {"type": "counter", "metric": "record_count", "value": 2, "tags": {"st
         ([{"event": f"METRIC: {json.dumps(PRINTED)}", "string_id": "tap-jsonl"}], True, "INFO"),
         ([{"event": f"INFO METRIC: {json.dumps(PRINTED)}", "string_id": "tap-csv"}], True, "INFO"),
         ([{"event": "METRIC", "metric_info": PRINTED}], True, "INFO"),
+        ([point("source_record_count", 2, "lines")], True, "INFO"),
     ],
-    ids=["an empty job", "a fake", "no record", "an SDK's tap", "singer-python's tap", "a target"],
+    ids=["an empty job", "a fake", "no record", "an SDK's tap", "singer-python's tap", "a target", "our tap"],
 )
 def test_doing_nothing_is_no_success(meltano: Meltano, lines: list[Any], said: str, *, ran: bool) -> None:
     """Exit status 0 without a block that ended well fails; where no other project's plugin has reported a record, that is a warning."""
@@ -250,6 +256,8 @@ def test_doing_nothing_is_no_success(meltano: Meltano, lines: list[Any], said: s
     assert done.status == (0 if ran else 1)
     assert ("ran nothing" in "".join(done.at("ERROR"))) == (said == "ERROR")
     assert ("reported a record" in "".join(done.at("WARN"))) == (said == "WARN")
+    # Rows that no target has reported are unknown, not none.
+    assert "rows" not in done.outputs
 
 
 # Whatever the client raises: nobody listens at that port, and the second is no bucket's name.

@@ -57,6 +57,10 @@ class Figures:
     nodes: list[dict[str, Any]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
+    def begin(self) -> None:
+        """Begin an attempt: the tap reads everything again, and what it counts is not added up; versions that were loaded stay."""
+        self.drift = self.records = self.blocks = 0
+
     def take(self, text: str) -> Line | None:
         """Take one line of Meltano's JSON log; return what a person should see of it."""
         text = ANSI.sub("", text.rstrip("\r\n"))
@@ -184,7 +188,9 @@ class Figures:
         streams = self.streams
         if streams:
             for total in ("rows", "bytes"):
-                found[total] = sum(figures.get(total, 0) for figures in streams.values())
+                # Another project's target may report none: that is not 0.
+                if counts := [figures[total] for figures in streams.values() if total in figures]:
+                    found[total] = sum(counts)
             found["streams"] = streams
         if self.drift:
             found["drift"] = self.drift

@@ -165,6 +165,7 @@ class Job:
     def _attempt(self) -> int | None:
         """Run Meltano once, to the end of every process that it started; return its exit status, None where it cannot be started."""
         (self._target / "run_results.json").unlink(missing_ok=True)
+        self.figures.begin()
         if time.monotonic() >= self._deadline:
             self._over = True
             return TIME_IS_OVER
