@@ -21,6 +21,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
 from command_line import OneLine
 from testkit.project_files import ROOT, project_files
 from without_example import without_example
@@ -66,8 +67,13 @@ OURS_ALONE = {
 OF_THE_EXAMPLE = {"report", "benchmarks"}
 # Account ids of Google Cloud have 30 characters at most, and the longest of Terraform's adds 18 to the name.
 NAME = re.compile(r"[a-z][a-z0-9]{1,11}")
-# Alone, as in YAML's keys: what YAML does not read as a string, and dbt's own project.
-TAKEN = {"true", "false", "yes", "no", "on", "off", "null", "dbt"}
+# What YAML does not read as a string, dbt's own project, and the names that dbt allows no project
+# (BANNED_PROJECT_NAMES in its contracts/project.py).
+WORDS = """
+true false yes no on off null dbt
+adapter api column config context database env exceptions execute flags fromjson fromyaml graph log model modules ref render
+return schema source sql target this tojson toyaml var write
+"""
 ADDRESS = re.compile(r"https?://[^\s/]+\S*")
 # The example's API keeps its address: its recorded answers name it.
 OURS = re.compile(r"rick(?:_and_|-and-|and)morty(?!api\.com)|Rick ?[aA]nd ?Morty|RICKANDMORTY")
@@ -145,6 +151,12 @@ def adapt(folder: Path, parts: list[str], *, empty: bool) -> None:
         subprocess.run(command, cwd=folder, check=True)
 
 
+def taken_names(*, empty: bool) -> set[str]:
+    """Return the names that a project cannot have: the jobs of the example's entities too, where these come along."""
+    entities = yaml.safe_load((ROOT / "entities.yml").read_text(encoding="utf-8"))["entities"]
+    return {*WORDS.split(), *(entity["singular"] for entity in entities if not empty)}
+
+
 def problems(options: argparse.Namespace, folder: Path, parts: list[str]) -> Iterator[str]:
     """Yield what is wrong with the arguments."""
     if not NAME.fullmatch(options.name):
@@ -152,8 +164,8 @@ def problems(options: argparse.Namespace, folder: Path, parts: list[str]) -> Ite
             f"NAME={options.name!r}: expected 2 to 12 lower-case letters and digits, a letter first, such as NAME=library: "
             "datasets, packages and accounts are named after it"
         )
-    if options.name in TAKEN:
-        yield f"NAME={options.name}: is a word of YAML or dbt; choose another, such as NAME=library"
+    if options.name in taken_names(empty=options.empty):
+        yield f"NAME={options.name}: is a word of YAML or dbt, or an entity's job; choose another, such as NAME=library"
     if not options.folder:
         yield "FOLDER is not given: name a folder that does not exist yet, such as FOLDER=../library"
     if unknown := sorted(set(parts) - set(PARTS)):

@@ -135,6 +135,8 @@ def test_a_new_project_has_the_right_style(tmp_path: Path, parts: list[str]) -> 
         ("my lib", "x", [], "lower-case letters"),
         ("", "x", [], "NAME='': expected"),
         ("yes", "x", [], "a word of YAML or dbt"),
+        ("target", "x", [], "a word of YAML or dbt"),
+        ("character", "x", [], "or an entity's job"),
         ("library", "x", ["reports"], "reports unknown; choose from report kestra"),
         ("library", "x", ["report,kestra"], "with spaces between"),
         ("library", "x", ["none"], "PARTS= for none"),
