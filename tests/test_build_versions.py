@@ -181,7 +181,10 @@ def test_whatever_is_retracted_a_build_reads_the_rest(warehouse: Warehouse) -> N
 
 
 def test_a_part_of_a_build_needs_the_verdict(warehouse: Warehouse) -> None:
-    """Marts alone, without tests, or with new versions and no verdict: no mart is made of what has not passed."""
+    """Marts alone, without tests, or with new versions and no verdict: no mart is made of what has not passed.
+
+    Nor does a bad version that is loaded again pass for being like the one before.
+    """
     land(warehouse, "good", 100)
     for selected in ("+dim_locations", "dim_locations"):
         warehouse.dbt("run", "--select", selected).succeeded()
@@ -191,13 +194,19 @@ def test_a_part_of_a_build_needs_the_verdict(warehouse: Warehouse) -> None:
     for command, message in (
         ("run --select +dim_locations", refused),
         ("build --select tag:core --indirect-selection empty", refused),
+        ("run --select +dim_locations", refused),
         ("run --select tag:staging dim_locations", "expected a verdict on the versions"),
     ):
+        if command.startswith("build"):
+            land(warehouse, "bad again", 50)
         done = warehouse.dbt(*command.split())
         assert message in done.messages()
         assert warehouse.ask(mart) == [("good",)]
     warehouse.dbt("run", "--select", "+dim_locations", DBT_VERDICT_DROP="warn").succeeded()
-    assert warehouse.ask(mart) == [("bad",)]
+    assert warehouse.ask(mart) == [("bad again",)]
+    # Accepted is accepted, in the next build too.
+    warehouse.dbt("run", "--select", "+rpt_verdict").succeeded()
+    assert verdict(warehouse, "fail") == []
 
 
 @pytest.mark.slow
@@ -455,6 +464,9 @@ def test_a_whole_version_after_deltas_is_compared_with_what_they_left(warehouse:
     assert not done.ok
     assert verdict(warehouse, "fail") == [("drop", "characters")]
     got = f"SELECT expected FROM `{MARTS}.rpt_verdict` WHERE check_name = 'drop' AND entity = 'characters'"
+    assert warehouse.ask(got) == [("at most 10 % fewer than 21",)]
+    warehouse.land("characters", [character(i, (1,), 1) for i in range(1, 19)], "whole again")
+    assert not warehouse.build(*VERDICT).ok
     assert warehouse.ask(got) == [("at most 10 % fewer than 21",)]
 
 

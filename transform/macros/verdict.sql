@@ -19,3 +19,19 @@
     {%- endif -%}
     {{ return(chosen) }}
 {%- endmacro %}
+
+{% macro accepted_until() -%}
+    {%- set accepted = {} -%}
+    {%- if execute and flags.WHICH != 'compile' -%}
+        {%- set node = graph.nodes['model.' ~ project_name ~ '.rpt_verdict'] -%}
+        {%- set verdict = load_relation(api.Relation.create(database=node.database, schema=node.schema, identifier=node.alias)) -%}
+        {%- if verdict and 'accepted_until' in adapter.get_columns_in_relation(verdict) | map(attribute='name') -%}
+            {%- for row in run_query(
+                "SELECT entity, CAST(MAX(accepted_until) AS STRING) FROM " ~ verdict ~ " WHERE accepted_until IS NOT NULL GROUP BY entity"
+            ).rows -%}
+                {%- do accepted.update({row[0]: row[1]}) -%}
+            {%- endfor -%}
+        {%- endif -%}
+    {%- endif -%}
+    {{ return(accepted) }}
+{%- endmacro %}

@@ -4,15 +4,15 @@
         {{ return([]) }}
     {%- endif -%}
     {%- set found = run_query(
-        "SELECT table_version, landed_since, replication, is_of_newest_run, CAST(started_at AS STRING), run_id, load_method FROM " ~ build
-        ~ " WHERE entity = '" ~ stream ~ "'" ~ (" AND recency <= " ~ newest if newest else "")
+        "SELECT table_version, landed_since, replication, is_of_newest_run, CAST(started_at AS STRING), run_id, load_method, is_baseline"
+        ~ " FROM " ~ build ~ " WHERE entity = '" ~ stream ~ "'" ~ (" AND recency <= " ~ newest if newest else "")
         ~ " ORDER BY version_number DESC"
     ) -%}
     {%- set versions = [] -%}
     {%- for row in found.rows -%}
         {%- do versions.append({
             'table_version': row[0] | int, 'landed_since': row[1] | string, 'replication': row[2], 'is_of_newest_run': row[3],
-            'started_at': row[4], 'run_id': row[5], 'load_method': row[6]
+            'started_at': row[4], 'run_id': row[5], 'load_method': row[6], 'is_baseline': row[7]
         }) -%}
     {%- endfor -%}
     {{ return(versions) }}

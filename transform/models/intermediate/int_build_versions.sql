@@ -33,6 +33,15 @@ ordered AS (
     FROM versions
 ),
 
+accepted AS (
+    SELECT *
+    FROM UNNEST(ARRAY<STRUCT<entity STRING, accepted_until TIMESTAMP>>[
+        {% for entity, until in accepted_until().items() %}
+            ('{{ entity }}', TIMESTAMP '{{ until }}'){{ '' if loop.last else ',' }}
+        {% endfor %}
+    ])
+),
+
 dated AS (
     SELECT
         *,
@@ -68,5 +77,12 @@ SELECT
         DATE_SUB(DATE(TIMESTAMP_MILLIS(table_version)), INTERVAL 1 DAY),
         DATE '1970-01-01'
     ) AS landed_since,
+    -- The newest that a verdict has let pass; the version before where none has.
+    recency = IFNULL(
+        MIN(IF(finished_at <= accepted_until, recency, NULL)) OVER (PARTITION BY entity), 2
+    ) AS is_baseline,
+    accepted_until,
     '{{ invocation_id }}' AS build_id
 FROM dated
+LEFT JOIN accepted
+    USING (entity)

@@ -34,14 +34,16 @@ compared AS (
         CONCAT('version ', CAST(loaded_last.table_version AS STRING), ' of run ', loaded_last.run_id) AS last_version,
         DIV(TIMESTAMP_DIFF(CURRENT_TIMESTAMP(), newest.finished_at, SECOND), 3600) AS age,
         IF(
-            IFNULL(newest.replication, 'full') = 'incremental', NULL, IFNULL(landed.known_row_count, before.row_count)
+            IFNULL(newest.replication, 'full') = 'incremental', NULL, IFNULL(landed.known_row_count, baseline.row_count)
         ) AS row_count_before,
-        before.source AS source_before
+        baseline.source AS source_before,
+        newest.finished_at AS loaded_until,
+        IFNULL(newest.accepted_until, baseline.finished_at) AS accepted_until
     FROM {{ ref('int_landed') }} AS landed
     LEFT JOIN {{ ref('int_build_versions') }} AS newest
         ON landed.entity = newest.entity AND newest.recency = 1
-    LEFT JOIN {{ ref('int_build_versions') }} AS before
-        ON landed.entity = before.entity AND before.recency = 2
+    LEFT JOIN {{ ref('int_build_versions') }} AS baseline
+        ON landed.entity = baseline.entity AND baseline.is_baseline
     LEFT JOIN loaded_last
         ON landed.entity = loaded_last.entity
 ),
@@ -223,20 +225,45 @@ checked AS (
             'the severity warning' AS listed_by
         )
     ]) AS asked
+),
+
+build AS (
+    SELECT
+        MAX(IF(is_of_newest_run, run_id, NULL)) AS run_id,
+        MAX(build_id) AS build_id
+    FROM {{ ref('int_build_versions') }}
+),
+
+decided AS (
+    SELECT
+        *,
+        IF(holds, 'pass', policy) AS status
+    FROM checked
 )
 
 SELECT
-    IFNULL((SELECT MAX(run_id) FROM {{ ref('int_build_versions') }} WHERE is_of_newest_run), 'none') AS run_id,
-    checked.entity,
-    checked.check_name,
-    IF(checked.holds, 'pass', checked.policy) AS status,
-    checked.expected,
-    checked.got,
+    IFNULL(build.run_id, 'none') AS run_id,
+    decided.entity,
+    decided.check_name,
+    decided.status,
+    decided.expected,
+    decided.got,
     CONCAT(
-        IFNULL(CONCAT(checked.entity, ': '), ''), checked.check_name,
-        ': expected ', checked.expected, ', got ', checked.got,
-        IF(checked.holds, '', CONCAT('; ', checked.remedy))
+        IFNULL(CONCAT(decided.entity, ': '), ''), decided.check_name,
+        ': expected ', decided.expected, ', got ', decided.got,
+        IF(decided.holds, '', CONCAT('; ', decided.remedy))
     ) AS message,
     CURRENT_TIMESTAMP() AS decided_at,
-    (SELECT MAX(build_id) FROM {{ ref('int_build_versions') }}) AS build_id
-FROM checked
+    {% if as_of %}
+        -- An older state is looked at, not accepted.
+        compared.accepted_until,
+    {% else %}
+        IF(
+            SUM(IF(decided.status = 'fail', 1, 0)) OVER () = 0, compared.loaded_until, compared.accepted_until
+        ) AS accepted_until,
+    {% endif %}
+    build.build_id
+FROM decided
+CROSS JOIN build
+LEFT JOIN compared
+    ON decided.entity = compared.entity
