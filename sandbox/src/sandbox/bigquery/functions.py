@@ -175,9 +175,12 @@ CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
 def with_values(sql: str) -> str:
     """Return the statement with the functions above as macros, then what the emulator makes of it."""
     try:
-        tree = sqlglot.parse_one(sql, read="bigquery")
+        tree = parse_cache.reading(sqlglot.parse_one)(sql, read="bigquery")
     except sqlglot.errors.SqlglotError:
         return str(_ctas(sql))
+    if not tree.find(*CHANGES):
+        return str(_ctas(sql))
+    tree = tree.copy()
     changed = False
     # From the leaves up: what is replaced takes its children along.
     for node in reversed(list(tree.walk())):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MOST_TREES = 1000
 WHY = "each statement is parsed once"
+DIALECTS = ("bigquery", "duckdb")
 POSITIONS = {"line", "col", "start", "end"}
 READERS = {
     "catalog.ddl_sync": (
@@ -34,7 +35,13 @@ READERS = {
         "_detect_plain_create_view",
         "_extract_ddl_metadata",
     ),
-    "jobs.executor": ("_parse_for_classification", "_reject_dml_on_immutable", "detect_drop_routine"),
+    "jobs.executor": (
+        "_parse_for_classification",
+        "_reject_dml_on_immutable",
+        "detect_drop_routine",
+        "sync_created_table",
+        "sync_created_view",
+    ),
     "jobs.ddl_result": ("_parse_statement",),
     "sql.inner_query": ("build_catalog_schema",),
 }
@@ -69,6 +76,7 @@ _is_dml = patches.get("jobs.executor", "_is_dml")
 _parse = sqlglot.parse_one
 _transpile = sqlglot.transpile
 _new_generator = Dialect.generator
+_generate = Dialect.generate
 _generators: dict[tuple[Any, ...], Any] = {}
 _trees: OrderedDict[Key, exp.Expr] = OrderedDict()
 # Which trees the running function shares: those of every text, of its own text, or none.
@@ -138,6 +146,16 @@ def generator(self: Dialect, **options: Any) -> Any:  # noqa: ANN401 (sqlglot's)
     return _generators[key]
 
 
+def generate(self: Dialect, expression: exp.Expr, copy: bool = True, **options: Any) -> str:  # noqa: ANN401, FBT001, FBT002 (sqlglot's)
+    """Return the text of a tree; one that a rewriter shares it has changed and is done with, so that it need not be copied."""
+    shared = next(
+        (key for dialect in DIALECTS if _trees.get(key := (_lent.get() or "", dialect)) is expression), None
+    )
+    if shared:
+        del _trees[shared]
+    return _generate(self, expression, copy=copy and not shared, **options)
+
+
 def reading(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function with shared trees, which it must not change."""
 
@@ -177,7 +195,7 @@ def rewriting(function: Callable[..., str]) -> Callable[..., str]:
         finally:
             _lent.reset(token)
             if result != sql:
-                for dialect in ("bigquery", "duckdb"):
+                for dialect in DIALECTS:
                     _trees.pop((sql, dialect), None)
         return result
 
@@ -218,4 +236,5 @@ for _functions, _how in ((READERS, reading), (REWRITERS, rewriting)):
 patches.replace("jobs.executor", "_capture_dml_snapshots", _snapshots, WHY)
 sqlglot.parse_one = parse_one  # type: ignore[assignment]
 Dialect.generator = generator  # type: ignore[method-assign]
+Dialect.generate = generate  # type: ignore[method-assign]
 sqlglot.transpile = transpile  # type: ignore[assignment]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fastapi import APIRouter
+
 from . import patches
 
 if TYPE_CHECKING:
@@ -25,8 +27,9 @@ _capture, _upsert_job = _snapshots.capture, _repository.upsert_job
     "api.app", "create_app", also=("api", "server"), why="no metrics, correlation ids, access log"
 )
 def create_app(context: Any) -> FastAPI:  # noqa: ANN401 (the emulator's context)
-    """Return the application without middlewares whose output is not read."""
+    """Return the application without middlewares whose output is not read; from now on it has all its routes."""
     app: FastAPI = _app(context)
+    APIRouter._get_routes_version = lambda *_: -1  # type: ignore[method-assign]  # noqa: SLF001 (for each request it asked every route)
     app.user_middleware = [
         one for one in app.user_middleware if getattr(one.cls, "__name__", "") not in MIDDLEWARES
     ]
