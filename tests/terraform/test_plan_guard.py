@@ -191,11 +191,14 @@ def older_than(time: str) -> dict[str, Any]:
 
 KEEP = {"action": "KEEP", "most_recent_versions": [{"keep_count": 7}]}
 OLD_VERSIONS = {"days_since_noncurrent_time": 30, "with_state": "ARCHIVED"}
+PROVIDER = "google_iam_workload_identity_pool_provider"
+ACCOUNT = {"member": "serviceAccount:loader@example.com"}
 
 
 @pytest.mark.parametrize(
     ("changed", "lost"),
     [
+        # A later, a narrower and a vanished rule lose nothing; a rule for old versions deletes where there are some.
         (updated(bucket({"age": 90}), bucket({"age": 91})), False),
         (updated(bucket({"age": 90}), bucket()), False),
         (updated(bucket({"age": 90}), bucket({"age": 90}, {"age": 90, "matches_prefix": ["a/"]})), False),
@@ -223,23 +226,7 @@ OLD_VERSIONS = {"days_since_noncurrent_time": 30, "with_state": "ARCHIVED"}
         (updated({"access": [{"role": "READER"}]}, {"access": [{"role": "OWNER"}]}), True),
         (updated({"encryption": [{"default_kms_key_name": "key"}]}, {"encryption": []}), True),
         (updated({"disable_on_destroy": False}, {"disable_on_destroy": True}), True),
-    ],
-)  # fmt: skip
-def test_a_change_that_loses_is_seen(
-    guarded: Callable[..., Guarded], changed: dict[str, Any], *, lost: bool
-) -> None:
-    """A later, a narrower and a vanished rule lose nothing; a rule for old versions deletes where there are some."""
-    done = guarded(plan_of(changed))
-    assert (done.status, len(done.lines)) == ((1, 2) if lost else (0, 0)), done.lines
-
-
-PROVIDER = "google_iam_workload_identity_pool_provider"
-ACCOUNT = {"member": "serviceAccount:loader@example.com"}
-
-
-@pytest.mark.parametrize(
-    ("changed", "lost"),
-    [
+        # Only what holds nothing goes, and people's grants; a program's grant stops it, and a list of grants takes away all others.
         (change("google_a_store_of_next_year", ["delete"], {}), True),
         (change("google_service_account", ["delete", "create"], ACCOUNT, ACCOUNT), True),
         (change("google_storage_bucket_iam_member", ["delete"], ACCOUNT), True),
@@ -257,19 +244,7 @@ ACCOUNT = {"member": "serviceAccount:loader@example.com"}
         (change("google_compute_firewall", ["update"], {"deny": [{"protocol": "all"}]}, {"deny": [{"protocol": "udp"}]}), True),
         (change("google_compute_firewall", ["update"], {"source_tags": None}, {"source_tags": []}), False),
         (change(PROVIDER, ["update"], {"attribute_condition": "assertion.repository_id == '1'"}, {"attribute_condition": "true"}), True),
-    ],
-)  # fmt: skip
-def test_what_may_go_and_what_may_come_depends_on_its_type(
-    guarded: Callable[..., Guarded], changed: dict[str, Any], *, lost: bool
-) -> None:
-    """Only what holds nothing goes, and people's grants; a program's grant stops it, and a list of grants takes away all others."""
-    done = guarded(plan_of(changed))
-    assert (done.status, len(done.lines)) == ((1, 2) if lost else (0, 0)), done.lines
-
-
-@pytest.mark.parametrize(
-    ("changed", "lost"),
-    [
+        # A value that is not known before the apply is none at all in `after`: that is not no limit and no rule.
         (updated({"versioning": [{"enabled": True}]}, {"versioning": [{}]}, {"versioning": [{"enabled": True}]}), True),
         (updated({"versioning": [{"enabled": True}]}, {}, {"versioning": True}), True),
         (updated({"force_destroy": False}, {}, {"force_destroy": True}), True),
@@ -282,10 +257,10 @@ def test_what_may_go_and_what_may_come_depends_on_its_type(
         (updated({"notification_channels": ["a"]}, {"notification_channels": [None]}, {"notification_channels": [True]}), False),
     ],
 )  # fmt: skip
-def test_a_value_that_is_not_known_before_the_apply_is_a_loss(
+def test_a_change_that_loses_is_seen(
     guarded: Callable[..., Guarded], changed: dict[str, Any], *, lost: bool
 ) -> None:
-    """Terraform shows such a value as none at all, in `after`: that is not no limit and no rule."""
+    """By its rules, by its type, and where it is not known before the apply; what loses nothing passes."""
     done = guarded(plan_of(changed))
     assert (done.status, len(done.lines)) == ((1, 2) if lost else (0, 0)), done.lines
 
