@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 PROGRESS_EVERY = 100_000
 FAILURES_CHECKED_EVERY = 1000
 EXPECTED_ERRORS = (TargetError, InvalidInputLine, RecordsWithoutSchemaException, MissingKeyPropertiesError)
+# What a stream map raises is its expressions' own.
+MISMAPPED = "{}: stream_maps or flattening cannot be applied to {}: {}; look at the setting"
 # The SDK lists these for every target; this one does not use them.
 UNUSED_SETTINGS = ("add_record_metadata", "batch_size_rows")
 
@@ -119,7 +121,10 @@ class TargetBigQuery(Target):
         schema = root(stream, message_dict["schema"])
         maps = self.mapper.stream_maps.get(stream)
         if not maps or (maps[0].raw_schema, maps[0].raw_key_properties) != (schema, keys):
-            self.mapper.register_raw_stream_schema(stream, schema, keys)
+            try:
+                self.mapper.register_raw_stream_schema(stream, schema, keys)
+            except Exception as error:
+                raise TargetError(MISMAPPED.format(stream, "its schema", error)) from error
         for stream_map in self._maps(stream):
             self.get_sink(
                 stream_map.stream_alias,
@@ -165,7 +170,11 @@ class TargetBigQuery(Target):
                 f"{stream}: a record is a {type(record).__name__}, {str(record)[:60]!r}: expected an object; look at the tap"
             )
         for stream_map in self._maps(stream):
-            mapped = stream_map.transform(record.copy())
+            try:
+                mapped = stream_map.transform(record.copy())
+            except Exception as error:
+                which = f"record number {self._taken + 1} of the input"
+                raise TargetError(MISMAPPED.format(stream, which, error)) from error
             if mapped is not None:
                 alias = stream_map.stream_alias
                 self._do(self._lifecycle.record(alias, version))
