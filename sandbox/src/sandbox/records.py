@@ -45,7 +45,7 @@ def check_folder(folder: Path) -> None:
             f"{folder}: {', '.join(missing)} not found; {sandbox_command('capture FOLDER')} makes such a folder"
         )
     for resource, entity in ENTITIES.items():
-        if entity != resource and (folder / f"{entity}.jsonl").exists():
+        if entity not in KEYS and (folder / f"{entity}.jsonl").exists():
             raise SandboxError(
                 f"{folder}: of {resource}.jsonl and {entity}.jsonl the first is read; remove one"
             )
