@@ -64,6 +64,24 @@ def test_an_episode_without_a_season_has_its_bar_and_its_choice() -> None:
     assert "What has no season" in panels.seasons(without({"seasons": "season_number"}, step=1)).sentence
 
 
+def test_without_pairs_among_the_leading_nobody_is_said_to_be_alone() -> None:
+    """The query asks for pairs of those who appear most; others, and crowds, may have been seen together."""
+    sentence = panels.pairs({**made_up_marts.marts(), "pairs": []}).sentence
+    assert sentence == "No two of those who appear most are counted as seen together."
+
+
+def test_a_name_turns_no_figure_round_and_is_never_blank() -> None:
+    """Text from right to left, overrides included, is isolated; spaces alone are no name; the id 0 is one."""
+    assert page.cut("\u202eRick") == "\u2068\u202eRick\u2069"
+    assert page.cut("\u05e8\u05d9\u05e7 7") == "\u2068\u05e8\u05d9\u05e7 7\u2069"
+    assert page.cut("\u0152il \U0001f680") == "\u0152il \U0001f680"
+    found = made_up_marts.hostile(" \t\u00a0\n")
+    found["findings"][0]["record_id"] = 0
+    html = page.render(found, made_up_marts.MADE_AT)
+    assert "(no name) #1" in html
+    assert re.search(r'<th scope="row">— <span class="muted">#0</span>', html)
+
+
 # A busy machine is no fault.
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=8), st.integers(0, 3))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import unicodedata
 from collections import Counter
 from datetime import UTC, date, datetime
 from importlib import resources
@@ -28,6 +29,7 @@ EARLIEST = datetime.min.replace(tzinfo=UTC)
 SEVERITIES = ("error", "warning", "info")
 # Longer text is cut, so that no record makes the page grow without bound.
 LONGEST = 200
+RIGHT_TO_LEFT = {"R", "AL", "RLE", "RLO", "RLI"}
 FILES = resources.files("rickandmorty_report") / "templates"
 
 
@@ -72,8 +74,13 @@ def bundle() -> str:
 
 
 def cut(value: Any) -> Any:  # noqa: ANN401 (a row's value)
-    """Return a value of a row, long text cut."""
-    return f"{value[:LONGEST]}…" if isinstance(value, str) and len(value) > LONGEST else value
+    """Return a value of a row: long text cut, blank text empty, and what is written from right to left apart from the rest."""
+    if not isinstance(value, str):
+        return value
+    text = f"{value[:LONGEST]}…" if len(value) > LONGEST else value.strip() and value
+    # Or a name, or an override in it, would turn the figures after it round.
+    turned = any(unicodedata.bidirectional(letter) in RIGHT_TO_LEFT for letter in text)
+    return f"\N{FIRST STRONG ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}" if turned else text
 
 
 def shown(value: object) -> str:

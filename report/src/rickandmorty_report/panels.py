@@ -296,7 +296,9 @@ def locations(marts: Marts) -> Panel:
     )
 
 
-@declared("Who is seen with whom", empty="No two characters have been seen together yet.", wide=True)
+@declared(
+    "Who is seen with whom", empty="No two of those who appear most are counted as seen together.", wide=True
+)
 def pairs(marts: Marts) -> Panel:
     """Who is seen with whom, among the characters with the most episodes."""
     rows = marts["pairs"]
