@@ -108,8 +108,8 @@ def test_the_stand_in_refuses_what_googles_own_definition_does_not_know(
 def test_a_log_that_may_not_be_read_is_one_warning_and_the_figures_come_from_the_bucket(runs: Runs) -> None:
     """The state decides: SUCCEEDED is success; the log is not read again; rows come from the result in the landing bucket."""
     runs.batch.faults = [LOG_REFUSED]
-    # Durations are ISO 8601 here, seconds elsewhere.
-    done = runs.run(JOB_TIMEOUT="PT1H30M", POLL_SECONDS="PT0.1S")
+    # Durations are ISO 8601 here, seconds elsewhere. Lines that nobody may read are not waited for.
+    done = runs.run(JOB_TIMEOUT="PT1H30M", POLL_SECONDS="PT0.1S", LOG_SECONDS="PT10M")
     assert done.status == 0, done.lines
     (job,) = runs.batch.jobs.values()
     assert job.definition["taskGroups"][0]["taskSpec"]["maxRunDuration"] == "6000s"

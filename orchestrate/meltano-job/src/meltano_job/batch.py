@@ -110,13 +110,13 @@ class Log:
         self._filter = f'logName="projects/{settings.place.project}/logs/batch_task_logs" AND labels.job_uid="{job.get("uid")}"'
         self._since = ""
         self._seen: set[str] = set()
-        self._refused = self._warned = False
+        self.refused = self._warned = False
         self.errors = ""
         self.has_result = False
 
     def follow(self) -> None:
         """Pass on what is new. A log that cannot be read is one warning; where reading is refused it is not tried again."""
-        if self._refused:
+        if self.refused:
             return
         # By the time of arrival: a late line is a new one, and what was passed on is not read again.
         when = f'receiveTimestamp>="{self._since}"' if self._since else f'timestamp>="{self._created}"'
@@ -126,7 +126,7 @@ class Log:
             wanted = f"{self._filter} AND {since}"
             entries = gcloud.read(list, "logging", "read", wanted, project, "--order=asc")
         except GcloudError as error:
-            self._refused = error.refused
+            self.refused = error.refused
             if not self._warned:
                 self._warned = True
                 kestra.log(
@@ -198,7 +198,7 @@ def wait(settings: Settings, name: str) -> tuple[dict[str, Any], Log | None]:
 def fetch_result(settings: Settings, job: dict[str, Any], log: Log | None) -> None:
     """Pass on the result: from the log, whose last lines come late, else from the landing bucket, where an earlier job's may lie."""
     deadline = time.monotonic() + settings.late
-    while log is not None and not log.has_result and time.monotonic() < deadline:
+    while log is not None and not (log.has_result or log.refused) and time.monotonic() < deadline:
         time.sleep(min(settings.place.poll, 5))
         log.follow()
     if log is not None and log.has_result:
