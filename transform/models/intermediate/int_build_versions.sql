@@ -77,10 +77,14 @@ SELECT
         DATE_SUB(DATE(TIMESTAMP_MILLIS(table_version)), INTERVAL 1 DAY),
         DATE '1970-01-01'
     ) AS landed_since,
-    -- The newest that a verdict has let pass; the version before where none has.
-    recency = IFNULL(
-        MIN(IF(finished_at <= accepted_until, recency, NULL)) OVER (PARTITION BY entity), 2
-    ) AS is_baseline,
+    -- The last to be loaded of those that a verdict has let pass; the version before where none has.
+    version_number = FIRST_VALUE(version_number) OVER (
+        PARTITION BY entity
+        ORDER BY
+            IFNULL(finished_at <= accepted_until, FALSE) DESC,
+            IF(finished_at <= accepted_until, finished_at, NULL) DESC,
+            recency = 2 DESC
+    ) AND (IFNULL(finished_at <= accepted_until, FALSE) OR recency = 2) AS is_baseline,
     accepted_until,
     '{{ invocation_id }}' AS build_id
 FROM dated
