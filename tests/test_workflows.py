@@ -532,7 +532,17 @@ def test_a_vulnerability_fails_the_scan_once_it_has_a_fix() -> None:
     done = script("fixable.py", stdin=scanned("MAL-2026-1"))
     assert (done.returncode, "MAL-2026-1, malicious: remove it" in done.stdout) == (1, True)
     assert script("fixable.py", stdin='{"results": []}').returncode == 0
-    assert script("fixable.py", stdin="").returncode == 2
+    assert script("fixable.py", stdin='{"results": [{"packages": null}]}').returncode == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"results": [3]}', '{"results": [{"packages": [{}]}]}', '{"results": [null]}']
+)
+def test_what_is_no_report_of_a_scan_fails_in_one_line(text: str) -> None:
+    """Whatever its shape, the lines above it say what the scanner complained of."""
+    done = script("fixable.py", stdin=text)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "expected osv-scanner's JSON" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -39,40 +39,44 @@ def fixed_in(package: dict[str, Any], vulnerability: dict[str, Any]) -> list[str
             for entry, _ in about
             for span in entry.get("ranges") or []
             if span.get("type") != "GIT"
-            for event in span.get("events", [])
+            for event in span.get("events") or []
             if "fixed" in event
         }
     )
+
+
+def vulnerabilities(report: dict[str, Any]) -> tuple[set[str], int]:
+    """Return a line for each vulnerability that fails, and how many have no fix."""
+    fixable, waiting = set(), 0
+    for result in report["results"] or []:
+        for found in result.get("packages") or []:
+            package = found["package"]
+            for vulnerability in found.get("vulnerabilities") or []:
+                name, versions = vulnerability["id"], fixed_in(package, vulnerability)
+                if versions or name.startswith("MAL-"):
+                    remedy = f"fixed in {', '.join(versions)}" if versions else "malicious: remove it"
+                    fixable.add(
+                        f"{package['name']} {package.get('version', '')}: {name}, {remedy} ({result['source']['path']})"
+                    )
+                else:
+                    waiting += 1
+    return fixable, waiting
 
 
 def main() -> int:
     """Return the exit status."""
     text = sys.stdin.read()
     try:
-        report = json.loads(text)
-        results = report["results"] or []
-    except (ValueError, KeyError, TypeError):
+        fixable, waiting = vulnerabilities(json.loads(text))
+    except (ValueError, LookupError, TypeError, AttributeError):
         print(
             f"fixable: expected osv-scanner's JSON, got {text[:80]!r}; look at the lines above",
             file=sys.stderr,
         )
         return 2
-    fixable, waiting = [], 0
-    for result in results:
-        for found in result.get("packages", []):
-            package = found["package"]
-            for vulnerability in found.get("vulnerabilities") or []:
-                name, versions = vulnerability["id"], fixed_in(package, vulnerability)
-                if versions or name.startswith("MAL-"):
-                    remedy = f"fixed in {', '.join(versions)}" if versions else "malicious: remove it"
-                    fixable.append(
-                        f"{package['name']} {package.get('version', '')}: {name}, {remedy} ({result['source']['path']})"
-                    )
-                else:
-                    waiting += 1
-    for line in sorted(set(fixable)):
+    for line in sorted(fixable):
         print(line)
-    print(f"{len(set(fixable))} with a fix, {waiting} without")
+    print(f"{len(fixable)} with a fix, {waiting} without")
     return 1 if fixable else 0
 
 
