@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from google_batch import GoogleBatch
 from kestra_engine import BATCH, BRACES, LOCAL, NEEDED, VARIANTS, Engine
-from meltano_stand_in import MELTANO_JOB, PROGRAMS, MeltanoStandIn
+from meltano_stand_in import MELTANO_JOB, PROGRAMS, Meltano, MeltanoStandIn
 from testkit.servers import Server
 
 if TYPE_CHECKING:
@@ -81,6 +81,12 @@ def batch(google_batch: GoogleBatch) -> GoogleBatch:
 def fakes(folder: Path) -> MeltanoStandIn:
     """The stand-in of Meltano; it behaves well."""
     return MeltanoStandIn(folder / "fakes")
+
+
+@pytest.fixture
+def meltano(tmp_path: Path) -> Meltano:
+    """A Meltano without flows: meltano-job is started on it."""
+    return Meltano(tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import uuid
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,19 @@ from testkit.project_files import ROOT
 PROGRAMS = ROOT / ".venvs" / "meltano" / "bin"
 MELTANO_JOB = PROGRAMS / "meltano-job"
 FAKE_MELTANO = Path(__file__).with_name("fake_meltano.py")
+MANIFEST = {
+    "nodes": {
+        f"model.p.{name}": {
+            "name": name,
+            "resource_type": "model",
+            "fqn": ["p", *path, name],
+            "tags": path[:1],
+        }
+        for name, path in {"stg_episodes": ["staging"], "dim_episodes": ["marts", "core"]}.items()
+    }
+}
+# The end of a block of `meltano run`, but for its success.
+BLOCK = {"event": "…", "block_type": "ExtractLoadBlocks", "set_number": 0}
 
 
 class MeltanoStandIn:
@@ -76,3 +93,77 @@ class Output:
     def at(self, level: str) -> list[str]:
         """The messages of a level."""
         return [message for found, message in self.lines if found == level]
+
+
+class Meltano(MeltanoStandIn):
+    """A stand-in of Meltano, or another program in its place; and meltano-job, started on it."""
+
+    def becomes(self, script: str) -> None:
+        """Take a script in Meltano's place; `$FAKES` is the folder."""
+        program = self.folder / "meltano"
+        program.write_text(script)
+        program.chmod(0o755)
+        self.variables["MELTANO"] = str(program)
+
+    def says(
+        self, *lines: Any, status: int = 0, target: dict[str, Any] | None = None, ran: bool = True
+    ) -> None:
+        """Become one that prints these lines and the end of a block, and leaves these files in dbt's target folder: JSON, or a text as it is."""
+        lines = (*lines, BLOCK | {"success": status == 0}) if ran else lines
+        folder = self.folder / "target"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for name, content in (target or {}).items():
+            (folder / name).write_text(as_text(content))
+        (self.folder / "log").write_text("\n".join(map(as_text, lines)))
+        script = 'echo run >>"$FAKES/runs"; mkdir -p "$DBT_TARGET_PATH"; cp -r "$FAKES/target/." "$DBT_TARGET_PATH"'
+        self.becomes(f'#!/bin/sh\n{script}\ncat "$FAKES/log"\nexit {status}\n')
+
+    @property
+    def runs(self) -> int:
+        """How often that one was run."""
+        path = self.folder / "runs"
+        return len(path.read_text().splitlines()) if path.exists() else 0
+
+    def start(self, job: str = "episode", **more: str) -> subprocess.Popen[str]:
+        """Start the program."""
+        private = ("MELTANO_", "DBT_", "TARGET_")
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(private)} | self.variables
+        environment |= {"MELTANO_JOB": job, "MELTANO_RUN_ID": str(uuid.uuid4()), "RETRY_SECONDS": "0", **more}
+        return subprocess.Popen([MELTANO_JOB], env=environment, stdout=subprocess.PIPE, text=True)
+
+    def run(self, job: str = "episode", **more: str) -> Output:
+        """Start the program and wait for its end."""
+        with self.start(job, **more) as process:
+            output, _ = process.communicate(timeout=120)
+        return Output(process.returncode, output)
+
+    def pid(self, name: str) -> int:
+        """The process id that a script has left in a file."""
+        return int((self.folder / name).read_text())
+
+
+def as_text(content: Any) -> str:
+    """Return a text as it is, anything else as JSON."""
+    return content if isinstance(content, str) else json.dumps(content)
+
+
+def point(metric: str, value: float, stream: str, **tags: str) -> dict[str, Any]:
+    """A METRIC point as Meltano logs it."""
+    info = {"type": "counter", "metric": metric, "value": value, "tags": {"stream": stream, **tags}}
+    return {"event": "METRIC", "level": "info", "metric_info": info}
+
+
+def loaded(metric: str, value: float, version: str, *, before: str = "false") -> dict[str, Any]:
+    """A METRIC point of a version that the target has loaded."""
+    tags = {"table_version": version, "job_id": f"l_{version}", "proof": "tap", "loaded_before": before}
+    return point(metric, value, "my-stream", **tags)
+
+
+def results(nodes: dict[str, str]) -> dict[str, Any]:
+    """What dbt writes, given the outcome of each node."""
+    rows = [
+        {"unique_id": node, "status": status, "execution_time": 0.5, "message": None}
+        for node, status in nodes.items()
+    ]
+    return {"run_results.json": {"results": rows}, "manifest.json": MANIFEST}
