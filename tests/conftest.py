@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from testkit.programs import afterwards
 from testkit.project_copy import ProjectCopy, bare, copy_project
 from testkit.whole_pipeline import (
     ROOT,
@@ -147,7 +148,7 @@ def fresh_clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectCop
     locale = "C" if str(ROOT).isascii() else "C.UTF-8"
     copy.env = bare(folder) | {"LC_ALL": locale, "http_proxy": nowhere, "https_proxy": nowhere}
     sandbox = ".venvs/sandbox/bin/sandbox"
-    try:
+    with afterwards("env", "-C", copy.folder, f"./{sandbox}", "stop"):
         copy.run(
             f"{sandbox} start --universe characters=60,locations=20,episodes=10 --parts api\n"
             f'eval "$({sandbox} env)"\n'
@@ -161,5 +162,3 @@ def fresh_clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectCop
         # So that what follows starts at once.
         copy.run("make up")
         yield copy
-    finally:
-        copy.run(f"{sandbox} stop")

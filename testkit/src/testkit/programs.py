@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import pytest
 from testkit.project_files import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 
 def run(
@@ -39,6 +40,16 @@ def succeed(
     done = run(*command, stdin=stdin, cwd=cwd, env=env, seconds=seconds)
     assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     return done.stdout
+
+
+@contextmanager
+def afterwards(*command: str | Path) -> Iterator[None]:
+    """Run a command after this block, also when this process is killed in it: its end is the end of `cat`."""
+    with subprocess.Popen(
+        ["sh", "-c", 'cat && exec "$@"', "sh", *command], stdin=subprocess.PIPE, start_new_session=True
+    ) as waiting:
+        yield
+    assert waiting.returncode == 0, f"{command}: exit status {waiting.returncode}"
 
 
 def eventually(found: Callable[[], Any], missing: str, seconds: float = 600) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from testkit.programs import eventually
+from testkit.programs import afterwards, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 @contextmanager
 def served(command: str, *arguments: str) -> Iterator[str]:
     """Run `sandbox api`, `proxy` or `strict`; give its address."""
-    with subprocess.Popen([command, *arguments], stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield json.loads(process.stdout.readline())["url"]
-        finally:
-            process.terminate()
+    with (
+        subprocess.Popen([command, *arguments], stdout=subprocess.PIPE, text=True) as process,
+        afterwards("kill", str(process.pid)),
+    ):
+        assert process.stdout is not None
+        yield json.loads(process.stdout.readline())["url"]
     assert process.returncode == 0
 
 

@@ -24,7 +24,7 @@ from google.cloud import bigquery
 from google.oauth2.credentials import Credentials
 
 from testkit import warm
-from testkit.programs import succeed
+from testkit.programs import afterwards, succeed
 from testkit.project_files import ROOT
 from testkit.proxies import Proxy
 
@@ -83,10 +83,6 @@ class Sandbox:
             timeout=90,
         )
 
-    def stop(self) -> None:
-        """Stop every part."""
-        subprocess.run([self.command, "--home", str(self.home), "stop"], check=True, timeout=60)
-
     @property
     def env(self) -> dict[str, str]:
         """The addresses, project, bucket and credentials since the last start."""
@@ -132,11 +128,9 @@ class Sandbox:
 def running_sandbox(home: Path, *options: str) -> Iterator[Sandbox]:
     """A sandbox started with these options, stopped at the end; skips the test where there is no program."""
     running = Sandbox(program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox"), home)
-    try:
+    with afterwards(running.command, "--home", home, "stop"):
         running.start(*options)
         yield running
-    finally:
-        running.stop()
 
 
 # What Meltano and each program that it starts import at their start.

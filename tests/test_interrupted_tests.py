@@ -1,0 +1,41 @@
+"""A run of tests that is killed leaves nothing running."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from testkit.programs import alive, eventually
+from testkit.whole_pipeline import program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TESTS = """
+import json, os, sys
+from pathlib import Path
+from testkit.proxies import proxied
+from testkit.whole_pipeline import running_sandbox
+
+home = Path(sys.argv[1])
+with running_sandbox(home, "--parts", "storage") as sandbox:
+    with proxied(sandbox.command, sandbox.env["STORAGE_EMULATOR_HOST"]):
+        parts = [part["pid"] for part in json.loads((home / "state.json").read_text()).values()]
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        print(json.dumps([*parts, *map(int, children)]), flush=True)
+        sys.stdin.read()
+"""
+
+
+def test_what_killed_tests_have_started_ends(tmp_path: Path) -> None:
+    """The parts of their sandbox, and the proxies before it."""
+    program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox")
+    with subprocess.Popen(
+        [sys.executable, "-c", TESTS, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as tests:
+        assert tests.stdout is not None
+        started = json.loads(next(line for line in tests.stdout if line.startswith("[")))
+        tests.kill()
+    eventually(lambda: not any(map(alive, started)), f"processes {started} did not end", 60)
