@@ -61,14 +61,18 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 # Before pytest-xdist reads the marks.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of one fixture together where tests run concurrently."""
+    """Keep the tests of one fixture together where tests run concurrently: it is costly, and made once."""
     for item in items:
+        folder = item.path.parents[1].name
         groups = {
             "kestra": "kestra",
             "sandbox": "whole-pipeline",
             "fresh_clone": "fresh-clone",
             "dbt_warehouse": "dbt-warehouse",
             "own_project": item.path.name,
+            "sandbox_alone": item.path.name,
+            # Of a module here, of all tests of the target or the sandbox.
+            "services": item.path.name if item.path.parent == Path(__file__).parent else folder,
             "stand_in": "terraform",
         }
         for fixture, group in groups.items():
