@@ -180,7 +180,7 @@ ELSEWHERE = {
     "dbt-bouncer.yml": "no package carries its schema; dbt-bouncer reads it in `make lint-sql`, and knows no other checks",
     ".yamllint.yaml": "no schema is published; yamllint reads it in `make lint`",
     ".github/zizmor.yml": "zizmor reads it in test_workflows.py and refuses what it does not know",
-    ".devcontainer/devcontainer.json": "its schema is in no package; test_workflows.py looks at what it names",
+    ".devcontainer/devcontainer.json": "its schema is in no package; test_development_container.py looks at what it names",
     "plugins/*.lock": "generated; test_repository.py: current; Meltano reads them in every run",
     "transform/models/marts/_semantic_models.yml": "the wheel's schema is of the newer form of metrics; dbt parses the file in every build",
     "transform/profiles.yml": "no schema is published; dbt reads it in every run",

@@ -1,0 +1,134 @@
+"""The scripts that workflows call: the tag of a release, the packages' names, what fails a scan."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+import tomllib
+from importlib.metadata import distribution
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from testkit.programs import run, succeed
+from testkit.required_tools import tool
+from testkit.whole_pipeline import ROOT
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
+SCRIPTS = ROOT / ".github" / "scripts"
+
+
+def script(name: str, *arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of .github/scripts."""
+    return run(sys.executable, SCRIPTS / name, *arguments, stdin=stdin, env={**os.environ, **variables})
+
+
+def test_a_release_tag_must_be_the_packages_version() -> None:
+    """The right tag gives name and version; another is one line that names both versions."""
+    done = script("release_tag.py", "tap-rickandmorty-v0.1.0")
+    assert (done.returncode, done.stdout) == (0, "name=tap-rickandmorty\nversion=0.1.0\n")
+    for tag, message in [
+        ("tap-rickandmorty-v9.9.9", "says version 0.1.0"),
+        ("report-v1.0.0", "expected"),
+        ("", "expected"),
+    ]:
+        done = script("release_tag.py", tag)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+        assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("folder", "package"),
+    [("tap-rickandmorty", "rickandmorty-tap"), ("target-bigquery", "rickandmorty-target-bigquery")],
+)
+def test_packages_have_names_of_our_own_and_commands_theirs(folder: str, package: str) -> None:
+    """On PyPI the commands' names belong to other projects: what is published has another, and the command is as it was."""
+    installed = distribution(package)
+    assert [point.name for point in installed.entry_points if point.group == "console_scripts"] == [folder]
+    declared = tomllib.loads((ROOT / folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert declared["name"] == package
+    assert declared["version"] in succeed(tool(folder), "--version")
+    for page in (ROOT / "CONTRIBUTING.md", ROOT / folder / "README.md"):
+        assert f"`{package}`" in page.read_text(encoding="utf-8")
+
+
+ZLIB = ("zlib", "PyPI")
+
+
+def scanned(
+    identity: str = "OSV-1", found: tuple[str, str] = ZLIB, named: tuple[str, str] = ZLIB, **affected: Any
+) -> str:
+    """Return a scanner's report with one vulnerability; `found` and `named` are the package's name and ecosystem there and in the advisory."""
+    about = {"package": {"name": named[0], "ecosystem": named[1]}, **affected}
+    package = {"name": found[0], "version": "1.0", "ecosystem": found[1]}
+    vulnerable = {"package": package, "vulnerabilities": [{"id": identity, "affected": [about]}]}
+    return json.dumps({"results": [{"source": {"path": "requirements/dev.txt"}, "packages": [vulnerable]}]})
+
+
+def test_a_vulnerability_fails_the_scan_once_it_has_a_fix() -> None:
+    """With a fixed version the scan ends with 1 and names it; without one it is counted."""
+    done = script(
+        "fixable.py",
+        stdin=scanned(ranges=[{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "1.1"}]}]),
+    )
+    assert done.returncode == 1
+    assert "zlib 1.0: OSV-1, fixed in 1.1 (requirements/dev.txt)" in done.stdout
+    done = script(
+        "fixable.py", stdin=scanned(ranges=[{"type": "ECOSYSTEM", "events": [{"introduced": "0"}]}])
+    )
+    assert (done.returncode, done.stdout) == (0, "0 with a fix, 1 without\n")
+    done = script("fixable.py", stdin=scanned("MAL-2026-1"))
+    assert (done.returncode, "MAL-2026-1, malicious: remove it" in done.stdout) == (1, True)
+    assert script("fixable.py", stdin='{"results": []}').returncode == 0
+    assert script("fixable.py", stdin='{"results": [{"packages": null}]}').returncode == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"results": [3]}', '{"results": [{"packages": [{}]}]}', '{"results": [null]}']
+)
+def test_what_is_no_report_of_a_scan_fails_in_one_line(text: str) -> None:
+    """Whatever its shape, the lines above it say what the scanner complained of."""
+    done = script("fixable.py", stdin=text)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "expected osv-scanner's JSON" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("found", "named"),
+    [
+        (("ruamel.yaml", "PyPI"), ("ruamel-yaml", "PyPI")),
+        (("typing_extensions", "PyPI"), ("Typing-Extensions", "PyPI")),
+        (("libssl3t64", "Debian:13"), ("openssl", "Debian:13")),
+        (("openssl", "Ubuntu:24.04"), ("openssl", "Ubuntu:24.04:LTS")),
+    ],
+)
+def test_a_fix_is_seen_however_the_advisory_spells_the_package(
+    found: tuple[str, str], named: tuple[str, str]
+) -> None:
+    """Another spelling, the whole of which a package is a part, and another name of the release are the same package."""
+    fixed = [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "1.1"}]}]
+    done = script("fixable.py", stdin=scanned(found=found, named=named, ranges=fixed))
+    assert (done.returncode, "fixed in 1.1" in done.stdout) == (1, True)
+
+
+@pytest.mark.parametrize(("status", "expected"), [(0, 0), (1, 0), (127, 2)])
+def test_a_scan_that_finds_what_has_no_fix_passes(tmp_path: Path, status: int, expected: int) -> None:
+    """osv-scanner's status 1 means found, and fixable.py decides; any other is the scanner's own failure."""
+    version = re.search(r"(?m)^OSV_VERSION := (\S+)", (ROOT / "Makefile").read_text())
+    assert version
+    scanner = tmp_path / ".cache" / f"osv-scanner-{version[1]}" / "osv-scanner"
+    scanner.parent.mkdir(parents=True)
+    report = scanned(ranges=[]) if status < 2 else ""
+    (tmp_path / "report.json").write_text(report)
+    scanner.write_text(f"#!/bin/sh\ncat report.json\nexit {status}\n")
+    scanner.chmod(0o755)
+    shutil.copytree(SCRIPTS, tmp_path / ".github" / "scripts")
+    (tmp_path / "requirements").mkdir()
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    done = run("make", "audit", cwd=tmp_path)
+    assert done.returncode == expected, done.stdout + done.stderr
