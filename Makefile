@@ -218,7 +218,8 @@ lines_of = $$(grep -oE '("(\\.|[^"\])*"|[^[:space:]])+' <<< "$$$1")
 BY_LINE := set -f; IFS=$$'\n';
 GUARD = $(TERRAFORM) show -json "$$ENVIRONMENT.tfplan" | scripts/plan_guard.py --allow $(call lines_of,ALLOW)
 needed = $(if $($(1)),,$(error $(1) is not given: make $@ ENVIRONMENT=prod STATE_BUCKET=…))
-# Each environment has a state of its own: none is ever migrated.
+# Each environment has a state of its own: none is ever migrated, and no workspace that a shell or .terraform names is used.
+plan apply: export TF_WORKSPACE := default
 # An earlier plan is removed first, and so is one that failed: make apply finds only a plan that succeeded.
 # Of what Terraform prints, a misspelt variable alone is shown: values are not for a log.
 plan: ## Plan Terraform's changes; refused if data would be lost: make plan ENVIRONMENT=prod STATE_BUCKET=… [ALLOW='ADDRESS …']

@@ -67,6 +67,8 @@ class Clone:
             "GOOGLE_STORAGE_CUSTOM_ENDPOINT": f"{self.storage}/storage/v1/b",
             "STORAGE_EMULATOR_HOST": self.storage,
             "TF_CLI_CONFIG_FILE": os.devnull,
+            # Of a shell that works on another project.
+            "TF_WORKSPACE": "another",
         }
         return run("make", "-C", "..", *words, cwd=self.folder / "terraform", env=environment)
 
