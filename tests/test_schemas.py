@@ -190,6 +190,7 @@ ELSEWHERE = {
     "terraform/*.hcl": "tests/terraform: terraform test",
     "terraform/.terraform.lock.hcl": "terraform init reads it",
     "terraform/*.tfvars": "tests/terraform: terraform test reads them",
+    "terraform/tests/planned.yml": "our own; test_configuration.py compares each value with the plan's",
     "terraform/tests/value_rules.yml": "our own; test_provider_values.py reads it and fails for a value without a rule",
     "sandbox/src/sandbox/strict/rules.json": "our own; the strict sandbox does not start on a wrong one",
     "terraform/schemas/*.json": "generated; test_repository.py: current",

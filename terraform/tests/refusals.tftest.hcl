@@ -19,27 +19,6 @@ run "deletion_in_dev_is_allowed" {
   }
 }
 
-run "unprotected_bucket_can_go" {
-  command = plan
-
-  module {
-    source = "./modules/bucket"
-  }
-
-  variables {
-    name                = "example-project-landing"
-    location            = "EU"
-    delete              = [{ prefixes = ["_"] }]
-    delete_after_days   = 14
-    deletion_protection = false
-  }
-
-  assert {
-    condition     = google_storage_bucket.this.force_destroy && google_storage_bucket.this.deletion_policy == "DELETE"
-    error_message = "Without protection, one destroy takes the bucket and its objects."
-  }
-}
-
 run "project_wide_editor" {
   command = plan
 

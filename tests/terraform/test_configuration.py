@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from generated_files import write
 from landing_schemas import generated
 from terraform_runs import TERRAFORM, terraform
@@ -15,6 +16,7 @@ from testkit.required_tools import missing
 from testkit.whole_pipeline import ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -40,6 +42,49 @@ def test_terraforms_own_tests_pass(tested: list[dict[str, Any]]) -> None:
     summary = tested[-1]["test_summary"]
     assert summary["status"] == "pass"
     assert summary["passed"] > 20
+
+
+def planned(tested: list[dict[str, Any]], run: str) -> dict[str, Any]:
+    """What a run of `terraform test` plans, by address."""
+    (plan,) = [m["test_plan"] for m in tested if m["type"] == "test_plan" and m["@testrun"] == run]
+    return {change["address"]: change["change"]["after"] for change in plan["resource_changes"]}
+
+
+def differences(expected: object, found: Any, path: str) -> Iterator[str]:
+    """Yield what is planned in another way than tests/planned.yml has it."""
+    if isinstance(expected, dict) and isinstance(found, list) and len(found) == 1:
+        found = found[0]
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for name, value in expected.items():
+            yield from differences(value, found.get(name), f"{path}.{name}")
+    elif isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
+        for one, other in zip(expected, found, strict=True):
+            yield from differences(one, other, path)
+    elif expected != found:
+        yield f"{path}: expected {expected!r}, got {found!r}"
+
+
+def test_resources_are_planned_as_they_are_meant(tested: list[dict[str, Any]]) -> None:
+    """Access, lifecycle, layout, network, alert, budget, logs, keys: the whole configuration plans each as tests/planned.yml has it."""
+    expected = yaml.safe_load((TERRAFORM / "tests" / "planned.yml").read_text(encoding="utf-8"))
+    different = [
+        difference
+        for run, resources in expected.items()
+        for address, values in resources.items()
+        for difference in differences(values, planned(tested, run).get(address), address)
+    ]
+    assert not different, "\n".join(different)
+
+
+def test_what_kestras_machine_starts_with(tested: list[dict[str, Any]]) -> None:
+    """One file that can be read as YAML, and no password is in it."""
+    machine = planned(tested, "everything_on")["module.kestra_home[0].google_compute_instance.this"]
+    written = yaml.safe_load(machine["metadata"]["user-data"])["write_files"]
+    files = {file["path"].rpartition("/")[2]: file["content"] for file in written}
+    services = ["kestra-postgres.service", "kestra.service"]
+    assert list(files) == ["application.yaml", "prepare.sh", "secrets.sh", *services]
+    application = yaml.safe_load(files["application.yaml"])
+    assert application["datasources"]["postgres"]["password"] == "${POSTGRES_PASSWORD}"
 
 
 def test_no_grant_is_beside_the_list_of_permissions(tested: list[dict[str, Any]]) -> None:

@@ -4,11 +4,6 @@ output "data_key" {
   depends_on  = [google_kms_crypto_key_iam_member.this]
 }
 
-output "names" {
-  description = "Names of key rings and keys; Google never frees them."
-  value       = toset(concat([for ring in google_kms_key_ring.this : ring.name], [for key in google_kms_crypto_key.this : key.name]))
-}
-
 output "permissions" {
   description = "The permissions made here, as text."
   value       = [for name, grant in google_kms_crypto_key_iam_member.this : "key for ${name}: ${grant.role} for ${grant.member}"]

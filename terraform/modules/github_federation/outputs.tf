@@ -7,11 +7,6 @@ output "branch_member" {
   value       = "${local.principals}/attribute.repository_at/${var.repository_id}/refs/heads/${var.branch}"
 }
 
-output "pool_id" {
-  description = "The pool's id; a deleted pool keeps it for 30 days."
-  value       = google_iam_workload_identity_pool.this.workload_identity_pool_id
-}
-
 output "provider" {
   description = "What google-github-actions/auth takes as workload_identity_provider."
   value       = google_iam_workload_identity_pool_provider.this.name
