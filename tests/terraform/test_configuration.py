@@ -77,7 +77,7 @@ def test_resources_are_planned_as_they_are_meant(tested: list[dict[str, Any]]) -
 
 
 def test_what_kestras_machine_starts_with(tested: list[dict[str, Any]]) -> None:
-    """One file that can be read as YAML, and no password is in it."""
+    """One file that can be read as YAML; no password is in it; PostgreSQL's data is on the disk, whatever its version."""
     machine = planned(tested, "everything_on")["module.kestra_home[0].google_compute_instance.this"]
     written = yaml.safe_load(machine["metadata"]["user-data"])["write_files"]
     files = {file["path"].rpartition("/")[2]: file["content"] for file in written}
@@ -85,6 +85,9 @@ def test_what_kestras_machine_starts_with(tested: list[dict[str, Any]]) -> None:
     assert list(files) == ["application.yaml", "prepare.sh", "secrets.sh", *services]
     application = yaml.safe_load(files["application.yaml"])
     assert application["datasources"]["postgres"]["password"] == "${POSTGRES_PASSWORD}"
+    (mounted,) = re.findall(r"--volume /mnt/disks/data/postgres:(\S+)", files[services[0]])
+    # At data/ the images before 18 have a volume of their own, which goes with the container.
+    assert re.search(rf" --env PGDATA={mounted}/(?!data\b)\S", files[services[0]])
 
 
 def test_no_grant_is_beside_the_list_of_permissions(tested: list[dict[str, Any]]) -> None:
