@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -141,6 +142,16 @@ def test_a_file_of_settings_that_cannot_be_read_is_named(tmp_path: Path, text: s
     assert done.returncode != 0
     assert f"{file}: expected a file with a JSON object" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_input_is_utf_8_whatever_the_locale(bench: Bench) -> None:
+    """No letter becomes two."""
+    text = "".join(f"{json.dumps(message, ensure_ascii=False)}\n" for message in (SCHEMA, record(1), whole()))
+    environment = {**bench.environment(), "PYTHONIOENCODING": "latin-1"}
+    succeeded(
+        run_program(sys.executable, "-m", "target_bigquery", "--config=ENV", stdin=text, env=environment)
+    )
+    assert [row["name"] for row in bench.rows()] == ["Ünna"]
 
 
 def test_missing_credentials_are_one_line(bench: Bench) -> None:
