@@ -57,14 +57,20 @@ def in_order(rows: list[dict[str, Any]]) -> list[str]:
     return sorted(json.dumps(row, sort_keys=True, ensure_ascii=False) for row in rows)
 
 
+def expected(line: str) -> dict[str, Any]:
+    """Return what a line says of a run, with every digit of its STATE."""
+    case, exact = json.loads(line), json.loads(line, parse_float=Decimal)
+    return {**case.get("then", case), "state": exact.get("then", exact)["state"]}
+
+
 def runs(text: str) -> Iterator[tuple[dict[str, Any], str]]:
     """Yield the runs of a file: the expected result of each, and its messages."""
     header, _, rest = text.partition("\n")
-    case, lines = json.loads(header), []
+    case, lines = expected(header), []
     for line in rest.splitlines():
         if line.startswith('{"then"'):
             yield case, "\n".join(lines)
-            case, lines = json.loads(line)["then"], []
+            case, lines = expected(line), []
         else:
             lines.append(line)
     yield case, "\n".join(lines) + "\n" if lines else ""
@@ -85,7 +91,8 @@ def check(case: dict[str, Any], run: subprocess.CompletedProcess[str], bench: Be
     assert run.returncode == case["status"], run.stderr
     assert "Traceback" not in run.stderr
     assert case["log"] in (run.stderr.strip().rpartition("\n")[2] if case["status"] else run.stderr)
-    assert (json.loads(run.stdout.splitlines()[-1]) if run.stdout else None) == case["state"]
+    state = json.loads(run.stdout.splitlines()[-1], parse_float=Decimal) if run.stdout else None
+    assert state == case["state"]
     for table, wanted in case["rows"].items():
         rows = [plain(row, wanted) for row in bench.rows(table)]
         assert in_order(rows) == in_order(wanted)

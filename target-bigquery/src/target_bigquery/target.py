@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -22,6 +21,7 @@ from singer_sdk.exceptions import (
 )
 from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.mapper import RemoveRecordTransform
+from singer_sdk.singerlib.json import serialize_json
 from typing_extensions import override
 
 from target_bigquery import batches, checks
@@ -265,8 +265,8 @@ class TargetBigQuery(Target):
 
     def _send(self, state: dict[str, Any]) -> None:
         try:
-            # The reader's decimals: a tap reads its numbers back as floats.
-            sys.stdout.write(f"{json.dumps(state, default=float)}\n")
+            # With every digit: a bookmark that is rounded up skips records.
+            sys.stdout.write(f"{serialize_json(state)}\n")
             sys.stdout.flush()
         except OSError as error:
             # Python would try once more when it exits, and print a traceback.
