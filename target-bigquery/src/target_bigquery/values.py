@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import partial
@@ -25,22 +26,28 @@ INT64 = range(-(2**63), 2**63)
 # A JSON column keeps unsigned 64 bits too.
 JSON_INTEGERS = range(-(2**63), 2**64)
 EXACT_IN_DOUBLE = range(-(2**53), 2**53 + 1)
-# A double keeps every number with this many digits.
+# A double keeps every number with this many digits, except for those that are nearly 0.
 DOUBLE_DIGITS = 15
 MOST_DIGITS = 400
 # https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#json_type
 DEEPEST_JSON = 500
 
-DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+# No type has an exponent of ten digits, and Python's decimals none of nineteen.
+DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,9})?")
 AT = re.compile(
-    r"(?P<day>\d{4}-\d\d-\d\d)(?:[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-](?:0\d:[0-5]\d|1[0-3]:[0-5]\d|14:00))?)?"
+    r"\d{4}-\d\d-\d\d(?:[Tt ](?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-](?:0\d:[0-5]\d|1[0-3]:[0-5]\d|14:00))?)?",
+    re.ASCII,
 )
-DAY = re.compile(r"\d{4}-\d\d-\d\d")
-OF_DAY = re.compile(r"\d\d:\d\d:\d\d(?:\.\d{1,6})?")
-# Parts of looser forms that BigQuery or Python accepts, but not both.
-LOOSE_DAY = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})(?=$|[Tt ])")
-LOOSE_TIME = re.compile(r"(?P<before>^|[Tt ])(\d{1,2}):(\d{1,2})(?::(\d{1,2}))?(?=$|[.,Zz+ -])")
-FRACTION = re.compile(r"[.,](\d+)")
+DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+OF_DAY = re.compile(r"(?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d{1,6})?", re.ASCII)
+# Looser forms, of ISO 8601 and of BigQuery.
+LOOSE = re.compile(
+    r"""(?=T?\d)
+    (?:(?P<day>\d{4}-\d{1,2}-\d{1,2}|\d{8}|\d{4}-?W\d\d(?:-?\d)?))?
+    (?:(?:^T?|[T ])(?P<clock>\d{1,2}(?::\d{1,2}){0,2}|\d{4}(?:\d\d)?)(?:[.,](?P<fraction>\d+))?)?
+    (?:\ ?(?P<zone>Z|UTC|GMT|[+-](?:\d{1,2}(?::\d\d){0,2}|\d{4}(?:\d\d)?)))?""",
+    re.ASCII | re.IGNORECASE | re.VERBOSE,
+)
 FIRST_DAY, LAST_DAY = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
 EDGE_YEARS = ("0001", "9999")
 MICROSECOND_DIGITS = 6
@@ -140,7 +147,8 @@ def _is_kept(value: float | Decimal, double: float) -> bool:
     """Return whether a number can be read back from its double: exactly, or as a text that programs write for it."""
     if isinstance(value, int):
         return value in EXACT_IN_DOUBLE or int(double) == value
-    if not isinstance(value, Decimal) or len(value.as_tuple().digits) <= DOUBLE_DIGITS:
+    is_normal = not double or abs(double) >= sys.float_info.min
+    if not isinstance(value, Decimal) or (is_normal and len(value.as_tuple().digits) <= DOUBLE_DIGITS):
         return True
     return value == double or any(
         value == Decimal(text) for text in (repr(double), f"{double:.16g}", f"{double:.17g}")
@@ -168,8 +176,8 @@ def _decimal(value: Any, *, kind: str, lossy: bool) -> str:  # noqa: ANN401
 def _timestamp(value: Any, *, lossy: bool) -> str:  # noqa: ANN401
     if isinstance(value, str):
         try:
-            # The pattern checks the form, Python month, day and hour.
-            at = datetime.fromisoformat(value) if AT.fullmatch(value) and value.isascii() else None
+            # The pattern checks the form and the hour (Python 3.14 takes 24), Python month and day.
+            at = datetime.fromisoformat(value) if AT.fullmatch(value) else None
             if at is not None and value[:4] not in EDGE_YEARS:
                 return value
             at = at or datetime.fromisoformat(_iso(value, lossy=lossy))
@@ -184,7 +192,7 @@ def _timestamp(value: Any, *, lossy: bool) -> str:  # noqa: ANN401
 def _date(value: Any) -> str:  # noqa: ANN401
     if isinstance(value, str):
         try:
-            if DAY.fullmatch(value) and value.isascii():
+            if DAY.fullmatch(value):
                 date.fromisoformat(value)
                 return value
             at = datetime.fromisoformat(_iso(value, lossy=False))
@@ -199,7 +207,7 @@ def _date(value: Any) -> str:  # noqa: ANN401
 def _time(value: Any, *, lossy: bool) -> str:  # noqa: ANN401
     if isinstance(value, str):
         try:
-            if OF_DAY.fullmatch(value) and value.isascii():
+            if OF_DAY.fullmatch(value):
                 time.fromisoformat(value)
                 return value
             of_day = time.fromisoformat(_iso(value, lossy=lossy))
@@ -216,22 +224,26 @@ def _iso(text: str, *, lossy: bool) -> str:
     """Return a date or time in a form that Python parses, from looser forms of BigQuery and ISO.
 
     Raises:
-        ValueError: It has digits beyond microseconds that are not zero.
+        ValueError: It has another form, a fraction of something other than a second, or digits beyond microseconds.
     """
-    if not text.isascii() or text != text.strip():
+    form = LOOSE.fullmatch(text)
+    if form is None:
         raise ValueError(text)
-    text = re.sub(r" ?(UTC|GMT|[Zz])$", "+00:00", text)
-    text = LOOSE_DAY.sub(lambda m: f"{m[1]}-{m[2]:0>2}-{m[3]:0>2}", text)
-    text = LOOSE_TIME.sub(lambda m: f"{m['before']}{m[2]:0>2}:{m[3]:0>2}:{m[4] or '00':0>2}", text, count=1)
-    text = re.sub(r"(?<=\d) (?=[+-]\d)", "", text)
-    text = re.sub(r"([+-])(\d)(:\d\d)?$", r"\g<1>0\2\3", text) if ":" in text else text
-    fraction = FRACTION.search(text)
-    if fraction:
-        digits = fraction[1]
-        if digits[MICROSECOND_DIGITS:].strip("0") and not lossy:
-            raise ValueError(text)
-        text = f"{text[: fraction.start()]}.{digits[:MICROSECOND_DIGITS]:0<6}{text[fraction.end() :]}"
-    return text.replace("t", "T")
+    day, clock, fraction, zone = (form[part] or "" for part in ("day", "clock", "fraction", "zone"))
+    clock = _padded(clock)
+    beyond = fraction[MICROSECOND_DIGITS:].strip("0")
+    if (fraction and len(clock) < len("10:00:00")) or (beyond and not lossy):
+        raise ValueError(text)
+    if "-" in day and "W" not in day.upper():
+        day = f"{day[:4]}-{_padded(day[5:], '-')}"
+    clock = f"{clock or '00'}:00:00"[: len("10:00:00")]
+    zone = f"{zone[0]}{_padded(zone)}" if zone.startswith(("+", "-")) else zone and "+00:00"
+    return f"{day}{day and 'T'}{clock}.{fraction[:MICROSECOND_DIGITS]:0<6}{zone}"
+
+
+def _padded(digits: str, between: str = ":") -> str:
+    """Return a time or a part of a date with two digits for each of its numbers."""
+    return between.join(f"{number:0>2}" for number in re.findall(r"\d\d?", digits))
 
 
 def _json(value: Any, *, lossy: bool, depth: int = 0) -> Any:  # noqa: ANN401
