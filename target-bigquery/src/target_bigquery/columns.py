@@ -58,7 +58,7 @@ def record_converter(
     columns: Iterable[Column],
     required: frozenset[str],
     extra: Column | None = None,
-    ignored: str | None = None,
+    ignored: Callable[[str], bool] = lambda _: False,
 ) -> Callable[[Any], dict[str, Any]]:
     """Return the function that makes a row of a record: column names, no nulls.
 
@@ -68,7 +68,7 @@ def record_converter(
         columns: The columns of the fields that the schema lists.
         required: The fields that a record must have.
         extra: The column of fields that the schema allows and does not list.
-        ignored: Beginning of the names of unlisted fields that are left out.
+        ignored: Which unlisted fields are left out, by name.
     """
     known = {column.source: (column.name, column.convert, column.convert is text) for column in columns}
     needed = required & known.keys()
@@ -98,8 +98,8 @@ def record_converter(
     return convert
 
 
-def _unlisted(fields: dict[str, Any], extra: Column | None, ignored: str | None) -> dict[str, Any]:
-    kept = {name: value for name, value in fields.items() if not ignored or not name.startswith(ignored)}
+def _unlisted(fields: dict[str, Any], extra: Column | None, ignored: Callable[[str], bool]) -> dict[str, Any]:
+    kept = {name: value for name, value in fields.items() if not ignored(name)}
     if kept and extra is None:
         refused = ValueRefusedError("not in the stream's schema; add it there, or deselect it")
         raise refused.under(next(iter(kept)))

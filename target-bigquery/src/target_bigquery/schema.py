@@ -64,8 +64,9 @@ class Translated:
 
     @cached_property
     def row(self) -> Callable[[Any], dict[str, Any]]:
-        """Return the row for a record; metadata that the schema does not list is left out (`record_converter`)."""
-        return record_converter(self.columns, self.required, self.extra, METADATA_PREFIX)
+        """Return the row for a record; metadata that the schema does not allow is left out (`record_converter`)."""
+        ignored = METADATA.__contains__ if self.extra else _is_metadata
+        return record_converter(self.columns, self.required, self.extra, ignored)
 
     def fields(self) -> list[SchemaField]:
         """Return the columns as Google's client has them, the one of further fields last."""
@@ -121,6 +122,10 @@ def translate(
 def metadata_fields() -> list[SchemaField]:
     """Return the metadata columns."""
     return [SchemaField(name, kind, description=text) for name, (kind, text) in METADATA.items()]
+
+
+def _is_metadata(name: str) -> bool:
+    return name.startswith(METADATA_PREFIX)
 
 
 class _Translator:
