@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -41,6 +42,8 @@ COMPATIBLE = {
     ("BIGNUMERIC", "INTEGER"),
     ("BIGNUMERIC", "NUMERIC"),
 }
+# Versions and records are ordered by this machine's clock, which may differ this much from BigQuery's.
+CLOCKS_DIFFER = timedelta(minutes=1)
 HOW_TO_RENAME = "rename a field with a stream map, or the column: ALTER TABLE … RENAME COLUMN {} TO {}"
 HOW_TO_CREATE = "create it (Terraform does in production), or set create_tables to true"
 
@@ -51,8 +54,8 @@ def ensure(
     """Create or check a stream's landing table; return the columns to load, with the table's modes.
 
     Raises:
-        TargetError: The table is missing and may not be created, has another location, is another stream's, or a column
-            cannot hold what the stream sends.
+        TargetError: The table is missing and may not be created, has another location, is another stream's, is newer than
+            this machine's clock, or a column cannot hold what the stream sends.
         GoogleAPIError: BigQuery refused.
     """
     wanted = bigquery.Table(reference, schema=fields)
@@ -73,6 +76,11 @@ def ensure(
         raise TargetError(
             f"table {reference} holds the source's stream {other!r}, as its description says, and the stream {stream!r} would "
             "go there too; nothing was loaded; rename it with a stream map"
+        )
+    if table.modified and datetime.now(UTC) < table.modified - CLOCKS_DIFFER:
+        raise TargetError(
+            f"table {reference} was changed at {table.modified}, and this machine's clock says {datetime.now(UTC)}: what is loaded now "
+            "would count as older than what is there; nothing was loaded; set the clock, then run again with the same run id"
         )
     _warn_of_layout(table, wanted)
     sent = {item.name.lower() for item in fields}

@@ -122,6 +122,12 @@ BIGQUERY = [
         google(400, "invalid", f"Cannot read and write in {ELSEWHERE}", **INSERT, **FOR_GOOD),
     ).ends(REFUSED, ELSEWHERE),
     _bigquery(
+        "this machine's clock is behind BigQuery's",
+        _replaced(
+            '"lastModifiedTime": ?"[0-9]+"', '"lastModifiedTime":"4102444800000"', path="/tables/", **FOR_GOOD
+        ),
+    ).ends(REFUSED, "set the clock"),
+    _bigquery(
         "rows reported are not the rows staged",
         _replaced('"outputRows": ?"3"', '"outputRows":"2"', path="/jobs", **FOR_GOOD),
     ).ends(LOADED_UNCONFIRMED, "reports 2 rows, 3 were staged"),
