@@ -58,7 +58,7 @@ run "prod" {
       gcp_region      = "europe-west1"
       image           = "europe-west1-docker.pkg.dev/example-project/rickandmorty/pipeline"
       network         = "projects/example-project/global/networks/rickandmorty-batch"
-      service_account = "rickandmorty-account@example-project.iam.gserviceaccount.com"
+      service_account = "rickandmorty-container@example-project.iam.gserviceaccount.com"
       subnetwork      = "projects/example-project/regions/europe-west1/subnetworks/rickandmorty-batch"
     }
     error_message = "Kestra is given the keys that the flows read, and everything that a Batch job is made of."
@@ -85,8 +85,8 @@ run "dev_has_a_prefix" {
   }
 
   assert {
-    condition     = length(module.landing_tables) == 0 && output.landing_tables == {}
-    error_message = "Outside production the loader makes the landing tables, and Terraform has no say in their columns."
+    condition     = length(module.landing_tables) == 0 && output.landing_tables == {} && length(google_project_iam_custom_role.landing_writer) == 0
+    error_message = "Outside production the loader makes the landing tables, needs no role of ours, and Terraform has no say in their columns."
   }
 }
 
@@ -102,7 +102,7 @@ run "dev_again_after_a_destroy" {
   }
 
   assert {
-    condition     = output.environment.TARGET_BIGQUERY_BUCKET == "example-project-dev-rickandmorty-landing" && output.kestra_account == "rickandmorty-account@example-project.iam.gserviceaccount.com"
+    condition     = output.environment.TARGET_BIGQUERY_BUCKET == "example-project-dev-rickandmorty-landing" && output.kestra_account == "dev-rickandmorty-kestra@example-project.iam.gserviceaccount.com"
     error_message = "What is free again keeps its name."
   }
 }

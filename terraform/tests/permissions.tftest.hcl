@@ -5,46 +5,6 @@ mock_provider "google" {
   override_during = plan
 }
 
-override_resource {
-  override_during = plan
-  target          = module.container.google_service_account.this
-  values = {
-    email  = "rickandmorty-container@example-project.iam.gserviceaccount.com"
-    member = "serviceAccount:rickandmorty-container@example-project.iam.gserviceaccount.com"
-    name   = "projects/example-project/serviceAccounts/rickandmorty-container@example-project.iam.gserviceaccount.com"
-  }
-}
-
-override_resource {
-  override_during = plan
-  target          = module.kestra.google_service_account.this
-  values = {
-    email  = "rickandmorty-kestra@example-project.iam.gserviceaccount.com"
-    member = "serviceAccount:rickandmorty-kestra@example-project.iam.gserviceaccount.com"
-    name   = "projects/example-project/serviceAccounts/rickandmorty-kestra@example-project.iam.gserviceaccount.com"
-  }
-}
-
-override_resource {
-  override_during = plan
-  target          = module.ci[0].google_service_account.this
-  values = {
-    email  = "rickandmorty-ci@example-project.iam.gserviceaccount.com"
-    member = "serviceAccount:rickandmorty-ci@example-project.iam.gserviceaccount.com"
-    name   = "projects/example-project/serviceAccounts/rickandmorty-ci@example-project.iam.gserviceaccount.com"
-  }
-}
-
-override_resource {
-  override_during = plan
-  target          = module.plan[0].google_service_account.this
-  values = {
-    email  = "rickandmorty-plan@example-project.iam.gserviceaccount.com"
-    member = "serviceAccount:rickandmorty-plan@example-project.iam.gserviceaccount.com"
-    name   = "projects/example-project/serviceAccounts/rickandmorty-plan@example-project.iam.gserviceaccount.com"
-  }
-}
-
 variables {
   environment  = "prod"
   project_id   = "example-project"
@@ -149,18 +109,5 @@ run "everything_on" {
       "TF_STATE_BUCKET=example-state",
     ] : "${line}\n"])
     error_message = "The repository's variables are those that the workflows read."
-  }
-}
-
-run "dev_makes_its_own_tables" {
-  command = plan
-
-  variables {
-    environment = "dev"
-  }
-
-  assert {
-    condition     = length(google_project_iam_custom_role.landing_writer) == 0
-    error_message = "In dev the loader makes tables itself, and needs no role of ours."
   }
 }

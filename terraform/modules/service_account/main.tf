@@ -13,7 +13,9 @@ resource "google_project_iam_member" "this" {
 
   project = var.project_id
   role    = each.value
-  member  = google_service_account.this.member
+  member  = "serviceAccount:${local.email}"
+
+  depends_on = [google_service_account.this]
 }
 
 resource "google_service_account_iam_member" "this" {

@@ -1,11 +1,18 @@
+locals {
+  # As Google forms it: a plan knows it before the account is there.
+  email = "${var.account_id}@${var.project_id}.iam.gserviceaccount.com"
+}
+
 output "email" {
   description = "Its address."
-  value       = google_service_account.this.email
+  value       = local.email
+  depends_on  = [google_service_account.this]
 }
 
 output "member" {
   description = "Its address as permissions name it."
-  value       = google_service_account.this.member
+  value       = "serviceAccount:${local.email}"
+  depends_on  = [google_service_account.this]
 }
 
 output "permissions" {

@@ -2,9 +2,7 @@
 
 mock_resource "google_service_account" {
   defaults = {
-    email  = "rickandmorty-account@example-project.iam.gserviceaccount.com"
-    member = "serviceAccount:rickandmorty-account@example-project.iam.gserviceaccount.com"
-    name   = "projects/example-project/serviceAccounts/rickandmorty-account@example-project.iam.gserviceaccount.com"
+    name = "projects/example-project/serviceAccounts/rickandmorty-account@example-project.iam.gserviceaccount.com"
   }
 }
 
