@@ -11,7 +11,6 @@ as it is. KESTRA_CREDENTIALS_SECRET names the secret with Google credentials, fo
 KESTRA_SETTINGS names a file with the other settings, as `terraform output -json kestra` writes it.
 Nothing is deleted; running it again changes nothing.
 """
-# ruff: noqa: T201 (a program)
 
 from __future__ import annotations
 

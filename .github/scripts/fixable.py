@@ -7,7 +7,6 @@ What has no fix yet is counted and does not fail: a system package's old vulnera
 A package that is malicious (OSV's MAL-…) has none and fails.
 An exception with its reason and its last day goes into osv-scanner.toml.
 """
-# ruff: noqa: T201 (a program)
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 The environment names the server: KESTRA_URL, KESTRA_TOKEN (an API token, or user:password for open-source Kestra) and
 KESTRA_TENANT (main by default).
 """
-# ruff: noqa: INP001, T201 (for the programs beside it)
 
 from __future__ import annotations
 

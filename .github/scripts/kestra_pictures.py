@@ -3,7 +3,6 @@
 
 KESTRA_URL=http://localhost:8080 KESTRA_TOKEN=user:password KESTRA_NAMESPACE=rickandmorty.local kestra_pictures.py FOLDER
 """
-# ruff: noqa: T201 (a program)
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ release_tag.py TAG
 
 Prints name=… and version=…, as GitHub takes a step's outputs; exit status 1 when the package says another version.
 """
-# ruff: noqa: T201 (a program)
 
 from __future__ import annotations
 

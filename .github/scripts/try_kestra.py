@@ -5,7 +5,6 @@
 
 Ends with 1 and one line where the server does something else than Kestra's engine does in tests/kestra.
 """
-# ruff: noqa: T201 (a program)
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ Nothing leaves this machine but `terraform init`: every endpoint is 127.0.0.1, a
 
 With --schema-only, for a provider that has the schema and makes no calls: the steps are tried, what reaches the APIs is not.
 """
-# ruff: noqa: T201 (a program that runs terraform)
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-# ruff: noqa: T201, C901, PLR0911, PLR0912 (a program; its routes stand one below the other)
+# ruff: noqa: C901, PLR0911, PLR0912 (its routes stand one below the other)
 """A local stand-in for the Google APIs that this configuration's provider talks to: it keeps what it is sent, and refuses what Google refuses.
 
     python3 google_apis.py 18080          listens on 127.0.0.1 only, until it is ended
