@@ -62,31 +62,11 @@ LIMITS = (
     Limit("ttl", 86_400, "the secret would leave after {:g} days"),
     Limit("expire_time", 86_400, "the secret would leave {:g} days after 1970"),
     Limit("max_time_travel_hours", 24, "rows could be restored for {:g} days only", restores=True),
-    Limit(
-        "soft_delete_policy.retention_duration_seconds",
-        86_400,
-        "deleted objects could be restored for {:g} days only",
-        restores=True,
-    ),
-    Limit(
-        "retention_policy.retention_period",
-        86_400,
-        "objects could be deleted after {:g} days",
-        restores=True,
-    ),
-    Limit(
-        "snapshot_schedule_policy.retention_policy.max_retention_days",
-        1,
-        "snapshots would be kept for {:g} days only",
-        restores=True,
-    ),
-    Limit(
-        "version_destroy_ttl",
-        86_400,
-        "destroyed versions could be restored for {:g} days only",
-        restores=True,
-    ),
-)
+    Limit("soft_delete_policy.retention_duration_seconds", 86_400, "deleted objects could be restored for {:g} days only", restores=True),
+    Limit("retention_policy.retention_period", 86_400, "objects could be deleted after {:g} days", restores=True),
+    Limit("snapshot_schedule_policy.retention_policy.max_retention_days", 1, "snapshots would be kept for {:g} days only", restores=True),
+    Limit("version_destroy_ttl", 86_400, "destroyed versions could be restored for {:g} days only", restores=True),
+)  # fmt: skip
 # Attributes that protect, with the value that does; None stands for any.
 PROTECTIONS = {
     "cleanup_policy_dry_run": True,
@@ -289,7 +269,8 @@ def losses(change: dict[str, Any], gone: set[str], *, deleting: bool) -> Iterato
     kind, actions = change["type"], set(change["change"]["actions"])
     before = change["change"]["before"] or {}
     after = with_unknown(change["change"]["after"], change["change"].get("after_unknown")) or {}
-    if "delete" in actions or (kind == "terraform_data" and "forget" in actions):
+    # What is forgotten stays, but nothing uses it where another takes its place; and a protection that is forgotten is gone.
+    if "delete" in actions or ("forget" in actions and ("create" in actions or kind == "terraform_data")):
         if not deleting and not may_go(kind, before, gone):
             yield f"would be {'replaced' if 'create' in actions else 'deleted'}"
     elif actions & {"create", "update"} and ACTING.fullmatch(kind):

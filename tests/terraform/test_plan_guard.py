@@ -240,6 +240,7 @@ ACCOUNT = {"member": "serviceAccount:loader@example.com"}
         (change("google_project_service", ["delete"], {"disable_on_destroy": True}), True),
         (change("google_billing_budget", ["delete"], {}), False),
         (change("google_storage_bucket", ["forget"], {}), False),
+        (change("google_compute_disk", ["create", "forget"], {}, {}), True),
         (change("terraform_data", ["forget"], {}), True),
         (change("google_compute_firewall", ["update"], {"deny": [{"protocol": "all"}]}, {"deny": [{"protocol": "udp"}]}), True),
         (change("google_compute_firewall", ["update"], {"source_tags": None}, {"source_tags": []}), False),
