@@ -15,33 +15,31 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DEVCONTAINER = ROOT / ".devcontainer"
+CONTAINER = json.loads((DEVCONTAINER / "devcontainer.json").read_text())
+COMPOSE = yaml.safe_load((DEVCONTAINER / CONTAINER["dockerComposeFile"]).read_text())
+SERVICE = COMPOSE["services"][CONTAINER["service"]]
+DOCKERFILE = (DEVCONTAINER / "Dockerfile").read_text()
 
 
 def test_the_development_container_names_what_is_there() -> None:
     """Its compose file, its service, its working folder and its user fit together."""
-    container = json.loads((DEVCONTAINER / "devcontainer.json").read_text())
-    compose = yaml.safe_load((DEVCONTAINER / container["dockerComposeFile"]).read_text())
-    service = compose["services"][container["service"]]
-    assert service["working_dir"] == container["workspaceFolder"]
-    dockerfile = (DEVCONTAINER / "Dockerfile").read_text()
-    assert dockerfile.rstrip().endswith(f"USER {container['remoteUser']}")
-    assert container["updateRemoteUserUID"]
-    assert (ROOT / container["postCreateCommand"]).is_file()
+    assert SERVICE["working_dir"] == CONTAINER["workspaceFolder"]
+    assert DOCKERFILE.rstrip().endswith(f"USER {CONTAINER['remoteUser']}")
+    assert CONTAINER["updateRemoteUserUID"]
+    assert (ROOT / CONTAINER["postCreateCommand"]).is_file()
 
 
 def test_the_development_container_has_environments_of_its_own() -> None:
     """What is installed on the host is not seen in it, nor the other way round; whoever works there may write to it."""
-    container = json.loads((DEVCONTAINER / "devcontainer.json").read_text())
-    compose = yaml.safe_load((DEVCONTAINER / "compose.yaml").read_text())
-    mounted = dict(volume.split(":")[:2] for volume in compose["services"]["dev"]["volumes"])
+    mounted = dict(volume.split(":")[:2] for volume in SERVICE["volumes"])
     folders = [place for name, place in mounted.items() if place.startswith("/workspace/")]
     assert sorted(folders) == [f"/workspace/{name}" for name in (".cache", ".meltano", ".sandbox", ".venvs")]
-    assert {name for name in mounted if name != ".."} == set(compose["volumes"])
-    made = re.search(r"install --directory --mode=1777 (.*)", (DEVCONTAINER / "Dockerfile").read_text())
+    assert {name for name in mounted if name != ".."} == set(COMPOSE["volumes"])
+    made = re.search(r"install --directory --mode=1777 (.*)", DOCKERFILE)
     assert made
     assert set(folders) <= set(made[1].split())
     # Docker would make the places of the volumes on the host as root.
-    assert {f"/workspace/{name}" for name in container["initializeCommand"].split()[2:]} == set(folders)
+    assert {f"/workspace/{name}" for name in CONTAINER["initializeCommand"].split()[2:]} == set(folders)
 
 
 def test_the_development_container_has_every_tool_that_a_test_asks_for() -> None:
@@ -51,13 +49,7 @@ def test_the_development_container_has_every_tool_that_a_test_asks_for() -> None
         for path in (ROOT / "tests").rglob("*.py")
         for name in re.findall(r'\bmissing\(\s*"([\w.-]+)"', path.read_text(encoding="utf-8"))
     } | {"chromium"}
-    not_programs = {
-        "hashicorp/google",
-        "terraform-google-offline",
-        "kestra-engine",
-        "validate-pyproject",
-        "package-registry",
-    }
+    not_programs = {"hashicorp/google", "terraform-google-offline", "kestra-engine", "validate-pyproject", "package-registry"}  # fmt: skip
     privileged = {"buildah", "debootstrap"}
     by_make = {"actionlint": "go", "checkov": "python", "jdk-25": "java"}
     check = (DEVCONTAINER / "check.sh").read_text()

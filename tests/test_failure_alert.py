@@ -82,35 +82,22 @@ def job(tmp_path: Path, program: str, **variables: str) -> tuple[int, str]:
     return process.returncode, output
 
 
-@pytest.mark.parametrize(
-    ("program", "variables", "status"),
-    [
-        ('echo \'{"event": "Run completed", "status": "failure"}\'; exit 1', {}, 1),
-        ("echo 'Database Error in model dim_characters'; exit 1", {"MELTANO_JOB": "dbt"}, 1),
-        ("kill -KILL $$", {"MELTANO_JOB": "dbt"}, 137),
-        ("sleep 60", {"JOB_TIMEOUT": "1"}, 124),
-        ("echo 'no such job'; exit 1", {"MELTANO_JOB": "nothing"}, 1),
-        ("exit 0", {"MELTANO_JOB": "not a job"}, 2),
-        ("exit 0", {"MELTANO_RUN_ID": "yesterday"}, 2),
-        ("exit 0", {"MELTANO": "/nowhere/meltano"}, 127),
-        ("exit 127", {}, 127),
-        ("exit 0", {}, 1),
-        ("touch began; exec sleep 60 # MARK", {}, 143),
-    ],
-    ids=[
-        "a stream fails",
-        "dbt fails",
-        "killed for memory",
-        "killed for time",
-        "unknown job",
-        "a name that no job has",
-        "no run id",
-        "no Meltano",
-        "a shell finds no program",
-        "nothing was done",
-        "cancelled",
-    ],
-)
+WAYS_TO_FAIL: dict[str, tuple[str, dict[str, str], int]] = {
+    "a stream fails": ('echo \'{"event": "Run completed", "status": "failure"}\'; exit 1', {}, 1),
+    "dbt fails": ("echo 'Database Error in model dim_characters'; exit 1", {"MELTANO_JOB": "dbt"}, 1),
+    "killed for memory": ("kill -KILL $$", {"MELTANO_JOB": "dbt"}, 137),
+    "killed for time": ("sleep 60", {"JOB_TIMEOUT": "1"}, 124),
+    "unknown job": ("echo 'no such job'; exit 1", {"MELTANO_JOB": "nothing"}, 1),
+    "a name that no job has": ("exit 0", {"MELTANO_JOB": "not a job"}, 2),
+    "no run id": ("exit 0", {"MELTANO_RUN_ID": "yesterday"}, 2),
+    "no Meltano": ("exit 0", {"MELTANO": "/nowhere/meltano"}, 127),
+    "a shell finds no program": ("exit 127", {}, 127),
+    "nothing was done": ("exit 0", {}, 1),
+    "cancelled": ("touch began; exec sleep 60 # MARK", {}, 143),
+}
+
+
+@pytest.mark.parametrize(("program", "variables", "status"), WAYS_TO_FAIL.values(), ids=WAYS_TO_FAIL)
 def test_every_way_to_fail_raises_the_alert(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, variables: dict[str, str], status: int
 ) -> None:
