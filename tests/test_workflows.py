@@ -170,7 +170,9 @@ def test_terraforms_version_stands_once_where_dependabot_raises_it(tmp_path: Pat
     assert run(*command, cwd=tmp_path, env=environment).returncode != 0
 
 
-def in_github(script: str, folder: Path, fails: str) -> subprocess.CompletedProcess[str]:
+def in_github(
+    script: str, folder: Path, fails: str = "", **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run a step's lines as GitHub runs `shell: bash`, with programs that print a line, and one that fails."""
     programs = folder / "programs"
     programs.mkdir()
@@ -188,6 +190,8 @@ def in_github(script: str, folder: Path, fails: str) -> subprocess.CompletedProc
         "GITHUB_STEP_SUMMARY": str(folder / "summary"),
         "ENVIRONMENT": "prod",
         "STATE_BUCKET": "state",
+        "GITHUB_REPOSITORY": "owner/name",
+        **variables,
     }
     bash = ("bash", "--noprofile", "--norc", "-eo", "pipefail", "step.sh")
     return run(*bash, cwd=folder, env=environment)
@@ -224,6 +228,17 @@ def test_a_step_ends_as_its_programs_did(
         ]
         assert "@example.com" not in (tmp_path / "summary").read_text()
         assert "make plan ENVIRONMENT=prod STATE_BUCKET=state" in (tmp_path / "summary").read_text()
+
+
+@pytest.mark.parametrize(
+    ("commit", "status"), [("gh api repos/owner/name/commits/main --jq .sha", 0), ("older", 1)]
+)
+def test_a_run_that_is_run_again_deploys_no_older_commit(tmp_path: Path, commit: str, status: int) -> None:
+    """GitHub runs it on its own commit: where main has moved on, its flows and image would replace newer ones."""
+    steps_of_flows = read(GITHUB / "workflows" / "main.yml")["jobs"]["flows"]["steps"]
+    assert steps_of_flows[0]["if"] == "github.run_attempt > 1"
+    done = in_github(steps_of_flows[0]["run"], tmp_path, GITHUB_SHA=commit)
+    assert (done.returncode, "::error::main is at gh api" in done.stdout) == (status, bool(status))
 
 
 def test_no_value_of_the_site_is_in_a_log_of_the_plan() -> None:
