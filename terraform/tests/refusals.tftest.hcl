@@ -30,6 +30,7 @@ run "project_wide_editor" {
     account_id    = "somebody"
     display_name  = "Somebody"
     description   = "Somebody."
+    iam           = {}
     project_roles = ["roles/editor"]
   }
 

@@ -16,13 +16,11 @@ variable "deletion_protection" {
 variable "iam" {
   description = "Permissions on this bucket only, each under a name of its own; with folder, on the objects in it only."
   type        = map(object({ role = string, member = string, folder = optional(string) }))
-  default     = {}
 }
 
 variable "kms_key" {
   description = "Key for new objects; null for Google's."
   type        = string
-  default     = null
 }
 
 variable "location" {
@@ -48,5 +46,4 @@ variable "project_id" {
 variable "versioning" {
   description = "Keep replaced and deleted objects for 30 days."
   type        = bool
-  default     = false
 }

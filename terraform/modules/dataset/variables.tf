@@ -16,19 +16,16 @@ variable "description" {
 variable "iam" {
   description = "Permissions on this dataset only, each under a name of its own."
   type        = map(object({ role = string, member = string }))
-  default     = {}
 }
 
 variable "kms_key" {
   description = "Key for new tables; null for Google's."
   type        = string
-  default     = null
 }
 
 variable "labels" {
   description = "Labels beside the provider's."
   type        = map(string)
-  default     = {}
 }
 
 variable "location" {
@@ -44,5 +41,4 @@ variable "project_id" {
 variable "rows_days" {
   description = "Days after which a day's rows leave tables partitioned by day that are made in it without a limit of their own; null keeps them."
   type        = number
-  default     = null
 }

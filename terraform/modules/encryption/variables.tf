@@ -6,7 +6,6 @@ variable "deletion_protection" {
 variable "disks" {
   description = "Encrypt disks too."
   type        = bool
-  default     = false
 }
 
 variable "location" {

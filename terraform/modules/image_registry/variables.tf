@@ -6,13 +6,11 @@ variable "deletion_protection" {
 variable "iam" {
   description = "Permissions on this repository only, each under a name of its own."
   type        = map(object({ role = string, member = string }))
-  default     = {}
 }
 
 variable "kms_key" {
   description = "Key of the images; null for Google's."
   type        = string
-  default     = null
 }
 
 variable "project_id" {

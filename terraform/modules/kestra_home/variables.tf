@@ -16,7 +16,6 @@ variable "kestra_image" {
 variable "kms_key" {
   description = "Key for the disks; null for Google's."
   type        = string
-  default     = null
 }
 
 variable "machine_type" {

@@ -11,7 +11,6 @@ variable "deletion_protection" {
 variable "kms_key" {
   description = "Key of the tables; null for Google's."
   type        = string
-  default     = null
 }
 
 variable "project_id" {
@@ -22,7 +21,6 @@ variable "project_id" {
 variable "rows_days" {
   description = "Days after which a day's rows are deleted; null keeps them."
   type        = number
-  default     = null
 }
 
 variable "schemas" {

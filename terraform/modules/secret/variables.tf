@@ -6,7 +6,6 @@ variable "deletion_protection" {
 variable "kms_key" {
   description = "Key of the secret; null for Google's."
   type        = string
-  default     = null
 }
 
 variable "project_id" {
@@ -17,7 +16,6 @@ variable "project_id" {
 variable "readers" {
   description = "Who reads its value, each under a name of its own."
   type        = map(string)
-  default     = {}
 }
 
 variable "region" {

@@ -16,7 +16,6 @@ variable "display_name" {
 variable "iam" {
   description = "Who may act as it, each under a name of its own."
   type        = map(object({ role = string, member = string }))
-  default     = {}
 
   validation {
     condition     = alltrue([for grant in values(var.iam) : !contains(["allUsers", "allAuthenticatedUsers"], grant.member)])
