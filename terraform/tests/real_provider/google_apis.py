@@ -1,8 +1,6 @@
 # ruff: noqa: C901, PLR0911, PLR0912 (its routes stand one below the other)
 """A local stand-in for the Google APIs that this configuration's provider talks to: it keeps what it is sent, and refuses what Google refuses.
 
-    python3 google_apis.py 18080          listens on 127.0.0.1 only, until it is ended
-
 It is no copy of Google: it holds resources, permissions and operations, and the rules that Terraform's plans depend on:
 
 - what is there is not made twice (409), what is not there is not read (404);
@@ -17,7 +15,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import threading
 import urllib.parse
 from dataclasses import dataclass, field
@@ -320,11 +317,9 @@ class Google:
 
     def special(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
         """Answer what is no plain resource; None where there is nothing special about a call."""
-        if found := re.fullmatch(r"serviceusage/v1/projects/[^/]+/services:batchEnable", path):
-            self.services |= set(body.get("serviceIds", []))
-            return {"name": "operations/enabled", "done": True, "response": {}}
-        if found := re.fullmatch(r"serviceusage/v1/projects/[^/]+/services/([^/:]+):enable", path):
-            self.services.add(found[1])
+        services = r"serviceusage/v1/projects/[^/]+/services"
+        if found := re.fullmatch(rf"{services}(?:/([^/:]+):enable|:batchEnable)", path):
+            self.services |= {found[1]} if found[1] else set(body.get("serviceIds", []))
             return {"name": "operations/enabled", "done": True, "response": {}}
         if found := re.fullmatch(r"serviceusage/v1/(projects/[^/]+/services)(/[^/]+)?", path):
             parent = f"projects/{PROJECT_NUMBER}"
@@ -380,13 +375,11 @@ class Google:
     ) -> dict[str, Any]:
         """Answer one call."""
         self.calls.append(f"{method} {path}")
-        if found := re.fullmatch(r"(.+):(get|set)IamPolicy", path):
+        if found := re.fullmatch(r"(.+)[:/](get|set)IamPolicy", path):
             return self.policy(found[1], body if found[2] == "set" else None)
         if found := re.fullmatch(r"(storage/v1/b/[^/]+)/iam", path):
             self.get(found[1])
             return self.policy(found[1], body if method == "PUT" else None)
-        if found := re.fullmatch(r"(compute/.+)/(get|set)IamPolicy", path):
-            return self.policy(found[1], body if found[2] == "set" else None)
         if (answer := self.special(method, path, body)) is not None:
             return answer
         if found := re.fullmatch(r"(.+):undelete", path):
@@ -410,16 +403,14 @@ class Google:
                 ]
                 return {LISTS.get(path.rpartition("/")[2], path.rpartition("/")[2]): items, "items": items}
         holder = next((c for c in COLLECTIONS if re.fullmatch(rf"{c.path}/[^/]+", path)), None)
-        if holder is None:
+        if holder is None or method not in ("GET", "PATCH", "PUT", "DELETE"):
             raise Refused(404, "notFound", f"{method} {path}: the stand-in has no such route")
         if method in ("PATCH", "PUT"):
             known = body.get("serviceAccount", body) if "/serviceAccounts/" in path else body
             self.update(path, known, whole=method == "PUT")
         elif method == "DELETE":
             self.delete(path, query)
-        elif method != "GET":
-            raise Refused(404, "notFound", f"{method} {path}: the stand-in has no such route")
-        if method == "GET":
+        else:
             return self.get(path)
         return self.answer(holder.answer, path)
 
@@ -462,11 +453,11 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing; the calls are kept."""
 
 
-def serve(port: int = 0) -> tuple[ThreadingHTTPServer, Google]:
+def serve() -> tuple[ThreadingHTTPServer, Google]:
     """Return a server on the loopback address, not started, and what it holds."""
     google = Google()
     handler = type("HandlerOfOne", (Handler,), {"google": google, "lock": threading.Lock()})
-    return ThreadingHTTPServer(("127.0.0.1", port), handler), google
+    return ThreadingHTTPServer(("127.0.0.1", 0), handler), google
 
 
 def environment(port: int) -> dict[str, str]:
@@ -475,10 +466,3 @@ def environment(port: int) -> dict[str, str]:
         "GOOGLE_OAUTH_ACCESS_TOKEN": "nobody-checks-it",
         **{name: f"http://127.0.0.1:{port}/{path}" for name, path in ENDPOINTS.items()},
     }
-
-
-if __name__ == "__main__":
-    server, _ = serve(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
-    for name, value in environment(server.server_port).items():
-        print(f"export {name}={value}", flush=True)
-    server.serve_forever()
