@@ -27,12 +27,10 @@ def main(arguments: list[str]) -> int:
         )
         return 1
     name, version = found.groups()
-    declared = tomllib.loads((ROOT / name / "pyproject.toml").read_text(encoding="utf-8"))["project"][
-        "version"
-    ]
-    if declared != version:
+    project = tomllib.loads((ROOT / name / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    if project["version"] != version:
         print(
-            f"release_tag: {tag}: {name}/pyproject.toml says version {declared}; change one of them",
+            f"release_tag: {tag}: {name}/pyproject.toml says version {project['version']}; change one of them",
             file=sys.stderr,
         )
         return 1
