@@ -12,6 +12,7 @@ A line of values.jsonl has the `schema` of a field, the values `sent`, and eithe
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from decimal import Decimal
 from itertools import zip_longest
@@ -20,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from target_bigquery.schema import METADATA
+from target_bigquery.errors import ValueRefusedError
+from target_bigquery.schema import METADATA, translate
 from testkit.target_bench import STATE, Bench, refused, succeeded
 
 if TYPE_CHECKING:
@@ -146,9 +148,17 @@ def test_a_value_that_lands(case: dict[str, Any], table: tuple[dict[str, str], l
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=field_of)
-def test_a_value_that_is_refused(case: dict[str, Any], bench: Bench) -> None:
-    """The one line names stream, record and field, and why; nothing is loaded, not the records before it either."""
+def test_a_value_that_is_refused(case: dict[str, Any]) -> None:
+    """The error names the field, and why."""
     (value,) = case["sent"]
-    run = bench.load_text(input_of({"x": case["schema"]}, {}, {"x": value}))
+    stream = translate("things", {"properties": {"x": case["schema"]}}, [])
+    with pytest.raises(ValueRefusedError, match=re.escape(case["refused"])):
+        stream.row({"x": value})
+
+
+def test_a_refused_value_ends_the_run(bench: Bench) -> None:
+    """The one line names stream and record too; nothing is loaded, not the records before it either."""
+    case = REFUSED[0]
+    run = bench.load_text(input_of({"x": case["schema"]}, {}, {"x": case["sent"][0]}))
     refused(run, "things: record id 1: field x", case["refused"])
     assert bench.rows() == []
