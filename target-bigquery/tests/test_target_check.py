@@ -97,12 +97,13 @@ def test_another_location_is_named(bench: Bench) -> None:
 
 
 def test_no_credentials_ends_the_check(bench: Bench) -> None:
-    """Without them nothing else can be tried."""
+    """Without them nothing else can be tried; a run ends in the same line."""
     bench.env = {**bench.env, "GOOGLE_APPLICATION_CREDENTIALS": "/no/such/file.json"}
     status, lines = check(bench)
     assert status == 1
     assert list(lines) == ["credentials"]
     assert "gcloud auth application-default login" in lines["credentials"]
+    refused(bench.load(SCHEMA, record(1), whole()), "no Application Default Credentials", "gcloud auth")
 
 
 def test_without_a_network_the_check_ends_within_the_time_outs(bench: Bench) -> None:

@@ -65,14 +65,6 @@ def test_2000_columns(bench: Bench) -> None:
     assert {name: row[name] for name in fields} == values
 
 
-def test_a_record_of_ten_megabytes(bench: Bench) -> None:
-    """It is loaded whole."""
-    text = "Ünna " * 2_000_000
-    succeeded(bench.load(SCHEMA, record(1, name=text), whole()))
-    (row,) = bench.rows()
-    assert row["name"] == text
-
-
 def test_a_record_longer_than_bigquery_takes(bench: Bench) -> None:
     """More than 100 MB in one row is refused, with the record and the bytes."""
     refused(bench.load(SCHEMA, record(1, name="x" * 100_000_000), whole()), "things: record id 1: 100000")
