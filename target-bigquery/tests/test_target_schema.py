@@ -92,41 +92,36 @@ def test_a_cleaned_name_is_one_that_bigquery_takes(name: str) -> None:
     assert clean(cleaned) == cleaned
 
 
-VALUES = {
-    "text": st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30),
-    "whole": st.integers(-(2**63), 2**63 - 1),
-    "number": st.floats(allow_nan=False, allow_infinity=False),
-    "flag": st.booleans(),
-    "day": st.dates().map(str),
-    "at": st.datetimes(timezones=st.just(UTC)).map(lambda at: at.isoformat()),
-    "part": st.fixed_dictionaries({"a": st.text(max_size=5).filter(lambda t: "\0" not in t)}),
-    "list": st.lists(st.integers(-100, 100), max_size=4),
-    "any": st.recursive(st.none() | st.booleans() | st.integers(-9, 9), st.lists, max_leaves=4),
+KINDS: dict[str, tuple[dict[str, Any], st.SearchStrategy[Any]]] = {
+    "text": (
+        {"type": ["string", "null"]},
+        st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30),
+    ),
+    "whole": ({"type": ["integer", "null"]}, st.integers(-(2**63), 2**63 - 1)),
+    "number": ({"type": ["number", "null"]}, st.floats(allow_nan=False, allow_infinity=False)),
+    "flag": ({"type": ["boolean", "null"]}, st.booleans()),
+    "day": ({"type": ["string", "null"], "format": "date"}, st.dates().map(str)),
+    "at": (
+        {"type": ["string", "null"], "format": "date-time"},
+        st.datetimes(timezones=st.just(UTC)).map(lambda at: at.isoformat()),
+    ),
+    "part": (
+        {"type": ["object", "null"], "properties": {"a": {"type": "string"}}},
+        st.fixed_dictionaries({"a": st.text(max_size=5).filter(lambda t: "\0" not in t)}),
+    ),
+    "list": (
+        {"type": ["array", "null"], "items": {"type": "integer"}},
+        st.lists(st.integers(-100, 100), max_size=4),
+    ),
+    "any": ({}, st.recursive(st.none() | st.booleans() | st.integers(-9, 9), st.lists, max_leaves=4)),
 }
 SENT = st.lists(
-    st.fixed_dictionaries({}, optional={k: v if k == "any" else v | st.none() for k, v in VALUES.items()}),
+    st.fixed_dictionaries({}, optional={kind: values | st.none() for kind, (_, values) in KINDS.items()}),
     min_size=100,
     max_size=150,
 )
-ALL_KINDS = {
-    "type": "SCHEMA",
-    "stream": "kinds",
-    "key_properties": ["id"],
-    "schema": {
-        "properties": {
-            "id": {"type": "integer"},
-            "text": {"type": ["string", "null"]},
-            "whole": {"type": ["integer", "null"]},
-            "number": {"type": ["number", "null"]},
-            "flag": {"type": ["boolean", "null"]},
-            "day": {"type": ["string", "null"], "format": "date"},
-            "at": {"type": ["string", "null"], "format": "date-time"},
-            "part": {"type": ["object", "null"], "properties": {"a": {"type": "string"}}},
-            "list": {"type": ["array", "null"], "items": {"type": "integer"}},
-            "any": {},
-        }
-    },
-}
+SCHEMA = {"properties": {"id": {"type": "integer"}, **{kind: field for kind, (field, _) in KINDS.items()}}}
+ALL_KINDS = {"type": "SCHEMA", "stream": "kinds", "key_properties": ["id"], "schema": SCHEMA}
 
 
 def normal(kind: str, value: Any) -> Any:
@@ -157,5 +152,5 @@ def test_records_come_back_from_bigquery_as_they_were_sent(
     landed = {row["id"]: row for row in bench.rows("kinds")}
     assert len(landed) == len(sent)
     for number, values in enumerate(sent):
-        for kind in VALUES:
+        for kind in KINDS:
             assert landed[number][kind] == normal(kind, values.get(kind)), kind
