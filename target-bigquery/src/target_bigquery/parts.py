@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import uuid
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,20 +12,18 @@ from target_bigquery.errors import TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from io import BufferedWriter
+    from io import FileIO
     from pathlib import Path
 
 BUFFER = 1 << 18
 LEVEL = 4
+# https://docs.python.org/3/library/zlib.html#zlib.compressobj
+GZIP = 16
 
 
 @contextlib.contextmanager
 def on_disk(path: Path) -> Iterator[None]:
-    """Explain the local disk's errors in one line.
-
-    Raises:
-        TargetError: The disk is full, or cannot be written.
-    """
+    """Explain the local disk's errors in one line."""
     try:
         yield
     except OSError as error:
@@ -58,8 +56,8 @@ class PartWriter:
     def __init__(self, folder: Path, prefix: str, limit: int, closed: Callable[[Part], None]) -> None:
         self._folder, self._prefix, self._limit = folder, prefix, limit
         self._closed, self._id = closed, uuid.uuid4().hex
-        self._raw: BufferedWriter | None = None
-        self._file: gzip.GzipFile | None = None
+        # Unbuffered: what a full disk has refused is not written once more when Python exits.
+        self._file: FileIO | None = None
         self._buffer = bytearray()
         self._rows = 0
         self._closed_parts = 0
@@ -82,50 +80,41 @@ class PartWriter:
 
     def abandon(self) -> None:
         """Delete the part in progress; closed ones belong to the caller's `closed`."""
-        if self._file is not None and self._raw is not None:
+        if self._file is not None:
             self._file.close()
-            self._raw.close()
             self._path().unlink()
-            self._file = self._raw = None
+            self._file = None
 
     def _flush(self) -> None:
-        with self._writing():
+        with on_disk(self._path()):
             if self._file is None:
-                self._raw = self._path().open("wb")
-                # No time in the header: the same rows give the same bytes, and so the same checksum.
-                self._file = gzip.GzipFile("", "wb", LEVEL, self._raw, mtime=0)
-            self._file.write(self._buffer)
+                self._file = self._path().open("wb", buffering=0)
+                # zlib's gzip has no time in its header: the same rows give the same bytes, and so the same checksum.
+                self._gzip = zlib.compressobj(LEVEL, wbits=zlib.MAX_WBITS | GZIP)
+            self._write(self._file, self._gzip.compress(self._buffer))
         self._buffer.clear()
-        if self._raw is not None and self._raw.tell() >= self._limit:
+        if self._file.tell() >= self._limit:
             self._close_part()
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            with on_disk(self._path()):
-                yield
-        except TargetError:
-            # Otherwise Python tries to write the rest when it exits, and prints a traceback.
-            if self._file is not None:
-                with contextlib.suppress(OSError):
-                    self._file.close()
-            if self._raw is not None:
-                self._raw.raw.close()
-            raise
+    @staticmethod
+    def _write(file: FileIO, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[file.write(left) :]
 
     def _path(self) -> Path:
         # An object's name may be longer than a file's.
         return self._folder / f"{self._id}-{self._closed_parts:05}.jsonl.gz"
 
     def _close_part(self) -> None:
-        if self._file is None or self._raw is None:
+        if self._file is None:
             return
         path = self._path()
-        with self._writing():
-            self._file.close()
-            self._raw.close()
-            name = f"{self._prefix}{self._closed_parts:05}.jsonl.gz"
-            part = Part(name, path, self._rows, path.stat().st_size)
+        with on_disk(path), self._file:
+            self._write(self._file, self._gzip.flush())
+            size = self._file.tell()
+        name = f"{self._prefix}{self._closed_parts:05}.jsonl.gz"
+        part = Part(name, path, self._rows, size)
         self._closed_parts += 1
-        self._file, self._raw, self._rows = None, None, 0
+        self._file, self._rows = None, 0
         self._closed(part)
