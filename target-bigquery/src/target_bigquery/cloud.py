@@ -19,20 +19,13 @@ if TYPE_CHECKING:
 
     from target_bigquery.settings import Settings
 
-ROLES = (
-    "roles/bigquery.jobUser on project {project}, roles/bigquery.dataEditor on dataset {dataset}, "
-    "roles/storage.objectCreator and roles/storage.objectViewer on bucket {bucket}"
-)
+NO_PERMISSION = {None, "accessDenied", "forbidden", "insufficientPermissions"}
 FAILURES = (GoogleAPIError, GoogleAuthError, RequestException)
 LONGEST = 400
 
 
 class Cloud:
-    """BigQuery and Cloud Storage for one run.
-
-    Raises:
-        TargetError: There are no Application Default Credentials.
-    """
+    """BigQuery and Cloud Storage for one run."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -68,37 +61,25 @@ class Cloud:
 
     @contextmanager
     def explaining(self, what: str) -> Iterator[None]:
-        """Turn the errors of Google's clients into one line that begins with `what`.
-
-        Raises:
-            TargetError: A client raised.
-        """
+        """Turn the errors of Google's clients into one line that begins with `what` and ends with what to do."""
         try:
             yield
         except FAILURES as error:
-            raise TargetError(f"{what}: {self.explain(error)}") from error
-
-    def explain(self, error: Exception) -> str:
-        """Return what an error of Google's clients means, and what to do."""
-        reason = reason_of(error)
-        names = {
-            "project": self.settings.project,
-            "dataset": self.settings.dataset,
-            "bucket": self.settings.bucket,
-        }
-        if isinstance(error, Forbidden) and reason in {
-            None,
-            "accessDenied",
-            "forbidden",
-            "insufficientPermissions",
-        }:
-            return f"no permission: {message_of(error)}; the account needs {ROLES.format(**names)}"
-        if isinstance(error, Forbidden):
-            return (
-                f"refused: {reason}: {message_of(error)}; wait or ask for more quota "
-                "(https://cloud.google.com/bigquery/quotas), then run again with the same run id"
-            )
-        return f"{message_of(error)}; run again with the same run id, it will not load twice"
+            reason, message, settings = reason_of(error), message_of(error), self.settings
+            if not isinstance(error, Forbidden):
+                text = f"{message}; run again with the same run id, it will not load twice"
+            elif reason in NO_PERMISSION:
+                text = (
+                    f"no permission: {message}; the account needs roles/bigquery.jobUser on project {settings.project}, "
+                    f"roles/bigquery.dataEditor on dataset {settings.dataset}, roles/storage.objectCreator and "
+                    f"roles/storage.objectViewer on bucket {settings.bucket}"
+                )
+            else:
+                text = (
+                    f"refused: {reason}: {message}; wait or ask for more quota (https://cloud.google.com/bigquery/quotas), "
+                    "then run again with the same run id"
+                )
+            raise TargetError(f"{what}: {text}") from error
 
 
 def reason_of(error: Exception) -> str | None:

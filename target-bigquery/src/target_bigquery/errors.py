@@ -6,7 +6,10 @@ SHOWN = 60
 
 
 class TargetError(Exception):
-    """Ends the run with one line and exit status 1; no STATE goes out past what is loaded."""
+    """Ends the run with one line and exit status 1; no STATE goes out past what is loaded.
+
+    Whatever reads, stages or loads may raise it; docstrings name other exceptions only.
+    """
 
 
 class ValueRefusedError(TargetError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -52,14 +53,10 @@ class Landing:
         self._bucket = cloud.storage.bucket(cloud.settings.bucket)
 
     def upload(self, part: Part) -> Staged:
-        """Upload a part.
-
-        Raises:
-            TargetError: The bucket refuses or is missing, or the content that arrived differs.
-        """
+        """Upload a part."""
         uri, checksum = self.address(part.name), crc32c(part.path)
         blob = self._bucket.blob(part.name, chunk_size=CHUNK)
-        try:
+        with self._doing("write", uri):
             try:
                 blob.upload_from_filename(
                     str(part.path),
@@ -71,12 +68,6 @@ class Landing:
             except PreconditionFailed:
                 # Only this process uses the name: the answer to the first try was lost.
                 blob.reload(**self._cloud.storage_call)
-        except DataCorruption as error:
-            raise TargetError(
-                f"{uri}: the content that arrived is not what was sent; run again with the same run id"
-            ) from error
-        except FAILURES as error:
-            raise self._failed(uri, "write", error) from error
         if blob.crc32c != checksum:
             raise TargetError(
                 f"{uri}: crc32c is {blob.crc32c}, this part's is {checksum}; run again with the same run id"
@@ -84,78 +75,68 @@ class Landing:
         return Staged(uri, part.rows, part.size, checksum)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Create an object; return False where one of that name existed, with any content.
-
-        Raises:
-            TargetError: The bucket refuses, or is missing.
-        """
-        blob = self._bucket.blob(name)
-        try:
-            blob.upload_from_string(
-                content,
-                content_type="application/json",
-                checksum="crc32c",
-                if_generation_match=0,
-                **self._cloud.storage_call,
-            )
-        except PreconditionFailed:
-            return False
-        except FAILURES as error:
-            raise self._failed(self.address(name), "write", error) from error
+        """Create an object; return False where one of that name existed, with any content."""
+        with self._doing("write", self.address(name)):
+            try:
+                self._bucket.blob(name).upload_from_string(
+                    content,
+                    content_type="application/json",
+                    checksum="crc32c",
+                    if_generation_match=0,
+                    **self._cloud.storage_call,
+                )
+            except PreconditionFailed:
+                return False
         return True
 
     def read(self, uri: str) -> bytes:
-        """Return an object's content.
-
-        Raises:
-            TargetError: It is missing, or may not be read.
-        """
-        try:
-            blob = self._bucket.blob(uri.removeprefix(self.address("")))
-            content: bytes = blob.download_as_bytes(raw_download=True, **self._cloud.storage_call)
-        except NotFound as error:
-            raise TargetError(
-                f"{uri} is gone; a run cannot be repeated under its run id without it; run with another run id"
-            ) from error
-        except FAILURES as error:
-            raise self._failed(uri, "read", error) from error
+        """Return an object's content."""
+        blob = self._bucket.blob(uri.removeprefix(self.address("")))
+        with self._doing("read", uri):
+            try:
+                content: bytes = blob.download_as_bytes(raw_download=True, **self._cloud.storage_call)
+            except NotFound as error:
+                raise TargetError(
+                    f"{uri} is gone; a run cannot be repeated under its run id without it; run with another run id"
+                ) from error
         return content
 
     def names(self, prefix: str, start: str = "") -> Iterator[str]:
-        """Yield the object names with a prefix, in order, from `start` on.
-
-        Raises:
-            TargetError: The bucket refuses, or is missing.
-        """
-        try:
-            yield from (
-                blob.name
-                for blob in self._cloud.storage.list_blobs(
-                    self._bucket,
-                    prefix=prefix,
-                    start_offset=start or None,
-                    fields="items(name),nextPageToken",
-                    **self._cloud.storage_call,
-                )
-            )
-        except FAILURES as error:
-            raise self._failed(self.address(prefix), "list", error) from error
+        """Yield the object names with a prefix, in order, from `start` on."""
+        with self._doing("list", self.address(prefix)):
+            for blob in self._cloud.storage.list_blobs(
+                self._bucket,
+                prefix=prefix,
+                start_offset=start or None,
+                fields="items(name),nextPageToken",
+                **self._cloud.storage_call,
+            ):
+                yield blob.name
 
     def address(self, name: str) -> str:
         """Return an object's gs:// address."""
         return f"gs://{self._cloud.settings.bucket}/{name}"
 
-    def _failed(self, uri: str, doing: str, error: Exception) -> TargetError:
+    @contextmanager
+    def _doing(self, what: str, uri: str) -> Iterator[None]:
+        """Turn the errors of Google's client into one line."""
         bucket = self._cloud.settings.bucket
-        if isinstance(error, NotFound):
-            return TargetError(
+        try:
+            yield
+        except NotFound as error:
+            raise TargetError(
                 f"{uri}: bucket {bucket} does not exist; create it, or change the bucket setting"
-            )
-        if isinstance(error, Forbidden):
-            return TargetError(
-                f"{uri}: no permission to {doing}; the account needs roles/storage.objectCreator and roles/storage.objectViewer "
+            ) from error
+        except Forbidden as error:
+            raise TargetError(
+                f"{uri}: no permission to {what}; the account needs roles/storage.objectCreator and roles/storage.objectViewer "
                 f"on {bucket}"
-            )
-        return TargetError(
-            f"{uri}: {DOING[doing]} failed: {message_of(error)}; run again with the same run id"
-        )
+            ) from error
+        except DataCorruption as error:
+            raise TargetError(
+                f"{uri}: the content that arrived is not what was sent; run again with the same run id"
+            ) from error
+        except FAILURES as error:
+            raise TargetError(
+                f"{uri}: {DOING[what]} failed: {message_of(error)}; run again with the same run id"
+            ) from error
