@@ -6,10 +6,13 @@ import logging
 import threading
 import time
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from target_bigquery import figures, ledger, tables
+from singer_sdk import metrics
+
+from target_bigquery import ledger, tables
 from target_bigquery.errors import TargetError
 from target_bigquery.jobs import FinishedJob, Jobs
 from target_bigquery.landing import Landing, Staged
@@ -32,6 +35,14 @@ if TYPE_CHECKING:
     from target_bigquery.lifecycle import Proof
 
 logger = logging.getLogger("target-bigquery.load")
+
+
+class Figure(StrEnum):
+    """The METRICs of a load, beside the SDK's own."""
+
+    ROWS_LOADED = "rows_loaded"
+    BYTES_STAGED = "bytes_staged"
+    LOAD_DURATION = "load_duration"
 
 
 @dataclass
@@ -82,11 +93,7 @@ class Loader:
         self._loaded: dict[str, tuple[Manifest, FinishedJob | None]] = {}
 
     def prepare(self, stream: str, table: str, fields: list[SchemaField], keys: list[str]) -> Prepared:
-        """Create or check a stream's table, before anything of it is loaded.
-
-        Raises:
-            TargetError: The table is missing, or cannot hold what the stream sends.
-        """
+        """Create or check a stream's table, before anything of it is loaded."""
         with self._explaining(stream, table):
             columns = tables.ensure(self._cloud, self._cloud.dataset.table(table), stream, fields, keys)
             with self._lock:
@@ -96,30 +103,18 @@ class Loader:
             return Prepared(columns, self._earlier[table])
 
     def upload(self, part: Part, prepared: Future[Prepared]) -> Staged | Part:
-        """Move a part to Cloud Storage; leave it on disk where it must be compared with an earlier attempt.
-
-        Raises:
-            TargetError: The bucket refuses, or is missing.
-        """
+        """Move a part to Cloud Storage; leave it on disk where it must be compared with an earlier attempt."""
         return part if prepared.result().earlier.is_another_attempt else self._sent(part)
 
     def load(self, version: Version) -> None:
-        """Load a version once, whatever earlier attempts of this run did.
-
-        Raises:
-            TargetError: It could not be loaded; the landing table is as it was.
-        """
+        """Load a version once, whatever earlier attempts of this run did."""
         with self._explaining(version.stream, version.table):
             manifest = self._last[version.table] = self._decide(version)
             job = self._finish(manifest)
             self._report(manifest, job, time.monotonic() - version.ended)
 
     def finish_earlier(self) -> None:
-        """Load what earlier attempts of this run decided and this one did not receive again.
-
-        Raises:
-            TargetError: It could not be loaded, or came after what this attempt's last version is.
-        """
+        """Load what earlier attempts of this run decided and this one did not receive again."""
         for table, manifest in self._last.items():
             newest = self._earlier[table].manifests[-1]
             if newest is not manifest and not manifest.adds:
@@ -133,11 +128,7 @@ class Loader:
                     self._report(manifest, self._finish(manifest), 0.0)
 
     def write_ledger(self) -> None:
-        """Write the ledger's rows of this run, and those that crashes kept from being written.
-
-        Raises:
-            TargetError: BigQuery or Cloud Storage refused.
-        """
+        """Write the ledger's rows of this run, and those that crashes kept from being written."""
         if not self._loaded:
             return
         with self._cloud.explaining(f"ledger {self._cloud.dataset.table(LEDGER)}"):
@@ -158,11 +149,7 @@ class Loader:
         return self._cloud.explaining(f"{stream}: table {self._cloud.dataset.table(table)}")
 
     def _decide(self, version: Version) -> Manifest:
-        """Return the manifest by which this version is loaded: this attempt's, or an earlier one's with the same rows.
-
-        Raises:
-            TargetError: The version contradicts what an earlier attempt decided.
-        """
+        """Return the manifest by which this version is loaded: this attempt's, or an earlier one's with the same rows."""
         ready = version.prepared.result()
         tables.refuse_rounding(str(self._cloud.dataset.table(version.table)), version.exact, ready.fields)
         earlier = ready.earlier
@@ -261,45 +248,37 @@ class Loader:
         return self._loaded[manifest.digest][1]
 
     def _report(self, manifest: Manifest, done: FinishedJob | None, seconds: float) -> None:
+        """Log what a manifest has loaded, as text and as METRIC points for programs."""
         before = done is not None and not done.started_here
-        figures.loaded(
-            manifest.rows,
-            manifest.size,
-            None if before else seconds,
-            stream=manifest.stream,
-            run_id=manifest.run_id,
-            table_version=manifest.version,
-            job_id=done.job.job_id if done is not None else None,
-            proof=manifest.proof,
-        )
+        job_id = done.job.job_id if done else None
         if done is None:
-            logger.info("%s: 0 rows, the stream is empty; nothing to load", manifest.stream)
+            text = "0 rows, the stream is empty; nothing to load"
         elif before:
-            logger.info(
-                "%s: run %s is loaded already, %s rows by job %s; nothing is loaded again",
-                manifest.stream,
-                manifest.run_id,
-                manifest.rows,
-                done.job.job_id,
-            )
+            text = f"run {manifest.run_id} is loaded already, {manifest.rows} rows by job {job_id}; nothing is loaded again"
         else:
-            logger.info(
-                "%s: %d rows staged in %d part%s (%.0f kB), loaded by job %s, %.1f s",
-                manifest.stream,
-                manifest.rows,
-                len(manifest.parts),
-                "" if len(manifest.parts) == 1 else "s",
-                manifest.size / 1000,
-                done.job.job_id,
-                seconds,
-            )
+            parts = f"{len(manifest.parts)} part{'' if len(manifest.parts) == 1 else 's'} ({manifest.size / 1000:.0f} kB)"
+            text = f"{manifest.rows} rows staged in {parts}, loaded by job {job_id}, {seconds:.1f} s"
+        logger.info("%s: %s", manifest.stream, text)
+        tags = {
+            "stream": manifest.stream,
+            "run_id": manifest.run_id,
+            "table_version": manifest.version,
+            "job_id": job_id,
+            "proof": manifest.proof,
+            "loaded_before": "true" if before else "false",
+        }
+        for kind, figure, value in (
+            ("counter", Figure.ROWS_LOADED, manifest.rows),
+            ("counter", Figure.BYTES_STAGED, manifest.size),
+            # From the version's end to the end of its load.
+            ("timer", Figure.LOAD_DURATION, 0.0 if before else round(seconds, 3)),
+        ):
+            # The SDK's Metric is an enum without a place for others.
+            point = metrics.Point(kind, cast("metrics.Metric", figure), value, tags)
+            metrics.log(metrics.get_metrics_logger(), point)
 
     def _refuse_to_replace(self, version: Version) -> None:
-        """Refuse to replace a table's rows by a delta, which holds changed records only.
-
-        Raises:
-            TargetError: The table has rows.
-        """
+        """Refuse to replace a table's rows by a delta, which holds changed records only."""
         table = self._cloud.bigquery.get_table(self._cloud.dataset.table(version.table), **self._cloud.call)
         if table.num_rows:
             raise TargetError(

@@ -1,11 +1,15 @@
-"""Reads messages: a line that is not a message is one line in the log, not a traceback."""
+"""Reads messages, and the files of BATCH messages: a line that is neither is one line in the log, not a traceback."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
+import zlib
 from decimal import Decimal, InvalidOperation
-from typing import IO, TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 from singer_sdk.contrib.msgspec import MsgSpecReader, decoder
@@ -15,9 +19,10 @@ from target_bigquery.errors import TargetError
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 SHOWN = 120
+COMPRESSIONS = (None, "none", "gzip")
 
 
 def decode(text: str | bytes) -> Any:  # noqa: ANN401 (JSON)
@@ -74,3 +79,44 @@ class Reader(MsgSpecReader):
 
 def _beginning(line: str | bytes) -> str:
     return (line if isinstance(line, str) else line.decode(errors="replace"))[:SHOWN].rstrip()
+
+
+def batch_records(stream: str, message: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield each record of a BATCH's files, after its file and line.
+
+    They are JSON lines on the local disk, gzip or plain (https://sdk.meltano.com/en/latest/batch.html).
+    """
+    encoding, files = message["encoding"], message["manifest"]
+    if not isinstance(files, list) or not all(isinstance(address, str) for address in files):
+        raise TargetError(
+            f"{stream}: the manifest of a BATCH is {files!r}: expected a list of files; look at the tap"
+        )
+    encoding = encoding if isinstance(encoding, dict) else {"format": encoding}
+    if encoding.get("format") != "jsonl" or encoding.get("compression") not in COMPRESSIONS:
+        raise TargetError(
+            f"{stream}: BATCH of format {encoding.get('format')} with compression {encoding.get('compression')}; expected "
+            "jsonl, with gzip or without; change batch_config in the tap"
+        )
+    for address in files:
+        parts = urlsplit(address)
+        if parts.scheme not in {"", "file"}:
+            raise TargetError(
+                f"{stream}: BATCH file {address} is not on the local disk; set the storage root in the tap's "
+                "batch_config to a file:// folder"
+            )
+        # In file://folder/…, with a slash too few, the first folder is parsed as the host.
+        path = Path(unquote(parts.netloc + parts.path) if parts.scheme else address)
+        try:
+            with _opened(path, encoding.get("compression")) as lines:
+                for number, line in enumerate(lines, 1):
+                    yield f"{path}, line {number}", decode(line)
+        except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
+            raise TargetError(f"{stream}: BATCH file {path} cannot be read: {error}") from error
+
+
+def _opened(path: Path, compression: str | None) -> IO[bytes]:
+    if compression != "gzip":
+        return path.open("rb")
+    if not path.stat().st_size:
+        raise EOFError("it is empty, and gzip begins with a header")
+    return cast("IO[bytes]", gzip.open(path))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from singer_sdk import Sink
 from singer_sdk.exceptions import MissingKeyPropertiesError
+from typing_extensions import override
 
 from target_bigquery import tables
 from target_bigquery.errors import TargetError, ValueRefusedError
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from target_bigquery.lifecycle import Proof, Replication
     from target_bigquery.parts import Part
     from target_bigquery.settings import Settings
+    from target_bigquery.target import TargetBigQuery
     from target_bigquery.work import Work
 
 encoder = msgspec.json.Encoder(decimal_format="number")
@@ -66,11 +70,7 @@ class Stage:
         self._last_moment: tuple[Any, str] = ("", "")
 
     def reshape(self, schema: dict[str, Any], keys: Sequence[str] | None) -> None:
-        """Take a schema of the stream; a version in progress is loaded into the columns of both.
-
-        Raises:
-            TargetError: It cannot be translated to columns, or the version in progress does not fit both schemas.
-        """
+        """Take a schema of the stream; a version in progress is loaded into the columns of both."""
         stream, keys = self._stream, list(keys or ())
         translated = translate(stream, schema, keys, lossy=self._settings.allow_loss, wide=self._wide.add)
         if self._settings.load_method == "upsert" and not keys:
@@ -187,11 +187,7 @@ class Stage:
         self._prepared = self._work.prepare(self._stream, self._table, self._fields, self._key_columns)
 
     def _upload(self, part: Part) -> None:
-        """Start a part's upload.
-
-        Raises:
-            TargetError: An earlier part could not be uploaded.
-        """
+        """Start a part's upload."""
         for upload in self._uploads:
             if upload.done():
                 upload.result()
@@ -229,6 +225,33 @@ class Stage:
             raise error.under(name) from None
         self._last_moment = value, checked
         return checked
+
+
+class StreamSink(Sink):
+    """A stream under one schema; the SDK makes another one when the schema changes, on the same stage."""
+
+    def __init__(
+        self,
+        target: TargetBigQuery,
+        stream_name: str,
+        schema: dict[str, Any],
+        key_properties: Sequence[str] | None,
+    ) -> None:
+        # The SDK's constructor removes its own metadata from the schema, even a key.
+        super().__init__(target, stream_name, copy.deepcopy(schema), key_properties)
+        target.stage(stream_name).reshape(schema, key_properties)
+
+    @override
+    def get_validator(self) -> None:
+        """Return None: the stage checks records against their columns, for schemas of every draft."""
+
+    @override
+    def process_record(self, record: dict[str, Any], context: dict[str, Any]) -> None:
+        raise TargetError("records go to the stage")
+
+    @override
+    def process_batch(self, context: dict[str, Any]) -> None:
+        """Do nothing: the records are on disk already."""
 
 
 def _is_text(value: Any) -> bool:  # noqa: ANN401 (JSON)

@@ -24,14 +24,13 @@ from singer_sdk.mapper import RemoveRecordTransform
 from singer_sdk.singerlib.json import serialize_json
 from typing_extensions import override
 
-from target_bigquery import batches, checks
+from target_bigquery import checks
 from target_bigquery.alternatives import root
 from target_bigquery.errors import TargetError
 from target_bigquery.lifecycle import Begin, Drop, Lifecycle, Load, Release
-from target_bigquery.reader import Reader
+from target_bigquery.reader import Reader, batch_records
 from target_bigquery.settings import SCHEMA, Settings, invalid_variables
-from target_bigquery.sink import StreamSink
-from target_bigquery.stage import Stage
+from target_bigquery.stage import Stage, StreamSink
 from target_bigquery.values import INT64
 from target_bigquery.work import Work
 
@@ -138,11 +137,7 @@ class TargetBigQuery(Target):
             )
 
     def _maps(self, stream: str) -> list[StreamMap]:
-        """Return what the stream is sent on as: nothing where the stream maps remove it.
-
-        Raises:
-            RecordsWithoutSchemaException: It has no SCHEMA yet.
-        """
+        """Return what the stream is sent on as: nothing where the stream maps remove it."""
         if stream not in self.mapper.stream_maps:
             self._assert_sink_exists(stream)
         return [one for one in self.mapper.stream_maps[stream] if not isinstance(one, RemoveRecordTransform)]
@@ -195,17 +190,13 @@ class TargetBigQuery(Target):
 
     @override
     def _process_batch_message(self, message_dict: dict[str, Any]) -> None:
-        """Take the records of local JSON lines files.
-
-        Raises:
-            TargetError: A file is not local, has another format, or cannot be read.
-        """
+        """Take the records of local JSON lines files."""
         self._assert_line_requires(message_dict, requires={"stream", "encoding", "manifest"})
         stream, maps = message_dict["stream"], self._maps(message_dict["stream"])
         version = self._version(message_dict)
         if message_dict.get("version") is None and maps:
             version = self._lifecycle.version_of_batch(maps[0].stream_alias)
-        for where, record in batches.records(stream, message_dict):
+        for where, record in batch_records(stream, message_dict):
             try:
                 self._take(stream, record, version, None)
             except EXPECTED_ERRORS as error:
@@ -238,11 +229,7 @@ class TargetBigQuery(Target):
         """Do nothing: STATE goes out when its data is loaded; the SDK would send it after five minutes."""
 
     def _do(self, actions: Iterable[Action]) -> None:
-        """Carry out the lifecycle's actions, in order.
-
-        Raises:
-            TargetError: A load before a STATE failed.
-        """
+        """Carry out the lifecycle's actions, in order."""
         for action in actions:
             match action:
                 case Begin(stream, version):
@@ -278,11 +265,7 @@ class TargetBigQuery(Target):
 
     @override
     def process_endofpipe(self) -> None:
-        """Load what is whole and write the ledger; send STATE where everything is loaded.
-
-        Raises:
-            TargetError: A stream is not complete, or a load failed; the line has them all.
-        """
+        """Load what is whole and write the ledger; send STATE where everything is loaded."""
         actions, failures = self._lifecycle.end()
         last = [action for action in actions if isinstance(action, Release)]
         self._do(action for action in actions if action not in last)
