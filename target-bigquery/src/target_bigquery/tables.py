@@ -17,7 +17,7 @@ from target_bigquery.errors import TargetError
 from target_bigquery.names import at_source, clean, described
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Container, Iterable, Iterator
 
     from target_bigquery.cloud import Cloud
 
@@ -26,9 +26,8 @@ logger = logging.getLogger("target-bigquery.tables")
 PARTITION_COLUMN = "_sdc_batched_at"
 CLUSTERABLE = {"STRING", "INTEGER", "BOOLEAN", "DATE", "TIMESTAMP", "NUMERIC", "BIGNUMERIC"}
 MOST_CLUSTERED = 4
-# BigQuery's API answers with the names on the right (https://cloud.google.com/bigquery/docs/reference/rest/v2/tables).
-SAME = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN", "STRUCT": "RECORD"}
-SQL = {new: old for old, new in SAME.items()}
+# SQL's names of the types that BigQuery's API names otherwise.
+SQL = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RECORD": "STRUCT"}
 # What columns can be widened to (https://cloud.google.com/bigquery/docs/managing-table-schemas#change_column_data_type);
 # widening to FLOAT64 rounds values of more than 15 digits.
 LOSSLESS = {("INTEGER", "NUMERIC"), ("INTEGER", "BIGNUMERIC"), ("NUMERIC", "BIGNUMERIC")}
@@ -54,8 +53,6 @@ def ensure(
     """Create or check a stream's landing table; return the columns to load, with the table's modes.
 
     Raises:
-        TargetError: The table is missing and may not be created, has another location, is another stream's, is newer than
-            this machine's clock, or a column cannot hold what the stream sends.
         GoogleAPIError: BigQuery refused.
     """
     wanted = bigquery.Table(reference, schema=fields)
@@ -98,11 +95,7 @@ def ensure_ledger(cloud: Cloud, reference: bigquery.TableReference, fields: list
 
 
 def _created(cloud: Cloud, wanted: bigquery.Table) -> bigquery.Table:
-    """Return the table of that name, created where it is missing and `create_tables` is on.
-
-    Raises:
-        TargetError: It is missing, and may not be created.
-    """
+    """Return the table of that name, created where it is missing and `create_tables` is on."""
     reference = wanted.reference
     try:
         return cloud.bigquery.get_table(reference, **cloud.call)
@@ -124,9 +117,6 @@ def _ensure_dataset(cloud: Cloud) -> bool:
     """Create the dataset if it is missing; return whether it was.
 
     BigQuery checks the permission to create one before it looks whether the dataset exists.
-
-    Raises:
-        TargetError: It is missing, and may not be created.
     """
     with suppress(NotFound):
         cloud.bigquery.get_dataset(cloud.dataset, **cloud.call)
@@ -144,12 +134,7 @@ def _ensure_dataset(cloud: Cloud) -> bool:
 
 
 def _fitted(cloud: Cloud, table: bigquery.Table, fields: list[SchemaField]) -> list[SchemaField]:
-    """Change a table so that it holds what the stream sends; return its columns.
-
-    Raises:
-        TargetError: A column cannot hold it, or the table may not be changed.
-        GoogleAPIError: BigQuery refused.
-    """
+    """Change a table so that it holds what the stream sends; return its columns."""
     while True:
         before = shape(table.schema)
         try:
@@ -170,7 +155,7 @@ def _widened(cloud: Cloud, table: bigquery.Table, fields: list[SchemaField]) -> 
         return merged
     if not cloud.settings.create_tables:
         raise TargetError(
-            f"table {reference} cannot hold what the stream sends: {_differences(list(table.schema), merged)}; "
+            f"table {reference} cannot hold what the stream sends: {_differences(table.schema, merged)}; "
             "change it (Terraform does in production), or set create_tables to true"
         )
     for name, kind in widened.items():
@@ -179,7 +164,7 @@ def _widened(cloud: Cloud, table: bigquery.Table, fields: list[SchemaField]) -> 
     if widened:
         table = cloud.bigquery.get_table(reference, **cloud.call)
     if shape(merged) != shape(table.schema):
-        logger.info("%s: %s", reference, _differences(list(table.schema), merged))
+        logger.info("%s: %s", reference, _differences(table.schema, merged))
         table.schema = merged
         # The table's etag makes BigQuery refuse this where another run has changed it in the meantime.
         cloud.bigquery.update_table(table, ["schema"], **cloud.call)
@@ -196,14 +181,9 @@ def quoted(table: bigquery.TableReference) -> str:
     return f"`{table.project}.{table.dataset_id}.{table.table_id}`"
 
 
-def _type(column: SchemaField) -> str:
-    """Return a column's type by the name that BigQuery's API answers with."""
-    return SAME.get(column.field_type, column.field_type)
-
-
 def shape(fields: Iterable[SchemaField]) -> list[object]:
     """Return names, types and modes, without descriptions."""
-    return [(f.name, _type(f), f.mode or "NULLABLE", shape(f.fields)) for f in fields]
+    return [(f.name, f.field_type, f.mode or "NULLABLE", shape(f.fields)) for f in fields]
 
 
 def fingerprint(fields: Iterable[SchemaField]) -> str:
@@ -217,10 +197,7 @@ def merge(
     """Return the table's columns with those that the stream adds, and the new types of columns to widen.
 
     New columns come last; REQUIRED becomes NULLABLE where the stream's column is; BigQuery widens top-level columns only.
-
-    Raises:
-        TargetError: A column has another type, is an array on one side only, would lose digits, or holds another field of
-            the source, or a field has another column; the message names both.
+    A column that cannot hold both, or holds another field of the source, is refused.
     """
     added = {item.name.lower(): item for item in new}
     columns = {_field(item): item.name for item in old}
@@ -239,7 +216,7 @@ def merge(
                 f"loaded; {HOW_TO_RENAME.format(item.name, clean(was, mark=True))}"
             )
         kind = _merged_type(item, sent, where, top=top, lossy=lossy)
-        if kind != _type(item):
+        if kind != item.field_type:
             widened[item.name] = kind
         mode = "NULLABLE" if item.mode == "REQUIRED" and sent.mode != "REQUIRED" else item.mode
         inner, _ = merge(list(item.fields), list(sent.fields), f"{where}.{item.name}", top=False)
@@ -261,12 +238,8 @@ def _field(column: SchemaField) -> str:
 
 
 def _merged_type(old: SchemaField, new: SchemaField, where: str, *, top: bool, lossy: bool) -> str:
-    """Return the type of the table's column that holds its own values and the stream's.
-
-    Raises:
-        TargetError: There is none, or values would lose digits.
-    """
-    was, now = types = _type(old), _type(new)
+    """Return the type of the table's column that holds its own values and the stream's."""
+    was, now = types = old.field_type, new.field_type
     differ = f"{where}: column {old.name} is {old.mode} {was} in the table, the stream sends {new.mode} {now}; nothing was loaded"
     if (old.mode == "REPEATED") == (new.mode == "REPEATED"):
         if was == now or types in COMPATIBLE:
@@ -297,14 +270,11 @@ def refuse_rounding(where: str, exact: Iterable[SchemaField], fields: Iterable[S
         where: The table, for the message.
         exact: The stream's columns with values that a FLOAT would round.
         fields: The table's columns.
-
-    Raises:
-        TargetError: One of them, or a field in it, is FLOAT in the table and INTEGER or a decimal in the stream.
     """
     by_name = {item.name.lower(): item for item in fields}
     for item in exact:
         there = by_name[item.name.lower()]
-        if _type(there) == "FLOAT" and item.field_type != "FLOAT":
+        if there.field_type == "FLOAT" and item.field_type != "FLOAT":
             raise TargetError(
                 f"{where}: column {item.name} is FLOAT in the table, the stream sends {item.field_type} with digits that a "
                 "FLOAT rounds; nothing was loaded; rebuild the table with that type, or set allow_loss"
@@ -322,7 +292,7 @@ def merge_statement(
     columns = [f"`{item.name}`" for item in fields]
     on = " AND ".join(f"kept.`{key}` = sent.`{key}`" for key in keys)
     # BigQuery does not partition by FLOAT64, but by its text; -0.0 equals 0.0, which it is when 0 is added.
-    floats = {item.name for item in fields if _type(item) == "FLOAT"}
+    floats = {item.name for item in fields if item.field_type == "FLOAT"}
     by = ", ".join(f"TO_JSON_STRING(`{key}`{' + 0' if key in floats else ''})" for key in keys)
     updates = ", ".join(f"{c} = sent.{c}" for c in columns)
     # The names are a dataset's, a table's and columns', cleaned: letters, digits and underscores.
@@ -342,22 +312,23 @@ def count_statement(table: bigquery.TableReference) -> str:
     )
 
 
-def _differences(old: list[SchemaField], new: list[SchemaField]) -> str:
+def _differences(old: Iterable[SchemaField], new: Iterable[SchemaField]) -> str:
     """Return the columns that differ between the table and the stream, as text."""
-    known = {item.name.lower(): item for item in old}
-    texts = []
-    for item in new:
-        was = known.get(item.name.lower())
-        if was is None:
-            texts.append(f"column {item.name} ({item.mode} {item.field_type}) is new")
-        elif shape([was]) != shape([item]):
-            same = (was.field_type, was.mode) == (item.field_type, item.mode)
-            texts.append(
-                f"column {item.name}: {_differences(list(was.fields), list(item.fields))}"
-                if same
-                else f"column {item.name} is {was.mode} {was.field_type}, must be {item.mode} {item.field_type}"
-            )
-    return ", ".join(texts)
+    known = dict(_described(old))
+    return ", ".join(
+        f"column {name} is {known[name]}, must be {kind}"
+        if name in known
+        else f"column {name} ({kind}) is new"
+        for name, kind in _described(new)
+        if known.get(name) != kind
+    )
+
+
+def _described(fields: Iterable[SchemaField], under: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the path, and mode and type, of columns and of the fields in them."""
+    for item in fields:
+        yield f"{under}{item.name}", f"{item.mode} {item.field_type}"
+        yield from _described(item.fields, f"{under}{item.name}.")
 
 
 def _warn_of_layout(table: bigquery.Table, wanted: bigquery.Table) -> None:
