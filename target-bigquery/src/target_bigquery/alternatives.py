@@ -40,11 +40,7 @@ OPEN = (
 
 
 def root(stream: str, schema: Any) -> dict[str, Any]:  # noqa: ANN401 (whatever a tap sends)
-    """Return a stream's schema as one object with `properties`, with combinations and references resolved.
-
-    Raises:
-        TargetError: It describes something other than objects.
-    """
+    """Return a stream's schema as one object with `properties`, with combinations and references resolved."""
     if isinstance(schema, dict) and isinstance(schema.get("properties"), dict) and not COMBINED & set(schema):
         return schema
     whole = schema if isinstance(schema, dict) else {}
@@ -104,7 +100,6 @@ def alternatives_of(schema: Any, place: Place, used: set[str] | None = None) -> 
         used: Collects the references that were followed.
 
     Raises:
-        TargetError: It is not a JSON schema, or a reference points nowhere.
         RecursiveSchemaError: It refers to itself.
     """
     used = set() if used is None else used
@@ -195,11 +190,7 @@ def _canonical(schema: Any) -> str:  # noqa: ANN401
 
 
 def _resolve(ref: str, place: Place) -> Any:  # noqa: ANN401
-    """Return what a reference points to; true, which allows anything, for one to another document.
-
-    Raises:
-        TargetError: It points into the schema, but to nothing.
-    """
+    """Return what a reference points to; true, which allows anything, for one to another document."""
     if ref in {"#", ""}:
         return place.root
     if ref.startswith("#/"):
@@ -234,11 +225,7 @@ def _named(schema: Any, ref: str) -> Any:  # noqa: ANN401
 
 
 def properties_of(schema: dict[str, Any], where: str) -> dict[str, Any]:
-    """Return the schemas of an object's fields, by name.
-
-    Raises:
-        TargetError: `properties` is not an object.
-    """
+    """Return the schemas of an object's fields, by name."""
     properties = schema.get("properties") or {}
     if not isinstance(properties, dict):
         raise TargetError(f"{where}: properties is not an object in the stream's schema")

@@ -85,9 +85,6 @@ class Jobs:
             base: The id without its number.
             submit: Starts the job under the id it is given.
             what: The job, for messages.
-
-        Raises:
-            TargetError: It failed permanently or too often, or did not end in time.
         """
         fresh, pause, began = 0, FIRST_PAUSE, time.monotonic()
         for attempt in range(MOST_ATTEMPTS):

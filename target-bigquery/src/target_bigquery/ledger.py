@@ -97,7 +97,6 @@ def write(cloud: Cloud, jobs: Jobs, rows: list[dict[str, Any]]) -> None:
     A MERGE writes each load once, however many runs report it.
 
     Raises:
-        TargetError: The rows could not be written.
         GoogleAPIError: BigQuery refused.
     """
     table = cloud.dataset.table(LEDGER)

@@ -161,9 +161,6 @@ class Lifecycle:
             stream: The stream's name, as the other methods take it.
             source: Its name in the tap's states, where a stream map has renamed it.
             bookmarked: Whether the SCHEMA names bookmark properties.
-
-        Raises:
-            TargetError: Another stream of the tap has that name already.
         """
         source = source or stream
         progress = self._streams.setdefault(stream, _Progress(source, states_before=self._states))
@@ -177,11 +174,7 @@ class Lifecycle:
             self._restarted(progress)
 
     def record(self, stream: str, version: int | None) -> tuple[Action, ...]:
-        """Take a RECORD, which is staged after the actions.
-
-        Raises:
-            TargetError: Its version is older than the one in progress, or already whole.
-        """
+        """Take a RECORD, which is staged after the actions."""
         progress = self._streams[stream]
         if progress.open and version == progress.version:
             progress.rows += 1

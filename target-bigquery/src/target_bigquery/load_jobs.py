@@ -34,7 +34,6 @@ class LoadJobs:
         """Return the finished job that changed the table, run now or by an earlier attempt.
 
         Raises:
-            TargetError: A job failed, may not be run, or loaded another number of rows.
             GoogleAPIError: BigQuery refused.
         """
         table = self._cloud.dataset.table(manifest.table)

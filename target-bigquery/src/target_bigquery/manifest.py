@@ -125,11 +125,7 @@ class Manifest:
 
 
 def stored(landing: Landing, prefix: str) -> Iterator[Manifest]:
-    """Yield the manifests in Cloud Storage whose names have a prefix.
-
-    Raises:
-        TargetError: One cannot be read, or is none.
-    """
+    """Yield the manifests in Cloud Storage whose names have a prefix."""
     for name in landing.names(prefix):
         uri = landing.address(name)
         try:
@@ -218,9 +214,6 @@ class Earlier:
         Returns:
             The manifest that has exactly these rows, in any order; else, for an incremental stream, the lines of the new
             rows; else None: all rows are to be loaded.
-
-        Raises:
-            TargetError: The version contradicts what others decided.
         """
         same = self._same(candidate, parts)
         if same is not None or candidate.method != "append-only":

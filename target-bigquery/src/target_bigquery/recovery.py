@@ -45,11 +45,7 @@ class Recovery:
         self._complete: list[str] = []
 
     def mark_begun(self) -> None:
-        """Leave this process's marker, once.
-
-        Raises:
-            TargetError: The bucket refuses, or is missing.
-        """
+        """Leave this process's marker, once."""
         with self._lock:
             if self._marker is None:
                 settings, now = self._cloud.settings, datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S.%f")
@@ -62,9 +58,6 @@ class Recovery:
 
         Args:
             known: Digests of the manifests whose rows are written anyway.
-
-        Raises:
-            TargetError: The bucket may not be listed.
         """
         destination = self._cloud.settings.destination
         rows: dict[str, dict[str, Any]] = {}
@@ -91,11 +84,7 @@ class Recovery:
         return list(rows.values())
 
     def mark_written(self) -> None:
-        """Say beside the markers whose rows were returned, and this process's own, that the ledger has them.
-
-        Raises:
-            TargetError: The bucket refuses, or is missing.
-        """
+        """Say beside the markers whose rows were returned, and this process's own, that the ledger has them."""
         for marker in self._complete:
             self._landing.create(f"{marker}{IN_LEDGER}", b"")
 

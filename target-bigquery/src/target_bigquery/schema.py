@@ -89,9 +89,6 @@ def translate(
         key_properties: Names of the key's fields.
         lossy: Whether digits that a column cannot hold are cut instead of refused.
         wide: Called with the name of the column for each integer or decimal in it that a FLOAT would round.
-
-    Raises:
-        TargetError: The schema is invalid, or a key is not in it or not a scalar.
     """
     translator = _Translator(lossy=lossy, wide=wide)
     place = Place(stream, schema)
@@ -149,11 +146,7 @@ class _Translator:
         return tuple(columns)
 
     def column(self, source: str, name: str, schema: Any, place: Place) -> Column:  # noqa: ANN401
-        """Return the column of one field.
-
-        Raises:
-            TargetError: Its schema is invalid.
-        """
+        """Return the column of one field."""
         used: set[str] = set()
         try:
             alternatives = alternatives_of(schema, place, used)

@@ -73,11 +73,7 @@ class Settings:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Settings:
-        """Return the settings of a validated config.
-
-        Raises:
-            TargetError: There is no project, or the run id has other characters.
-        """
+        """Return the settings of a validated config."""
         project = config.get("project") or os.environ.get("GOOGLE_CLOUD_PROJECT")
         if not project:
             raise TargetError("no project: set `project` (TARGET_BIGQUERY_PROJECT) or GOOGLE_CLOUD_PROJECT")

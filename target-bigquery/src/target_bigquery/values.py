@@ -221,11 +221,7 @@ def _time(value: Any, *, lossy: bool) -> str:  # noqa: ANN401
 
 
 def _iso(text: str, *, lossy: bool) -> str:
-    """Return a date or time in a form that Python parses, from looser forms of BigQuery and ISO.
-
-    Raises:
-        ValueError: It has another form, a fraction of something other than a second, or digits beyond microseconds.
-    """
+    """Return a date or time in a form that Python parses, from looser forms of BigQuery and ISO; ValueError for others."""
     form = LOOSE.fullmatch(text)
     if form is None:
         raise ValueError(text)
@@ -247,11 +243,7 @@ def _padded(digits: str, between: str = ":") -> str:
 
 
 def _json(value: Any, *, lossy: bool, depth: int = 0) -> Any:  # noqa: ANN401
-    """Return the value of a JSON column unchanged.
-
-    Raises:
-        ValueRefusedError: It is nested too deep, or contains a number that BigQuery's JSON cannot hold.
-    """
+    """Return the value of a JSON column unchanged."""
     if isinstance(value, dict | list):
         if depth == DEEPEST_JSON:
             raise ValueRefusedError(

@@ -44,11 +44,7 @@ class Work:
 
     @cached_property
     def folder(self) -> Path:
-        """The folder of the parts; removed at the end, and by the next process where this one is killed.
-
-        Raises:
-            TargetError: It cannot be created.
-        """
+        """The folder of the parts; removed at the end, and by the next process where this one is killed."""
         with on_disk(Path(os.environ.get("TMPDIR", "/tmp"))):  # noqa: S108 (only named)
             remove_abandoned_folders()
             folder = Path(tempfile.mkdtemp(prefix=PREFIX))
@@ -59,21 +55,13 @@ class Work:
 
     @cached_property
     def loader(self) -> Loader:
-        """The loader, on Application Default Credentials.
-
-        Raises:
-            TargetError: There are none.
-        """
+        """The loader, on Application Default Credentials."""
         return Loader(Cloud(self._settings), self.folder)
 
     def prepare(
         self, stream: str, table: str, fields: list[SchemaField], keys: list[str]
     ) -> Future[Prepared]:
-        """Start to prepare a stream's table.
-
-        Raises:
-            TargetError: Another stream has that table.
-        """
+        """Start to prepare a stream's table."""
         other = self._tables.setdefault(table.lower(), stream)
         if other != stream:
             raise TargetError(
@@ -98,20 +86,12 @@ class Work:
         self._last[version.stream] = self._start(self._loading, load)
 
     def write_ledger(self) -> None:
-        """Write the ledger's rows, where anything was loaded.
-
-        Raises:
-            TargetError: They could not be written.
-        """
+        """Write the ledger's rows, where anything was loaded."""
         if "loader" in self.__dict__:
             self.loader.write_ledger()
 
     def raise_failed(self) -> None:
-        """Raise the first failure so far.
-
-        Raises:
-            TargetError: A preparation, an upload or a load failed.
-        """
+        """Raise the first failure so far."""
         for work in self._started:
             if work.done() and not work.cancelled() and (failed := work.exception()) is not None:
                 raise failed
