@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from testkit.programs import run
 from testkit.required_tools import missing
@@ -38,6 +38,12 @@ def terraform(folder: Path, *arguments: str, config: str = os.devnull) -> Comple
     # A third less CPU: terraform and its provider are started often, and collect garbage that they could leave.
     own["GOGC"] = "400"
     return run("terraform", *arguments, cwd=folder, env={**os.environ, **own}, seconds=900)
+
+
+def planned(tested: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """What a run of `terraform test` plans, by address."""
+    (plan,) = [m["test_plan"] for m in tested if m["type"] == "test_plan" and m["@testrun"] == name]
+    return {change["address"]: change["change"]["after"] for change in plan["resource_changes"]}
 
 
 class Applied:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from generated_files import write
 from landing_schemas import generated
-from terraform_runs import TERRAFORM, terraform
+from terraform_runs import TERRAFORM, planned, terraform
 from testkit.programs import run
 from testkit.required_tools import missing
 from testkit.whole_pipeline import ROOT
@@ -44,12 +44,6 @@ def test_terraforms_own_tests_pass(tested: list[dict[str, Any]]) -> None:
     assert summary["passed"] > 15
 
 
-def planned(tested: list[dict[str, Any]], run: str) -> dict[str, Any]:
-    """What a run of `terraform test` plans, by address."""
-    (plan,) = [m["test_plan"] for m in tested if m["type"] == "test_plan" and m["@testrun"] == run]
-    return {change["address"]: change["change"]["after"] for change in plan["resource_changes"]}
-
-
 def differences(expected: object, found: Any, path: str) -> Iterator[str]:
     """Yield what is planned in another way than tests/planned.yml has it."""
     if isinstance(expected, dict) and isinstance(found, list) and len(found) == 1:
@@ -74,20 +68,6 @@ def test_resources_are_planned_as_they_are_meant(tested: list[dict[str, Any]]) -
         for difference in differences(values, planned(tested, run).get(address), address)
     ]
     assert not different, "\n".join(different)
-
-
-def test_what_kestras_machine_starts_with(tested: list[dict[str, Any]]) -> None:
-    """One file that can be read as YAML; no password is in it; PostgreSQL's data is on the disk, whatever its version."""
-    machine = planned(tested, "everything_on")["module.kestra_home[0].google_compute_instance.this"]
-    written = yaml.safe_load(machine["metadata"]["user-data"])["write_files"]
-    files = {file["path"].rpartition("/")[2]: file["content"] for file in written}
-    services = ["kestra-postgres.service", "kestra.service"]
-    assert list(files) == ["application.yaml", "prepare.sh", "secrets.sh", *services]
-    application = yaml.safe_load(files["application.yaml"])
-    assert application["datasources"]["postgres"]["password"] == "${POSTGRES_PASSWORD}"
-    (mounted,) = re.findall(r"--volume /mnt/disks/data/postgres:(\S+)", files[services[0]])
-    # At data/ the images before 18 have a volume of their own, which goes with the container.
-    assert re.search(rf" --env PGDATA={mounted}/(?!data\b)\S", files[services[0]])
 
 
 def test_no_grant_is_beside_the_list_of_permissions(tested: list[dict[str, Any]]) -> None:
