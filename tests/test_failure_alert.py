@@ -62,12 +62,7 @@ def job(tmp_path: Path, program: str, **variables: str) -> tuple[int, str]:
     meltano.write_text(f"#!/bin/bash\n{program}\n")
     meltano.chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
-    given = {
-        "MELTANO": str(meltano),
-        "MELTANO_JOB": "character",
-        "MELTANO_RUN_ID": RUN_ID,
-        "ATTEMPTS": "1",
-    }
+    given = {"MELTANO": str(meltano), "MELTANO_JOB": "character", "MELTANO_RUN_ID": RUN_ID, "ATTEMPTS": "1"}
     process = subprocess.Popen(
         [MELTANO_JOB],
         env={**kept, **given, **variables},

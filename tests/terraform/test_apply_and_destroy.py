@@ -1,18 +1,14 @@
-"""Apply and destroy: a second plan is empty, production stays, dev goes and comes again, and the script for the real provider."""
+"""Apply and destroy: a second plan is empty, production stays, and the script for the real provider, in which dev goes and comes again."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
-from terraform_runs import PRODUCTION, TERRAFORM, Applied, applied
+from terraform_runs import PRODUCTION, TERRAFORM, Applied
 from testkit.programs import run, succeed
 from testkit.required_tools import missing
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 APPLY = TERRAFORM / "tests" / "real_provider" / "apply.py"
 
@@ -37,34 +33,6 @@ def test_a_second_plan_is_empty(production: Applied) -> None:
     """Nothing changes, and the guard says so."""
     done = production.guard(**PRODUCTION)
     assert (done.returncode, done.stdout, done.stderr) == (0, "0 changes; nothing is lost\n", "")
-
-
-@pytest.mark.slow
-def test_dev_can_be_destroyed_and_created_again(initialized: Path, stand_in: str, tmp_path: Path) -> None:
-    """With protection off the guard lets everything go, nothing stays, and the next generation has names of its own."""
-    dev = {
-        "environment": "dev",
-        "project_id": "example-project",
-        "customer_managed_key": True,
-        "alert_emails": ["data@example.com"],
-        "github": {"owner_id": "1234567", "repository_id": "123456789"},
-    }
-    made = applied(initialized, tmp_path / "dev", stand_in, **dev)
-    done = made.guard("-destroy", **dev)
-    assert done.returncode == 1
-    assert "module.landing_bucket.google_storage_bucket.this: would be deleted" in done.stderr
-    unprotected = "-var=deletion_protection=false"
-    done = made.guard(unprotected, **dev)
-    assert done.returncode == 0, done.stderr
-    assert made.terraform("apply", "the.tfplan").returncode == 0
-    done = made.guard("-destroy", unprotected, **dev)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert '["…@…"]' in done.stdout
-    assert "@example.com" not in done.stdout
-    assert made.terraform("apply", "the.tfplan").returncode == 0
-    assert made.addresses() == set()
-    done = made.guard(**dev, generation=2)
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.slow
