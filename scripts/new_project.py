@@ -14,7 +14,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import uuid
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
-from command_line import OneLine
+from command_line import OneLine, end_with
 from testkit.project_files import ROOT, project_files
 from without_example import without_example
 
@@ -103,14 +102,13 @@ def rewrite(file: Path, pattern: str, text: str) -> None:
     file.write_text(changed, encoding="utf-8")
 
 
-def copy_files(name: str, folder: Path, parts: list[str], api: str, *, empty: bool) -> None:
+def copy_files(files: set[str], folder: Path, parts: list[str], options: argparse.Namespace) -> None:
     """Copy the project's files under its new name, without the parts that are not wanted."""
     left_out = {path for part, paths in PARTS.items() if part not in parts for path in paths} | OURS_ALONE
-    files = set(project_files())
-    if empty:
+    if options.empty:
         files |= {file.removeprefix("scripts/empty/") for file in files if file.startswith("scripts/empty/")}
     for file in sorted(file for file in files if not file.startswith(tuple(left_out))):
-        source, target = ROOT / file, folder / renamed(file, name)
+        source, target = ROOT / file, folder / renamed(file, options.name)
         content = source.read_bytes() if source.is_file() else b""
         try:
             text = content.decode()
@@ -118,11 +116,11 @@ def copy_files(name: str, folder: Path, parts: list[str], api: str, *, empty: bo
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
         else:
-            kept = without_example(file, text) if empty else text
+            kept = without_example(file, text) if options.empty else text
             if kept is None:
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
-            text = renamed(kept.replace(EXAMPLES_API, api), name)
+            text = renamed(kept.replace(EXAMPLES_API, options.api.rstrip("/")), options.name)
             target.write_text(text, encoding="utf-8", newline="")
         if source.is_file():
             shutil.copymode(source, target)
@@ -143,12 +141,13 @@ def adapt(folder: Path, parts: list[str], *, empty: bool) -> None:
         [RUFF, "check", "--quiet", "--fix-only", "--select", "I,RUF022", "."],
         [RUFF, "format", "--quiet", "."],
         ["git", "init", "--quiet", "--initial-branch", "main"],
-        ["git", "add", "--all"],
+        # Whatever this person's other projects ignore, such as *.lock.
+        ["git", "-c", "core.excludesFile=", "add", "--all"],
     ]
     if empty:
         commands.insert(0, [sys.executable, "scripts/generated_files.py", "entities"])
     for command in commands:
-        subprocess.run(command, cwd=folder, check=True)
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
 
 
 def taken_names(*, empty: bool) -> set[str]:
@@ -182,6 +181,11 @@ def problems(options: argparse.Namespace, folder: Path, parts: list[str]) -> Ite
         yield f"PARTS: {' '.join(shown)} cannot be without the example that it is about; leave it out, or EMPTY"
 
 
+def reason(error: Exception) -> str:
+    """Return in one line what a program that failed has said, or what failed here."""
+    return " ".join((getattr(error, "stderr", None) or str(error)).split())
+
+
 def main() -> int:
     """Make the copy; return the exit status."""
     parser = OneLine(prog="make new", description=(__doc__ or "").partition("\n")[0])
@@ -196,20 +200,22 @@ def main() -> int:
     if problem := next(problems(options, folder, parts), None):
         parser.error(problem)
     try:
+        files = set(project_files())
+    except (OSError, subprocess.CalledProcessError) as error:
+        parser.error(
+            f"this project's files cannot be listed: {reason(error)}; git has to be there, and this folder a repository: git init"
+        )
+    try:
         folder.mkdir(parents=True)
     except OSError as error:
         parser.error(f"FOLDER={options.folder}: cannot be created: {error.strerror}")
     try:
-        copy_files(options.name, folder, parts, options.api.rstrip("/"), empty=options.empty)
+        copy_files(files, folder, parts, options)
         adapt(folder, parts, empty=options.empty)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, (OSError, ValueError, subprocess.CalledProcessError)):
-            reason = (getattr(error, "stderr", None) or str(error)).strip().partition("\n")[0]
-            remedy = (
-                "; git has to be there, and this folder a repository: git init" if "git" in reason else ""
-            )
-            parser.error(f"FOLDER={options.folder}: not made: {reason}{remedy}")
+            parser.error(f"FOLDER={options.folder}: not made: {reason(error)}")
         raise
     there = shlex.quote(str(folder))
     print(
@@ -226,7 +232,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except KeyboardInterrupt:
-        raise SystemExit(128 + signal.SIGINT) from None
+    end_with(main)

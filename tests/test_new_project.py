@@ -96,11 +96,18 @@ def test_tests_of_a_removed_part_are_skipped_by_its_name(bare: Path) -> None:
 
 
 @pytest.mark.parametrize("parts", CHOICES, ids=lambda parts: "-".join(parts) or "none")
-def test_a_new_project_has_its_name_everywhere(tmp_path: Path, parts: list[str]) -> None:
+def test_a_new_project_has_its_name_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: list[str]
+) -> None:
     """The example's name is left in the API's address alone, what was not chosen is away, and make has its rules."""
+    # Files that this person ignores everywhere else are in its repository all the same.
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "git").mkdir()
+    (tmp_path / "git" / "ignore").write_text("*.lock\n")
     folder = tmp_path / "library"
     new(folder, *parts)
     names = output_of(folder, "git", "ls-files").split()
+    assert "plugins/loaders/target-bigquery--library.lock" in names
     assert not [name for name in names if "rickandmorty" in name.lower()]
     assert {part for part, top in FOLDERS.items() if (folder / top).is_dir()} == set(parts)
     for name in names:
@@ -162,14 +169,27 @@ def test_a_new_project_that_cannot_be_made_says_why(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+GIT_INIT = "; git has to be there, and this folder a repository: git init\n"
+
+
 @pytest.mark.parametrize("name", ["PATH", "GIT_DIR"])
 def test_without_git_there_is_no_new_project(tmp_path: Path, name: str) -> None:
     """No git, and a folder that is no repository of its, as a downloaded archive: one line, and no folder is left."""
     text = output_of(tmp_path, "env", f"{name}=/nowhere", *NEW_PROJECT, "library", "x", status=2)
-    assert text.startswith("make new: FOLDER=x: not made: ")
-    assert text.endswith("; git has to be there, and this folder a repository: git init\n")
+    assert text.startswith("make new: this project's files cannot be listed: ")
+    assert text.endswith(GIT_INIT)
     assert text.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_project_that_cannot_be_written_is_not_left_half_made(tmp_path: Path) -> None:
+    """Its path is too long for some of its files; a folder that is named git asks nobody to install git."""
+    folder = "git" + ("/" + "d" * 50) * ((4050 - len(str(tmp_path))) // 51)
+    text = output_of(tmp_path, *NEW_PROJECT, "library", folder, status=2)
+    assert text.startswith(f"make new: FOLDER={folder}: not made: [Errno 36] File name too long: ")
+    assert not text.endswith(GIT_INIT)
+    assert text.count("\n") == 1
+    assert not (tmp_path / folder).exists()
 
 
 @pytest.mark.parametrize("folder", ["a shelf/bücherei", "~/library"])
