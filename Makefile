@@ -244,7 +244,7 @@ deploy-flows: ## Deploy flows, settings and the image's digest to Kestra (.githu
 
 # --- environments: one lock each, installed anew when its lock or its part's metadata changes -----------------------
 $(VENVS)/.python: $(if $(PYTHON_PATH),,no-python)
-	@mkdir -p $(VENVS) || { "$(PYTHON)" scripts/doctor.py --problems >&2; exit 1; }
+	@mkdir -p $(VENVS) || { "$(PYTHON)" scripts/doctor.py --problems; exit 1; }
 	@command -v uv >/dev/null || { echo "Installing uv"; "$(PYTHON_PATH)" -m venv $(VENVS)/uv && \
 	  $(VENVS)/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt; } \
 	  || { $(call installation_failed,uv); }
@@ -255,7 +255,7 @@ no-python:
 	; install one, or name one: make PYTHON=python3.12 …" >&2; exit 1
 
 # How an installation fails: the problems of this machine that may be the reason, and one line.
-installation_failed = "$(PYTHON)" scripts/doctor.py --problems >&2 || true; echo "make: $(1) could not be installed: look at the lines above; \
+installation_failed = "$(PYTHON)" scripts/doctor.py --problems || true; echo "make: $(1) could not be installed: look at the lines above; \
 a package registry has to be reached, once; behind a proxy with a certificate of its own set UV_SYSTEM_CERTS=1, or SSL_CERT_FILE to its .pem file" >&2; exit 1
 
 define environment

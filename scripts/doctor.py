@@ -3,7 +3,7 @@
     python3 scripts/doctor.py [--problems]
 
 With the standard library alone, as it must run where nothing could be installed. Exit status 1 when there is a problem.
-`--problems` prints nothing else.
+`--problems` prints nothing else, and on stderr.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import importlib.util
 import locale
 import os
 import shutil
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -152,16 +153,19 @@ LOOKS = (platform, folder, surroundings, dotenv, variables, leftovers)
 
 
 def show(*, problems_only: bool) -> int:
-    """Print the findings; return the exit status."""
+    """Print the findings, or beside an error the problems alone; return the exit status."""
     findings = [finding for look in LOOKS for finding in look()]
+    output = sys.stderr if problems_only else sys.stdout
     for text, remedy in findings:
         if remedy or not problems_only:
             line = f"PROBLEM  {text}; {remedy}" if remedy else f"ok       {text}"
-            sys.stdout.buffer.write(f"{line}\n".encode())
+            output.buffer.write(f"{line}\n".encode())
     return int(any(finding.remedy for finding in findings))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--problems", action="store_true", help="print problems only")
+    parser.add_argument("--problems", action="store_true", help="print problems only, on stderr")
+    # As for any program of Unix: `| head` ends it.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     raise SystemExit(show(problems_only=parser.parse_args().problems))

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from command_line import OneLine
+from command_line import OneLine, end_with
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,4 +68,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    end_with(main)

@@ -21,7 +21,7 @@ import entities
 import generated_files
 import inflection
 import landing_schemas
-from command_line import OneLine
+from command_line import OneLine, end_with
 from entities import APP, LIST, TAP, Entity
 from entity_models import model_files
 from generated_files import ROOT
@@ -164,4 +164,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    end_with(main)

@@ -23,7 +23,7 @@ from typing import NoReturn
 
 import doctor
 import run_meltano
-from command_line import OneLine
+from command_line import OneLine, end_with
 from run_alone import exec_on_sandbox
 from run_progress import Progress, clean
 from run_summary import LOADS, VERDICT, query_marts, show_counts, show_problems, show_times, show_verdict
@@ -115,7 +115,7 @@ def run_inside(started: float) -> int:
         # The verdict of an earlier build does not count.
         checks = query_marts(VERDICT, build_id=progress.invocation) if progress.invocation else []
         loads = query_marts(LOADS, run_id=run_id) if status == 0 else []
-    except GoogleAPIError as error:
+    except (GoogleAPIError, OSError) as error:
         fail(f"the local BigQuery could not be queried: {clean(str(error))}; the log is in {log_name}")
     verdict = show_verdict(checks) if checks else None
     if status:
@@ -163,22 +163,8 @@ def version(text: str) -> int:
     return int(text)
 
 
-def main() -> int:
-    """Run the pipeline; return the exit status."""
-    parser = OneLine(prog="make run", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument(
-        "--data",
-        type=Path,
-        help="a folder with a file of JSON lines for each resource, such as character.jsonl",
-    )
-    source.add_argument("--live", action="store_true", help=f"the live API, {LIVE_API}")
-    source.add_argument("--version", type=version, help="a later version of the made-up universe (1)")
-    parser.add_argument("--inside", type=float, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    for stream in (sys.stdout, sys.stderr):
-        # Whatever the locale, and whatever characters a log has.
-        stream.reconfigure(encoding="utf-8", errors="replace", line_buffering=True)  # type: ignore[union-attr]
+def run(arguments: argparse.Namespace) -> int:
+    """Run the pipeline, which is asked for on the sandbox first; return the exit status."""
     if arguments.inside is None:
         inside = [sys.executable, __file__, "--inside", str(time.time())]
         exec_on_sandbox(
@@ -194,17 +180,35 @@ def main() -> int:
     return run_inside(arguments.inside)
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Run the command line; return the exit status."""
+    parser = OneLine(prog="make run", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--data",
+        type=Path,
+        help="a folder with a file of JSON lines for each resource, such as character.jsonl",
+    )
+    source.add_argument("--live", action="store_true", help=f"the live API, {LIVE_API}")
+    source.add_argument("--version", type=version, help="a later version of the made-up universe (1)")
+    parser.add_argument("--inside", type=float, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    for stream in (sys.stdout, sys.stderr):
+        # Whatever the locale, and whatever characters a log has.
+        stream.reconfigure(encoding="utf-8", errors="replace", line_buffering=True)  # type: ignore[union-attr]
     try:
-        status = main()
-    except KeyboardInterrupt:
-        fail("interrupted", 128 + signal.SIGINT)
+        return run(arguments)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         # A full disk, a file of another user: what of this machine is the reason.
         doctor.show(problems_only=True)
-        fail(str(error))
+        fail(clean(str(error)))
     except Ended as error:
         number = signal.Signals(error.args[0])
         how = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
         fail(f"{how}; what was not whole is not loaded, run it again", 128 + number)
-    raise SystemExit(status)
+
+
+if __name__ == "__main__":
+    end_with(main)

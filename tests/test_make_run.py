@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -225,6 +226,25 @@ def test_a_folder_that_cannot_be_written_is_one_line(clone: Clone, name: str) ->
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("output", "status", "last"),
+    [
+        ("| head -1", 128 + signal.SIGPIPE, ""),
+        ("> /dev/full", 1, "make run: [Errno 28] No space left on device\n"),
+    ],
+)
+def test_a_run_whose_output_goes_nowhere_ends(clone: Clone, output: str, status: int, last: str) -> None:
+    """Quietly before `| head`, as any program; in one line below the doctor's where the disk is full."""
+    typed = f"{shlex.join(map(str, clone.command))} {output}; echo ${{PIPESTATUS[0]}}"
+    done = run("bash", "-c", typed, env=clone.env | {"SSL_CERT_FILE": "/nowhere.pem"})
+    assert done.stdout.splitlines()[-1] == str(status)
+    assert (done.stderr == "") == (last == "")
+    assert done.stderr.endswith(last)
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+    until_nothing_is_left(clone.mark)
+
+
 def test_what_changes_the_local_warehouse_is_local(clone: Clone) -> None:
     """`make build` and `make retract` too, whatever a shell or a .env says for the cloud."""
     cloud = {"MELTANO_ENVIRONMENT": "prod", "DATASET_PREFIX": "", "TARGET_BIGQUERY_LOCATION": "EU"}
@@ -336,7 +356,7 @@ def test_the_doctor_names_what_is_wrong_with_its_remedy(tmp_path: Path) -> None:
         done = run(sys.executable, tmp_path / "scripts" / "doctor.py", "--problems", env=env)
         part.kill()
     assert done.returncode == 1
-    output = done.stdout.splitlines()
+    output = done.stderr.splitlines()
     assert all(line.startswith("PROBLEM  ") for line in output)
     assert sum("line" in line for line in output) == 5
     for problem in (
@@ -357,8 +377,8 @@ def test_the_doctor_names_an_environment_file_that_is_no_file(tmp_path: Path) ->
     (tmp_path / ".env").mkdir()
     done = run(sys.executable, tmp_path / "scripts" / "doctor.py", "--problems")
     assert done.returncode == 1
-    assert "PROBLEM  .env: Is a directory; make it a file that you may read, or remove it\n" in done.stdout
-    assert done.stderr == ""
+    assert "PROBLEM  .env: Is a directory; make it a file that you may read, or remove it\n" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_prompt_answers_statements_and_goes_on_after_an_error(tmp_path: Path, command: Path) -> None:
