@@ -23,7 +23,7 @@ GENERATORS = ("entities", "landing_schemas", "plugin_locks", "reference_docs")
 
 
 def write(wanted: Mapping[Path, str | None], *, check: bool = False) -> int:
-    """Write each file whose text differs, remove each that is not wanted, and name them on stderr.
+    """Write each file whose text differs, remove each that is not wanted, and name them on stderr; all of them or none.
 
     Args:
         wanted: Each file's text; None for a file to remove.
@@ -32,22 +32,35 @@ def write(wanted: Mapping[Path, str | None], *, check: bool = False) -> int:
     Returns:
         The exit status: 1 where a check finds a difference.
     """
-    stale = 0
-    for path, text in wanted.items():
-        if (path.read_text(encoding="utf-8") if path.exists() else None) == text:
-            continue
-        stale += 1
+    stale = {
+        path: text
+        for path, text in wanted.items()
+        if (path.read_text(encoding="utf-8") if path.exists() else None) != text
+    }
+    if not check:
+        _replace(stale)
+    done = {True: "out of date; run make docs", False: "written"}[check]
+    for path, text in stale.items():
         name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-        if check:
-            print(f"{name}: out of date; run make docs", file=sys.stderr)
-        elif text is None:
-            path.unlink()
-            print(f"{name}: removed: nothing generates it", file=sys.stderr)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-            print(f"{name}: written", file=sys.stderr)
-    return int(check and stale > 0)
+        what = "removed: nothing generates it" if text is None and not check else done
+        print(f"{name}: {what}", file=sys.stderr)
+    return int(check and bool(stale))
+
+
+def _replace(texts: Mapping[Path, str | None]) -> None:
+    """Replace files once each has its new text beside it: a full disk leaves what a person has written."""
+    drafts: dict[Path, Path] = {}
+    try:
+        for path, text in texts.items():
+            if text is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                drafts[path] = path.with_name(f".{path.name}.new")
+                drafts[path].write_text(text, encoding="utf-8")
+        for path in texts:
+            drafts[path].replace(path) if path in drafts else path.unlink()
+    finally:
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
 
 
 def main() -> int:

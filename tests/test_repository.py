@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+from generated_files import write
 from plugin_locks import about
 from testkit.programs import succeed
 from testkit.required_tools import tool
@@ -84,6 +85,14 @@ def test_what_the_tests_start_takes_signals_though_they_run_under_nohup_in_the_b
 def test_every_generated_file_is_current() -> None:
     """What entities.yml, tap, target and the tests' cases give today: flows, locks, landing schemas, tables of the pages."""
     succeed(sys.executable, ROOT / "scripts" / "generated_files.py", "--check")
+
+
+def test_generated_files_are_written_all_or_none(tmp_path: Path) -> None:
+    """What cannot be written, as on a full disk, leaves every file as a person has it."""
+    (tmp_path / "a file").write_text("mine")
+    with pytest.raises(FileExistsError):
+        write({tmp_path / "a file": "generated", tmp_path / "a file" / "another": "generated"})
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_plugin_that_does_not_start_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
