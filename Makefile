@@ -61,10 +61,16 @@ help: ## Show this list
 TYPED := DATA LIVE VERSION NAME FOLDER PARTS API EMPTY REASON RUN STREAM UNDO AS_OF SAMPLE SINGULAR RESOURCE KEY SINCE ALLOW ARGS ENVIRONMENT STATE_BUCKET
 # A variable of the same name that was there already, such as NAME on WSL, is not typed. Only an SQL may be.
 NOT_TYPED := $(foreach name,$(TYPED),$(if $(and $(filter environment,$(origin $(name))),$(value $(name))),$(name)))
+# What is typed with nothing behind it, as by STREAM=$S where the shell has no S, is not left out. PARTS= alone means something.
+BLANK := $(foreach name,$(filter-out PARTS,$(TYPED)),$(if $(filter command,$(origin $(name))),$(if $(value $(name)),,$(name))))
 $(foreach name,$(NOT_TYPED),$(eval override $(name) :=))
 $(foreach name,SQL $(TYPED),$(eval override $(name) := $$(value $(name))))
 export SQL $(TYPED)
-typed = $(foreach name,$(filter $1,$(NOT_TYPED)),$(warning $(name) of the environment is not used; type: make $@ $(name)=…))
+# Nor does a name that nobody reads: make retract … STREAMS=episodes would take back every stream.
+UNKNOWN := $(filter-out SQL $(TYPED) BASE IMAGE_NAME MELTANO_COMMAND PYTHON SANDBOX_COMMAND UV,\
+  $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
+$(if $(and $(UNKNOWN),$(filter 0,$(MAKELEVEL))),$(error $(UNKNOWN): expected a name that make help shows; what a program reads goes before make: $(firstword $(UNKNOWN))=… make …))
+typed = $(foreach name,$(filter $1,$(NOT_TYPED)),$(warning $(name) of the environment is not used; type: make $@ $(name)=…))$(foreach name,$(filter $1,$(BLANK)),$(error $(name)= has no value: type one, or leave it out))
 # The option for a variable that is given.
 option = $(typed)$${$1:+$2="$$$1"}
 # What a variable that is 1 or is not given adds: 0 or `no` is not taken for 1.

@@ -260,10 +260,17 @@ def test_what_changes_the_local_warehouse_is_local(clone: Clone) -> None:
         ("up LIVE=no", "LIVE=no: expected LIVE=1"),
         ("retract UNDO=0", "UNDO=0: expected UNDO=1"),
         ("new EMPTY=false", "EMPTY=false: expected EMPTY=1"),
+        ("run DATA=", "DATA= has no value: type one, or leave it out"),
+        ("up LIVE=", "LIVE= has no value"),
+        ("build AS_OF=", "AS_OF= has no value"),
+        ("retract RUN=7d1c REASON=half STREAM=", "STREAM= has no value"),
+        ("entity NAME=issues SAMPLE=x SINCE=", "SINCE= has no value"),
+        ("run data=answers", "data: expected a name that make help shows"),
+        ("retract RUN=7d1c REASON=half STREAMS=episodes", "STREAMS: expected a name"),
     ],
 )
-def test_what_is_not_1_is_not_taken_for_1(typed: str, expected: str) -> None:
-    """A variable that says no does not switch on what it names."""
+def test_a_value_that_says_nothing_is_refused(typed: str, expected: str) -> None:
+    """One that says no does not switch on what it names; an empty one, of a shell's unset variable, is not taken for left out."""
     if typed.startswith("new") and not (ROOT / "scripts" / "new_project.py").exists():
         pytest.skip("a new project makes none")
     done = run("make", "--dry-run", *typed.split(), cwd=ROOT, env=unmarked())
