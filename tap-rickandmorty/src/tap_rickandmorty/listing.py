@@ -1,4 +1,4 @@
-"""Listings: a resource that is activated only when it was read whole (docs/decisions/0008-reading-by-ids.md)."""
+"""Listings: a resource that is activated only when it was read whole (docs/decisions.md, "Reading by ids")."""
 
 from __future__ import annotations
 

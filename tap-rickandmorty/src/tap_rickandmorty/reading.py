@@ -1,7 +1,7 @@
 """One reading of a listing: the requests that it takes, as the SDK's paginator, and whether their answers are consistent.
 
 Page 1 gives the count; then one address names every id up to it and a margin, so that all records come from one
-query. Where the API refuses such addresses, pages are read, twice (docs/decisions/0008-reading-by-ids.md).
+query. Where the API refuses such addresses, pages are read, twice (docs/decisions.md, "Reading by ids").
 """
 
 from __future__ import annotations
