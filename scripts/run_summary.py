@@ -43,16 +43,20 @@ def query_marts(sql: str, **values: str) -> list[dict[str, Any]]:
 
     Raises:
         GoogleAPIError: BigQuery refuses the query.
+        OSError: It is gone; it is asked once.
     """
     # Half a second of start that waits until it is needed.
     from google.api_core.exceptions import NotFound  # noqa: PLC0415
+    from google.api_core.retry import Retry, if_exception_type  # noqa: PLC0415
     from google.cloud import bigquery  # noqa: PLC0415
 
     client = bigquery.Client()
     marts = f"{client.project}.{os.environ['DATASET_PREFIX']}rickandmorty_marts"
     config = bigquery.QueryJobConfig(default_dataset=marts)
+    once = Retry(predicate=if_exception_type())
     try:
-        rows = client.query(sql.format(**values), job_config=config, timeout=60).result(timeout=60)
+        job = client.query(sql.format(**values), job_config=config, timeout=60, retry=once, job_retry=None)
+        rows = job.result(timeout=60, retry=once, job_retry=None)
     except NotFound:
         return []
     return [dict(row.items()) for row in rows]

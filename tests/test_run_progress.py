@@ -10,8 +10,10 @@ import sys
 from typing import Any
 
 import pytest
+import requests
+from google.auth.credentials import AnonymousCredentials
 from run_progress import Progress, clean
-from run_summary import show_counts, show_verdict
+from run_summary import query_marts, show_counts, show_verdict
 from testkit.whole_pipeline import ROOT
 
 
@@ -136,6 +138,15 @@ def test_a_line_of_another_form_is_kept_in_the_log_only(line: str) -> None:
 def test_controls_of_a_terminal_are_gone() -> None:
     """Colours, titles, bells and returns."""
     assert clean("\x1b]0;title\x07a\x1b[2Kb\r\n \x1b[38;5;1mc\x08\x7f") == "ab c"
+
+
+def test_a_warehouse_that_is_gone_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Google's client would ask a BigQuery that no longer runs on this machine for ten minutes."""
+    monkeypatch.setattr("google.auth.default", lambda **_: (AnonymousCredentials(), "local-project"))
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", "http://127.0.0.1:9")
+    monkeypatch.setenv("DATASET_PREFIX", "local_")
+    with pytest.raises(requests.ConnectionError):
+        query_marts("SELECT 1")
 
 
 FOLLOW = """
