@@ -26,33 +26,11 @@ from typing import Any
 from testkit.whole_pipeline import running_sandbox
 
 import tables
-from cells import (
-    DBT,
-    MELTANO,
-    NAMES,
-    PARTS,
-    PEERS,
-    ROOT,
-    SIZES,
-    STATES,
-    TAP,
-    TARGET,
-    Bench,
-    Job,
-    lost,
-    python,
-)
+from cells import NAMES, PARTS, PEERS, ROOT, SIZES, STATES, Bench, Job, lost
 
 # What a run may take, in seconds: the slowest peer on a busy machine, and a share for each record.
 LEAST_SECONDS, SECONDS_PER_RECORD = 600, 0.02
 PINS = sorted((ROOT / "benchmarks/requirements").glob("*.txt"))
-PROGRAMS = {
-    **{pins.stem: python(pins.stem) for pins in PINS},
-    "tap": TAP,
-    "target": TARGET,
-    "dbt": DBT,
-    "meltano": MELTANO,
-}
 
 
 @dataclass
@@ -201,14 +179,6 @@ def versions() -> list[str]:
     return [f"{peer}: {', '.join(packages)}" for peer, packages in pins.items()]
 
 
-def compile_programs() -> None:
-    """Compile each program's environment: without bytecode the first start compiles, which would be measured."""
-    for program in PROGRAMS.values():
-        interpreter = Path(program).with_name("python")
-        folders = interpreter.parent.parent.glob("lib/*")
-        subprocess.run([interpreter, "-m", "compileall", "-q", *folders], check=False)
-
-
 def conditions(arguments: argparse.Namespace) -> str:
     """Return in a paragraph what is measured, and where and how."""
     sizes = ", ".join(f"{number:,} {stream}" for stream, number in SIZES[arguments.size].items())
@@ -236,12 +206,10 @@ def options() -> argparse.Namespace:
         "--parts", help=f"of {', '.join(PARTS)}; default all, without meltano for the large sizes"
     )
     parser.add_argument("--peers", default=",".join(NAMES), help=f"of {', '.join(NAMES)}; default all")
-    parser.add_argument("--latency-ms", type=int, help="the API's; default 100, and 0 for the large sizes")
     parser.add_argument("--print", action="store_true", help="leave docs/performance.md as it is")
     arguments = parser.parse_args()
     small = arguments.size == "small"
-    if arguments.latency_ms is None:
-        arguments.latency_ms = 100 if small else 0
+    arguments.latency_ms = 100 if small else 0
     parts = (arguments.parts or ("extract,load,both" + (",meltano" if small else ""))).split(",")
     peers = arguments.peers.split(",")
     for chosen, known in ((parts, PARTS), (peers, NAMES)):
@@ -261,14 +229,11 @@ def options() -> argparse.Namespace:
 def main() -> int:
     """Measure and write the tables; return 1 when a run failed or lost rows."""
     arguments = options()
-    if missing := [program for program in PROGRAMS.values() if not Path(program).exists()]:
-        raise SystemExit(f"bench: not installed: {', '.join(missing)}; 'make bench' installs them")
     work = ROOT / ".cache" / "bench"
     shutil.rmtree(work, ignore_errors=True)
     expected = SIZES[arguments.size]
     universe = ",".join(f"{stream}={number}" for stream, number in expected.items())
     serve = ("--universe", universe, "--latency-ms", str(arguments.latency_ms))
-    compile_programs()
     paragraph = conditions(arguments)
     with running_sandbox(work / "sandbox", *serve) as sandbox:
         runner = Runner(Bench(sandbox, work), arguments.cells, expected)
