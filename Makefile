@@ -51,7 +51,7 @@ UV = $(shell command -v uv || echo $(CURDIR)/$(VENVS)/uv/bin/uv)
 # Meltano's `uv` back end and the plugins' installation find uv on the PATH.
 export PATH := $(PATH):$(CURDIR)/$(VENVS)/uv/bin
 
-.PHONY: help run build retract query shell up down doctor tables test test-faults test-kestra test-image test-dbt-2 test-terraform test-provider bench reliability-peers new entity install check lint lint-sql types format pytest docs locks plugin-locks clean \
+.PHONY: help run build retract query shell up down doctor tables test test-faults test-kestra test-image test-dbt-2 test-terraform test-provider bench reliability-peers new entity install check lint lint-sql types format pytest docs locks clean \
 	dbt-changed contract site links audit image scan-image plan apply providers deploy-flows
 
 help: ## Show this list
@@ -138,9 +138,6 @@ bench: install $(BENCHED) ## Measure ours and the peers: make bench ARGS="--size
 
 reliability-peers: install $(BENCHED) ## Inject the faults of the matrix into z3-target-bigquery and ours
 	$(call typed,ARGS)$(DEV)/python benchmarks/reliability_peers.py $(ARGS)
-
-plugin-locks: $(VENVS)/dev/.done ## Rewrite Meltano's plugin locks from the settings of tap and target; upgrades nothing
-	$(DEV)/python scripts/generated_files.py plugin_locks
 
 docs: $(VENVS)/dev/.done ## Rewrite what is generated from entities.yml, tap, target and test cases
 	$(DEV)/python scripts/generated_files.py
