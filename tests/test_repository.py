@@ -164,15 +164,7 @@ def test_make_clean_removes_what_git_ignores() -> None:
     assert not theirs & removed
 
 
-def test_the_projects_own_lock_file_is_not_another_format() -> None:
-    """No uv.lock or package-lock.json is committed: they name a registry's host."""
-    assert not [name for name in tracked() if name.rsplit("/", 1)[-1] in {"uv.lock", "package-lock.json"}]
-
-
-def test_no_real_record_of_the_data_set_is_in_the_project() -> None:
-    """The acceptance data stays in ../shared: no JSON Lines file of API records is tracked."""
-    assert not [
-        name
-        for name in tracked()
-        if name.rsplit("/", 1)[-1] in {"character.jsonl", "location.jsonl", "episode.jsonl"}
-    ]
+def test_what_does_not_belong_in_the_repository_is_not_tracked() -> None:
+    """Locks of another format, which name a registry's host, and records of the real API, which stay in ../shared."""
+    others = {"uv.lock", "package-lock.json", "character.jsonl", "location.jsonl", "episode.jsonl"}
+    assert not [name for name in tracked() if name.rsplit("/", 1)[-1] in others]
