@@ -1,6 +1,7 @@
 """The API server: local data, served as the Rick and Morty API's own program serves it, with fault injection.
 
-Its answers are compared with recordings of that program: status, body and etag.
+Its answers are compared with recordings of that program: status, body and etag. Of addresses in other forms it takes
+those that a client may write: ids as numbers, lists and arrays, filters of one value.
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ import json
 import math
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 from aiohttp import web
 
-from sandbox import javascript as js
 from sandbox.faults import Faults
 from sandbox.records import KEYS
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SITE = "https://rickandmortyapi.com/api"
 PAGE = 20
+WHOLE = re.compile(r"\s*[+-]?\d{1,18}\s*")
 FILTERS = {
     "character": ("name", "status", "species", "type", "gender"),
     "location": ("name", "type", "dimension"),
@@ -56,8 +57,6 @@ class Api:
     async def _handle(self, request: web.Request) -> web.Response:
         if self._latency:
             await asyncio.sleep(self._latency)
-        if request.method == "OPTIONS":
-            return _preflight(request)
         status, body = self._route(request)
         text = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
         digest = base64.b64encode(hashlib.sha1(text, usedforsecurity=False).digest()).decode()[:27]
@@ -69,93 +68,65 @@ class Api:
             status=status, body=text, headers=headers, content_type="application/json", charset="utf-8"
         )
 
-    def _route(self, request: web.Request) -> tuple[int, Any]:  # noqa: PLR0911 (one answer per path)
-        """Return what a path names, as Express finds it: routes in any case, one slash at the end, names as they are."""
+    def _route(self, request: web.Request) -> tuple[int, Any]:
         raw, _, query = request.raw_path.partition("?")
-        parts = raw.partition("#")[0].split("/")[1:]
-        if len(parts) > 1 and not parts[-1]:
-            parts.pop()
-        if parts[1:2] == [""]:
-            del parts[1]
-        nothing = 404, {"error": "There is nothing here."}
-        if request.method not in {"GET", "HEAD"} or parts[0].lower() != "api" or len(parts) > 3:  # noqa: PLR2004 (/api/x/y)
-            return nothing
-        if len(parts) == 1:
-            return 200, {
-                f"{name}s": f"{SITE}/{name}" for name in (*FILTERS, *self._records) if name in self._records
-            }
-        name = parts[1].lower()
-        if name not in self._records or "" in parts:
-            return nothing
-        if len(parts) == 2:  # noqa: PLR2004 (/api/x)
-            return _refuse_wrong_case(parts[1], name, "findAndCount") or self._listing(name, raw, query)
-        if name == "character" and parts[2].lower() == "avatar":
-            return 404, {"error": "There is nothing here"}
-        try:
-            text = unquote(parts[2], errors="strict")
-        except UnicodeDecodeError:
-            return 400, {"error": f"Failed to decode param '{parts[2]}'"}
-        return self._by_path(name, text, parts[1])
+        parts = raw.removesuffix("/").split("/")[1:]
+        if request.method in {"GET", "HEAD"} and parts[:1] == ["api"]:
+            if len(parts) == 1:
+                return 200, {
+                    f"{name}s": f"{SITE}/{name}"
+                    for name in (*FILTERS, *self._records)
+                    if name in self._records
+                }
+            if parts[1] in self._records and len(parts) == 2:  # noqa: PLR2004 (/api/x)
+                return self._listing(parts[1], query)
+            if parts[1] in self._records and len(parts) == 3 and parts[2]:  # noqa: PLR2004 (/api/x/y)
+                return self._by_path(parts[1], unquote(parts[2]))
+        return 404, {"error": "There is nothing here."}
 
-    def _listing(self, resource: str, raw: str, query: str) -> tuple[int, Any]:
-        parameters = _parse_query(query)
-        filters = {key: _trimmed(parameters[key]) for key in FILTERS.get(resource, ()) if key in parameters}
-        parameters.update(filters)
-        page: Any = parameters.get("page", "")
-        number = js.number(js.to_string(page))
-        page, number = (page, number) if number > 0 else ("1", 1.0)
+    def _listing(self, resource: str, query: str) -> tuple[int, Any]:
+        parameters: dict[str, str] = {}
+        for key, value in parse_qsl(query, keep_blank_values=True):
+            parameters.setdefault(key, value.strip())
+        filters = {key: value for key, value in parameters.items() if key in FILTERS.get(resource, ())}
+        page = parameters.get("page", "")
+        number = max(1, int(page)) if WHOLE.fullmatch(page) else 1
         records = self._records[resource]
-        for key, value in filters.items():
-            try:
-                records = [r for r in records if _matches(resource, str(r.get(key) or ""), value)]
-            except re.error:
-                return 500, {"error": f"Invalid regular expression: /^{value}/: Unterminated group"}
+        for key, text in filters.items():
+            records = [record for record in records if _matches(str(record.get(key) or ""), text)]
         pages = math.ceil(len(records) / PAGE)
         if number > pages:
             return 404, {"error": "There is nothing here"}
-        tail = "".join(
-            f"&{k}={js.to_string(v)}" for k, v in parameters.items() if v and k in FILTERS.get(resource, ())
-        )
-        requested, path = js.parse_int(js.to_string(page)), raw[len("/api") :]
+        tail = "".join(f"&{key}={text}" for key, text in filters.items() if text)
 
         def link(to: int) -> str:
-            return f"{SITE}{path}?page={to}{tail}"
+            return f"{SITE}/{resource}?page={to}{tail}"
 
         info = {
             "count": len(records),
             "pages": pages,
-            "next": None if number >= pages else link(requested + 1),
-            "prev": None if number < 2 else link(requested - 1),  # noqa: PLR2004 (the second page)
+            "next": link(number + 1) if number < pages else None,
+            "prev": link(number - 1) if number > 1 else None,
         }
-        skip = int((number - 1) * PAGE)
+        skip = (number - 1) * PAGE
         return 200, {"info": info, "results": records[skip : skip + PAGE]}
 
-    def _by_path(  # noqa: PLR0911 (one answer per form of id)
-        self, resource: str, text: str, spelled: str
-    ) -> tuple[int, Any]:
+    def _by_path(self, resource: str, text: str) -> tuple[int, Any]:
         model, records = resource.capitalize(), self._by_id[resource]
-        values: list[Any] | None = None
-        if re.search(r"\[.+\]$", text):
-            try:
-                values = json.loads(text, parse_constant=_no_constant)
-            except ValueError:
-                return 500, {"error": "Bad... bad array :/"}
-        elif "[" in text or "]" in text:
+        array = re.fullmatch(r"\[(.+)\]", text)
+        if not array and re.search(r"[\[\]]", text):
             return 500, {"error": "Bad... bad array :/"}
-        elif "," in text and len(text) > 1:
-            values = [js.number(part) for part in text.split(",")]
-        if values is None and math.isnan(js.parse_int(text)):
+        several = array is not None or "," in text
+        if not several and not re.match(r"\s*[+-]?\d", text):
             return 500, {"error": "Hey! you must provide an id"}
-        if error := _refuse_wrong_case(spelled, resource, "find" if values is not None else "findOne"):
-            return error
-        try:
-            ids = {js.cast(value) for value in (values if values is not None else [text])}
-        except ValueError as error:
+        ids = [part for part in (array[1] if array else text).split(",") if part.strip()]
+        if not all(map(WHOLE.fullmatch, ids)):
+            value = "NaN" if several else text
             return 500, {
-                "error": f'Cast to Number failed for value "{error}" at path "id" for model "{model}"'
+                "error": f'Cast to Number failed for value "{value}" at path "id" for model "{model}"'
             }
-        matches = [records[number] for number in sorted(n for n in ids if n is not None) if number in records]
-        if values is not None:
+        matches = [records[number] for number in sorted(set(map(int, ids))) if number in records]
+        if several:
             return 200, matches
         return (200, matches[0]) if matches else (404, {"error": f"{model} not found"})
 
@@ -165,76 +136,15 @@ async def _without_server(_: web.Request, response: web.StreamResponse) -> None:
     response.headers.pop("Server", None)
 
 
-def _preflight(request: web.Request) -> web.Response:
-    """Return what the package cors answers before any route."""
-    headers = {
-        "X-Powered-By": "Express",
-        "Access-Control-Allow-Origin": "*",
-        "Access-Control-Allow-Methods": "GET,HEAD,PUT,PATCH,POST,DELETE",
-        "Vary": "Access-Control-Request-Headers",
-    }
-    if requested := request.headers.get("Access-Control-Request-Headers"):
-        headers["Access-Control-Allow-Headers"] = requested
-    return web.Response(status=204, headers={**headers, "Content-Length": "0"})
-
-
 def _is_fresh(request: web.Request, etag: str) -> bool:
-    """Return whether the client has this answer (the package fresh): a list of tags, or *; weak and strong are equal."""
-    etags = request.headers.get("If-None-Match", "")
-    if (
-        not etags
-        or "If-Modified-Since" in request.headers
-        or re.search(r"(?:^|,)\s*?no-cache\s*?(?:,|$)", request.headers.get("Cache-Control", ""))
-    ):
-        return False
-    tags = [tag.strip(" ") for tag in etags.split(",")]
-    return etags == "*" or any(etag in {tag, f"W/{tag}"} or f"W/{etag}" == tag for tag in tags)
+    """Return whether the client has this answer: its tags are a list, or *; weak and strong ones are equal."""
+    tags = {tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")}
+    return bool(tags & {"*", etag.removeprefix("W/")}) and "no-cache" not in request.headers.get(
+        "Cache-Control", ""
+    )
 
 
-def _refuse_wrong_case(spelled: str, name: str, method: str) -> tuple[int, Any] | None:
-    # Express finds the route in any case, the program its model by the name as it was written.
-    if spelled == name:
-        return None
-    return 500, {"error": f"Cannot read properties of undefined (reading '{method}')"}
-
-
-def _parse_query(query: str) -> dict[str, Any]:
-    """Return a query as the package qs reads it, as far as one bracket: text, an array for repeated keys, or an object."""
-    parameters: dict[str, Any] = {}
-    for item in query.partition("#")[0].split("&"):
-        key, _, value = (js.decode_part(part) for part in item.partition("="))
-        name, bracket, inner = key.partition("[")
-        inner = inner.removesuffix("]")
-        if not name or hasattr(js.PLAIN_OBJECT, name):
-            continue
-        earlier = parameters.get(name)
-        if bracket and inner and not inner.isdecimal():
-            parameters[name] = {**(earlier if isinstance(earlier, dict) else {}), inner: value}
-        elif bracket or earlier is not None:
-            parameters[name] = [
-                *(earlier if isinstance(earlier, list) else [] if earlier is None else [earlier]),
-                value,
-            ]
-        else:
-            parameters[name] = value
-    return parameters
-
-
-def _trimmed(value: Any) -> str:  # noqa: ANN401 (text, array or object)
-    # express-validator takes the first of several.
-    return js.trim(js.to_string(value[0] if isinstance(value, list) and value else value))
-
-
-def _male(text: str) -> bool:
-    return text[:4].lower() == "male"
-
-
-def _matches(resource: str, value: str, text: str) -> bool:
-    # `male` must not find Female; the program does so for every filter of a character, and takes it for a pattern.
-    if resource == "character" and _male(text):
-        return re.match(text, value, re.IGNORECASE) is not None
-    return text.lower() in value.lower()
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(name)
+def _matches(value: str, text: str) -> bool:
+    # `male` does not find Female.
+    value, text = value.lower(), text.lower()
+    return value.startswith(text) if text.startswith("male") else text in value
