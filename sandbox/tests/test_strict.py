@@ -13,7 +13,7 @@ import requests
 from google.api_core import exceptions
 from google.cloud import bigquery, storage
 from google.oauth2.credentials import Credentials
-from sandbox_command import refusal, run
+from sandbox_command import run
 from testkit.proxies import served
 from testkit.whole_pipeline import local_bigquery
 
@@ -331,14 +331,6 @@ def test_a_command_runs_on_a_strict_sandbox(command: str, tmp_path: Path) -> Non
     done = run(command, tmp_path, *arguments)
     assert "HTTP Error 403" in done.stderr
     assert all(f'"{name}"' in done.stdout for name in RULES["datasets"])
-
-
-def test_accounts_of_a_file_are_checked_at_the_start(command: str, tmp_path: Path) -> None:
-    """A role that is not stated is refused in one line before anything starts."""
-    accounts = tmp_path / "accounts.json"
-    accounts.write_text(json.dumps({"sandbox": {"project": ["roles/nothing"]}}))
-    arguments = ("start", "--strict", "--accounts", str(accounts))
-    assert "roles/nothing" in refusal(command, tmp_path / "home", *arguments)
 
 
 def test_a_body_that_is_no_json_is_400(strict: Strict) -> None:

@@ -79,9 +79,6 @@ def _add_start_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with roles, rate limits and sizes as Google documents them (sandbox/README.md)",
     )
-    parser.add_argument(
-        "--accounts", type=Path, metavar="FILE", help="accounts in JSON, in place of those of --strict"
-    )
     parser.add_argument("--parts", help="which of api, storage and bigquery, by commas (default: all)")
     for part in PARTS:
         parser.add_argument(f"--port-{part}", type=PORT, default=0, help="a fixed port (default: a free one)")
@@ -115,7 +112,6 @@ def _parser() -> argparse.ArgumentParser:
     proxy = command(_proxy, "run a proxy that injects faults into a service, in the foreground")
     strict = command(_strict, "run a proxy that applies Google's rules to a service, in the foreground")
     strict.add_argument("kind", choices=("bigquery", "storage"))
-    strict.add_argument("--accounts", type=Path)
     for before in (proxy, strict):
         before.add_argument("upstream", type=_address, help="the service's address, without a path")
     for foreground in (api, proxy, strict):
@@ -157,14 +153,10 @@ def _start_parts(
         raise SandboxError(
             f"--parts: api: the source of {sandbox.home} is {served.url}, which is not the sandbox's"
         )
-    strict: list[str] | None = [] if arguments.strict else None
-    if arguments.accounts is not None:
-        from sandbox.strict.rules import Rules  # noqa: PLC0415
-
-        Rules(arguments.accounts)
-        strict = ["--accounts", str(arguments.accounts.resolve())]
     ports = {name: getattr(arguments, f"port_{name}") for name in PARTS}
-    sandbox.start(names, source, latency_ms=arguments.latency_ms, ports=ports, keep=keep, strict=strict)
+    sandbox.start(
+        names, source, latency_ms=arguments.latency_ms, ports=ports, keep=keep, strict=arguments.strict
+    )
 
 
 def _start(arguments: argparse.Namespace) -> int:
@@ -265,7 +257,7 @@ def _strict(arguments: argparse.Namespace) -> int:
     from sandbox.strict.storage import StrictStorage  # noqa: PLC0415
 
     strict = {"bigquery": StrictBigQuery, "storage": StrictStorage}[arguments.kind]
-    return serve(strict(arguments.upstream, Rules(arguments.accounts)).app, arguments.port)
+    return serve(strict(arguments.upstream, Rules()).app, arguments.port)
 
 
 def _capture(arguments: argparse.Namespace) -> int:

@@ -96,7 +96,7 @@ class Sandbox:
         latency_ms: int | None = None,
         ports: dict[str, int] | None = None,
         keep: bool = True,
-        strict: list[str] | None = None,
+        strict: bool = False,
     ) -> None:
         """Start the parts that do not run.
 
@@ -106,7 +106,7 @@ class Sandbox:
             latency_ms: Milliseconds before each of its answers; None keeps what it has.
             ports: Fixed ports; others are free ones, and a part keeps its port when it is restarted.
             keep: Whether the parts run until `sandbox stop`.
-            strict: Options of the strict services, which are started too; None leaves them as they are.
+            strict: Whether the strict services are started too.
 
         Raises:
             SandboxError: No room, a port in use, another source than the home's, an API in use that would have to be
@@ -120,12 +120,12 @@ class Sandbox:
                 # What a start that was killed has left.
                 processes.end(processes.marked(PART_MARK, str(self.home)))
             started: list[Part] = []
-            stricts = [name for name, of in STRICT.items() if strict is not None and of in names]
+            stricts = [name for name, of in STRICT.items() if strict and of in names]
             try:
                 for name in [*names, *stricts]:
                     options = self._options(name, parts.get(name), serves if source else None, latency_ms)
                     if name in STRICT:
-                        options = [STRICT[name], parts[STRICT[name]].url, *(strict or [])]
+                        options = [STRICT[name], parts[STRICT[name]].url]
                     stamp = serves.stamp if serves and name == "api" else ""
                     before, port = parts.get(name), (ports or {}).get(name, 0)
                     if before and before.alive():

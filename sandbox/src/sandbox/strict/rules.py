@@ -11,12 +11,7 @@ import json
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
-
-from sandbox.errors import SandboxError
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from typing import Any
 
 FORBIDDEN = 403
 ALL = "*"
@@ -67,16 +62,9 @@ class Account:
 
 
 class Rules:
-    """The roles, the accounts that hold them, and the limits.
+    """The roles, the accounts that hold them, and the limits."""
 
-    Args:
-        accounts: A JSON file of accounts beside those of `rules.json`.
-
-    Raises:
-        SandboxError: The file cannot be read, or names roles that are not stated.
-    """
-
-    def __init__(self, accounts: Path | None = None) -> None:
+    def __init__(self) -> None:
         rules = json.loads((files("sandbox.strict") / "rules.json").read_text("utf-8"))
         self.roles: dict[str, list[str]] = rules["roles"]
         self.datasets: list[str] = rules["datasets"]
@@ -84,11 +72,6 @@ class Rules:
         self.anonymous: str = rules["anonymous"]
         self.accounts: dict[str, Account] = {}
         self.add_accounts(rules["accounts"])
-        if accounts is not None:
-            try:
-                self.add_accounts(json.loads(accounts.read_text("utf-8")))
-            except (OSError, ValueError, TypeError, AttributeError) as error:
-                raise SandboxError(f"--accounts {accounts}: {error}") from error
 
     def add_accounts(self, accounts: dict[str, Any]) -> None:
         """Add accounts, or replace those of the same name.
