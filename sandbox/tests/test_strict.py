@@ -333,10 +333,23 @@ def test_a_command_runs_on_a_strict_sandbox(command: str, tmp_path: Path) -> Non
     assert all(f'"{name}"' in done.stdout for name in RULES["datasets"])
 
 
-def test_a_body_that_is_no_json_is_400(strict: Strict) -> None:
-    """It is the client's fault, and not to be tried again."""
-    answer = requests.post(f"{strict.bigquery_url}/bigquery/v2/projects/{PROJECT}/jobs", data="{", timeout=10)
-    assert (answer.status_code, answer.json()["error"]["errors"][0]["reason"]) == (400, "invalid")
+BODIES = {
+    "no-json": "{",
+    "no-utf-8": b'{"configuration": "\xff"}',
+    "a-list": "[]",
+    "a-text-for-an-object": '{"configuration": "query"}',
+    "a-list-for-a-reference": '{"jobReference": ["a"], "configuration": {"query": {"query": "SELECT 1"}}}',
+    "a-number-for-sql": '{"configuration": {"query": {"query": 1}}}',
+    "a-number-for-sources": '{"configuration": {"load": {"sourceUris": 1}}}',
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
+def test_a_body_that_is_not_understood_is_400(strict: Strict, services: dict[str, str], body: str) -> None:
+    """It is the client's fault, and not to be tried again: with the rules and without them."""
+    for url in (strict.bigquery_url, services["BIGQUERY_EMULATOR_HOST"]):
+        answer = requests.post(f"{url}/bigquery/v2/projects/{PROJECT}/jobs", data=body, timeout=10)
+        assert (answer.status_code, answer.json()["error"]["errors"][0]["reason"]) == (400, "invalid")
 
 
 @pytest.mark.parametrize("words", [["proxy"], ["strict", "bigquery"]], ids=" ".join)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -50,7 +51,9 @@ class StrictProxy(Proxy):
             return await self.ask(request, body, account)
         except Refused as refused:
             return web.json_response(refused.body(), status=refused.status)
-        except json.JSONDecodeError as error:
+        except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+            # JSON of another shape than the method's; where it is not the client's fault, the log says whose.
+            traceback.print_exception(error)
             return web.json_response(invalid(f"Parse Error: {error}").body(), status=400)
 
     async def ask(self, request: web.Request, body: bytes, account: Account) -> web.Response:
