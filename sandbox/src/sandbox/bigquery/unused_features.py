@@ -27,13 +27,20 @@ _capture, _upsert_job = _snapshots.capture, _repository.upsert_job
     "api.app", "create_app", also=("api", "server"), why="no metrics, correlation ids, access log"
 )
 def create_app(context: Any) -> FastAPI:  # noqa: ANN401 (the emulator's context)
-    """Return the application without middlewares whose output is not read; from now on it has all its routes."""
+    """Return the application without middlewares whose output is not read."""
     app: FastAPI = _app(context)
-    APIRouter._get_routes_version = lambda *_: -1  # type: ignore[method-assign]  # noqa: SLF001 (for each request it asked every route)
     app.user_middleware = [
         one for one in app.user_middleware if getattr(one.cls, "__name__", "") not in MIDDLEWARES
     ]
     return app
+
+
+@patches.replaces_method(
+    APIRouter, "_get_routes_version", why="routes do not change: each request asked every router"
+)
+def routes_version(self: APIRouter, _seen: set[int] | None = None) -> int:
+    """Return the version of the router's own routes."""
+    return self._routes_version
 
 
 @patches.replaces_method(_engine, "_load_spatial", why="GEOGRAPHY is not used; DuckDB fetches no extension")
