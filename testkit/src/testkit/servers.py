@@ -44,8 +44,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         assert isinstance(self.server, Server)
-        chunked = "Transfer-Encoding" in self.headers
-        body = self._chunks() if chunked else self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         status, content, *others = self.server.respond(self.command, self.path, self.headers, body)
         self.send_response(status)
         headers = {"Content-Type": "application/json", "Content-Length": str(len(content))}
@@ -56,14 +55,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.wfile.write(content)
-
-    def _chunks(self) -> bytes:
-        body = b""
-        while size := int(self.rfile.readline(), 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
-        return body
 
     do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815 (http.server's names)
 
