@@ -136,7 +136,7 @@ WRITES = {
     "tables-updateData": "INSERT INTO {table} VALUES (1)",
     "tables-update": "ALTER TABLE {table} ADD COLUMN x INT64",
     "tables-delete": "DROP TABLE {table}",
-    "merge": "MERGE {table} t USING (SELECT 1 AS id) s ON t.id = s.id WHEN NOT MATCHED THEN INSERT ROW",
+    "merge": "MERGE {table} t USING (SELECT 1 AS id) s ON t.id = s.id WHEN NOT MATCHED THEN INSERT (id) VALUES (id)",
     "datasets-create": "CREATE SCHEMA other",
 }
 

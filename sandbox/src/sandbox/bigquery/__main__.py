@@ -13,18 +13,18 @@ def main() -> int:
     """Apply the patches and run the emulator; return its exit status."""
     patches.skip_unused_imports()
     patches.check_versions()
-    # Importing these applies their patches; the first before anything makes a translator.
-    from sandbox.bigquery import statements  # noqa: F401, I001, PLC0415
+    # Importing these applies their patches.
     from sandbox.bigquery import (  # noqa: F401, PLC0415
         columns,
         ddl,
         errors,
+        functions,
         information_schema,
         jobs,
-        unused_features,
         parse_cache,
+        statements,
         tables,
-        functions,
+        unused_features,
     )
 
     if sys.argv[1:] == ["patches"]:

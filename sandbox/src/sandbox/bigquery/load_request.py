@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,7 +120,7 @@ def resolve_target(
 
 
 def resolve_sources(load: Load, ctx: AppContext) -> list[tuple[str, Path]]:
-    """Return address and file of each source, patterns expanded.
+    """Return address and file of each source.
 
     Raises:
         JobFailedError: There is no such object, or no source.
@@ -130,21 +129,12 @@ def resolve_sources(load: Load, ctx: AppContext) -> list[tuple[str, Path]]:
         return [("", load.upload)]
     sources: list[tuple[str, Path]] = []
     for uri in load.uris:
-        bucket, _, pattern = uri.removeprefix("gs://").partition("/")
-        before, star, after = pattern.partition("*")
-        root = Path(_path_of(f"gs://{bucket}/{'' if star else pattern}".rstrip("/"), ctx))
-        fits = re.compile(f"{re.escape(before)}.*{re.escape(after)}", re.DOTALL).fullmatch
-        paths = (
-            [path for path in sorted(root.rglob("*")) if fits(path.relative_to(root).as_posix())]
-            if star
-            else [root]
-        )
-        files = [path for path in paths if path.is_file()]
-        if not files:
+        if "*" in uri:
+            raise JobFailedError("invalid", f"The sandbox's BigQuery loads no URI with *: {uri}")
+        path = Path(_path_of(uri, ctx))
+        if not path.is_file():
             raise JobFailedError("notFound", f"Not found: URI {uri}")
-        sources += [
-            (f"gs://{bucket}/{path.relative_to(root).as_posix()}" if star else uri, path) for path in files
-        ]
+        sources.append((uri, path))
     if not sources:
         raise JobFailedError("invalid", "Load configuration must specify at least one source URI")
     return sources
