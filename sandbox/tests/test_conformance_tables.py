@@ -5,6 +5,7 @@ Each test's docstring ends with the title of the page of Google's documentation 
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -34,6 +35,23 @@ def test_an_integer_column_can_be_widened_to_float(warehouse: Warehouse) -> None
         ("size", "FLOAT", "NULLABLE"),
     ]
     assert warehouse.query(f"SELECT size FROM `{table}`") == [(5.0,)]
+
+
+def test_a_numeric_has_nine_digits_after_the_point(warehouse: Warehouse) -> None:
+    """Declared, nested, widened from INT64, or made by a query, a NUMERIC keeps its digits: "Data types"."""
+    table, price = warehouse.new_name(), Decimal("1234567890123456789.123456789")
+    warehouse.query(f"CREATE TABLE `{table}` (id INT64, price NUMERIC, item STRUCT<price NUMERIC>)")
+    warehouse.query(f"ALTER TABLE `{table}` ALTER COLUMN id SET DATA TYPE NUMERIC")
+    value = f"CAST('{price}' AS NUMERIC)"
+    warehouse.query(f"INSERT INTO `{table}` VALUES ({value}, {value}, STRUCT({value}))")
+    copy = warehouse.new_name()
+    warehouse.query(
+        f"CREATE TABLE `{copy}` AS SELECT id, CAST(price AS NUMERIC) AS price, item FROM `{table}`"
+    )
+    for name in (table, copy):
+        assert warehouse.query(f"SELECT * FROM `{name}`") == [(price, price, {"price": price})]
+        kinds = [field.field_type for field in warehouse.bigquery.get_table(name).schema]
+        assert kinds == ["NUMERIC", "NUMERIC", "RECORD"]
 
 
 RESERVED = ["default", "order", "end", "from", "group", "select", "struct"]

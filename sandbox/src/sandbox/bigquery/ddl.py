@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import sqlglot
@@ -15,19 +14,16 @@ from .columns import quoted
 
 if TYPE_CHECKING:
     from bqemulator.api.dependencies import AppContext
-    from bqemulator.catalog.models import JobMeta, TableMeta
+    from bqemulator.catalog.models import TableMeta
 
 SYNC = "catalog.ddl_sync"
 USERS = ("jobs.executor", "scripting.interpreter")
-WIDENED = re.compile(r"(SET\s+DATA\s+TYPE)\s+(NUMERIC|BIGNUMERIC)\b(?!\s*\()", re.IGNORECASE)
-PRECISE = {"NUMERIC": "NUMERIC(38, 9)", "BIGNUMERIC": "BIGNUMERIC(38, 18)"}
 _table = patches.get(SYNC, "sync_created_table")
 _view = patches.get(SYNC, "sync_created_view")
 _detect_table = patches.get(SYNC, "_detect_plain_create_table")
 _detect_view = patches.get(SYNC, "_detect_plain_create_view")
 _split = patches.get(SYNC, "_split_target")
 _introspect = patches.get(SYNC, "_introspect_schema")
-_run = patches.get("jobs.executor", "execute_query_job")
 
 
 def _parse_as(sql: str, kind: type[exp.Expr]) -> Any:  # noqa: ANN401 (a statement of that kind)
@@ -116,17 +112,3 @@ def _sync_altered(sql: str, project_id: str, ctx: AppContext) -> None:
         fields.append(field.model_copy(update=change))
     change = {"schema_": TableSchema(fields=tuple(fields)), "last_modified_time": ctx.clock.now()}
     ctx.catalog.update_table(meta.model_copy(update=change))
-
-
-@patches.replaces(
-    "jobs.executor",
-    "execute_query_job",
-    also=("api.routes.jobs",),
-    why="a column widened to NUMERIC has BigQuery's digits, not DuckDB's 18 with 3",
-)
-async def run_query_job(project_id: str, job_id: str, sql: str, *arguments: Any, **options: Any) -> JobMeta:  # noqa: ANN401
-    """Run a query job."""
-    if sql.lstrip()[:5].upper() == "ALTER":
-        sql = WIDENED.sub(lambda match: f"{match[1]} {PRECISE[match[2].upper()]}", sql)
-    job: JobMeta = await _run(project_id, job_id, sql, *arguments, **options)
-    return job

@@ -1,4 +1,4 @@
-"""Functions and operators whose values differ between BigQuery and DuckDB: NULL, odd text, halves, bounds.
+"""Functions, operators and types whose values differ between BigQuery and DuckDB: NULL, odd text, halves, bounds.
 
 They become macros of DuckDB before the emulator translates the statement. `sandbox/tests/documented_values.txt` has the
 answers of Google's documentation.
@@ -44,6 +44,11 @@ MACROS = {
     "bqv_safe_int64(x)": INT64.format(cast="TRY_CAST", bad="NULL"),
     "bqv_bool(x)": BOOL.format(cast="CAST", bad="error('Bad bool value: ' || CAST(x AS VARCHAR))"),
     "bqv_safe_bool(x)": BOOL.format(cast="TRY_CAST", bad="NULL"),
+    **{
+        f"bqv_{safe}{kind}(x)": f"{cast}(x AS DECIMAL(38, {scale}))"
+        for kind, scale in (("numeric", 9), ("bignumeric", 18))
+        for safe, cast in (("", "CAST"), ("safe_", "TRY_CAST"))
+    },
     "bqv_at(list, place)": """CASE
         WHEN place < 0 OR place >= len(list) THEN error('Array index ' || place || ' is out of bounds (overflow)')
         ELSE list[place + 1] END""",
@@ -61,6 +66,14 @@ MACROS = {
     "bqv_grouped(x)": "format('{:,}', CAST(x AS BIGINT))",
 }
 SPECIFIER = re.compile(r"%(?:%|[-+ #0']*(?:\d+|\*)?(?:\.(?:\d+|\*))?[a-zA-Z])")
+KINDS = {
+    exp.DataType.Type.BIGINT: "int64",
+    exp.DataType.Type.BOOLEAN: "bool",
+    exp.DataType.Type.DECIMAL: "numeric",
+    exp.DataType.Type.BIGDECIMAL: "bignumeric",
+}
+# Of a column: all digits, and those after the point. Where none are stated, DuckDB has 18 with 3; it has 38 at most.
+DIGITS = {exp.DataType.Type.DECIMAL: (38, 9), exp.DataType.Type.BIGDECIMAL: (38, 18)}
 TEXTS = {"t": "bqv_text", "T": "bqv_literal"}
 GROUP = re.compile(r"\\.|\[(?:\\.|[^\]])*\]|\((?!\?)|\(\?P?<(?![=!])", re.DOTALL)
 
@@ -74,8 +87,15 @@ def call(name: str, *arguments: Any) -> exp.Anonymous:  # noqa: ANN401 (expressi
     return exp.Anonymous(this=name, expressions=list(arguments))
 
 
+def _decimal(node: exp.DataType) -> exp.Expr | None:
+    if node.this not in DIGITS or node.expressions:
+        return None
+    digits = [exp.DataTypeParam(this=exp.Literal.number(count)) for count in DIGITS[node.this]]
+    return exp.DataType(this=node.this, expressions=digits)
+
+
 def _cast(node: exp.Cast) -> exp.Expr | None:
-    kind = {exp.DataType.Type.BIGINT: "int64", exp.DataType.Type.BOOLEAN: "bool"}.get(node.to.this)
+    kind = KINDS.get(node.to.this)
     if kind is None or isinstance(node.this, exp.Null) or node.args.get("format"):
         return None
     return call(f"bqv_{'safe_' if isinstance(node, exp.TryCast) else ''}{kind}", node.this)
@@ -155,6 +175,7 @@ def _format(node: exp.Format) -> exp.Expr | None:
 
 
 CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
+    exp.DataType: _decimal,
     exp.Cast: _cast,
     exp.TryCast: _cast,
     exp.JSONFormat: _json_format,
