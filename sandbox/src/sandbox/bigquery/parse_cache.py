@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, cast
 
 import sqlglot
+from bqemulator.domain.result import Ok
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.parsers.bigquery import BigQueryParser
@@ -73,12 +74,15 @@ REWRITERS = {
 Key = tuple[str, str]
 _capture = patches.get("jobs.executor", "_capture_dml_snapshots")
 _is_dml = patches.get("jobs.executor", "_is_dml")
+_translator = patches.get("sql.translator", "SQLTranslator")
+_translate = _translator.translate
 _parse = sqlglot.parse_one
 _transpile = sqlglot.transpile
 _new_generator = Dialect.generator
 _generate = Dialect.generate
 _generators: dict[tuple[Any, ...], Any] = {}
 _trees: OrderedDict[Key, exp.Expr] = OrderedDict()
+_translations: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
 # Which trees the running function shares: those of every text, of its own text, or none.
 EVERY = ""
 _lent: ContextVar[str | None] = ContextVar("lent", default=None)
@@ -209,8 +213,22 @@ PLAIN = {
 }  # fmt: skip
 
 
+@patches.replaces_method(_translator, "translate", why="each statement is translated once")
+def translate(self: Any, sql: str, *, schema: dict[str, Any] | None = None, caller: Any = None) -> Any:  # noqa: ANN401 (the emulator's)
+    """Return DuckDB's statement, as before where text, columns and caller are as before."""
+    key = (sql, repr(schema), caller)
+    result = _translations.get(key)
+    if result is None:
+        result = _translate(self, sql, schema=schema, caller=caller)
+        if isinstance(result, Ok):
+            _translations[key] = result
+            if len(_translations) > MOST_TREES:
+                _translations.popitem(last=False)
+    return result
+
+
 @patches.replaces_method(
-    patches.get("sql.translator", "SQLTranslator"),
+    _translator,
     "_apply_rules",
     why="rules are asked of what they may be about; types are worked out where a rule looks at them",
 )
