@@ -92,10 +92,3 @@ def test_a_later_version_has_changes_worth_reading(command: str, universe: Recor
 def test_any_size_is_served(command: str, size: str) -> None:
     """No size is too small for a universe, or for a later version of it."""
     assert made(command, size).keys() == set(RESOURCES)
-
-
-def test_an_empty_listing_is_404(command: str) -> None:
-    """A listing without records has the API's own words."""
-    with served(command, "api", "--universe", "characters=0,locations=0,episodes=0") as url:
-        answer = requests.get(f"{url}/character", timeout=5)
-    assert (answer.status_code, answer.json()) == (404, {"error": "There is nothing here"})
