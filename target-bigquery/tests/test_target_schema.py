@@ -1,21 +1,19 @@
-"""Names, keys, and values there and back; the columns of single fields are in values.jsonl."""
+"""Names and keys; the columns and values of single fields are in values.jsonl."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 from google.cloud.bigquery import SchemaField
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from target_bigquery import tables
 from target_bigquery.errors import TargetError
 from target_bigquery.names import RESERVED, clean, clean_all
 from target_bigquery.schema import translate
-from testkit.target_bench import Bench, succeeded
 
 
 def test_keys_are_required_and_descriptions_stay() -> None:
@@ -90,67 +88,3 @@ def test_a_cleaned_name_is_one_that_bigquery_takes(name: str) -> None:
     assert len(cleaned) <= 300
     assert not cleaned.upper().startswith(RESERVED)
     assert clean(cleaned) == cleaned
-
-
-KINDS: dict[str, tuple[dict[str, Any], st.SearchStrategy[Any]]] = {
-    "text": (
-        {"type": ["string", "null"]},
-        st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30),
-    ),
-    "whole": ({"type": ["integer", "null"]}, st.integers(-(2**63), 2**63 - 1)),
-    "number": ({"type": ["number", "null"]}, st.floats(allow_nan=False, allow_infinity=False)),
-    "flag": ({"type": ["boolean", "null"]}, st.booleans()),
-    "day": ({"type": ["string", "null"], "format": "date"}, st.dates().map(str)),
-    "at": (
-        {"type": ["string", "null"], "format": "date-time"},
-        st.datetimes(timezones=st.just(UTC)).map(lambda at: at.isoformat()),
-    ),
-    "part": (
-        {"type": ["object", "null"], "properties": {"a": {"type": "string"}}},
-        st.fixed_dictionaries({"a": st.text(max_size=5).filter(lambda t: "\0" not in t)}),
-    ),
-    "list": (
-        {"type": ["array", "null"], "items": {"type": "integer"}},
-        st.lists(st.integers(-100, 100), max_size=4),
-    ),
-    "any": ({}, st.recursive(st.none() | st.booleans() | st.integers(-9, 9), st.lists, max_leaves=4)),
-}
-SENT = st.lists(
-    st.fixed_dictionaries({}, optional={kind: values | st.none() for kind, (_, values) in KINDS.items()}),
-    min_size=100,
-    max_size=150,
-)
-SCHEMA = {"properties": {"id": {"type": "integer"}, **{kind: field for kind, (field, _) in KINDS.items()}}}
-ALL_KINDS = {"type": "SCHEMA", "stream": "kinds", "key_properties": ["id"], "schema": SCHEMA}
-
-
-def normal(kind: str, value: Any) -> Any:
-    """A value as BigQuery gives it back: no array is NULL, days and times are objects."""
-    if kind == "list":
-        return value or []
-    if kind == "at" and value is not None:
-        return datetime.fromisoformat(value)
-    if kind == "day" and value is not None:
-        return date.fromisoformat(value)
-    return value
-
-
-# Each example is a run of the target, of many records; the first is of the simplest ones.
-@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
-@given(sent=SENT)
-def test_records_come_back_from_bigquery_as_they_were_sent(
-    cloud: dict[str, str], sent: list[dict[str, Any]]
-) -> None:
-    """Whatever the values, record → JSON lines → BigQuery → record gives the same record."""
-    bench = Bench(cloud)
-    bench.owner().create_dataset(bench.dataset)
-    messages = [
-        {"type": "RECORD", "stream": "kinds", "record": {"id": number, **values}}
-        for number, values in enumerate(sent)
-    ]
-    succeeded(bench.load(ALL_KINDS, *messages))
-    landed = {row["id"]: row for row in bench.rows("kinds")}
-    assert len(landed) == len(sent)
-    for number, values in enumerate(sent):
-        for kind in KINDS:
-            assert landed[number][kind] == normal(kind, values.get(kind)), kind
