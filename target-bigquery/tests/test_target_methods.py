@@ -40,14 +40,6 @@ def test_overwrite_with_an_empty_stream_empties_the_table(bench: Bench) -> None:
     assert sorted(row["rows"] for row in bench.rows("_loads")) == [0, 1]
 
 
-def test_overwrite_keeps_the_rows_when_a_version_is_not_whole(bench: Bench) -> None:
-    """An incomplete version replaces nothing."""
-    bench.load(SCHEMA, record(1), whole(1), load_method="overwrite")
-    next_run(bench)
-    refused(bench.load(SCHEMA, record(2, 2), STATE, load_method="overwrite"), "not complete")
-    assert [row["id"] for row in bench.rows()] == [1]
-
-
 def test_upsert_replaces_by_key(bench: Bench) -> None:
     """Keys sent are replaced whole, new ones are added, others stay; the last record of a key counts; nothing temporary is left."""
     bench.load(SCHEMA, record(1), record(2), whole(1), load_method="upsert")

@@ -31,12 +31,11 @@ def test_no_state_before_its_data_however_long_the_run(
     assert len(bench.rows()) == 2
 
 
-@pytest.mark.parametrize("level", ["debug", "info"])
 @pytest.mark.parametrize("bucket", ["local-landing", "no-such-bucket"], ids=["ends-well", "fails"])
-def test_no_secret_is_logged(bench: Bench, level: str, bucket: str) -> None:
-    """A planted token in the credentials, and one in a setting, are in no line at any level."""
+def test_no_secret_is_logged(bench: Bench, bucket: str) -> None:
+    """A planted token in the credentials, and one in a setting, are in no line, at the level that logs most."""
     planted = "planted-2f1c9e"
-    bench.env = {**bench.env, "TARGET_BIGQUERY_LOG_LEVEL": level}
+    bench.env = {**bench.env, "TARGET_BIGQUERY_LOG_LEVEL": "debug"}
     bench.env["TARGET_BIGQUERY_STREAM_MAPS"] = json.dumps({"nothing": {"x": f"'{planted}'"}})
     with bench.as_account(token=planted):
         path = bench.env["GOOGLE_APPLICATION_CREDENTIALS"]
