@@ -45,6 +45,19 @@ def test_a_stream_with_records_that_are_not_loaded_keeps_its_bookmark(is_known: 
     assert release == ([kept] if is_known else [])
 
 
+def test_an_announcement_is_no_empty_version_where_records_have_no_number() -> None:
+    """Its records are loaded along the way; nothing with that number comes after them, which would hide them."""
+    lifecycle = Lifecycle()
+    lifecycle.schema("inc", bookmarked=True)
+    lifecycle.record("inc", None)
+    lifecycle.state({"bookmarks": {"inc": {"replication_key_value": 5}}})
+    assert isinstance(lifecycle.checkpoint()[0], Load)
+    lifecycle.activate("inc", 7)
+    lifecycle.state({"bookmarks": {"inc": {"replication_key_value": 5}}})
+    actions, _ = lifecycle.end()
+    assert not [action for action in actions if isinstance(action, Load)]
+
+
 # singer-sdk's own order for two parents of which each has one child, before the parents' end.
 CHILD = {"partitions": [{"context": {"parent": 1}}]}
 ONE_PARENT = [

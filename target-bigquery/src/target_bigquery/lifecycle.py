@@ -132,9 +132,10 @@ class _Progress:
     base: dict[str, Any] | None = None
     # Most STATEs in a row that reported it as done before it was started again.
     too_early: int = 0
-    # Versions announced before their records, and whole ones.
+    # Versions announced before their records, and whole ones; whether any record had no number.
     announced: set[int] = field(default_factory=set)
     done: set[int] = field(default_factory=set)
+    has_unnumbered: bool = False
 
     @property
     def ends_with_input(self) -> bool:
@@ -190,6 +191,7 @@ class Lifecycle:
                     f"{stream}: a record of version {version} came after records of version {before}"
                 )
             actions.append(self._end_unfinished(stream, progress, version))
+        progress.has_unnumbered = progress.has_unnumbered or version is None
         progress.open, progress.version, progress.rows = True, version, 1
         progress.states_before, progress.base = self._states, self._state
         return (*actions, Begin(stream, version))
@@ -272,11 +274,6 @@ class Lifecycle:
                 )
                 actions.append(Drop(name, progress.version, "it was never whole"))
                 continue
-            waiting = [
-                v
-                for v in progress.announced
-                if v not in progress.done and (not progress.open or v > (progress.version or 0))
-            ]
             if progress.open:
                 proof = proofs[name]
                 progress.open = False
@@ -285,7 +282,7 @@ class Lifecycle:
                     actions.append(Drop(name, progress.version, "nothing says that it is whole"))
                 else:
                     actions.append(Load(name, progress.version, proof, self._replication(progress)))
-            elif waiting:
+            elif not progress.has_unnumbered and (waiting := progress.announced - progress.done):
                 version = max(waiting)
                 if proofs[name] is Proof.STATE:
                     actions += [Begin(name, version), Load(name, version, Proof.STATE, Replication.FULL)]
