@@ -4,7 +4,7 @@
 
 Every cell runs in its own locked environment, as a process measured by a small program (measure.py); the cells of a
 round run one after another, each round beginning with another one. The rows of every run are counted; a run that lost
-rows or failed is named in the table and left out of its median.
+rows or failed is named in the table and left out of its median. With --parts or --peers the tables are printed alone.
 """
 
 from __future__ import annotations
@@ -205,13 +205,12 @@ def options() -> argparse.Namespace:
     parser.add_argument(
         "--parts", help=f"of {', '.join(PARTS)}; default all, without meltano for the large sizes"
     )
-    parser.add_argument("--peers", default=",".join(NAMES), help=f"of {', '.join(NAMES)}; default all")
-    parser.add_argument("--print", action="store_true", help="leave docs/performance.md as it is")
+    parser.add_argument("--peers", help=f"of {', '.join(NAMES)}; default all")
     arguments = parser.parse_args()
     small = arguments.size == "small"
     arguments.latency_ms = 100 if small else 0
     parts = (arguments.parts or ("extract,load,both" + (",meltano" if small else ""))).split(",")
-    peers = arguments.peers.split(",")
+    peers = arguments.peers.split(",") if arguments.peers else list(NAMES)
     for chosen, known in ((parts, PARTS), (peers, NAMES)):
         if unknown := set(chosen) - set(known):
             parser.error(f"unknown: {', '.join(sorted(unknown))}; expected {', '.join(known)}")
@@ -242,7 +241,7 @@ def main() -> int:
             runner.round(number)
     cells = [vars(cell) for cell in arguments.cells]
     text = "\n\n".join([paragraph, *tables.sections(arguments.size, cells)])
-    if not arguments.print:
+    if not (arguments.parts or arguments.peers):
         tables.insert(f"bench:{arguments.size}", text)
     shutil.rmtree(work, ignore_errors=True)
     print(text)
