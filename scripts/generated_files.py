@@ -39,11 +39,10 @@ def write(wanted: Mapping[Path, str | None], *, check: bool = False) -> int:
     }
     if not check:
         _replace(stale)
-    done = {True: "out of date; run make docs", False: "written"}[check]
     for path, text in stale.items():
         name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-        what = "removed: nothing generates it" if text is None and not check else done
-        print(f"{name}: {what}", file=sys.stderr)
+        done = "removed: nothing generates it" if text is None else "written"
+        print(f"{name}: {'out of date; run make docs' if check else done}", file=sys.stderr)
     return int(check and bool(stale))
 
 

@@ -289,7 +289,6 @@ def test_a_key_is_a_list_of_fields(key: Any) -> None:
         ('{"id": 1}', "all_of_it --singular rickandmorty", "rickandmorty is the job of all entities"),
         ('{"id": 1}', 'issues --resource a"b', "expected what follows the API's own address"),
         ('{"id": 1}', "issues --resource /issue", "expected what follows the API's own address"),
-        ('{"id": 1}', "issues --key id,id", "one or more fields, each once"),
         ('{"id": 1}', "issues --key id,", "one or more fields, each once"),
         ('{"id": 1, "new_fields": 2}', "issues", "new_fields is the tap's own column"),
     ],
