@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import new_project
 import pytest
 from new_project import PARTS
+from testkit.programs import run
 from testkit.project_copy import unmarked
 from testkit.project_files import OPTIONAL_FOLDERS, project_files
 from testkit.whole_pipeline import ROOT, program
@@ -29,27 +29,16 @@ CHOICES = [
     for size in range(len(HERE) + 1)
     for parts in combinations(HERE, size)
 ]
-SECONDS = 1200
 NEW_PROJECT = (sys.executable, str(ROOT / "scripts" / "new_project.py"))
 PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
 
 
 def output_of(folder: Path, *command: str, status: int = 0) -> str:
     """What a command in a folder says; its exit status is as expected."""
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=unmarked() | {"NO_COLOR": "1"},
-        check=False,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        timeout=SECONDS,
-    )
-    assert done.returncode == status, done.stdout[-6000:]
-    return done.stdout
+    done = run(*command, cwd=folder, env=unmarked() | {"NO_COLOR": "1"}, seconds=1200)
+    text = done.stdout + done.stderr
+    assert done.returncode == status, text[-6000:]
+    return text
 
 
 def new(folder: Path, *parts: str) -> None:
@@ -76,7 +65,7 @@ def refused(
     """What `make new` says in the test's folder, in one line and with status 2."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: str) -> str:
+    def refusal(*arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", ["new_project.py", *arguments])
         with pytest.raises(SystemExit) as ended:
             new_project.main()
@@ -85,7 +74,7 @@ def refused(
         assert text.startswith("make new: ")
         return text
 
-    return run
+    return refusal
 
 
 def test_every_folder_that_can_be_removed_can_be_left_out() -> None:
