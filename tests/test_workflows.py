@@ -126,13 +126,6 @@ def test_pins_carry_the_tag_of_their_commit() -> None:
     assert len({name for name, _ in used} & set(listed)) > 10
 
 
-def test_no_checkout_keeps_its_credentials() -> None:
-    """A later step finds no token in the working copy."""
-    found = [step for _, step in steps() if step.get("uses", "").startswith("actions/checkout@")]
-    assert found
-    assert all(step["with"]["persist-credentials"] is False for step in found)
-
-
 def test_every_job_has_a_time_limit_and_a_fixed_machine() -> None:
     """No job runs for hours, and none changes its system by itself."""
     for workflow, name, job in jobs():

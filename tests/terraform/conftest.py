@@ -13,7 +13,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from terraform_runs import PRODUCTION, TERRAFORM, Applied, applied, terraform
+from terraform_runs import PRODUCTION, TERRAFORM, Applied, terraform
 from testkit.programs import succeed
 from testkit.required_tools import missing
 from testkit.whole_pipeline import ROOT
@@ -70,8 +70,17 @@ def initialized(_terraform_is_there: None, stand_in: str, tmp_path_factory: pyte
 @pytest.fixture(scope="session")
 def production(initialized: Path, stand_in: str, tmp_path_factory: pytest.TempPathFactory) -> Applied:
     """Production with everything on, applied."""
+    if stand_in == os.devnull:
+        missing("terraform-google-offline", "../shared/tools is not beside the repository")
     folder = tmp_path_factory.mktemp("production") / "terraform"
-    return applied(initialized, folder, stand_in, **PRODUCTION)
+    shutil.copytree(initialized, folder, symlinks=True)
+    (folder / "backend_override.tf").write_text('terraform {\n  backend "local" {}\n}\n')
+    made = Applied(folder, stand_in)
+    made.variables(**PRODUCTION)
+    for command in (["init", "-reconfigure"], ["apply", "-auto-approve"]):
+        done = made.terraform(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return made
 
 
 @pytest.fixture(scope="session")

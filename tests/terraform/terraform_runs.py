@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
 from testkit.programs import run
-from testkit.required_tools import missing
 from testkit.whole_pipeline import ROOT
 
 if TYPE_CHECKING:
@@ -73,31 +71,15 @@ class Applied:
             if r["mode"] == "managed"
         }
 
-    def guard(
-        self, *arguments: str, allow: tuple[str, ...] = (), **variables: object
-    ) -> CompletedProcess[str]:
+    def guard(self, *arguments: str, **variables: object) -> CompletedProcess[str]:
         """A plan with these variables, as terraform shows it, read by the guard."""
         self.variables(**variables)
         planned = self.terraform("plan", "-out=the.tfplan", *arguments)
         assert planned.returncode == 0, planned.stderr
         shown = terraform(self.folder, "show", "-json", "the.tfplan", config=self.configuration)
-        return guard(shown.stdout, "--allow", *allow)
+        return guard(shown.stdout)
 
 
-def guard(plan: str, *arguments: str) -> CompletedProcess[str]:
+def guard(plan: str) -> CompletedProcess[str]:
     """Run scripts/plan_guard.py."""
-    return run(sys.executable, ROOT / "scripts" / "plan_guard.py", *arguments, stdin=plan)
-
-
-def applied(source: Path, folder: Path, stand_in: str, **variables: object) -> Applied:
-    """A copy of the configuration, applied."""
-    if stand_in == os.devnull:
-        missing("terraform-google-offline", "../shared/tools is not beside the repository")
-    shutil.copytree(source, folder, symlinks=True)
-    (folder / "backend_override.tf").write_text('terraform {\n  backend "local" {}\n}\n')
-    made = Applied(folder, stand_in)
-    made.variables(**variables)
-    for command in (["init", "-reconfigure"], ["apply", "-auto-approve"]):
-        done = made.terraform(*command)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return made
+    return run(sys.executable, ROOT / "scripts" / "plan_guard.py", stdin=plan)
