@@ -104,6 +104,7 @@ def main() -> int:
         dbt("Warning in test not_null", "warn")
         results(success=["model.p.dim_episodes", "snapshot.p.snap_episodes"], warn=["test.p.not_null.1"])
     else:
+        rows = behaviour.get("rows", ROWS.get(job, 1))
         stream, tags = (
             f"{job}s",
             {"run_id": os.environ["MELTANO_RUN_ID"], "table_version": "1", "job_id": f"l_{job}s_0"},
@@ -112,10 +113,10 @@ def main() -> int:
         # No wording of a sentence matters.
         log("info", f"whatever the target says of {stream}", string_id="target-bigquery", stdio="stderr")
         for metric, kind, value in (
-            ("source_record_count", "counter", ROWS.get(job, 1)),
-            ("record_count", "counter", ROWS.get(job, 1)),
-            ("rows_loaded", "counter", ROWS.get(job, 1)),
-            ("bytes_staged", "counter", 48123),
+            ("source_record_count", "counter", rows),
+            ("record_count", "counter", rows),
+            ("rows_loaded", "counter", rows),
+            ("bytes_staged", "counter", behaviour.get("bytes", 48123)),
             ("load_duration", "timer", 1.5),
         ):
             log("info", "METRIC", metric_info={"type": kind, "metric": metric, "value": value, "tags": tags})

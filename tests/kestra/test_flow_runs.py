@@ -24,15 +24,18 @@ from kestra_engine import (
 from testkit.programs import eventually
 
 if TYPE_CHECKING:
+# More than 32 bits hold.
+MANY = 5_000_000_000
     from conftest import Webhook
     from google_batch import GoogleBatch
     from meltano_stand_in import MeltanoStandIn
 
 ROWS = {"character": 826, "episode": 51, "location": 126}
+    fakes.behave(episode={"rows": MANY, "bytes": MANY})
 
 
 def test_exactly_the_chosen_jobs_run(kestra: Engine, fakes: MeltanoStandIn) -> None:
-    """Each chosen job is one `meltano run <job>`, all with the run's one UUID; outputs and labels have it."""
+    """Each chosen job is one `meltano run <job>`, all with the run's one UUID; outputs and labels have it, and figures of any size."""
     jobs = ["location", "episode"]
     run = kestra.run(LOCAL, jobs=jobs, execute_dbt=False)
     assert run.state == "SUCCESS", run.log()
@@ -45,7 +48,9 @@ def test_exactly_the_chosen_jobs_run(kestra: Engine, fakes: MeltanoStandIn) -> N
     outputs = run.outputs["jobs"]
     assert outputs.pop("dbt") == {"state": "SKIPPED"}
     assert all(0 <= job.pop("seconds") < 60 for job in outputs.values())
-    assert outputs == {job: {"state": "SUCCESS", "rows": ROWS[job]} for job in jobs}
+    rows = {"location": ROWS["location"], "episode": MANY}
+    assert outputs == {job: {"state": "SUCCESS", "rows": rows[job]} for job in jobs}
+    assert run.jobs["episode"]["outputs"]["bytes"] == MANY
 
 
 def test_the_usual_run_fetches_all_side_by_side_then_builds(
