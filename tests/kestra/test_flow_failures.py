@@ -160,21 +160,6 @@ def test_a_kill_of_a_queued_run_leaves_the_queue_as_it_was(kestra: Engine, fakes
     assert fakes.until("location")["time"] > ended["time"]
 
 
-@pytest.mark.slow
-def test_twenty_queued_runs_with_kills_all_end(kestra: Engine, fakes: MeltanoStandIn) -> None:
-    """Twenty runs at once, every third killed, wherever it is by then: all end, one after the other, and the next run begins at once."""
-    started = [kestra.start(LOCAL, execute_fetch=False) for _ in range(20)]
-    for execution in started[::3]:
-        kestra.ask("kill", id=execution)
-    states = [kestra.wait(execution, 300).state for execution in started]
-    assert [state for number, state in enumerate(states) if number % 3] == ["SUCCESS"] * 13
-    # The first may have ended before its kill.
-    assert set(states[::3]) <= {"KILLED", "SUCCESS"}
-    assert "KILLED" in states
-    assert len(fakes.calls("end")) >= 13
-    assert kestra.run(LOCAL, jobs=["location"], execute_dbt=False).state == "SUCCESS"
-
-
 # --- the alert --------------------------------------------------------------------------------------------------------
 
 

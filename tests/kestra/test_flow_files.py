@@ -63,6 +63,14 @@ def every_task(part: Any) -> Iterator[dict[str, Any]]:
             yield from every_task(item)
 
 
+def test_the_schedule_arrives_switched_off_and_asks_for_the_usual_run() -> None:
+    """The trigger is disabled in the file; Kestra's validation does not look at its inputs: they are those that the form has at first."""
+    flow = yaml.safe_load((FLOWS / f"{PIPELINE}.yml").read_text())
+    (trigger,) = flow["triggers"]
+    assert trigger["disabled"] is True
+    assert trigger["inputs"].items() <= {item["id"]: item.get("defaults") for item in flow["inputs"]}.items()
+
+
 def test_the_form_names_dbts_own_tags() -> None:
     """Each tag that the form's help names is one of the dbt project, and none is left out."""
     inputs = yaml.safe_load((FLOWS / f"{PIPELINE}.yml").read_text())["inputs"]

@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
 from kestra_engine import (
     ALL,
     BATCH,
     BRACES,
     ENTERPRISE,
-    FLOWS,
     LOCAL,
     NEEDED,
     PIPELINE,
     Engine,
     RefusedError,
 )
-from testkit.programs import eventually
 
 if TYPE_CHECKING:
-# More than 32 bits hold.
-MANY = 5_000_000_000
     from conftest import Webhook
     from google_batch import GoogleBatch
     from meltano_stand_in import MeltanoStandIn
 
 ROWS = {"character": 826, "episode": 51, "location": 126}
-    fakes.behave(episode={"rows": MANY, "bytes": MANY})
+# More than 32 bits hold.
+MANY = 5_000_000_000
 
 
 def test_exactly_the_chosen_jobs_run(kestra: Engine, fakes: MeltanoStandIn) -> None:
     """Each chosen job is one `meltano run <job>`, all with the run's one UUID; outputs and labels have it, and figures of any size."""
     jobs = ["location", "episode"]
+    fakes.behave(episode={"rows": MANY, "bytes": MANY})
     run = kestra.run(LOCAL, jobs=jobs, execute_dbt=False)
     assert run.state == "SUCCESS", run.log()
     assert fakes.times == dict.fromkeys(jobs, 1)
@@ -103,32 +98,6 @@ def test_only_dbt_with_a_selection(kestra: Engine, fakes: MeltanoStandIn) -> Non
     words = ["--select", "tag:staging+", "+dim_characters,tag:marts", "@fct*"]
     assert only["arguments"] == ["invoke", "dbt-bigquery:build", *words]
     assert set(run.outputs["jobs"]) == {"dbt"}
-
-
-@pytest.mark.slow
-def test_the_schedule_arrives_switched_off_and_its_inputs_are_taken(
-    kestra: Engine, fakes: MeltanoStandIn
-) -> None:
-    """The trigger is disabled in the file; switched on, it starts a run of all three jobs and dbt by itself."""
-    (trigger,) = yaml.safe_load((FLOWS / f"{PIPELINE}.yml").read_text())["triggers"]
-    assert trigger["disabled"] is True
-    # On a busy machine the moment may be over before the scheduler knows of it: then a later one.
-    for seconds in (12, 60, 180):
-        namespace = f"rickandmorty.scheduled{seconds}"
-        kestra.run_locally(namespace, fakes)
-        soon = datetime.now(UTC) + timedelta(seconds=seconds)
-        cron = f'cron: "{soon.second} {soon.minute} {soon.hour} {soon.day} {soon.month} *"\n    withSeconds: true'
-        kestra.deploy(namespace, "local", **{"disabled: true": "disabled: false", 'cron: "0 6 * * *"': cron})
-        with suppress(AssertionError):
-            found = eventually(
-                lambda name=namespace: kestra.ask("roots", namespace=name, flow=PIPELINE),
-                "no run",
-                2 * seconds,
-            )
-            break
-    run = kestra.wait(found[0])
-    assert run.state == "SUCCESS"
-    assert set(run.jobs) == {*ALL, "dbt"}
 
 
 def test_enterprise_runs_the_program_of_the_image(kestra: Engine, fakes: MeltanoStandIn) -> None:
