@@ -218,38 +218,28 @@ def test_what_an_operator_stops_in_google_cloud_stays_stopped(runs: Runs, does: 
     assert runs.batch.submitted() == [f"{NAME}-1"]
 
 
+METADATA = "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/"
+LOST_ANSWER = Fault(SUBMIT, 429, "RESOURCE_EXHAUSTED", "Quota", times=1, after=True)
+UNKNOWN = Fault(POLL, 404, "NOT_FOUND", f"Resource '{PLACE}/jobs/{NAME}-1' was not found", times=2)
+
+
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("faults", "said"),
     [
-        pytest.param(
-            # Not Batch's: the metadata server does not give the machine's identity. It is no deletion of the job.
-            Fault(
-                POLL,
-                404,
-                "NOT_FOUND",
-                "Failed to retrieve http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/: not found",
-                times=2,
-            ),
-            "failed, trying again",
-            id="a 404 that is not of the job",
-        ),
-        pytest.param(
-            # Half a minute: gcloud itself tries five times, with pauses.
-            Fault(POLL, 503, "UNAVAILABLE", "The service is unavailable.", times=5),
-            "failed, trying again",
-            id="a service that is down for a while",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            Fault(SUBMIT, 429, "RESOURCE_EXHAUSTED", "Quota", times=1, after=True),
-            "going on with it",
-            id="a submission whose answer is lost",
-        ),
+        # Not Batch's: the metadata server does not give the machine's identity. It is no deletion of the job.
+        ([Fault(POLL, 404, "NOT_FOUND", f"Failed to retrieve {METADATA}: not found", times=2)], "failed, trying again"),
+        # Half a minute: gcloud itself tries five times, with pauses.
+        pytest.param([Fault(POLL, 503, "UNAVAILABLE", "The service is unavailable.", times=5)], "failed, trying again", marks=pytest.mark.slow),
+        ([LOST_ANSWER], "going on with it"),
+        ([LOST_ANSWER, UNKNOWN], "going on with it"),
     ],
-)
-def test_a_fault_that_passes_is_one_line_and_the_job_runs_once(runs: Runs, fault: Fault, said: str) -> None:
+    ids=["a 404 that is not of the job", "a service that is down for a while", "a submission whose answer is lost", "and that is unknown still"],
+)  # fmt: skip
+def test_a_fault_that_passes_is_one_line_and_the_job_runs_once(
+    runs: Runs, faults: list[Fault], said: str
+) -> None:
     """What failed is tried again, finds its job, and its success is seen."""
-    runs.batch.faults = [deepcopy(fault)]
+    runs.batch.faults = deepcopy(faults)
     done = runs.run()
     assert done.status == 0
     assert sum(said in message for _, message in done.lines) == 1

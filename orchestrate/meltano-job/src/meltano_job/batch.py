@@ -73,7 +73,11 @@ def submitted(settings: Settings, number: int) -> str | None:
     else:
         kestra.log("INFO", f"Batch job {name} submitted")
         return name
-    job = describe(settings.place, name)
+    # One that was just made may be unknown still: with the next number a second container would run beside it.
+    for _ in range(UNKNOWN):
+        if (job := describe(settings.place, name)) is not None:
+            break
+        time.sleep(settings.place.poll)
     if job is not None and state(job) in RUNNING | {"SUCCEEDED"}:
         kestra.log("INFO", f"Batch job {name} found ({state(job)}); going on with it")
         return name
