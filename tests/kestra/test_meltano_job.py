@@ -246,11 +246,12 @@ def test_a_build_that_built_nothing_or_failed_later_is_no_success(
 
 
 def test_run_id_and_dbts_folder_are_the_programs_own(meltano: Meltano) -> None:
-    """A UUID in capitals is the same run; dbt's results are found whatever folder the settings name."""
+    """A UUID in capitals is the same run; dbt writes its results, and they are found, whatever the settings say."""
     run_id = "6F1C2E9A-0000-4000-8000-000000000001"
     meltano.says(target=results({"model.p.dim_episodes": "success"}))
     done = meltano.run("dbt", MELTANO_RUN_ID=run_id, ENVIRONMENT='{"DBT_TARGET_PATH": "target"}')
     assert done.status == 0
     assert done.outputs["dbt"]["passed"] == 1
-    meltano.becomes('#!/bin/sh\necho "$MELTANO_RUN_ID"\n')
-    assert run_id.lower() in meltano.run(MELTANO_RUN_ID=run_id).at("INFO")
+    meltano.becomes('#!/bin/sh\necho "$MELTANO_RUN_ID $DBT_WRITE_JSON"\n')
+    done = meltano.run(MELTANO_RUN_ID=run_id, ENVIRONMENT='{"DBT_WRITE_JSON": "false"}')
+    assert f"{run_id.lower()} true" in done.at("INFO")

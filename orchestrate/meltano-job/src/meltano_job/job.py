@@ -43,6 +43,8 @@ GIVEN = {
     "DBT_LOG_FORMAT": "json",
     "DBT_USE_COLORS": "false",
     "DBT_WARN_ERROR_OPTIONS": '{"error": ["NoNodesForSelectionCriteria", "NothingToDo"]}',
+    # What this program reads.
+    "DBT_WRITE_JSON": "true",
     "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
     "NO_COLOR": "1",
 }
