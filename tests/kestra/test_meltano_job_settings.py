@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 def test_jobs_side_by_side_share_no_sqlite_file(meltano: Meltano, given: str, used: str) -> None:
     """The job's state stays in a file of its own beside the one that is named; a server is left as it is."""
     (meltano.folder / "meltano.yml").touch()
-    done = meltano.run(MELTANO_DATABASE_URI=given, MELTANO_PROJECT=str(meltano.folder))
+    # The folder is relative to where the program starts, not to itself.
+    project = os.path.relpath(meltano.folder)
+    done = meltano.run(MELTANO_DATABASE_URI=given, MELTANO_PROJECT=project)
     assert done.status == 0
     (call,) = meltano.begun()
     assert call["environment"]["MELTANO_DATABASE_URI"] == used.format(project=meltano.folder)

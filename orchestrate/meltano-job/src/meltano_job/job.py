@@ -79,7 +79,7 @@ class Settings:
             select=reader.selection(),
             attempts=reader.attempts(),
             meltano=reader.text("MELTANO", str(beside) if beside.is_file() else "meltano"),
-            project=Path(project) if project else None,
+            project=Path(project).resolve() if project else None,
             environment=environment,
         )
         if found.project is not None and not (found.project / "meltano.yml").is_file():
