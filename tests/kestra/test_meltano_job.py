@@ -124,18 +124,29 @@ PRINTED = {"type": "counter", "metric": "record_count", "value": 2, "tags": {"st
         # A plugin's line, whatever it has.
         ([BLOCK | {"success": True, "string_id": "tap"}], False, "ERROR"),
         ([], True, "WARN"),
+        # A job of commands alone, as `report:build`: nobody expects records.
+        ([{"block_type": "InvokerCommand", "success": True}], False, "INFO"),
         ([{"event": f"METRIC: {json.dumps(PRINTED)}", "string_id": "tap-jsonl"}], True, "INFO"),
         ([{"event": f"INFO METRIC: {json.dumps(PRINTED)}", "string_id": "tap-csv"}], True, "INFO"),
         ([{"event": "METRIC", "metric_info": PRINTED}], True, "INFO"),
         ([point("source_record_count", 2, "lines")], True, "INFO"),
     ],
-    ids=["an empty job", "a fake", "no record", "an SDK's tap", "singer-python's tap", "a target", "our tap"],
+    ids=[
+        "an empty job",
+        "a fake",
+        "no record",
+        "a command",
+        "an SDK's tap",
+        "singer-python's tap",
+        "a target",
+        "our tap",
+    ],
 )
 def test_doing_nothing_is_no_success(meltano: Meltano, lines: list[Any], said: str, *, ran: bool) -> None:
     """Exit status 0 without a block that ended well fails; where no other project's plugin has reported a record, that is a warning."""
     meltano.says(*lines, ran=ran)
     done = meltano.run()
-    assert done.status == (0 if ran else 1)
+    assert done.status == (1 if said == "ERROR" else 0)
     assert ("ran nothing" in "".join(done.at("ERROR"))) == (said == "ERROR")
     assert ("reported a record" in "".join(done.at("WARN"))) == (said == "WARN")
     # Rows that no target has reported are unknown, not none.

@@ -51,15 +51,16 @@ class Figures:
     source_records: dict[str, int] = field(default_factory=dict)
     # Of any tap or target: the SDK's count of what it passed on.
     records: int = 0
-    # Meltano's own, an extractor with its loader or a command, that ended well: where there is none, `meltano run` did nothing.
-    blocks: int = 0
+    # The kinds of Meltano's blocks that ended well, an extractor with its loader or a command: where there is none, `meltano run` did nothing.
+    blocks: set[str] = field(default_factory=set)
     drift: int = 0
     nodes: list[dict[str, Any]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
     def begin(self) -> None:
         """Begin an attempt: the tap reads everything again, and what it counts is not added up; versions that were loaded stay."""
-        self.drift = self.records = self.blocks = 0
+        self.drift = self.records = 0
+        self.blocks.clear()
 
     def take(self, text: str) -> Line | None:
         """Take one line of Meltano's JSON log; return what a person should see of it."""
@@ -83,8 +84,8 @@ class Figures:
             self._point(point)
             return None
         # A plugin's line names it.
-        if "string_id" not in record:
-            self.blocks += "block_type" in record and record.get("success") is True
+        if "string_id" not in record and "block_type" in record and record.get("success") is True:
+            self.blocks.add(str(record["block_type"]))
         # dbt's own JSON log, bare or inside a line of Meltano's.
         if isinstance(info := record.get("info"), dict):
             message = str(info.get("msg", ""))

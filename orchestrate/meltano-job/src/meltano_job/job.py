@@ -251,7 +251,11 @@ class Job:
         elif not self.figures.blocks:
             self._fail("Meltano ended with status 0 and ran nothing; look at the job's tasks in meltano.yml")
             return 1
-        elif not self.figures.streams and not self.figures.records:
+        elif (
+            "ExtractLoadBlocks" in self.figures.blocks
+            and not self.figures.streams
+            and not self.figures.records
+        ):
             kestra.log(
                 "WARN",
                 "neither tap nor target has reported a record: the source had nothing new, or they report none; look at the tables",
