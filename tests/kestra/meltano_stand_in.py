@@ -9,7 +9,7 @@ import subprocess
 import uuid
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from testkit.programs import eventually
 from testkit.project_files import ROOT
@@ -125,17 +125,22 @@ class Meltano(MeltanoStandIn):
         path = self.folder / "runs"
         return len(path.read_text().splitlines()) if path.exists() else 0
 
-    def start(self, job: str = "episode", **more: str) -> subprocess.Popen[str]:
+    def start(
+        self, job: str = "episode", stdout: int | IO[str] = subprocess.PIPE, **more: str
+    ) -> subprocess.Popen[str]:
         """Start the program."""
         private = ("MELTANO_", "DBT_", "TARGET_")
         environment = {k: v for k, v in os.environ.items() if not k.startswith(private)} | self.variables
         environment |= {"MELTANO_JOB": job, "MELTANO_RUN_ID": str(uuid.uuid4()), "RETRY_SECONDS": "0", **more}
-        return subprocess.Popen([MELTANO_JOB], env=environment, stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            [MELTANO_JOB], env=environment, stdout=stdout, stderr=subprocess.PIPE, text=True
+        )
 
     def run(self, job: str = "episode", **more: str) -> Output:
         """Start the program and wait for its end."""
         with self.start(job, **more) as process:
-            output, _ = process.communicate(timeout=120)
+            output, errors = process.communicate(timeout=120)
+        assert not errors, errors
         return Output(process.returncode, output)
 
     def pid(self, name: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -83,6 +84,19 @@ def test_a_process_that_has_ended_is_not_a_stray_one(meltano: Meltano) -> None:
     os.kill(meltano.pid("parent"), signal.SIGKILL)
     assert done.status == 0
     assert not any("outlived it" in message for message in done.at("WARN"))
+
+
+def test_a_log_that_cannot_be_written_ends_meltano(meltano: Meltano) -> None:
+    """The disk is full: one line on standard error, no traceback, whether Meltano or the program itself has something to say."""
+    meltano.becomes('#!/bin/bash\necho $$ >"$FAKES/pid"\nwhile sleep 0.1; do echo a line; done\n')
+    for given in ({}, {"MELTANO_RUN_ID": "yesterday"}):
+        with Path("/dev/full").open("w") as full, meltano.start(stdout=full, **given) as process:
+            _, errors = process.communicate(timeout=60)
+        assert process.returncode == 70
+        assert errors.splitlines() == [
+            "standard output cannot be written, so the job ends: [Errno 28] No space left on device"
+        ]
+    assert not alive(meltano.pid("pid"))
 
 
 def test_a_log_that_nobody_reads_ends_meltano(meltano: Meltano) -> None:

@@ -357,11 +357,7 @@ def main() -> int:
     """Run the job that the environment names; return the exit status."""
     job, run_id = os.environ.get("MELTANO_JOB", ""), os.environ.get("MELTANO_RUN_ID", "")
     try:
-        status = run(Settings.read(dict(os.environ)))
-    except SettingsError as error:
-        for complaint in error.complaints:
-            kestra.log("ERROR", complaint)
-        status = 2
+        status = run(dict(os.environ))
     except Exception as error:  # noqa: BLE001 - whatever it was, the last line is what the alert reads
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}:{place.lineno}"
@@ -372,8 +368,14 @@ def main() -> int:
     return status
 
 
-def run(settings: Settings) -> int:
-    """Run a job and report it; return its exit status."""
+def run(variables: dict[str, str]) -> int:
+    """Run the job that the variables name, and report it; return its exit status."""
+    try:
+        settings = Settings.read(variables)
+    except SettingsError as error:
+        for complaint in error.complaints:
+            kestra.log("ERROR", complaint)
+        return 2
     began = datetime.now(UTC)
     with tempfile.TemporaryDirectory(prefix="meltano-job-", ignore_cleanup_errors=True) as scratch:
         job = Job(settings, Path(scratch))

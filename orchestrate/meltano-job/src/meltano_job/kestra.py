@@ -22,12 +22,14 @@ def write(line: str) -> None:
     """Write a line to standard output at once.
 
     Raises:
-        BrokenPipeError: Nobody reads any more; what is written from now on goes nowhere.
+        OSError: Nobody reads any more, or the disk is full; what is written from now on goes nowhere.
     """
     try:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            sys.stderr.write(f"standard output cannot be written, so the job ends: {error}\n")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise
 
