@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 from google_batch import GoogleBatch
 from kestra_engine import BATCH, BRACES, LOCAL, NEEDED, VARIANTS, Engine
-from meltano_stand_in import MELTANO_JOB, PROGRAMS, Meltano, MeltanoStandIn
+from meltano_stand_in import IMPORTS, MELTANO_JOB, PROGRAMS, Meltano, MeltanoStandIn
 from testkit.servers import Server
+
+from testkit import warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +66,7 @@ def folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def google_batch(folder: Path) -> Iterator[GoogleBatch]:
     """Google Batch, whose containers run the program of the image with a Meltano stood in for."""
-    server = GoogleBatch(lambda _: [str(MELTANO_JOB)], folder)
+    server = GoogleBatch(warm.script(MELTANO_JOB, *IMPORTS), folder)
     yield server
     server.forget()
     server.close()

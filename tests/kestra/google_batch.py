@@ -32,7 +32,6 @@ from testkit.servers import Server
 from testkit import gcloud, warm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from email.message import Message
 
 TOKEN = "a-token"
@@ -131,11 +130,11 @@ def check(definition: dict[str, Any]) -> None:
 
 
 class GoogleBatch(Server):
-    """The server; `container` says what a container runs, given its variables."""
+    """The server; `command` is what a container runs."""
 
-    def __init__(self, container: Callable[[dict[str, str]], list[str]], folder: Path) -> None:
+    def __init__(self, command: list[str], folder: Path) -> None:
         super().__init__()
-        self.container = container
+        self.command = command
         self.folder = folder
         self.lock = RLock()
         self.jobs: dict[str, Job] = {}
@@ -202,7 +201,7 @@ class GoogleBatch(Server):
         (runnable,) = job.definition["taskGroups"][0]["taskSpec"]["runnables"]
         variables = runnable.get("environment", {}).get("variables", {})
         job.process = process = subprocess.Popen(
-            self.container(variables),
+            self.command,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -14,9 +14,13 @@ from typing import IO, Any
 from testkit.programs import eventually
 from testkit.project_files import ROOT
 
+from testkit import warm
+
 # Where `make install` puts meltano and meltano-job, as the image's PATH has them.
 PROGRAMS = ROOT / ".venvs" / "meltano" / "bin"
 MELTANO_JOB = PROGRAMS / "meltano-job"
+# What it imports, for its warm process.
+IMPORTS = ("meltano_job.job", "meltano_job.result")
 FAKE_MELTANO = Path(__file__).with_name("fake_meltano.py")
 MANIFEST = {
     "nodes": {
@@ -133,7 +137,11 @@ class Meltano(MeltanoStandIn):
         environment = {k: v for k, v in os.environ.items() if not k.startswith(private)} | self.variables
         environment |= {"MELTANO_JOB": job, "MELTANO_RUN_ID": str(uuid.uuid4()), "RETRY_SECONDS": "0", **more}
         return subprocess.Popen(
-            [MELTANO_JOB], env=environment, stdout=stdout, stderr=subprocess.PIPE, text=True
+            warm.script(MELTANO_JOB, *IMPORTS),
+            env=environment,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     def run(self, job: str = "episode", **more: str) -> Output:
