@@ -6,17 +6,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kestra_engine import (
-    ALL,
-    BATCH,
-    BRACES,
-    ENTERPRISE,
-    LOCAL,
-    NEEDED,
-    PIPELINE,
-    Engine,
-    RefusedError,
-)
+from kestra_engine import ALL, BATCH, BRACES, ENTERPRISE, LOCAL, NEEDED, PIPELINE, Engine, RefusedError
 
 if TYPE_CHECKING:
     from conftest import Webhook

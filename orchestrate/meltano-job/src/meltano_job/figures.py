@@ -17,15 +17,8 @@ if TYPE_CHECKING:
 # How a plugin prints a point whose log Meltano does not parse (https://github.com/singer-io/getting-started/blob/master/docs/SYNC_MODE.md#metric-messages).
 PRINTED_POINT = re.compile(r"(?:^|.*\s)METRIC: (?=\{)", re.DOTALL)
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
-LEVELS = {
-    "debug": "DEBUG",
-    "info": "INFO",
-    "warn": "WARN",
-    "warning": "WARN",
-    "error": "ERROR",
-    "critical": "ERROR",
-    "exception": "ERROR",
-}
+# Meltano's levels and dbt's; any other is INFO.
+LEVELS = {"debug": "DEBUG", "warn": "WARN", "warning": "WARN", "error": "ERROR", "critical": "ERROR"}
 # The target's points of a loaded version, and the names of their figures in the result.
 LOADED = {"rows_loaded": "rows", "bytes_staged": "bytes", "load_duration": "seconds"}
 # Kinds of dbt's nodes that build something; tests and the like are counted.
