@@ -386,7 +386,3 @@ def run(variables: dict[str, str]) -> int:
         status = job.run()
         job.report(status, began)
     return status
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
