@@ -121,6 +121,13 @@ def dbt_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehous
         yield found
 
 
+@pytest.fixture
+def warehouse(dbt_warehouse: Warehouse) -> Warehouse:
+    """The warehouse, empty."""
+    dbt_warehouse.empty()
+    return dbt_warehouse
+
+
 @pytest.fixture(scope="module")
 def own_project(tmp_path_factory: pytest.TempPathFactory, data_options: list[str]) -> Iterator[Project]:
     """The Meltano project on a sandbox of the module's own, for tests that load what others must not see."""
