@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -174,10 +175,43 @@ def test_a_mart_of_another_shape_is_named(cloud: dict[str, str]) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    """The message names the file and the setting."""
+    """The message names the file and the setting; nothing is left beside it."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(ReportError, match=r"file/page\.html cannot be written: .*REPORT_OUTPUT"):
-        cli.write(tmp_path / "file" / "page.html", "")
+    (tmp_path / "folder").mkdir()
+    for output in (tmp_path / "file" / "page.html", tmp_path / "folder"):
+        with pytest.raises(ReportError, match=rf"{output} cannot be written: .*REPORT_OUTPUT"):
+            cli.write(output, "")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "folder"}
+
+
+def test_two_builds_at_once_each_write_a_whole_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second writes all of its page just before the first puts its own in place; the link to the page stays one."""
+    page_file, link = tmp_path / "page.html", tmp_path / "link.html"
+    link.symlink_to(page_file)
+
+    replace = pathlib.Path.replace
+
+    def beside(unfinished: Path, target: Path) -> Path:
+        monkeypatch.undo()
+        cli.write(link, "second")
+        return replace(unfinished, target)
+
+    monkeypatch.setattr(pathlib.Path, "replace", beside)
+    cli.write(link, "first")
+    assert link.is_symlink()
+    assert page_file.read_text() == "first"
+    assert set(tmp_path.iterdir()) == {page_file, link}
+
+
+def test_a_pipe_gets_the_page_and_stays_a_pipe(tmp_path: Path) -> None:
+    """As `/dev/stdout` does, which root would else have put a file in place of."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    cli.write(pipe, "page")
+    assert os.read(reader, 100) == b"page"
+    os.close(reader)
+    assert pipe.is_fifo()
 
 
 def test_no_project_is_one_line() -> None:

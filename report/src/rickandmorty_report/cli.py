@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,11 +25,21 @@ def write(output: Path, html: str) -> None:
     Raises:
         ReportError: The file cannot be written.
     """
-    unfinished = output.with_name(f".{output.name}.unfinished")
     try:
+        if output.exists() and not output.is_file():
+            # A pipe, or /dev/stdout: nothing to put in its place.
+            output.write_text(html, encoding="utf-8")
+            return
+        # Where a link leads, so that the link stays.
+        output = output.resolve()
         output.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(html, encoding="utf-8")
-        unfinished.replace(output)
+        # A name of its own: two builds at once would write into each other's.
+        unfinished = output.with_name(f".{secrets.token_hex(8)}.unfinished")
+        try:
+            unfinished.write_text(html, encoding="utf-8")
+            unfinished.replace(output)
+        finally:
+            unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise ReportError(
             f"{output} cannot be written: {error.strerror}; name another file with --output or REPORT_OUTPUT"
