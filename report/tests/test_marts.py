@@ -214,10 +214,19 @@ def test_a_pipe_gets_the_page_and_stays_a_pipe(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
-def test_no_project_is_one_line() -> None:
-    """Without a project there is nowhere to read from."""
-    env = {name: found for name, found in os.environ.items() if name != "GOOGLE_CLOUD_PROJECT"}
-    assert "GOOGLE_CLOUD_PROJECT is not set" in refusal(report(env))
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"GOOGLE_CLOUD_PROJECT": ""}, "GOOGLE_CLOUD_PROJECT is not set"),
+        (
+            {"GOOGLE_CLOUD_PROJECT": "any", "GOOGLE_APPLICATION_CREDENTIALS": "/gone.json"},
+            "no Google credentials: File /gone.json was not found; run",
+        ),
+    ],
+)
+def test_what_is_not_set_up_is_one_line(environment: dict[str, str], message: str) -> None:
+    """Without a project there is nowhere to read from, and a key that is not there is named."""
+    assert message in refusal(report(os.environ | environment))
 
 
 def test_a_bigquery_that_does_not_answer_ends_it(

@@ -66,7 +66,8 @@ def read(environment: Mapping[str, str]) -> Marts:
             return dict(zip(named, pool.map(ask, named.values()), strict=True))
     except DefaultCredentialsError as error:
         raise ReportError(
-            "no Google credentials: run 'gcloud auth application-default login', or run where a service account is attached"
+            f"no Google credentials: {_message(error)}; run 'gcloud auth application-default login', "
+            "or run where a service account is attached"
         ) from error
     except NotFound as error:
         raise ReportError(f"the marts are not all in {marts}: {_message(error)}; {BUILD}") from error
@@ -85,4 +86,4 @@ def read(environment: Mapping[str, str]) -> Marts:
 
 def _message(error: Exception) -> str:
     error = getattr(error, "cause", None) or error  # what ran out of time
-    return " ".join(str(getattr(error, "message", error)).split())[:300]
+    return " ".join(str(getattr(error, "message", error)).split())[:300].rstrip(".")
