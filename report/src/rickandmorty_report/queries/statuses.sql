@@ -1,4 +1,4 @@
--- The 12 largest values of each breakdown, the rest summed in one row per status.
+-- The 12 largest values of each breakdown, the rest summed in one row per status; statuses that nobody knows are one.
 WITH sized AS (
     SELECT
         breakdown,
@@ -23,7 +23,7 @@ shown AS (
         IF(p.place > 12, NULL, p.breakdown_value) AS shown_value,
         LEAST(p.place, 13) AS place,
         p.total_rows,
-        s.status,
+        IF(s.status IN ('Alive', 'Dead', 'unknown'), s.status, 'other') AS status,
         s.character_count
     FROM placed AS p
     INNER JOIN rpt_character_status AS s
