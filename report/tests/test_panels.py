@@ -71,11 +71,11 @@ def test_without_pairs_among_the_leading_nobody_is_said_to_be_alone() -> None:
 
 
 def test_a_name_turns_no_figure_round_and_is_never_blank() -> None:
-    """Text from right to left, overrides included, is isolated; spaces alone are no name; the id 0 is one."""
-    assert page.cut("\u202eRick") == "\u2068\u202eRick\u2069"
+    """Text from right to left is isolated, and what would end that or turn text is gone; what nobody sees is no name; 0 is an id."""
+    assert page.cut("\u2069\u202eRick") == "Rick"
     assert page.cut("\u05e8\u05d9\u05e7 7") == "\u2068\u05e8\u05d9\u05e7 7\u2069"
     assert page.cut("\u0152il \U0001f680") == "\u0152il \U0001f680"
-    found = made_up_marts.hostile(" \t\u00a0\n")
+    found = made_up_marts.hostile(" \t\u00a0\n\u200b\ufeff")
     found["findings"][0]["record_id"] = 0
     html = page.render(found, made_up_marts.MADE_AT)
     assert "(no name) #1" in html

@@ -29,7 +29,9 @@ EARLIEST = datetime.min.replace(tzinfo=UTC)
 SEVERITIES = ("error", "warning", "info")
 # Longer text is cut, so that no record makes the page grow without bound.
 LONGEST = 200
-RIGHT_TO_LEFT = {"R", "AL", "RLE", "RLO", "RLI"}
+RIGHT_TO_LEFT = {"R", "AL"}
+# Unicode's commands to turn what follows round: a name needs none.
+TURNING = dict.fromkeys(map(ord, "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"))
 FILES = resources.files("rickandmorty_report") / "templates"
 
 
@@ -74,11 +76,14 @@ def bundle() -> str:
 
 
 def cut(value: Any) -> Any:  # noqa: ANN401 (a row's value)
-    """Return a value of a row: long text cut, blank text empty, and what is written from right to left apart from the rest."""
+    """Return a value of a row: long text cut, invisible text empty, and what is written from right to left apart from the rest."""
     if not isinstance(value, str):
         return value
-    text = f"{value[:LONGEST]}…" if len(value) > LONGEST else value.strip() and value
-    # Or a name, or an override in it, would turn the figures after it round.
+    text = value.translate(TURNING)
+    if not any(letter.isprintable() and letter != " " for letter in text):
+        return ""
+    text = f"{text[:LONGEST]}…" if len(text) > LONGEST else text
+    # Or a name would turn the figures after it round.
     turned = any(unicodedata.bidirectional(letter) in RIGHT_TO_LEFT for letter in text)
     return f"\N{FIRST STRONG ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}" if turned else text
 
