@@ -47,7 +47,7 @@ def most_sentence(
     """
     found, most, others = leaders(rows, column)
     if not most:
-        return f"None has {noun if noun.endswith('s') else 'any ' + noun}."
+        return f"None has any {noun}."
     if len(found) == 1:
         return f"{name(found[0])} {verb[0]} {counted(most, noun)}."
     who = f"At least {len(found):,}" if others else enumeration([name(row) for row in found])

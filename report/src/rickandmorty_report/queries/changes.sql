@@ -7,10 +7,6 @@ SELECT
     field_name,
     value_before,
     value_after,
-    run_id_before,
-    run_id_after,
-    loaded_at_before,
-    loaded_at_after,
     COUNT(*) OVER (PARTITION BY entity, change) AS total_rows
 FROM rpt_changes
 WHERE TRUE
