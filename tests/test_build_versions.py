@@ -148,7 +148,7 @@ def test_whatever_is_retracted_a_build_reads_the_rest(warehouse: Warehouse) -> N
 
 
 def test_a_part_of_a_build_needs_the_verdict(warehouse: Warehouse) -> None:
-    """Marts alone, without tests, or with new versions and no verdict: no mart is made of what has not passed.
+    """Marts alone, without tests, without rows, or with new versions and no verdict: no mart is made of what has not passed.
 
     Nor does a bad version that is loaded again pass for being like the one before.
     """
@@ -163,6 +163,8 @@ def test_a_part_of_a_build_needs_the_verdict(warehouse: Warehouse) -> None:
         ("build --select tag:core --indirect-selection empty", refused),
         ("run --select +dim_locations", refused),
         ("run --select tag:staging dim_locations", "expected a verdict on the versions"),
+        ("run --select +dim_locations --empty", "--empty reads no row"),
+        ("run --select dim_locations --empty", "--empty reads no row"),
     ):
         if command.startswith("build"):
             land(warehouse, "bad again", 50)

@@ -2,6 +2,7 @@
     {%- if not execute -%}
         -- depends_on: {{ ref('rpt_verdict') }}, {{ ref('int_build_versions') }}
     {%- elif model.resource_type == 'model' and flags.WHICH in ('build', 'run') -%}
+        {%- do refuse_empty() -%}
         {%- do refuse_without_the_verdict(ref('rpt_verdict'), ref('int_build_versions')) -%}
     {%- endif -%}
 {%- endmacro %}

@@ -35,3 +35,11 @@
     {%- endif -%}
     {{ return(accepted) }}
 {%- endmacro %}
+
+{% macro refuse_empty() -%}
+    {%- if execute and flags.WHICH in ('build', 'run') and flags.EMPTY and load_relation(this) is not none -%}
+        {{ exceptions.raise_compiler_error(
+            this ~ ": --empty reads no row, and would put an empty table in its place; build without it, or with a DATASET_PREFIX of its own"
+        ) }}
+    {%- endif -%}
+{%- endmacro %}

@@ -1,3 +1,4 @@
+{% do refuse_empty() %}
 {% set drop_percent = verdict_limit('drop_percent', 100) %}
 {% set stale_hours = verdict_limit('stale_hours', 87600) %}
 {% set as_of = var('as_of', none) or env_var('DBT_AS_OF', '') %}
