@@ -17,35 +17,38 @@ WITH versions AS (
 records AS (
     SELECT
         {{ records }},
-        landing._sdc_table_version AS table_version,
-        landing._sdc_run_id AS run_id,
-        landing._sdc_sequence AS record_sequence
+        landing._sdc_sequence AS record_sequence,
+        versions.version_number,
+        versions.loaded_at,
+        versions.run_id
     FROM {{ source('rickandmorty', stream) }} AS landing
-    WHERE {{ of_versions(versions[known.version_count:]) }}
+    -- Joined, not listed: a statement has at most a megabyte, and there may be more versions than that holds.
+    INNER JOIN versions
+        ON landing._sdc_table_version = versions.table_version AND landing._sdc_run_id = versions.run_id
+    WHERE
+        {{ in_partitions_of(versions[known.version_count:]) }}
+        AND versions.version_number > {{ known.version_count }}
 ),
 
 observed AS (
     SELECT
         {% for column in [key] + columns %}
-            records.{{ column }},
+            {{ column }},
         {% endfor %}
         {% for column in lists %}
-            TO_JSON_STRING(records.{{ column }}) AS {{ column }},
+            TO_JSON_STRING({{ column }}) AS {{ column }},
         {% endfor %}
-        versions.version_number,
-        versions.loaded_at,
-        versions.run_id
+        version_number,
+        loaded_at,
+        run_id
     FROM records
-    INNER JOIN versions
-        ON records.table_version = versions.table_version AND records.run_id = versions.run_id
+    WHERE TRUE
     -- A key that a version has twice: the last of its records.
-    QUALIFY ROW_NUMBER() OVER (PARTITION BY records.{{ key }}, versions.version_number ORDER BY records.record_sequence DESC) = 1
+    QUALIFY ROW_NUMBER() OVER (PARTITION BY {{ key }}, version_number ORDER BY record_sequence DESC) = 1
     {% if known.version_count %}
         UNION ALL
         SELECT
-            {% for column in [key] + state %}
-                {{ column }},
-            {% endfor %}
+            {{ ([key] + state) | join(', ') }},
             {{ known.version_count }} AS version_number,
             loaded_at,
             run_id
@@ -100,9 +103,7 @@ dated AS (
     {% if known.version_count %}
         UNION ALL
         SELECT
-            {% for column in [key] + state %}
-                {{ column }},
-            {% endfor %}
+            {{ ([key] + state) | join(', ') }},
             loaded_at,
             run_id,
             dbt_valid_to
@@ -150,7 +151,7 @@ FROM dated
     {%- set forgotten = run_query(
         "WITH landed AS ("
         ~ "SELECT _sdc_table_version AS table_version, _sdc_run_id AS run_id, COUNT(*) AS landed_row_count"
-        ~ " FROM " ~ source('rickandmorty', stream) ~ " WHERE " ~ of_versions(versions) ~ " GROUP BY ALL) "
+        ~ " FROM " ~ source('rickandmorty', stream) ~ " WHERE " ~ in_partitions_of(versions) ~ " GROUP BY ALL) "
         ~ "SELECT COUNT(*), CAST(MAX(versions.loaded_at) AS STRING) FROM " ~ ref('int_build_versions') ~ " AS versions"
         ~ " LEFT JOIN landed ON versions.table_version = landed.table_version AND versions.run_id = landed.run_id"
         ~ " WHERE versions.entity = '" ~ stream ~ "' AND versions.row_count > IFNULL(landed.landed_row_count, 0)"

@@ -4,26 +4,29 @@
         {{ return([]) }}
     {%- endif -%}
     {%- set found = run_query(
-        "SELECT table_version, landed_since, replication, is_of_newest_run, CAST(started_at AS STRING), run_id, load_method, is_baseline"
+        "SELECT table_version, run_id, landed_since, replication, is_of_newest_run, CAST(started_at AS STRING) AS started_at, load_method, is_baseline"
         ~ " FROM " ~ build ~ " WHERE entity = '" ~ stream ~ "'" ~ (" AND recency <= " ~ newest if newest else "")
         ~ " ORDER BY version_number DESC"
     ) -%}
     {%- set versions = [] -%}
     {%- for row in found.rows -%}
-        {%- do versions.append({
-            'table_version': row[0] | int, 'landed_since': row[1] | string, 'replication': row[2], 'is_of_newest_run': row[3],
-            'started_at': row[4], 'run_id': row[5], 'load_method': row[6], 'is_baseline': row[7]
-        }) -%}
+        {%- do versions.append(row.dict()) -%}
     {%- endfor -%}
     {{ return(versions) }}
 {%- endmacro %}
 
 {% macro of_versions(versions) -%}
-    {%- if versions -%}
-        _sdc_batched_at >= TIMESTAMP '{{ versions | map(attribute="landed_since") | min }} 00:00:00+00'
+    {{ in_partitions_of(versions) }}
+    {%- if versions %}
         AND (_sdc_table_version, _sdc_run_id) IN (
             {%- for version in versions %}({{ version.table_version }}, {{ literal(version.run_id) }}){{ '' if loop.last else ', ' }}{% endfor -%}
         )
+    {%- endif -%}
+{%- endmacro %}
+
+{% macro in_partitions_of(versions) -%}
+    {%- if versions -%}
+        _sdc_batched_at >= TIMESTAMP '{{ versions | map(attribute="landed_since") | min }} 00:00:00+00'
     {%- else -%}
         FALSE
     {%- endif -%}
