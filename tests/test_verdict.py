@@ -108,14 +108,15 @@ def test_a_whole_version_after_deltas_is_compared_with_what_they_left(warehouse:
 
 
 def test_no_record_and_an_odd_status_and_an_entity_that_is_missing(warehouse: Warehouse) -> None:
-    """A first load of 0 records, a status that nobody knows, and a landing table without a version."""
-    warehouse.land("characters", [character(1, status="Frozen")], "first")
+    """A first load of 0 records, a status and a field that nobody knows, and a landing table without a version."""
+    warehouse.land("characters", [character(1, status="Frozen", new_fields={"seen": True})], "first")
     warehouse.land("episodes", [], "first")
     # An empty variable is as if it were not set, as a container's environment may have it.
     unset = {"DBT_VERDICT_EMPTY": "", "DBT_VERDICT_DROP_PERCENT": ""}
-    done = warehouse.build(*VERDICT, DBT_VERDICT_STATUS_VALUES="fail", **unset)
+    done = warehouse.build(*VERDICT, DBT_VERDICT_STATUS_VALUES="fail", DBT_VERDICT_DRIFT="fail", **unset)
     assert not done.ok
     assert verdict(warehouse, "fail") == [
+        ("drift", "characters"),
         ("empty", "episodes"),
         ("missing", "locations"),
         ("status_values", "characters"),
