@@ -35,7 +35,7 @@ KEPT = re.compile(
 )
 EXAMPLES_MACROS = re.compile(
     r"""
-    empty_to_null | id_from_url | ids_from_urls | unreadable_address_count | cleaned_(characters | episodes | locations) | measure
+    id_from_url | ids_from_urls | unreadable_address_count | cleaned_(characters | episodes | locations) | measure
     | compared_entities | tracked_fields | last_parts | history | known_history | refuse_to_forget
     """,
     re.VERBOSE,

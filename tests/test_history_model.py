@@ -120,8 +120,8 @@ def follow(warehouse: Warehouse, model: Model, number: int, step: tuple[str, Any
     elif what == "change the logic":
         text, plain, upper = (
             cleaning.read_text(),
-            "empty_to_null('landing.name')",
-            "empty_to_null('UPPER(landing.name)')",
+            "NULLIF(landing.name, '')",
+            "NULLIF(UPPER(landing.name), '')",
         )
         head, tail = text.split("macro cleaned_locations", 1)
         tail = tail.replace(upper, plain) if model.upper else tail.replace(plain, upper)

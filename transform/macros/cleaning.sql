@@ -1,7 +1,3 @@
-{% macro empty_to_null(column) -%}
-    NULLIF({{ column }}, '')
-{%- endmacro %}
-
 {% macro id_from_url(column) -%}
     SAFE_CAST(REGEXP_EXTRACT({{ column }}, r'(?:^|/)([0-9]+)$') AS INT64)
 {%- endmacro %}

@@ -1,3 +1,4 @@
+{#- An empty string is the API's way to say nothing. -#}
 {% macro cleaned_characters() %}
     -- key
     landing.id AS character_id,
@@ -9,14 +10,14 @@
     {{ unreadable_address_count('landing.episode', ['landing.origin.url', 'landing.location.url']) }} AS unreadable_address_count,
 
     -- what the API says
-    {{ empty_to_null('landing.name') }} AS character_name,
-    {{ empty_to_null('landing.status') }} AS status,
-    {{ empty_to_null('landing.species') }} AS species,
-    {{ empty_to_null('landing.type') }} AS character_type,
-    {{ empty_to_null('landing.gender') }} AS gender,
-    {{ empty_to_null('landing.origin.name') }} AS origin_name,
-    {{ empty_to_null('landing.location.name') }} AS last_location_name,
-    {{ empty_to_null('landing.image') }} AS image_url,
+    NULLIF(landing.name, '') AS character_name,
+    NULLIF(landing.status, '') AS status,
+    NULLIF(landing.species, '') AS species,
+    NULLIF(landing.type, '') AS character_type,
+    NULLIF(landing.gender, '') AS gender,
+    NULLIF(landing.origin.name, '') AS origin_name,
+    NULLIF(landing.location.name, '') AS last_location_name,
+    NULLIF(landing.image, '') AS image_url,
     landing.created AS created_at
 {% endmacro %}
 
@@ -29,11 +30,11 @@
     {{ unreadable_address_count('landing.characters') }} AS unreadable_address_count,
 
     -- what the API says
-    {{ empty_to_null('landing.name') }} AS episode_name,
-    {{ empty_to_null('landing.episode') }} AS episode_code,
+    NULLIF(landing.name, '') AS episode_name,
+    NULLIF(landing.episode, '') AS episode_code,
     SAFE_CAST(REGEXP_EXTRACT(landing.episode, r'^S([0-9]+)E[0-9]+$') AS INT64) AS season_number,
     SAFE_CAST(REGEXP_EXTRACT(landing.episode, r'^S[0-9]+E([0-9]+)$') AS INT64) AS episode_number,
-    SAFE.PARSE_DATE('%B %d, %Y', {{ empty_to_null('landing.air_date') }}) AS air_date,
+    SAFE.PARSE_DATE('%B %d, %Y', NULLIF(landing.air_date, '')) AS air_date,
     landing.created AS created_at
 {% endmacro %}
 
@@ -46,9 +47,9 @@
     {{ unreadable_address_count('landing.residents') }} AS unreadable_address_count,
 
     -- what the API says
-    {{ empty_to_null('landing.name') }} AS location_name,
-    {{ empty_to_null('landing.type') }} AS location_type,
-    {{ empty_to_null('landing.dimension') }} AS dimension,
+    NULLIF(landing.name, '') AS location_name,
+    NULLIF(landing.type, '') AS location_type,
+    NULLIF(landing.dimension, '') AS dimension,
     landing.created AS created_at
 {% endmacro %}
 

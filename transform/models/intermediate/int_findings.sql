@@ -128,24 +128,22 @@ findings AS (
     UNION ALL
 
     SELECT
-        'empty_name' AS rule,
+        asked.rule,
         'warning' AS severity,
-        entity,
-        record_id,
-        'no name' AS detail
+        records.entity,
+        records.record_id,
+        asked.detail
     FROM records
-    WHERE record_name IS NULL
-
-    UNION ALL
-
-    SELECT
-        'unreadable_address' AS rule,
-        'warning' AS severity,
-        entity,
-        record_id,
-        FORMAT('%d addresses that end in no id', unreadable_address_count) AS detail
-    FROM records
-    WHERE unreadable_address_count > 0
+    CROSS JOIN UNNEST([
+        STRUCT('empty_name' AS rule, records.record_name IS NULL AS is_odd, 'no name' AS detail),
+        STRUCT(
+            'unreadable_address' AS rule,
+            records.unreadable_address_count > 0 AS is_odd,
+            FORMAT('%d addresses that end in no id', records.unreadable_address_count) AS detail
+        ),
+        STRUCT('new_field' AS rule, records.new_fields IS NOT NULL AS is_odd, records.new_fields AS detail)
+    ]) AS asked
+    WHERE asked.is_odd
 
     UNION ALL
 
@@ -172,17 +170,6 @@ findings AS (
     FROM records
     WHERE record_name IS NOT NULL
     QUALIFY COUNT(*) OVER (PARTITION BY entity, record_name) > 1
-
-    UNION ALL
-
-    SELECT
-        'new_field' AS rule,
-        'warning' AS severity,
-        entity,
-        record_id,
-        new_fields AS detail
-    FROM records
-    WHERE new_fields IS NOT NULL
 
     UNION ALL
 

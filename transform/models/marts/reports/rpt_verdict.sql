@@ -2,6 +2,15 @@
 {% set drop_percent = verdict_limit('drop_percent', 100) %}
 {% set stale_hours = verdict_limit('stale_hours', 87600) %}
 {% set as_of = var('as_of', none) or env_var('DBT_AS_OF', '') %}
+{% set counted_findings = [
+    ('findings_error', 'CAST(NULL AS STRING)', 'error_count', 'the severity error'),
+    ('findings_warning', 'CAST(NULL AS STRING)', 'warning_count', 'the severity warning')
+] %}
+{% if 'status_values' in var('verdict') %}
+    {% do counted_findings.append(
+        ('status_values', "'characters'", 'unknown_status_count', 'the rule unknown_status_value')
+    ) %}
+{% endif %}
 
 WITH loaded_last AS (
     SELECT
@@ -157,22 +166,14 @@ checked AS (
         ),
         STRUCT(
             'freshness' AS check_name,
-            {% if as_of %}
-                -- Asked for: it says so, and never stops the build.
-                'warn' AS policy,
-                FALSE AS holds,
-                CONCAT('the newest version, not that of when run ', {{ literal(as_of) }}, ' had ended') AS expected,
-            {% else %}
-                '{{ policy('freshness') }}' AS policy,
-                compared.age <= {{ stale_hours }} AS holds,
-                'loaded in the last {{ stale_hours }} hours' AS expected,
-            {% endif %}
+            -- An older state is asked for: it says so, and never stops the build.
+            '{{ 'warn' if as_of else policy('freshness') }}' AS policy,
+            {{ 'FALSE' if as_of else 'compared.age <= ' ~ stale_hours }} AS holds,
+            {{ literal('the newest version, not that of when run ' ~ as_of ~ ' had ended' if as_of
+                else 'loaded in the last ' ~ stale_hours ~ ' hours') }} AS expected,
             CONCAT('loaded ', CAST(compared.age AS STRING), ' hours ago') AS got,
-            {% if as_of %}
-                'build without DBT_AS_OF to show the newest' AS remedy
-            {% else %}
-                'look at the orchestrator: did runs fail, is the schedule on?' AS remedy
-            {% endif %}
+            '{{ 'build without DBT_AS_OF to show the newest' if as_of
+                else 'look at the orchestrator: did runs fail, is the schedule on?' }}' AS remedy
         )
     ]) AS asked
     -- What is not there has no more to say.
@@ -190,42 +191,19 @@ checked AS (
         'give each source its own DATASET_PREFIX' AS remedy
     FROM compared
 
-    UNION ALL
+    {% for check_name, entity, finding_count, listed_by in counted_findings %}
+        UNION ALL
 
-    SELECT
-        asked.entity,
-        asked.check_name,
-        asked.policy,
-        asked.finding_count = 0 AS holds,
-        'none' AS expected,
-        CAST(asked.finding_count AS STRING) AS got,
-        CONCAT('rpt_data_quality lists them by ', asked.listed_by) AS remedy
-    FROM found
-    CROSS JOIN UNNEST([
-        {% if 'status_values' in var('verdict') %}
-            STRUCT(
-                'characters' AS entity,
-                'status_values' AS check_name,
-                '{{ policy('status_values') }}' AS policy,
-                found.unknown_status_count AS finding_count,
-                'the rule unknown_status_value' AS listed_by
-            ),
-        {% endif %}
-        STRUCT(
-            CAST(NULL AS STRING) AS entity,
-            'findings_error' AS check_name,
-            '{{ policy('findings_error') }}' AS policy,
-            found.error_count AS finding_count,
-            'the severity error' AS listed_by
-        ),
-        STRUCT(
-            CAST(NULL AS STRING) AS entity,
-            'findings_warning' AS check_name,
-            '{{ policy('findings_warning') }}' AS policy,
-            found.warning_count AS finding_count,
-            'the severity warning' AS listed_by
-        )
-    ]) AS asked
+        SELECT
+            {{ entity }} AS entity,
+            '{{ check_name }}' AS check_name,
+            '{{ policy(check_name) }}' AS policy,
+            {{ finding_count }} = 0 AS holds,
+            'none' AS expected,
+            CAST({{ finding_count }} AS STRING) AS got,
+            'rpt_data_quality lists them by {{ listed_by }}' AS remedy
+        FROM found
+    {% endfor %}
 ),
 
 build AS (
@@ -255,14 +233,11 @@ SELECT
         IF(decided.holds, '', CONCAT('; ', decided.remedy))
     ) AS message,
     CURRENT_TIMESTAMP() AS decided_at,
-    {% if as_of %}
-        -- An older state is looked at, not accepted.
-        compared.accepted_until,
-    {% else %}
-        IF(
-            SUM(IF(decided.status = 'fail', 1, 0)) OVER () = 0, compared.loaded_until, compared.accepted_until
-        ) AS accepted_until,
-    {% endif %}
+    -- An older state is looked at, not accepted.
+    IF(
+        {{ 'FALSE' if as_of else 'TRUE' }} AND SUM(IF(decided.status = 'fail', 1, 0)) OVER () = 0,
+        compared.loaded_until, compared.accepted_until
+    ) AS accepted_until,
     build.build_id
 FROM decided
 CROSS JOIN build
