@@ -27,13 +27,6 @@ def test_an_object_is_created_once(warehouse: Warehouse) -> None:
 LARGE = b"0123456789abcdef" * (20 << 16) + b"!"
 
 
-def test_a_large_object_is_uploaded_in_chunks(warehouse: Warehouse) -> None:
-    """A resumable upload of several chunks is one object with its checksum: "Resumable uploads"."""
-    blob = warehouse.blob(chunk_size=4 << 20)
-    blob.upload_from_string(LARGE, checksum="crc32c")
-    assert blob.download_as_bytes() == LARGE
-
-
 @pytest.mark.xfail(reason="fake-gcs-server forgets the precondition of a resumable upload (README, Limits)")
 def test_a_large_object_is_created_once(warehouse: Warehouse) -> None:
     """IfGenerationMatch 0 holds for resumable uploads too: "Request preconditions"."""
