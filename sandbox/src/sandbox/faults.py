@@ -3,7 +3,7 @@
 A rule is a JSON object: `method` (any where left out), `path` (regular expression searched in path and query), `skip`
 and `times` (how many matching requests to let pass first, and how many to disturb; `times` null: all), `action`, and the
 action's own keys: status (`status`, `headers`, `body`), reset, truncate (`bytes`), bad_json, slow (`seconds`), hold.
-Faults of the data: count (`count`), field (`id`, `set`, `drop`), replace (by a regular expression: `find`, `with`, `status`).
+Faults of the data: field (`id`, `set`, `drop`), replace (by a regular expression: `find`, `with`, `status`).
 `contains` is a regular expression searched in the request's body. With `"when": "after"` the request goes through first: what a
 client sees when the answer to something that has happened is lost. A rule that would change nothing of an answer leaves
 it to the next one, and neither counts it nor spends one of its `times`.
@@ -73,12 +73,11 @@ ACTIONS = {
     "hold": {"when": AFTER},
     "truncate": {"bytes": WHOLE},
     "bad_json": {},
-    "count": {"count": WHOLE},
     "field": {"id": RECORD_KEY, "set": OBJECT, "drop": NAMES},
     "replace": {"find": PATTERN, "with": TEXT, "status": STATUS},
 }
 # Of each of these sets an action needs a key.
-NEEDED = {"count": [{"count"}], "field": [{"set", "drop"}], "replace": [{"find"}, {"with"}]}
+NEEDED = {"field": [{"set", "drop"}], "replace": [{"find"}, {"with"}]}
 OF_THE_BODY = {"content-encoding", "content-length", "etag"}
 
 
@@ -291,16 +290,12 @@ def _with_other_data(text: str, rule: Rule) -> str:
         return text
     before = json.dumps(document)
     listing = document if isinstance(document, dict) else {"results": document}
-    if rule.action == "count":
-        if isinstance(listing.get("info"), dict):
-            listing["info"]["count"] = rule.options["count"]
-    else:
-        records = listing.get("results")
-        for record in records if isinstance(records, list) else ():
-            if isinstance(record, dict) and rule.options.get("id") in (None, record.get("id")):
-                record.update(rule.options.get("set", {}))
-                for name in rule.options.get("drop", ()):
-                    record.pop(name, None)
+    records = listing.get("results")
+    for record in records if isinstance(records, list) else ():
+        if isinstance(record, dict) and rule.options.get("id") in (None, record.get("id")):
+            record.update(rule.options.get("set", {}))
+            for name in rule.options.get("drop", ()):
+                record.pop(name, None)
     if json.dumps(document) == before:
         return text
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"))

@@ -199,7 +199,7 @@ def _status(status: int, **more: Any) -> Rule:
 
 
 def _count(count: int, **more: Any) -> Rule:
-    return {"action": "count", "count": count, **more}
+    return _replaced('"count":[0-9]+', f'"count":{count}', **more)
 
 
 def _character_21(**change: Any) -> Rule:
