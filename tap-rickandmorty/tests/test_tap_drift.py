@@ -63,7 +63,8 @@ def test_drift_is_found_at_any_depth(api: Api, run_tap: RunTap, record: dict[str
 
 def test_the_values_of_a_new_field_are_kept(api: Api, run_tap: RunTap) -> None:
     """With `warn` they are in new_fields, by path, nested ones too; other records have none."""
-    api.records["character"][6] = character(7, planet={"a": [1]}, origin={"name": "x", "url": "", "id": 3})
+    origin = {"name": "x", "url": "", "id": 3}
+    api.records["character"][6] = character(7, origin=origin, planet={"a": [1]}, **{"origin.id": 4})
     kept = {r["id"]: r.get("new_fields") for r in run_tap().records("characters")}
-    assert kept.pop(7) == {"planet": {"a": [1]}, "origin.id": 3}
+    assert kept.pop(7) == {"planet": {"a": [1]}, "origin.id": 3, "['origin.id']": 4}
     assert set(kept.values()) == {None}

@@ -224,7 +224,10 @@ def _at(record: dict[str, Any], path: list[str | int]) -> dict[str, Any]:
 
 
 def _dotted(path: list[str | int]) -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+    """Return a path as text; a name that has a dot or a bracket is in brackets and quotes."""
+    return "".join(
+        f"[{step!r}]" if isinstance(step, int) or set(step) & set(".[]") else f".{step}" for step in path
+    ).removeprefix(".")
 
 
 def _expected(error: Any) -> str:  # noqa: ANN401 (jsonschema_rs's)
