@@ -179,8 +179,14 @@ def test_redirects_within_the_host_are_followed_and_to_others_where_allowed(
 def test_a_pause_longer_than_the_budget_is_an_error_at_once(api: Api, run_tap: RunTap) -> None:
     """A Retry-After beyond the retry budget is an error that names it, without a wait."""
     api.fault(r"character$", status(429, b"", Retry_After="3600"), times=99)
-    run_tap(retry_seconds=5).failed("the API asks for a pause of 3600 s")
+    advice = "run again when the API answers"
+    run_tap(retry_seconds=5).failed("the API asks for a pause of 3600 s", advice)
     assert len(api.asked("character")) == 1
+    # Another stream's requests wait too: their error is no other.
+    api.faults.clear()
+    api.fault(r"character$", slow(0.5))
+    api.fault(r"(episode|location)$", status(429, b"", Retry_After="3600"), times=99)
+    run_tap(retry_seconds=5).failed("the API asks for a pause of 36", advice)
 
 
 def test_a_refusal_slows_every_request(api: Api, run_tap: RunTap) -> None:

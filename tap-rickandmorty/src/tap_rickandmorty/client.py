@@ -28,7 +28,7 @@ from typing_extensions import override
 
 from tap_rickandmorty.drift import CONSEQUENCES, Drift
 from tap_rickandmorty.errors import ApiError, TapError
-from tap_rickandmorty.session import FIRST_PAUSE, LONGEST_PAUSE, retry_after
+from tap_rickandmorty.session import FIRST_PAUSE, LONGEST_PAUSE, PauseError, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -196,7 +196,7 @@ class ApiStream(RESTStream[Any]):
             self.backoff_wait_generator,
             (RetriableAPIError, FatalAPIError),
             max_tries=self.backoff_max_tries,
-            giveup=lambda error: isinstance(error, FatalAPIError),
+            giveup=lambda error: isinstance(error, (FatalAPIError, PauseError)),
             on_backoff=self.backoff_handler,
             on_giveup=self._give_up,
             jitter=self.backoff_jitter,

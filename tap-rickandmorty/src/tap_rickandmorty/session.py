@@ -78,6 +78,10 @@ def retry_after(value: str | None, now: datetime) -> float:
     return 0.0
 
 
+class PauseError(RetriableAPIError):
+    """The API asks for so long a pause that a request fails without one: another run may succeed."""
+
+
 class Gate:
     """Lets the requests of all threads through, with pauses between them for as long as the API refuses some.
 
@@ -93,7 +97,7 @@ class Gate:
         """Wait for this request's turn; return when it came, in monotonic seconds.
 
         Raises:
-            FatalAPIError: The API asked for a longer pause than `retry_seconds` allows.
+            PauseError: The API asked for a longer pause than `retry_seconds` allows.
         """
         while True:
             with self._lock:
@@ -103,7 +107,7 @@ class Gate:
                     self._next = now + self._pause
                     return now
             if wait > self._longest:
-                raise FatalAPIError(
+                raise PauseError(
                     f"the API asks for a pause of {wait:.0f} s (allowed: retry_seconds {self._longest:.0f})"
                 )
             time.sleep(wait)
