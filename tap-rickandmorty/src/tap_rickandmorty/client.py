@@ -28,7 +28,7 @@ from typing_extensions import override
 
 from tap_rickandmorty.drift import CONSEQUENCES, Drift
 from tap_rickandmorty.errors import ApiError, TapError
-from tap_rickandmorty.session import FIRST_PAUSE, LONGEST_PAUSE, PauseError, retry_after
+from tap_rickandmorty.session import FIRST_PAUSE, LONGEST_PAUSE, PauseError, retry_after, safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -215,7 +215,7 @@ class ApiStream(RESTStream[Any]):
         ) from error
 
     def _shown(self, request: requests.PreparedRequest) -> str:
-        return self.address.safe(f"{request.method} {request.url}")
+        return safe(f"{request.method} {request.url}")
 
 
 def _status(error: Any) -> int | None:  # noqa: ANN401 (an exception)

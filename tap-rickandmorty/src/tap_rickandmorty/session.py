@@ -7,6 +7,7 @@ line without secrets. Proxies and certificates come from the environment, as `re
 from __future__ import annotations
 
 import email.utils
+import logging
 import os
 import re
 import socket
@@ -58,13 +59,13 @@ class Address:
         user, password = unquote(parts.username or ""), unquote(parts.password or "")
         self.login = (user, password) if user or password else None
 
-    def safe(self, text: object) -> str:
-        """Return a text in one line, without the secrets of any address in it, and with long lists of ids cut."""
-        line = " ".join(str(text).split())
-        line = re.sub(r"//[^/@\s]+@", "//***@", line)
-        for name in self.params:
-            line = re.sub(rf"([?&]{re.escape(name)}=)[^&\s'\")]*", r"\1***", line)
-        return re.sub(r"(/\d+,\d+,)[\d,]{20,},(\d+)", r"\1…,\2", line)
+
+def safe(text: object) -> str:
+    """Return a text in one line, without the secrets of any address in it, and with long lists of ids cut."""
+    line = " ".join(str(text).split())
+    line = re.sub(r"//[^/@\s]+@", "//***@", line)
+    line = re.sub(r"([?&])(?!page=)[^=&?\s]+=[^&\s'\")]*", r"\1***", line)
+    return re.sub(r"(/\d+,\d+,)[\d,]{20,},(\d+)", r"\1…,\2", line)
 
 
 def retry_after(value: str | None, now: datetime) -> float:
@@ -237,6 +238,8 @@ class Session(requests.Session):
         self.mount("https://", adapter)
         self.mount("http://", adapter)
         self.hooks["response"] = _read
+        # It logs whole addresses.
+        logging.getLogger("urllib3").setLevel(logging.INFO)
         # For streams that are read concurrently.
         self.pool = ThreadPoolExecutor(connections, thread_name_prefix="reading")
 
@@ -292,7 +295,7 @@ class Session(requests.Session):
 
     def _classified(self, error: Exception, seconds: float) -> RetriableAPIError | FatalAPIError:
         """Return the SDK's error for one of requests: worth a retry or not, with the cause in one line."""
-        cause = self._address.safe(_innermost(error))
+        cause = safe(_innermost(error))
         if isinstance(error, requests.exceptions.Timeout):
             return RetriableAPIError(f"no whole answer within {seconds:.0f} s")
         if isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in cause:

@@ -23,7 +23,7 @@ from singer_sdk.helpers.capabilities import PluginCapabilities
 from typing_extensions import override
 
 from tap_rickandmorty.errors import TapError
-from tap_rickandmorty.session import Address, Session
+from tap_rickandmorty.session import Address, Session, safe
 from tap_rickandmorty.streams import STREAMS
 from tap_rickandmorty.writer import Writer
 
@@ -176,7 +176,7 @@ def _invalid_settings(config: Mapping[str, Any]) -> Iterator[str]:
     except ValueError:
         good = False
     if not good or re.search(r"\s", url):
-        yield f"api_url: expected http://HOST/api or https://HOST/api, got {Address('').safe(url)!r}"
+        yield f"api_url: expected http://HOST/api or https://HOST/api, got {safe(url)!r}"
     if not config["user_agent"].isprintable() or not config["user_agent"].isascii():
         yield f"user_agent: expected letters, digits and signs of ASCII, got {config['user_agent']!r}"
     if config.get("batch_config") is not None:
@@ -200,7 +200,7 @@ def _one_line(logger: logging.Logger) -> Iterator[None]:
         logger.debug("unexpected", exc_info=True)
         _end(
             logger,
-            f"{type(error).__name__}: {Address('').safe(error)}; this error is unexpected: run again with "
+            f"{type(error).__name__}: {safe(error)}; this error is unexpected: run again with "
             f"{PREFIX}LOGLEVEL=debug for its traceback",
         )
 
