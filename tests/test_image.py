@@ -247,7 +247,7 @@ def test_the_image_runs_the_whole_pipeline_and_installs_nothing(
 
 def test_a_failed_job_ends_the_container_with_an_error(image: Image, sandbox: Sandbox, scratch: Path) -> None:
     """The exit status of the container is the job's, and the log names what cannot be reached."""
-    environment = {**sandbox.env, "MELTANO_ENVIRONMENT": "local", "TAP_RICKANDMORTY_MAX_TRIES": "1"}
+    environment = {**sandbox.env, "MELTANO_ENVIRONMENT": "local", "TAP_RICKANDMORTY_MAX_ATTEMPTS": "1"}
     environment["TAP_RICKANDMORTY_API_URL"] = "http://127.0.0.1:9/api"
     status, log = image.run(scratch, "run", "episode", environment=environment)
     assert status == 1

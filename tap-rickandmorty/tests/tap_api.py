@@ -295,7 +295,7 @@ class Outcome:
         return [
             m["record"]
             for m in self.messages
-            if m["type"] == "RECORD" and m["stream"] == stream and version in (None, m["version"])
+            if m["type"] == "RECORD" and m["stream"] == stream and version in (None, m.get("version"))
         ]
 
     def activated(self, stream: str) -> list[int]:

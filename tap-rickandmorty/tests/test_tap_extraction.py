@@ -101,23 +101,6 @@ def test_an_empty_listing_without_a_past_is_an_error_unless_allowed(api: Api, ru
     assert len(run.activated("episodes")) == 1
 
 
-def test_deselected_fields_and_streams_are_not_sent(api: Api, run_tap: RunTap, tmp_path: Path) -> None:
-    """A catalog's selection holds: no requests for a deselected stream, no values of a deselected field."""
-    catalog = json.loads(run_tap("--discover").out)
-    for stream in catalog["streams"]:
-        for entry in stream["metadata"]:
-            if entry["breadcrumb"] == []:
-                entry["metadata"]["selected"] = stream["tap_stream_id"] == "characters"
-            if entry["breadcrumb"] == ["properties", "image"]:
-                entry["metadata"]["selected"] = False
-    (tmp_path / "catalog.json").write_text(json.dumps(catalog))
-    run = run_tap("--catalog", str(tmp_path / "catalog.json")).succeeded()
-    assert run.records("characters")[0].keys() == character(1).keys() - {"image"}
-    assert len(run.activated("characters")) == 1
-    assert run.records("episodes") == []
-    assert api.asked("episode") == []
-
-
 def test_the_connection_test_sends_no_activate_version(run_tap: RunTap) -> None:
     """`--test` reads one record per stream and activates none."""
     run = run_tap("--test").succeeded()

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from tap_api import Api, RunTap, character, location, status
+from singer_sdk.exceptions import ConfigValidationError
+from tap_api import Api, RunTap, character, environment, location, status
+from tap_rickandmorty.tap import TapRickAndMorty
+
+from testkit import programs, warm
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,20 +130,81 @@ def test_places_that_are_null_come_through(api: Api, run_tap: RunTap) -> None:
     assert len(api.requests) == 6
 
 
-@pytest.mark.parametrize("catalog", ["none of ours", "no streams", "none selected"])
-def test_a_selection_of_nothing_is_an_error(api: Api, run_tap: RunTap, tmp_path: Path, catalog: str) -> None:
-    """Doing nothing is not success: exit status 1, and the streams that could be selected."""
-    document = json.loads(run_tap("--discover").out) if catalog != "no streams" else {"streams": []}
-    for stream in document["streams"]:
-        stream["tap_stream_id"] += "x" if catalog == "none of ours" else ""
-        for entry in stream["metadata"]:
-            entry["metadata"]["selected"] = catalog != "none selected"
-    file = tmp_path / "catalog.json"
-    file.write_text(json.dumps(document))
-    run = run_tap("--catalog", str(file)).failed(
-        "the catalog selects no stream", "characters, episodes, locations"
-    )
+@pytest.mark.parametrize(
+    ("option", "text", "words"),
+    [
+        ("--state", "{bad", "expected a JSON object, got what is not JSON"),
+        ("--state", "", "expected a JSON object, got what is not JSON"),
+        ("--state", '{"bookmarks": []}', "bookmarks: [] is not of type"),
+        ("--state", '{"bookmarks": {"characters": null}}', "bookmarks: characters: null is not of type"),
+        ("--state", '{"bookmarks": {"episodes": {"complete_count": "9"}}}', "complete_count: "),
+        ("--state", '{"type": "STATE", "value": {"bookmarks": {}}}', '"bookmarks" is a required property'),
+        ("--state", '{"singer_state": {"bookmarks": {}}}', '"bookmarks" is a required property'),
+        ("--catalog", "[]", "[] is not of type"),
+        ("--catalog", '{"streams": {}}', "streams: {} is not of type"),
+        ("--catalog", '{"streams": [{"stream": "episodes"}]}', '"tap_stream_id" is a required property'),
+        ("--config", "{bad", "expected a file with a JSON object"),
+        ("--config", "[1]", "expected a file with a JSON object"),
+        ("--config", '{"max_shrink_precent": 0}', "'max_shrink_precent' was unexpected"),
+        ("--config", '{"batch_config": {}}', "'batch_config' was unexpected"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(
+    run_tap: RunTap, tmp_path: Path, option: str, text: str, words: str
+) -> None:
+    """State, catalog and settings: what was expected, without a traceback, before anything is asked for."""
+    file = tmp_path / "input.json"
+    file.write_text(text)
+    run = run_tap(option, str(file))
+    assert run.status != 0
+    assert words in run.log
+    assert not [word for word in ("Traceback", "unexpected:") if word in run.log]
     assert run.messages == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_state_that_another_system_wrote_counts(run_tap: RunTap, tmp_path: Path, encoding: str) -> None:
+    """Windows writes a byte order mark, or UTF-16; a number may have become 1e2, and a name of the source be missing."""
+    file = tmp_path / "state.json"
+    file.write_text('{"bookmarks": {"characters": {"complete_count": 1e2}}}', encoding=encoding)
+    run_tap("--state", str(file)).failed("100 records when it was last whole")
+
+
+def test_settings_of_the_environment_without_the_option_are_an_error(api: Api) -> None:
+    """Without --config=ENV the SDK reads none of them: the tap would read the live API."""
+    done = programs.run(*warm.command("tap_rickandmorty"), env=environment(api, max_attempts=1))
+    assert done.returncode == 1
+    assert "TAP_RICKANDMORTY_API_URL" in done.stderr.splitlines()[-1]
+    assert "--config=ENV" in done.stderr.splitlines()[-1]
+    assert done.stdout == ""
+
+
+def test_settings_of_a_dotenv_file_are_checked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK reads one: a blank setting counts as absent there, and what cannot be read is named."""
+    file = tmp_path / ".env"
+    file.write_text("TAP_RICKANDMORTY_TIMEOUT=\nTAP_RICKANDMORTY_ALLOW_OTHER_HOSTS=maybe\n")
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    for module in ("dotenv.main", "singer_sdk.configuration._dict_config"):
+        monkeypatch.setattr(f"{module}.find_dotenv", lambda: str(file))
+    with pytest.raises(ConfigValidationError) as error:
+        TapRickAndMorty(parse_env_config=True)
+    assert error.value.errors == ["allow_other_hosts: 'maybe' is not of type 'boolean'"]
+
+
+@pytest.mark.parametrize("option", ["--discover", "--test"])
+def test_every_way_to_start_the_tap_ends_in_one_line(run_tap: RunTap, option: str) -> None:
+    """With a setting that cannot be used, too."""
+    run = run_tap(option, concurrency=0)
+    assert "Traceback" not in run.log
+    assert (run.status == 0) is (option == "--discover"), run.log
+
+
+def test_a_closed_standard_output_is_one_line(api: Api) -> None:
+    """As a shell's `>&-` makes it."""
+    command = shlex.join([sys.executable, "-m", "tap_rickandmorty", "--config=ENV"])
+    done = programs.run("sh", "-c", f"{command} >&-", env=environment(api))
+    assert done.returncode == 1
+    assert "standard output is closed" in done.stderr.splitlines()[-1]
     assert api.requests == []
 
 
@@ -157,6 +225,7 @@ def test_a_selection_of_nothing_is_an_error(api: Api, run_tap: RunTap, tmp_path:
         ("api_url", "http://[::1/api", "api_url: expected http://HOST/api"),
         ("user_agent", "a\nb", "user_agent: expected letters"),
         ("user_agent", "ä", "user_agent: expected letters"),
+        ("max_shrink_precent", 0, "TAP_RICKANDMORTY_MAX_SHRINK_PRECENT: the tap has no such setting"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(
@@ -168,29 +237,3 @@ def test_a_setting_that_cannot_be_used_is_named(
     assert named in run.log
     assert not [word for word in ("unexpected", "Traceback", "hunter2") if word in run.log]
     assert api.requests == []
-
-
-@pytest.mark.parametrize(
-    ("option", "text", "words"),
-    [
-        ("--state", "{bad", "expected a JSON object, got what is not JSON"),
-        ("--state", "", "expected a JSON object, got what is not JSON"),
-        ("--state", '{"bookmarks": []}', "with 'bookmarks' as an object"),
-        ("--catalog", "[]", "with 'streams' as a list"),
-        ("--catalog", '{"streams": {}}', "with 'streams' as a list"),
-        ("--config", "{bad", "expected a file with a JSON object"),
-        ("--config", "[1]", "expected a file with a JSON object"),
-    ],
-)
-def test_a_file_that_cannot_be_read_is_named(
-    run_tap: RunTap, tmp_path: Path, option: str, text: str, words: str
-) -> None:
-    """State, catalog and settings: the option, the file and what was expected, without a traceback."""
-    file = tmp_path / "input.json"
-    file.write_text(text)
-    run = run_tap(option, str(file))
-    assert run.status != 0
-    for word in (option, str(file), words):
-        assert word in run.log
-    assert "Traceback" not in run.log
-    assert "unexpected" not in run.log

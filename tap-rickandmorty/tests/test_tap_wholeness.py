@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -182,30 +181,9 @@ def test_the_count_of_another_source_does_not_matter(api: Api, run_tap: RunTap, 
     assert run_tap("--state", str(tmp_path / "state.json")).status == 0
 
 
-def test_only_a_full_table_is_activated(api: Api, run_tap: RunTap, tmp_path: Path) -> None:
-    """With a replication key in the catalog records carry no version, and no ACTIVATE_VERSION goes out."""
-    catalog = json.loads(re.sub("FULL_TABLE", "INCREMENTAL", discovered(run_tap)))
-    for stream in catalog["streams"]:
-        stream["replication_key"] = "id"
-    (tmp_path / "catalog.json").write_text(json.dumps(catalog))
-    run = run_tap("--catalog", str(tmp_path / "catalog.json")).succeeded()
-    assert sum(m["type"] == "RECORD" and m["stream"] == "characters" for m in run.messages) == 45
-    assert [m for m in run.messages if m["type"] == "ACTIVATE_VERSION" or m.get("version")] == []
-    assert api.requests
-
-
-def discovered(run_tap: RunTap) -> str:
-    """The catalog as text."""
-    return run_tap("--discover").out
-
-
-def test_batches_are_refused_and_not_advertised(run_tap: RunTap, tmp_path: Path) -> None:
-    """--about names no batch capability, and the setting ends the run in one line."""
+def test_batches_are_not_advertised(run_tap: RunTap) -> None:
+    """--about names no batch capability."""
     assert '"batch"' not in run_tap("--about", "--format=json").out
-    config = {"batch_config": {"encoding": {"format": "jsonl"}, "storage": {"root": "file:///tmp"}}}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    run = run_tap(f"--config={tmp_path / 'config.json'}").failed()
-    assert "batch_config: BATCH messages are not supported" in run.log
 
 
 def test_counts_are_metric_points(run_tap: RunTap) -> None:

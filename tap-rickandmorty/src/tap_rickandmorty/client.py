@@ -24,6 +24,7 @@ from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.helpers.jsonpath import extract_jsonpath
 from singer_sdk.mapper import RemoveRecordTransform
 from singer_sdk.singerlib import ActivateVersionMessage
+from singer_sdk.singerlib.catalog import Metadata
 from typing_extensions import override
 
 from tap_rickandmorty.drift import CONSEQUENCES, Drift
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from singer_sdk import Tap
     from singer_sdk.helpers.types import Context
     from singer_sdk.pagination import BaseAPIPaginator
+    from singer_sdk.singerlib import Catalog
 
     from tap_rickandmorty.session import Address, Answer, Session
     from tap_rickandmorty.writer import Writer
@@ -127,6 +129,41 @@ class ApiStream(RESTStream[Any]):
         if self.parent_stream_type is None and self.config.get("full_read"):
             return "FULL_TABLE"
         return super().replication_method
+
+    @property
+    @override
+    def effective_schema(self) -> dict[str, Any]:
+        """The stream's own schema, whatever a catalog says: records are checked against it."""
+        return self.schema
+
+    @override
+    def apply_catalog(self, catalog: Catalog) -> None:
+        """Take selection and replication from a catalog; the key, which is always sent, and the schema are the stream's.
+
+        Raises:
+            TapError: The catalog asks for a field, a key or a replication that the stream does not have.
+        """
+        keys, entry = list(self.primary_keys), catalog.get(self.name)
+        super().apply_catalog(catalog)
+        if entry is None:
+            return
+        for name in (*keys, self.replication_key):
+            if ("properties", name) in entry.metadata:
+                entry.metadata["properties", str(name)].inclusion = Metadata.InclusionType.AUTOMATIC
+        named = {name for path in entry.metadata for name in path[1:2]} | {*(entry.schema.properties or ())}
+        named |= {self.replication_key} - {None}
+        unknown = sorted(n for n in named - self.schema["properties"].keys() if self.mask["properties", n])
+        methods = ("FULL_TABLE", "INCREMENTAL") if self.replication_key else ("FULL_TABLE",)
+        wrong = ""
+        if unknown:
+            wrong = f"selects {', '.join(unknown)}, which schemas/{self.name}.json lacks"
+        elif list(self.primary_keys) not in ([], keys):
+            wrong = f"has key_properties {self.primary_keys}, and the key is {keys}"
+        elif self.replication_method not in methods:
+            wrong = f"has replication_method {self.replication_method}; expected FULL_TABLE, or INCREMENTAL with a replication_key"
+        if wrong and self.selected:
+            raise TapError(f"{self.name}: the catalog {wrong}; look at it, or make it anew with --discover")
+        self.primary_keys = keys
 
     @override
     def get_records(self, context: Context | None) -> Iterable[dict[str, Any]]:

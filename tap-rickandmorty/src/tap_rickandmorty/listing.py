@@ -41,7 +41,6 @@ class ListingStream(ApiStream):
 
     def __init__(self, tap: Tap, address: Address, session: Session) -> None:
         super().__init__(tap, address, session)
-        self._pool = session.pool
         self._reading: Reading
         self._records: Records = []
         self._begun: tuple[Iterator[Records], Future[list[Records]]] | None = None
@@ -152,7 +151,7 @@ class ListingStream(ApiStream):
         self.begin_version()
         while held:
             # The next answer is read while this one is sent.
-            future = self._pool.submit(list, islice(answers, 1))
+            future = self._session.pool.submit(list, islice(answers, 1))
             yield from held
             held = future.result()
 
@@ -166,7 +165,7 @@ class ListingStream(ApiStream):
                 begun = list(islice(answers, 1))
                 return begun if reading.page.count > MOST_HELD else begun + list(answers)
 
-            self._begun = answers, self._pool.submit(first)
+            self._begun = answers, self._session.pool.submit(first)
 
     @property
     def source(self) -> str:
@@ -177,8 +176,8 @@ class ListingStream(ApiStream):
     def _last_count(self) -> int | None:
         """The count of the last whole reading of this source, None where none is known."""
         kept = self.stream_state
-        count = kept.get("complete_count") if kept.get("source") == self.source else None
-        return count if isinstance(count, int) else None
+        count = kept.get("complete_count") if kept.get("source", self.source) == self.source else None
+        return None if count is None else int(count)
 
     @property
     def _fewest(self) -> int:

@@ -16,7 +16,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, unquote, urljoin, urlsplit, urlunsplit
 
@@ -238,10 +238,14 @@ class Session(requests.Session):
         self.mount("https://", adapter)
         self.mount("http://", adapter)
         self.hooks["response"] = _read
+        self._connections = connections
         # It logs whole addresses.
         logging.getLogger("urllib3").setLevel(logging.INFO)
-        # For streams that are read concurrently.
-        self.pool = ThreadPoolExecutor(connections, thread_name_prefix="reading")
+
+    @cached_property
+    def pool(self) -> ThreadPoolExecutor:
+        """The threads of streams that are read concurrently."""
+        return ThreadPoolExecutor(self._connections, thread_name_prefix="reading")
 
     @override
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> Answer:

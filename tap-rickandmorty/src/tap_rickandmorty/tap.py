@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import os
-import re
 import signal
 import sys
 import threading
@@ -14,41 +13,25 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
-from urllib.parse import urlsplit
 
 import click
 from singer_sdk import Tap
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers.capabilities import PluginCapabilities
+from singer_sdk.singerlib import Catalog
 from typing_extensions import override
 
 from tap_rickandmorty.errors import TapError
+from tap_rickandmorty.inputs import PREFIX, check_streams, invalid_settings, invalid_variables, read_json
 from tap_rickandmorty.session import Address, Session, safe
 from tap_rickandmorty.streams import STREAMS
 from tap_rickandmorty.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
     from types import FrameType
 
     from singer_sdk import Stream
-
-PREFIX = "TAP_RICKANDMORTY_"
-
-
-def _is_json_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except ValueError:
-        return False
-
-
-# Whether a variable of the environment can be read as a setting of such a type.
-FORMS: dict[str, Callable[[str], object]] = {
-    "integer": re.compile(r"\s*[+-]?[0-9]+\s*").fullmatch,
-    "boolean": re.compile(r"true|false|yes|no|on|off|1|0", re.IGNORECASE).fullmatch,
-    "object": _is_json_object,
-}
 
 
 class TapRickAndMorty(Tap):
@@ -75,22 +58,25 @@ class TapRickAndMorty(Tap):
         # Null and blank settings count as absent: Meltano passes them where a variable is not set.
         config = {name: value for name, value in (config or {}).items() if value not in (None, "")}
         self.append_builtin_config(self.config_jsonschema)
-        wrong = list(_invalid_variables(self.config_jsonschema["properties"])) if parse_env_config else []
+        wrong = list(invalid_variables(self.config_jsonschema["properties"])) if parse_env_config else []
         if not wrong:
             super().__init__(config=config, parse_env_config=parse_env_config, **kwargs)
-            wrong = list(_invalid_settings(self.config)) if kwargs.get("validate_config", True) else []
+            wrong = list(invalid_settings(self.config)) if kwargs.get("validate_config", True) else []
         if wrong:
             raise ConfigValidationError(
                 "Config validation failed", errors=wrong, schema=self.config_jsonschema
             )
-        if kwargs.get("catalog") is not None and not any(stream.selected for stream in self.streams.values()):
-            raise TapError(
-                "the catalog selects no stream, so there is nothing to do; look at it, or at 'select' in meltano.yml: the "
-                f"streams are {', '.join(self.streams)}"
-            )
+        if self.input_catalog is not None:
+            check_streams(self.input_catalog, self.streams)
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, _terminated)
+
+    @property
+    @override
+    def catalog(self) -> Catalog:
+        """The streams as they go out: a catalog that is given selects, and the schema is always the tap's own."""
+        return Catalog.from_dict(self.catalog_dict)
 
     @override
     def discover_streams(self) -> list[Stream]:
@@ -106,11 +92,17 @@ class TapRickAndMorty(Tap):
     def invoke(cls, **kwargs: Any) -> None:
         """Run the tap; a failure is one line and exit status 1."""
         with _one_line(cls.logger):
-            for option, part, kind in (("state", "bookmarks", dict), ("catalog", "streams", list)):
-                if file := kwargs.get(option):
-                    text = file.read()
-                    _check_json(f"--{option} {file.name}", text, part, kind)
-                    kwargs[option] = io.StringIO(text)
+            if sys.stdout is None:
+                raise TapError("standard output is closed, so records have nowhere to go")
+            if not (config := kwargs["config"]).config and not config.parse_env and not kwargs["about"]:
+                names = [PREFIX + name.upper() for name in cls.config_jsonschema["properties"]]
+                if unread := [name for name in names if os.environ.get(name, "").strip()]:
+                    raise TapError(
+                        f"{', '.join(unread)}: variables count only with --config=ENV; add it, or unset them"
+                    )
+            for option in ("state", "catalog"):
+                if file := kwargs[option]:
+                    kwargs[option] = io.StringIO(read_json(option, file))
             super().invoke(**kwargs)
 
     @classmethod
@@ -131,56 +123,17 @@ class TapRickAndMorty(Tap):
 
     @classmethod
     @override
+    def cb_discover(cls, ctx: click.Context, param: click.Option, value: bool) -> None:
+        """Write the catalog; a failure is one line and exit status 1."""
+        with _one_line(cls.logger):
+            super().cb_discover(ctx, param, value)
+
+    @classmethod
+    @override
     def cb_test(cls, ctx: click.Context, param: click.Option, value: str) -> None:
         """Run the tap's connection test; a failure is one line and exit status 1."""
         with _one_line(cls.logger):
             super().cb_test(ctx, param, value)
-
-
-def _check_json(name: str, text: str, part: str, kind: type) -> None:
-    """Refuse a text that is not a JSON object, or whose `part`, where it has one, is of another kind.
-
-    Raises:
-        TapError: It is such a text.
-    """
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise TapError(f"{name}: expected a JSON object, got what is not JSON: {error}") from error
-    if not isinstance(content, dict) or not isinstance(content.get(part, kind()), kind):
-        raise TapError(
-            f"{name}: expected a JSON object with {part!r} as {'an object' if kind is dict else 'a list'}, got {text[:60]!r}"
-        )
-
-
-def _invalid_variables(settings: dict[str, Any]) -> Iterator[str]:
-    """Remove blank variables, and yield what is wrong with others: the SDK takes any other word for false, and fails on the rest."""
-    for name, item in settings.items():
-        value = os.environ.get(PREFIX + name.upper())
-        if value is None:
-            continue
-        if not value.strip():
-            del os.environ[PREFIX + name.upper()]
-            continue
-        for kind, fits in FORMS.items():
-            if kind in item["type"] and not fits(value):
-                yield f"{name}: {value!r} is not of type '{kind}'"
-
-
-def _invalid_settings(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with the settings beyond their JSON schema, without secrets."""
-    url = config["api_url"]
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or 1)
-    except ValueError:
-        good = False
-    if not good or re.search(r"\s", url):
-        yield f"api_url: expected http://HOST/api or https://HOST/api, got {safe(url)!r}"
-    if not config["user_agent"].isprintable() or not config["user_agent"].isascii():
-        yield f"user_agent: expected letters, digits and signs of ASCII, got {config['user_agent']!r}"
-    if config.get("batch_config") is not None:
-        yield "batch_config: BATCH messages are not supported; remove the setting, records go out as RECORD messages"
 
 
 @contextmanager
@@ -188,8 +141,10 @@ def _one_line(logger: logging.Logger) -> Iterator[None]:
     """End the process with one line in the log where something fails; level DEBUG adds the traceback."""
     try:
         yield
-    except (ConfigValidationError, click.exceptions.Exit, click.ClickException, click.Abort):
+    except (click.exceptions.Exit, click.ClickException, click.Abort):
         raise
+    except ConfigValidationError as error:
+        _end(logger, f"{error}: {'; '.join(error.errors)}")
     except BrokenPipeError:
         # The reader's own message says why it ended. Python would complain again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -210,7 +165,8 @@ def _end(logger: logging.Logger, message: str) -> NoReturn:
     for handler in logging.getLogger().handlers:
         handler.acquire()
     logger.error(message)
-    sys.stdout.flush()
+    if sys.stdout is not None:
+        sys.stdout.flush()
     os._exit(1)
 
 

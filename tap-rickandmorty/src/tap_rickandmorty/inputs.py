@@ -1,0 +1,116 @@
+"""What the tap is given: settings, STATE and catalog. What it could not use is an error of one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from importlib.resources import files
+from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import jsonschema_rs
+from dotenv import load_dotenv
+
+from tap_rickandmorty.errors import TapError
+from tap_rickandmorty.session import safe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from singer_sdk.singerlib import Catalog
+
+PREFIX = "TAP_RICKANDMORTY_"
+# Option -> the schema of its file.
+SCHEMAS: dict[str, Any] = json.loads((files("tap_rickandmorty") / "inputs.json").read_bytes())
+REMEDIES = {
+    "state": 'give the value of the last STATE message, {"bookmarks": …}, or {} to begin anew',
+    "catalog": "give what --discover writes",
+}
+
+
+def _is_json_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+# Whether a variable of the environment can be read as a setting of such a type.
+FORMS: dict[str, Callable[[str], object]] = {
+    "integer": re.compile(r"\s*[+-]?[0-9]+\s*").fullmatch,
+    "boolean": re.compile(r"true|false|yes|no|on|off|1|0", re.IGNORECASE).fullmatch,
+    "object": _is_json_object,
+}
+
+
+def read_json(option: str, file: IO[str]) -> str:
+    """Return the JSON text in the file of an option.
+
+    Raises:
+        TapError: The file does not hold what the option is for.
+    """
+    try:
+        # Bytes, since the locale may have another encoding than the file.
+        content = json.loads(file.buffer.read())  # type: ignore[attr-defined]
+    except ValueError as error:
+        raise TapError(
+            f"--{option} {file.name}: expected a JSON object, got what is not JSON: {error}"
+        ) from error
+    # An empty STATE is that of a first run.
+    wrong = [] if content == {} else list(jsonschema_rs.validator_for(SCHEMAS[option]).iter_errors(content))
+    if wrong:
+        place = "".join(f"{step}: " for step in wrong[0].instance_path)
+        raise TapError(f"--{option} {file.name}: {place}{wrong[0].message[:200]}; {REMEDIES[option]}")
+    return json.dumps(content)
+
+
+def invalid_variables(settings: dict[str, Any]) -> Iterator[str]:
+    """Remove blank variables, and yield what is wrong with others.
+
+    The SDK takes any other word for false, fails on a number that is none, and skips a name that it does not know.
+    """
+    # As the SDK does, but before the variables are looked at.
+    load_dotenv()
+    for variable, value in list(os.environ.items()):
+        name = variable.removeprefix(PREFIX)
+        # The SDK's own variable, and Meltano's, which have two underscores.
+        if not variable.startswith(PREFIX) or name == "LOGLEVEL" or name.startswith("_"):
+            continue
+        if not value.strip():
+            del os.environ[variable]
+        elif name not in map(str.upper, settings):
+            yield f"{variable}: the tap has no such setting"
+        else:
+            for kind, fits in FORMS.items():
+                if kind in settings[name.lower()]["type"] and not fits(value):
+                    yield f"{name.lower()}: {value!r} is not of type '{kind}'"
+
+
+def invalid_settings(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the settings beyond their JSON schema, without secrets."""
+    url = config["api_url"]
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or 1)
+    except ValueError:
+        good = False
+    if not good or re.search(r"\s", url):
+        yield f"api_url: expected http://HOST/api or https://HOST/api, got {safe(url)!r}"
+    if not config["user_agent"].isprintable() or not config["user_agent"].isascii():
+        yield f"user_agent: expected letters, digits and signs of ASCII, got {config['user_agent']!r}"
+
+
+def check_streams(catalog: Catalog, streams: Mapping[str, Any]) -> None:
+    """Refuse a catalog that selects no stream, or one that the tap does not have.
+
+    Raises:
+        TapError: It does.
+    """
+    selected = [name for name, entry in catalog.items() if entry.metadata.resolve_selection()[()]]
+    unknown = ", ".join(name for name in selected if name not in streams)
+    if not selected or unknown:
+        raise TapError(
+            f"the catalog selects {unknown or 'no stream'}; look at it, or at 'select' in meltano.yml: the streams are "
+            f"{', '.join(streams)}"
+        )
