@@ -7,15 +7,12 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tap_api import Api, Outcome, RunTap, environment, serving
+from tap_api import TRUST, Api, Outcome, RunTap, environment, serving
 
 from testkit import programs, warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-TRUST = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 @pytest.fixture(autouse=True)

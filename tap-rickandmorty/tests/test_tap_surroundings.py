@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from singer_sdk.exceptions import ConfigValidationError
-from tap_api import Api, RunTap, character, environment, location, status
+from tap_api import TRUST, Api, RunTap, character, environment, location, status
 from tap_rickandmorty.tap import TapRickAndMorty
 
 from testkit import programs, warm
@@ -65,23 +65,10 @@ def test_a_proxy_that_does_not_work_is_one_line(
     assert "hunter2" not in run.log
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "http_proxy",
-        "HTTPS_PROXY",
-        "no_proxy",
-        "REQUESTS_CA_BUNDLE",
-        "CURL_CA_BUNDLE",
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-    ],
-)
-def test_an_empty_variable_counts_as_absent(
-    run_tap: RunTap, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    """It is as if it were not set."""
-    monkeypatch.setenv(name, "")
+def test_empty_variables_count_as_absent(run_tap: RunTap, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is as if they were not set."""
+    for name in ("http_proxy", "HTTPS_PROXY", "no_proxy", *TRUST):
+        monkeypatch.setenv(name, "")
     run_tap().succeeded()
 
 
