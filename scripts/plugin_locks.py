@@ -100,6 +100,13 @@ def lock(name: str, folder: str) -> dict[str, Any]:
     }
 
 
+def text(lock: dict[str, Any]) -> str:
+    """Return the file of a lock: one line per setting, so that a change is a line of the diff."""
+    settings = ",\n    ".join(json.dumps(item, ensure_ascii=False) for item in lock["settings"])
+    document = json.dumps({**lock, "settings": [None]}, indent=2, ensure_ascii=False)
+    return document.replace("    null\n  ]\n}", f"    {settings}\n  ]\n}}\n")
+
+
 def generated() -> dict[Path, str]:
     """Return the text of every lock.
 
@@ -107,9 +114,6 @@ def generated() -> dict[Path, str]:
         ValueError: A plugin's --about failed.
     """
     return {
-        ROOT / "plugins" / folder / f"{name}--{VARIANT}.lock": json.dumps(
-            lock(name, folder), indent=2, ensure_ascii=False
-        )
-        + "\n"
+        ROOT / "plugins" / folder / f"{name}--{VARIANT}.lock": text(lock(name, folder))
         for name, folder in PLUGINS.items()
     }
