@@ -105,3 +105,10 @@ def test_only_a_full_table_is_activated(run: RunTap) -> None:
     done = run(entry(replication_method="INCREMENTAL", replication_key="created")).succeeded()
     assert len(done.records("characters")) == 45
     assert [m for m in done.messages if m["type"] == "ACTIVATE_VERSION" or m.get("version")] == []
+
+
+def test_two_streams_are_not_sent_by_one_name(run_tap: RunTap) -> None:
+    """To a target the second would be the next version of the first, whose records it drops."""
+    maps = {stream: {"__alias__": "things"} for stream in ("characters", "locations")}
+    done = run_tap(stream_maps=json.dumps(maps)).failed("locations: another stream is sent as things too")
+    assert len(done.activated("things")) == 1

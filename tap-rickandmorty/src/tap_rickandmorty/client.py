@@ -173,11 +173,21 @@ class ApiStream(RESTStream[Any]):
         self.finish()
 
     def begin_version(self) -> None:
-        """Number the records that follow as a version of their own, where the stream is read whole."""
+        """Number the records that follow as a version of their own, where the stream is read whole.
+
+        Raises:
+            TapError: Another stream is sent by the same name: to a target its records would be of an old version.
+        """
         if self.replication_method == "FULL_TABLE" and self.parent_stream_type is None:
+            versions = cast("Writer", self.tap.message_writer).versions
+            names = {stream_map.stream_alias for stream_map in self.stream_maps}
+            if self.version is None and (taken := names & versions.keys()):
+                raise TapError(
+                    f"{self.name}: another stream is sent as {', '.join(taken)} too; look at stream_maps, and give each "
+                    "stream a name of its own"
+                )
             self.version = max(time.time_ns() // 1_000_000, (self.version or 0) + 1)
-            names = (stream_map.stream_alias for stream_map in self.stream_maps)
-            cast("Writer", self.tap.message_writer).versions |= dict.fromkeys(names, self.version)
+            versions |= dict.fromkeys(names, self.version)
 
     def finish(self) -> None:
         """Report the drift of the records read, and activate their version, where they have one."""
