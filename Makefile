@@ -66,8 +66,9 @@ BLANK := $(foreach name,$(filter-out PARTS,$(TYPED)),$(if $(filter command,$(ori
 $(foreach name,$(NOT_TYPED),$(eval override $(name) :=))
 $(foreach name,SQL $(TYPED),$(eval override $(name) := $$(value $(name))))
 export SQL $(TYPED)
-# Nor does a name that nobody reads: make retract … STREAMS=episodes would take back every stream.
-UNKNOWN := $(filter-out SQL $(TYPED) BASE IMAGE_NAME MELTANO_COMMAND PYTHON SANDBOX_COMMAND UV,\
+# Nor does a name that nobody reads: make retract … STREAMS=episodes would take back every stream. What starts so is a program's.
+PROGRAMS := DBT_% GOOGLE_% KESTRA_% MELTANO_% SANDBOX_% TAP_% TARGET_% TF_%
+UNKNOWN := $(filter-out SQL $(TYPED) $(PROGRAMS) BASE IMAGE IMAGE_NAME PYTHON UV,\
   $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
 $(if $(and $(UNKNOWN),$(filter 0,$(MAKELEVEL))),$(error $(UNKNOWN): expected a name that make help shows; what a program reads goes before make: $(firstword $(UNKNOWN))=… make …))
 typed = $(foreach name,$(filter $1,$(NOT_TYPED)),$(warning $(name) of the environment is not used; type: make $@ $(name)=…))$(foreach name,$(filter $1,$(BLANK)),$(error $(name)= has no value: type one, or leave it out))
@@ -109,9 +110,9 @@ tables: $(VENVS)/sandbox/.done ## List the local BigQuery's tables and their row
 # Other projects' targets and taps, for the tests of ours.
 FOREIGN := $(patsubst tap-rickandmorty/tests/targets/%.txt,$(VENVS)/target-%/.done,$(wildcard tap-rickandmorty/tests/targets/*.txt)) \
 	$(patsubst target-bigquery/tests/taps/%.txt,$(VENVS)/tap-%/.done,$(wildcard target-bigquery/tests/taps/*.txt))
-# Three workers keep two cores busy: many tests wait for other programs.
-test: install $(VENVS)/checkov/.done $(FOREIGN) check ## Run lint, types and every test, offline
-	@$(MAKE) pytest ARGS="-n 3 --dist loadgroup -m 'not slow'"
+# Four workers keep two cores busy: many tests wait for other programs.
+test: install $(VENVS)/checkov/.done $(FOREIGN) check ## Run lint, types and every test that is not slow, offline
+	@$(MAKE) pytest ARGS="-n 4 --dist loadgroup -m 'not slow'"
 
 test-faults: ## Run the fault matrix alone (docs/reliability.md)
 	@$(MAKE) pytest ARGS="tests/test_fault_matrix.py $(wildcard tests/test_foreign_sources.py) target-bigquery/tests/test_target_singer.py -n 2"

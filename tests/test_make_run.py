@@ -278,6 +278,13 @@ def test_a_value_that_says_nothing_is_refused(typed: str, expected: str) -> None
     assert expected in done.stderr
 
 
+def test_what_a_program_reads_may_be_typed_behind_make() -> None:
+    """Make hands it on, as it does with the names of the environment."""
+    typed = "DBT_VERDICT_DROP=warn TAP_RICKANDMORTY_TIMEOUT=5"
+    done = run("make", "--dry-run", "run", *typed.split(), cwd=ROOT, env=unmarked())
+    assert done.returncode == 0, done.stderr
+
+
 PYTHON = os.path.realpath(sys.executable)
 
 
