@@ -40,7 +40,6 @@ ELSEWHERE = {
     r"\S+/meltano --environment=prod invoke dbt-bigquery run-operation retract|DBT_AS_OF=": "tests/test_build_versions.py::test_a_bad_version_stops_before_the_marts_and_leaves_no_trace_once_retracted",
     r"docker (build|run) ": "tests/test_image.py::test_the_image_runs_the_whole_pipeline_and_installs_nothing",
     r"docker compose (up|exec) ": "tests/test_image.py::test_the_image_for_a_laptop_runs_the_pipeline_on_its_own_sandbox",
-    r"terraform (fmt|init) ": "tests/terraform/test_configuration.py::test_terraforms_own_tests_pass",
 }
 # A page whose text is a program of its own.
 FOLLOWED = {"docs/onboarding.md": "tests/test_add_an_entity.py::follow"}

@@ -138,6 +138,12 @@ def json_schema(file: Path) -> None:
     validators.validator_for(schema, validators.Draft202012Validator).check_schema(schema)
 
 
+def json_schemas(file: Path) -> None:
+    """Check that each JSON schema of a file, by its name, is one."""
+    for schema in read(file).values():
+        validators.validator_for(schema, validators.Draft202012Validator).check_schema(schema)
+
+
 def pre_commit(file: Path) -> None:
     """Check by pre-commit's own validation."""
     succeed(tool("pre-commit"), "validate-config", file)
@@ -171,6 +177,7 @@ TABLE: list[tuple[str, Callable[[Path], None]]] = [
     ("*/pyproject.toml", pyproject),
     ("*/ruff.toml", ruff),
     ("tap-rickandmorty/src/tap_rickandmorty/schemas/*.json", json_schema),
+    ("tap-rickandmorty/src/tap_rickandmorty/inputs.json", json_schemas),
     ("tap-rickandmorty/src/tap_rickandmorty/settings.json", json_schema),
     ("target-bigquery/src/target_bigquery/settings.json", json_schema),
 ]
