@@ -118,6 +118,7 @@ def test_blank_settings_count_as_absent(bench: Bench) -> None:
         ("create_tables", "maybe", "create_tables: 'maybe' is not of type 'boolean'"),
         ("stream_maps", "{bad", "stream_maps: '{bad' is not of type 'object'"),
         ("load_method", "merge", "'merge' is not one of"),
+        ("load_metod", "overwrite", "TARGET_BIGQUERY_LOAD_METOD: the target has no such setting"),
         ("run_id", "../x", "run_id is '../x'"),
         ("dataset", "no-such-name!", "'no-such-name!' does not match"),
     ],
@@ -139,6 +140,16 @@ def test_a_file_of_settings_that_cannot_be_read_is_named(tmp_path: Path, text: s
     done = run_program(*warm.command("target_bigquery", "--config", str(file)), stdin="")
     assert done.returncode != 0
     assert f"{file}: expected a file with a JSON object" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_setting_that_is_none_is_named(tmp_path: Path) -> None:
+    """A misspelt name in a file is not left out: the default would be loaded by."""
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"dataset": "d", "bucket": "landing", "load_metod": "overwrite"}))
+    done = run_program(*warm.command("target_bigquery", "--config", str(file)), stdin="")
+    assert done.returncode == 1
+    assert "'load_metod' was unexpected" in done.stderr
     assert "Traceback" not in done.stderr
 
 

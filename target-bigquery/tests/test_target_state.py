@@ -35,11 +35,12 @@ def test_no_state_before_its_data_however_long_the_run(
 def test_no_secret_is_logged(bench: Bench, bucket: str) -> None:
     """A planted token in the credentials, and one in a setting, are in no line, at the level that logs most."""
     planted = "planted-2f1c9e"
-    bench.env = {**bench.env, "TARGET_BIGQUERY_LOG_LEVEL": "debug"}
+    bench.env = {**bench.env, "TARGET_BIGQUERY_LOGLEVEL": "debug"}
     bench.env["TARGET_BIGQUERY_STREAM_MAPS"] = json.dumps({"nothing": {"x": f"'{planted}'"}})
     with bench.as_account(token=planted):
         path = bench.env["GOOGLE_APPLICATION_CREDENTIALS"]
         run = bench.load(SCHEMA, record(1), whole(), STATE, bucket=bucket)
     assert run.returncode == (0 if bucket == "local-landing" else 1), run.stderr
+    assert "| DEBUG " in run.stderr
     assert planted not in run.stderr + run.stdout
     assert path not in run.stdout

@@ -102,3 +102,16 @@ def invalid_variables(prefix: str) -> Iterator[str]:
         for kind, fits in FORMS.items():
             if kind in item["type"] and not fits(value):
                 yield f"{name}: {value!r} is not of type '{kind}'"
+
+
+def unknown_variables(prefix: str) -> Iterator[str]:
+    """Yield the variables that are no setting's: the SDK skips them.
+
+    Args:
+        prefix: The beginning of the variables' names.
+    """
+    # The SDK's own variable, and Meltano's, which have two underscores.
+    known = (prefix + "LOGLEVEL", *(prefix + name.upper() for name in SCHEMA["properties"]))
+    for variable in os.environ:
+        if variable.startswith(prefix) and not variable.startswith(prefix + "_") and variable not in known:
+            yield f"{variable}: the target has no such setting"
