@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import signal
 import sys
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.cloud import bigquery
+from singer_sdk.exceptions import ConfigValidationError
 from target_bigquery import ledger
 from target_bigquery.landing import CHUNK
+from target_bigquery.target import TargetBigQuery
 from testkit.programs import run as run_program
 from testkit.target_bench import SCHEMA, STATE, Bench, record, refused, succeeded, whole
 
@@ -151,6 +154,22 @@ def test_a_setting_that_is_none_is_named(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "'load_metod' was unexpected" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_settings_of_a_dotenv_file_are_checked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK reads one: a blank setting counts as absent there, and what cannot be read is named."""
+    file = tmp_path / ".env"
+    prefix = "TARGET_BIGQUERY_"
+    file.write_text(f"{prefix}LOCATION=\n{prefix}CREATE_TABLES=maybe\n{prefix}LOAD_METOD=overwrite\n")
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    for module in ("dotenv.main", "singer_sdk.configuration._dict_config"):
+        monkeypatch.setattr(f"{module}.find_dotenv", lambda: str(file))
+    with pytest.raises(ConfigValidationError) as error:
+        TargetBigQuery(config={"dataset": "d", "bucket": "landing"}, parse_env_config=True)
+    assert error.value.errors == [
+        "create_tables: 'maybe' is not of type 'boolean'",
+        "TARGET_BIGQUERY_LOAD_METOD: the target has no such setting",
+    ]
 
 
 def test_input_is_utf_8_whatever_the_locale(bench: Bench) -> None:

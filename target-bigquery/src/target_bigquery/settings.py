@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from dotenv import load_dotenv
+
 from target_bigquery.errors import TargetError
 
 if TYPE_CHECKING:
@@ -87,31 +89,25 @@ class Settings:
 
 
 def invalid_variables(prefix: str) -> Iterator[str]:
-    """Remove blank variables, and yield what is wrong with others: the SDK takes any other word for false, and fails on the rest.
+    """Remove blank variables, and yield what is wrong with others.
+
+    The SDK takes any other word for false, fails on a number that is none, and skips a name that it does not know.
 
     Args:
         prefix: The beginning of the variables' names.
     """
-    for name, item in SCHEMA["properties"].items():
-        value = os.environ.get(prefix + name.upper())
-        if value is None:
+    # As the SDK does, but before the variables are looked at.
+    load_dotenv()
+    for variable, value in list(os.environ.items()):
+        name = variable.removeprefix(prefix)
+        # The SDK's own variable, and Meltano's, which have two underscores.
+        if not variable.startswith(prefix) or name == "LOGLEVEL" or name.startswith("_"):
             continue
-        if not value.strip():
-            del os.environ[prefix + name.upper()]
-            continue
-        for kind, fits in FORMS.items():
-            if kind in item["type"] and not fits(value):
-                yield f"{name}: {value!r} is not of type '{kind}'"
-
-
-def unknown_variables(prefix: str) -> Iterator[str]:
-    """Yield the variables that are no setting's: the SDK skips them.
-
-    Args:
-        prefix: The beginning of the variables' names.
-    """
-    # The SDK's own variable, and Meltano's, which have two underscores.
-    known = (prefix + "LOGLEVEL", *(prefix + name.upper() for name in SCHEMA["properties"]))
-    for variable in os.environ:
-        if variable.startswith(prefix) and not variable.startswith(prefix + "_") and variable not in known:
+        if name not in map(str.upper, SCHEMA["properties"]):
             yield f"{variable}: the target has no such setting"
+        elif not value.strip():
+            del os.environ[variable]
+        else:
+            for kind, fits in FORMS.items():
+                if kind in SCHEMA["properties"][name.lower()]["type"] and not fits(value):
+                    yield f"{name.lower()}: {value!r} is not of type '{kind}'"

@@ -29,7 +29,7 @@ from target_bigquery.alternatives import root
 from target_bigquery.errors import TargetError
 from target_bigquery.lifecycle import Begin, Drop, Lifecycle, Load, Release
 from target_bigquery.reader import Reader, batch_records
-from target_bigquery.settings import SCHEMA, Settings, invalid_variables, unknown_variables
+from target_bigquery.settings import SCHEMA, Settings, invalid_variables
 from target_bigquery.stage import Stage, StreamSink
 from target_bigquery.values import INT64
 from target_bigquery.work import Work
@@ -73,10 +73,6 @@ class TargetBigQuery(Target):
         if wrong:
             raise ConfigValidationError("Config validation failed", errors=wrong, schema=SCHEMA)
         super().__init__(**kwargs)
-        # Now that the SDK has read a .env.
-        unknown = list(unknown_variables(self._env_var_prefix)) if kwargs.get("parse_env_config") else []
-        if unknown:
-            raise ConfigValidationError("Config validation failed", errors=unknown, schema=SCHEMA)
         self.settings = Settings.of(self.config)
         self._work = Work(self.settings)
         self._lifecycle = Lifecycle(overwrite=self.settings.load_method == "overwrite")
