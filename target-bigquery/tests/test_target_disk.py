@@ -94,6 +94,23 @@ def test_killed(bench: Bench, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(PARTS))
 
 
+def test_processes_that_start_at_the_same_moment_keep_their_folders(tmp_path: Path) -> None:
+    """None takes the folder that another is just making for one that a killed process has left."""
+    code = (
+        "import os\nfrom target_bigquery.work import Work\n"
+        "os.fork()\nos.fork()\n"
+        "for _ in range(300):\n"
+        "    work = Work(None)\n"
+        "    (work.folder / 'part').touch()\n"
+        "    (work.folder / 'part').unlink()\n"
+        "    work.remove_folder()\n"
+    )
+    command = [sys.executable, "-c", code]
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    assert subprocess.run(command, env=env, check=True, stderr=subprocess.PIPE, text=True).stderr == ""
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_unexpected_error(bench: Bench, tmp_path: Path) -> None:
     """An answer that Google's client cannot read ends the run in one line, and the folder is gone."""
     nonsense = {"action": "status", "status": 200, "headers": {"Content-Type": "application/json"}}

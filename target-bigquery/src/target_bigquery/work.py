@@ -9,7 +9,7 @@ import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from target_bigquery.cloud import Cloud
 from target_bigquery.errors import TargetError
@@ -47,10 +47,7 @@ class Work:
         """The folder of the parts; removed at the end, and by the next process where this one is killed."""
         with on_disk(Path(os.environ.get("TMPDIR", "/tmp"))):  # noqa: S108 (only named)
             remove_abandoned_folders()
-            folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-            # Held until this process ends, however it ends.
-            self._lock = (folder / LOCK).open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            folder, self._lock = make_folder()
         return folder
 
     @cached_property
@@ -126,6 +123,18 @@ class Work:
         future = pool.submit(work)
         self._started.append(future)
         return future
+
+
+def make_folder() -> tuple[Path, IO[str]]:
+    """Make a folder for parts; return it with its lock, which is held until this process ends, however it ends."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        lock = (folder / LOCK).open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Before it was held, a process that started at the same moment may have taken the folder for an abandoned one.
+        if Path(lock.name).exists():
+            return folder, lock
+        lock.close()
 
 
 def remove_abandoned_folders() -> None:
