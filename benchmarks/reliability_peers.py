@@ -174,7 +174,7 @@ class Trial:
         """
         self.inject(service, [{"action": "hold", "times": None, **rule}])
         with self._loading(loader, dataset, INPUTS["no fault"]) as process:
-            reached = self._proxies[service].await_held(process, SECONDS)
+            reached = self._proxies[service].await_held(process)
             process.kill()
         if not reached:
             raise FaultNeverHitError(f"the stage was not reached: {service}, {rule}")

@@ -214,7 +214,7 @@ def typed_once() -> dict[Block, list[str]]:
 )
 def test_a_block_runs_as_it_stands(fresh_clone: ProjectCopy, block: Block, mine: list[str]) -> None:  # noqa: ARG001 (its name)
     """In a clone with the system's PATH; what another test runs is left out."""
-    fresh_clone.run("\n".join(mine), seconds=240)
+    fresh_clone.run("\n".join(mine))
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +250,7 @@ def test_a_block_for_a_cloud_runs_up_to_its_credentials(without_account: Project
         if re.match(r"export [^$]*$", command)
     ]
     folder = "cd terraform" if block.page.startswith("terraform/") else "cd ."
-    output = without_account.run("\n".join([folder, *before, *mine]), status=None, seconds=120)
+    output = without_account.run("\n".join([folder, *before, *mine]), status=None)
     assert re.search(NEEDED, output), output
     assert "Traceback" not in output
 
@@ -294,7 +294,7 @@ def test_no_file_that_a_page_makes_is_committed_by_mistake() -> None:
 def test_the_everyday_commands_begin(fresh_clone: ProjectCopy, command: str) -> None:
     """They begin with the system's own programs and what make has installed."""
     # The doctor may find something on this machine.
-    output = fresh_clone.run(command, status=None if command == "make doctor" else 0, seconds=120)
+    output = fresh_clone.run(command, status=None if command == "make doctor" else 0)
     assert "Traceback" not in output
 
 

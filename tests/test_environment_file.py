@@ -31,7 +31,7 @@ def run(clone: ProjectCopy, command: str, *unset: str, status: int = 0) -> str:
     """Return what a command line of the pages prints; `unset` are variables that a person has not set."""
     for name in ("MELTANO_RUN_ID", "MELTANO_ENVIRONMENT", *unset):
         clone.env.pop(name, None)
-    return clone.run(command, status=status, seconds=240)
+    return clone.run(command, status=status)
 
 
 IN_DOTENV = ("GOOGLE_CLOUD_PROJECT", "TARGET_BIGQUERY_BUCKET", "TARGET_BIGQUERY_SOURCE")

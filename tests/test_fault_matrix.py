@@ -100,7 +100,7 @@ def killed_at(kill: Kill, bench: Bench, proxy: Proxy, *messages: dict[str, Any],
         process.stdin = None
         reached = proxy.await_held(process)
         process.kill()
-        out, log = process.communicate(timeout=30)
+        out, log = process.communicate()
     assert reached, log
     assert out == ""
     proxy.inject()
@@ -152,7 +152,7 @@ def test_another_run_mends_the_ledger_after_a_crash(kill: Kill, bench: Bench, bi
     names.append(f"{folder.replace('runs', 'manifests')}/run_id=ffffffff-9/extractor=/things-00000.json")
     for name in names:
         params = {"uploadType": "media", "name": name}
-        requests.post(upload, params=params, timeout=10).raise_for_status()
+        requests.post(upload, params=params).raise_for_status()
     killed_at(kill, bench, bigquery, SCHEMA, record(1), whole(), STATE)
     killed, bench.run_id = bench.run_id, str(uuid.uuid4())
     assert run(bench, 2).returncode == 0
@@ -165,7 +165,7 @@ def test_two_processes_of_one_run_at_the_same_time(bench: Bench) -> None:
     first = bench.start(SCHEMA, record(1, 1), record(2, 1), whole(1), STATE)
     second = bench.start(SCHEMA, record(1, 2), record(2, 2), whole(2), STATE)
     for process in (first, second):
-        out, log = process.communicate(timeout=90)
+        out, log = process.communicate()
         assert process.returncode == 0, log
         assert json.loads(out) == STATE["value"]
     assert len(bench.rows()) == 2
@@ -177,7 +177,7 @@ def test_two_runs_at_the_same_time(bench: Bench) -> None:
     other = Bench(bench.env, bench.dataset)
     running = [b.start(SCHEMA, record(1), record(2), whole(), STATE) for b in (bench, other)]
     for process in running:
-        _, log = process.communicate(timeout=90)
+        _, log = process.communicate()
         assert process.returncode == 0, log
     assert sorted(row["_sdc_run_id"] for row in bench.rows()) == sorted([bench.run_id, other.run_id] * 2)
     assert ledger(bench) == sorted([(bench.run_id, 2), (other.run_id, 2)])
@@ -246,7 +246,7 @@ def test_two_runs_that_add_columns_at_the_same_time(bench: Bench, services: Sand
         run = other.load(schema(size={"type": "integer"}), record(3, 3, size=5), whole(3), STATE)
         assert run.returncode == 0, run.stderr
         bigquery.inject()
-        out, log = process.communicate(timeout=60)
+        out, log = process.communicate()
     assert process.returncode == 0, log
     assert json.loads(out) == STATE["value"]
     found = {row["id"]: (row["color"], row["size"]) for row in bench.rows()}

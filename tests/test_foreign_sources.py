@@ -117,7 +117,6 @@ class OwnProject:
                 check=False,
                 stdout=out,
                 stderr=subprocess.PIPE,
-                timeout=120,
             )
         assert tap.returncode == status, tap.stderr.decode()[-3000:]
         return messages
@@ -145,7 +144,7 @@ class OwnProject:
     def load(self, env: dict[str, str] | None = None, tap: int = 0, target: int = 0, **config: Any) -> None:
         """Run tap and target, which end with these statuses; keep the last STATE that the target let out."""
         with self.start(self.extract(tap, **config), **env or {}) as loader:
-            out, err = loader.communicate(timeout=120)
+            out, err = loader.communicate()
         assert loader.returncode == target, err.decode()[-3000:]
         states = [json.loads(line) for line in out.splitlines()]
         if states and not config.get("full_read"):
@@ -161,7 +160,7 @@ class OwnProject:
         """Return what `make run` shows of an entity after a run: rows loaded, landed and in the mart."""
         client = self.sandbox.client()
         config = bigquery.QueryJobConfig(default_dataset=f"{client.project}.local_{self.name}_marts")
-        rows = client.query(LOADS.format(run_id=run_id), job_config=config).result(timeout=60)
+        rows = client.query(LOADS.format(run_id=run_id), job_config=config).result()
         return next(
             (row["row_count"], row["landed_row_count"], row["mart_row_count"])
             for row in rows
@@ -171,7 +170,7 @@ class OwnProject:
     def mart(self, entity: str) -> list[dict[str, Any]]:
         """Return the rows of an entity's mart."""
         rows = self.sandbox.client().query(f"SELECT * FROM `local_{self.name}_marts.dim_{entity}`")
-        return [dict(row) for row in rows.result(timeout=60)]
+        return [dict(row) for row in rows.result()]
 
 
 @pytest.fixture(scope="module")
@@ -353,9 +352,7 @@ def issues_now(tracker: OwnProject) -> dict[int, dict[str, Any]]:
         f"SELECT * FROM `{landing}.issues` ORDER BY _sdc_batched_at, _sdc_sequence"
     )
     counted = {version for version, _, began in loads if since is None or began >= since}
-    return {
-        row["number"]: dict(row) for row in rows.result(timeout=60) if row["_sdc_table_version"] in counted
-    }
+    return {row["number"]: dict(row) for row in rows.result() if row["_sdc_table_version"] in counted}
 
 
 def is_as_the_source(tracker: OwnProject) -> None:
@@ -390,7 +387,7 @@ def test_killed_before_the_load_the_next_run_brings_the_delta(small: OwnProject)
         with small.start(messages, BIGQUERY_EMULATOR_HOST=bigquery_proxy.url) as target:
             assert bigquery_proxy.await_held(target)
             target.kill()
-            assert target.communicate(timeout=30)[0] == b""
+            assert target.communicate()[0] == b""
         bigquery_proxy.inject()
     assert small.loads("issues") == [("incremental", 30)]
     assert small.state == before

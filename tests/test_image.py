@@ -72,7 +72,7 @@ def buildah() -> str:
     return program
 
 
-output_of = partial(succeed, seconds=1800)
+output_of = partial(succeed)
 
 
 def registries(folder: Path) -> list[str]:
@@ -169,7 +169,6 @@ class Image:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                timeout=600,
             )
         finally:
             output_of(self.program, "rm", container)

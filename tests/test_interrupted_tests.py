@@ -38,4 +38,4 @@ def test_what_killed_tests_have_started_ends(tmp_path: Path) -> None:
         assert tests.stdout is not None
         started = json.loads(next(line for line in tests.stdout if line.startswith("[")))
         tests.kill()
-    eventually(lambda: not any(map(alive, started)), f"processes {started} did not end", 60)
+    eventually(lambda: not any(map(alive, started)), f"processes {started} did not end")

@@ -35,7 +35,7 @@ PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
 
 def output_of(folder: Path, *command: str, status: int = 0) -> str:
     """What a command in a folder says; its exit status is as expected."""
-    done = run(*command, cwd=folder, env=unmarked() | {"NO_COLOR": "1"}, seconds=1200)
+    done = run(*command, cwd=folder, env=unmarked() | {"NO_COLOR": "1"})
     text = done.stdout + done.stderr
     assert done.returncode == status, text[-6000:]
     return text

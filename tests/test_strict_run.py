@@ -51,7 +51,7 @@ def test_the_stated_roles_suffice(strict: Project) -> None:
     # An account without roles is refused: the runs were not let through whoever asked.
     nobody = as_account(strict, "nobody")
     accounts = f"{strict.sandbox.env['BIGQUERY_EMULATOR_HOST']}/__sandbox__/accounts"
-    requests.put(accounts, json={"nobody": {}}, timeout=10).raise_for_status()
+    requests.put(accounts, json={"nobody": {}}).raise_for_status()
     for blocks in (RUN_ALL[:2], RUN_ALL[2:]):
         status, log = nobody.run(*blocks)
         assert status != 0

@@ -81,7 +81,7 @@ def make(env: Mapping[str, str], prefix: str, rows: Mapping[str, int]) -> None:
     for table, count in rows.items():
         given = ", ".join(f"{value(n, kind)} AS {n}" for n, kind in columns[table].items() if kind in VALUES)
         sql = f"CREATE TABLE `{prefix}rickandmorty_marts.{table}` AS SELECT {given} FROM UNNEST(GENERATE_ARRAY(1, {count})) AS n"
-        client.query(sql, timeout=60).result(timeout=60)
+        client.query(sql).result()
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,6 @@ def report(env: Mapping[str, str], *arguments: str) -> subprocess.CompletedProce
         capture_output=True,
         text=True,
         env=dict(env),
-        timeout=120,
     )
 
 

@@ -66,7 +66,7 @@ class Warehouse:
         }
         config = bigquery.LoadJobConfig(**settings)
         job = self.bigquery.load_table_from_uri(uris, table.reference, job_id=job_id, job_config=config)
-        job.result(timeout=60)
+        job.result()
         return job
 
     def new_name(self) -> str:

@@ -19,7 +19,7 @@ API = ("exec", "--parts", "api", "--universe", "characters=3")
 def run(command: str, home: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the sandbox to its end."""
     kept = {k: v for k, v in os.environ.items() if not k.endswith("EMULATOR_HOST")}
-    return programs.run(command, "--home", home, *arguments, env={**kept, **env}, seconds=90)
+    return programs.run(command, "--home", home, *arguments, env={**kept, **env})
 
 
 def refusal(command: str, home: Path, *arguments: str, **env: str) -> str:

@@ -70,7 +70,7 @@ def port(command: str) -> Iterator[int]:
 
 def ask(port: int, path: str, method: str = "GET", **headers: str) -> tuple[http.client.HTTPResponse, bytes]:
     """Send a path as it is; return the answer and its body."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port)
     connection.request(method, path, headers={key.replace("_", "-"): text for key, text in headers.items()})
     answer = connection.getresponse()
     body = answer.read()

@@ -141,7 +141,7 @@ def test_two_starts_on_one_port_never_answer_for_each_other(command: str, tmp_pa
         for home in homes
     ]
     try:
-        errors = [start.communicate(timeout=90)[1] for start in starts]
+        errors = [start.communicate()[1] for start in starts]
         assert sorted(start.returncode for start in starts) == [0, 1], errors
         assert f"port {port} is in use" in "".join(errors)
     finally:
@@ -230,7 +230,7 @@ def test_an_error_quotes_no_earlier_start(command: str, tmp_path: Path) -> None:
 def test_a_closed_stream_is_an_empty_one(command: str, tmp_path: Path, closed: str) -> None:
     """The command runs, with streams that it can read and write."""
     words = shlex.join([command, "--home", str(tmp_path), *API, "--", "sh", "-c", "cat; echo x && touch ran"])
-    done = programs.run("sh", "-c", f"{words} {closed}", cwd=tmp_path, seconds=90)
+    done = programs.run("sh", "-c", f"{words} {closed}", cwd=tmp_path)
     assert (done.returncode, done.stderr, (tmp_path / "ran").exists()) == (0, "", True)
 
 

@@ -36,7 +36,7 @@ def test_an_interrupted_start_is_one_line_and_leaves_nothing(command: str, tmp_p
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, message = process.communicate(timeout=60)
+        _, message = process.communicate()
     assert (process.returncode, message) == (130, "sandbox: interrupted\n")
     assert run(command, tmp_path, "status").stdout.startswith("nothing runs")
 
@@ -53,14 +53,14 @@ def held(command: str, home: Path, *arguments: str) -> Iterator[tuple[subprocess
         text=True,
     )
     try:
-        eventually(lambda: pids.exists() or process.poll() is not None, "the command has not begun", 60)
+        eventually(lambda: pids.exists() or process.poll() is not None, "the command has not begun")
         assert process.poll() is None, process.communicate()
         parts = state(home).values()
         yield process, [*map(int, pids.read_text().split()), *(part["pid"] for part in parts)]
     finally:
         pids.unlink(missing_ok=True)
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
@@ -68,9 +68,9 @@ def test_a_signal_to_exec_leaves_nothing(command: str, tmp_path: Path, number: s
     """The command, what it has started and the parts are gone, also when exec had no time to end them."""
     with held(command, tmp_path, *API) as (process, pids):
         process.send_signal(number)
-        process.wait(timeout=60)
-        eventually(lambda: not any(map(alive, pids)), f"{number.name} leaves processes", 60)
-        eventually(lambda: state(tmp_path) == {}, "the state names parts", 60)
+        process.wait()
+        eventually(lambda: not any(map(alive, pids)), f"{number.name} leaves processes")
+        eventually(lambda: state(tmp_path) == {}, "the state names parts")
 
 
 def test_what_a_killed_guardian_leaves_exec_ends(command: str, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_what_a_killed_guardian_leaves_exec_ends(command: str, tmp_path: Path) -
         ]
         os.kill(guardian, signal.SIGKILL)
         os.kill(pids[0], signal.SIGTERM)
-        assert process.wait(timeout=60) == 128 + signal.SIGTERM
+        assert process.wait() == 128 + signal.SIGTERM
         assert not any(map(alive, pids))
 
 
@@ -95,11 +95,11 @@ def test_the_death_of_its_parent_ends_exec(command: str, tmp_path: Path) -> None
     pids = tmp_path / "pids"
     inner = f'"{command}" --home "{tmp_path}" {" ".join(API)} -- sh -c \'echo $$ > "{pids}"; exec sleep 600\'; true'
     with subprocess.Popen(["sh", "-c", inner]) as shell:
-        eventually(lambda: pids.exists() and pids.read_text().endswith("\n"), "the command has not begun", 60)
+        eventually(lambda: pids.exists() and pids.read_text().endswith("\n"), "the command has not begun")
         parts = state(tmp_path).values()
         started = [int(pids.read_text()), *(part["pid"] for part in parts)]
         shell.kill()
-    eventually(lambda: not any(map(alive, started)), "processes are left", 60)
+    eventually(lambda: not any(map(alive, started)), "processes are left")
 
 
 def test_commands_share_the_parts_and_the_last_one_stops_them(command: str, tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_commands_share_the_parts_and_the_last_one_stops_them(command: str, tmp_
         assert done.stdout == f"http://127.0.0.1:{part['port']}/api\n"
         assert all(map(alive, pids))
         first.terminate()
-        first.wait(timeout=60)
+        first.wait()
     assert not any(map(alive, pids))
 
 

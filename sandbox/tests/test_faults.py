@@ -26,10 +26,10 @@ def url(command: str, request: pytest.FixtureRequest) -> Iterator[str]:
 
 def inject(url: str, *rules: dict[str, Any]) -> requests.Response:
     """Inject faults in place of those before."""
-    return requests.put(url.replace("/api", "/__sandbox__/faults"), json=list(rules), timeout=5)
+    return requests.put(url.replace("/api", "/__sandbox__/faults"), json=list(rules))
 
 
-def get(url: str, path: str, seconds: float = 5) -> requests.Response:
+def get(url: str, path: str, seconds: float | None = None) -> requests.Response:
     """Return the API's answer."""
     return requests.get(f"{url}/{path}", timeout=seconds)
 
@@ -50,18 +50,20 @@ CUT = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 @pytest.mark.parametrize(
     ("rule", "seconds", "error"),
     [
-        ({"action": "reset"}, 5, requests.ConnectionError),
-        ({"action": "truncate", "bytes": 50}, 5, CUT),
+        ({"action": "reset"}, None, requests.ConnectionError),
+        ({"action": "truncate", "bytes": 50}, None, CUT),
         ({"action": "hold"}, 0.5, requests.ReadTimeout),
     ],
     ids=["reset", "truncated", "held"],
 )
-def test_a_broken_answer_is_no_answer(url: str, rule: dict[str, Any], seconds: float, error: Any) -> None:
+def test_a_broken_answer_is_no_answer(
+    url: str, rule: dict[str, Any], seconds: float | None, error: Any
+) -> None:
     """A reset connection, a body shorter than its length, silence; clearing the rules ends what is held."""
     inject(url, {"path": "location", **rule})
     with pytest.raises(error):
         get(url, "location", seconds)
-    requests.delete(url.replace("/api", "/__sandbox__/faults"), timeout=5).raise_for_status()
+    requests.delete(url.replace("/api", "/__sandbox__/faults")).raise_for_status()
     assert get(url, "location").status_code == 200
 
 
@@ -104,7 +106,7 @@ def test_a_rule_that_changes_nothing_has_not_hit(url: str, change: dict[str, Any
     assert [answer["info"]["count"] for answer in answers] == [1 if hits else 126, 126]
     spoiled = [answer["results"][0]["name"] == "spoiled" for answer in answers]
     assert spoiled == [not hits, bool(hits)]
-    assert requests.get(url.replace("/api", "/__sandbox__/faults"), timeout=5).json() == [hits, 1]
+    assert requests.get(url.replace("/api", "/__sandbox__/faults")).json() == [hits, 1]
 
 
 def test_a_rule_that_changed_nothing_still_has_its_times(url: str) -> None:
@@ -117,9 +119,9 @@ def test_a_rule_that_changed_nothing_still_has_its_times(url: str) -> None:
 def test_the_requests_seen_are_listed(url: str) -> None:
     """Method, path, query and status of each request, control requests left out."""
     control = url.replace("/api", "/__sandbox__/requests")
-    requests.delete(control, timeout=5)
+    requests.delete(control)
     get(url, "episode?page=2")
-    (seen,) = requests.get(control, timeout=5).json()
+    (seen,) = requests.get(control).json()
     wanted = {"method": "GET", "path": "/api/episode", "query": "page=2", "status": 200}
     assert wanted.items() <= seen.items()
 
@@ -166,7 +168,7 @@ def test_a_wrong_rule_is_refused_with_its_reason(url: str, rule: dict[str, Any],
     # As text: what JSON has no word for is sent too.
     control = url.replace("/api", "/__sandbox__/faults")
     inject(url)
-    answer = requests.put(control, data=json.dumps([{"action": "reset"}, rule]), timeout=5)
+    answer = requests.put(control, data=json.dumps([{"action": "reset"}, rule]))
     assert answer.status_code == 400
     assert reason in answer.json()["error"]
-    assert requests.get(control, timeout=5).json() == []
+    assert requests.get(control).json() == []

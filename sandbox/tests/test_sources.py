@@ -21,10 +21,10 @@ def test_capture_makes_a_folder_that_serves_the_same(command: str, tmp_path: Pat
             {"path": "page=2", "action": "status", "status": 503},
             {"path": "location", "action": "reset"},
         ]
-        requests.put(url.replace("/api", "/__sandbox__/faults"), json=faults, timeout=5)
+        requests.put(url.replace("/api", "/__sandbox__/faults"), json=faults)
         done = run(command, tmp_path, *arguments, url)
         other = {"path": "page=1", "action": "status", "status": 200, "body": "[1]"}
-        requests.put(url.replace("/api", "/__sandbox__/faults"), json=[other], timeout=5)
+        requests.put(url.replace("/api", "/__sandbox__/faults"), json=[other])
         refused = refusal(command, tmp_path, "capture", str(tmp_path / "other"), "--api-url", url)
         assert "page=1: expected info.count, info.pages and results" in refused
         assert "exists already" in refusal(command, tmp_path, *arguments, url)

@@ -37,7 +37,7 @@ class Strict:
         """A new account that holds these roles; its token."""
         token = f"a{uuid.uuid4().hex[:8]}"
         for url in (self.bigquery_url, self.storage_url):
-            requests.put(f"{url}/__sandbox__/accounts", json={token: roles}, timeout=10).raise_for_status()
+            requests.put(f"{url}/__sandbox__/accounts", json={token: roles}).raise_for_status()
         return token
 
     def bigquery(self, token: str = PIPELINE) -> bigquery.Client:
@@ -82,7 +82,7 @@ def test_the_stated_roles_suffice_for_tables_jobs_and_objects(strict: Strict) ->
     """The account of the READMEs makes tables, loads, reads, changes and drops them, and uploads objects."""
     client = strict.bigquery()
     table = strict.table(client)
-    strict.load(client, table).result(timeout=60)
+    strict.load(client, table).result()
     client.query_and_wait(f"INSERT INTO {table.dataset_id}.{table.table_id} VALUES (2)")
     client.query_and_wait(
         f"CREATE OR REPLACE TABLE {LANDING}.copy AS SELECT * FROM {LANDING}.{table.table_id}"
@@ -156,7 +156,7 @@ def test_a_refused_load_has_failed_and_its_id_is_taken(strict: Strict) -> None:
     table, job_id = strict.table(strict.bigquery()), uuid.uuid4().hex
     client = strict.bigquery(strict.account(**READER))
     with pytest.raises(exceptions.Forbidden, match=r"bigquery\.tables\.updateData"):
-        strict.load(client, table, job_id=job_id).result(timeout=60)
+        strict.load(client, table, job_id=job_id).result()
     assert client.get_job(job_id).error_result["reason"] == "accessDenied"
     with pytest.raises(exceptions.Conflict):
         strict.load(client, table, job_id=job_id)
@@ -166,7 +166,7 @@ def test_in_prod_the_loader_makes_no_table_in_landing(strict: Strict) -> None:
     """Terraform's custom role of prod appends, and neither makes nor drops."""
     table = strict.table(strict.bigquery())
     client = strict.bigquery("prod")
-    strict.load(client, table).result(timeout=60)
+    strict.load(client, table).result()
     with pytest.raises(exceptions.Forbidden, match=r"bigquery\.tables\.create"):
         strict.table(client)
     with pytest.raises(exceptions.Forbidden, match=r"bigquery\.tables\.delete"):
@@ -178,7 +178,7 @@ def test_a_load_reads_its_sources_as_the_account(strict: Strict) -> None:
     table = strict.table(strict.bigquery())
     roles = {**RULES["accounts"]["sandbox"], "buckets": {"*": ["roles/storage.objectCreator"]}}
     with pytest.raises(exceptions.Forbidden, match=r"storage\.objects\.get"):
-        strict.load(strict.bigquery(strict.account(**roles)), table).result(timeout=60)
+        strict.load(strict.bigquery(strict.account(**roles)), table).result()
 
 
 def test_a_job_whose_permissions_are_not_stated_is_the_owners(strict: Strict) -> None:
@@ -186,10 +186,10 @@ def test_a_job_whose_permissions_are_not_stated_is_the_owners(strict: Strict) ->
     table = strict.table(strict.bigquery())
     copy = f"{PROJECT}.{LANDING}.copy_{table.table_id}"
     with pytest.raises(exceptions.Forbidden, match="copy jobs, whose permissions are not stated"):
-        strict.bigquery().copy_table(table, copy, retry=None).result(timeout=60)
-    strict.bigquery("owner").copy_table(table, copy, retry=None).result(timeout=60)
+        strict.bigquery().copy_table(table, copy, retry=None).result()
+    strict.bigquery("owner").copy_table(table, copy, retry=None).result()
     with pytest.raises(exceptions.Forbidden, match="extract jobs"):
-        strict.bigquery().extract_table(table, f"gs://{BUCKET}/x.jsonl", retry=None).result(timeout=60)
+        strict.bigquery().extract_table(table, f"gs://{BUCKET}/x.jsonl", retry=None).result()
 
 
 def test_jobs_of_others_are_not_seen(strict: Strict) -> None:
@@ -207,17 +207,17 @@ def test_a_table_is_updated_five_times_in_ten_seconds(strict: Strict) -> None:
     table = strict.table(client)
     name = f"{LANDING}.{table.table_id}"
     for _ in range(4):
-        strict.load(client, table).result(timeout=60, retry=None)
+        strict.load(client, table).result(retry=None)
     for value in (7, 8):
         client.query_and_wait(f"INSERT INTO {name} VALUES ({value})")
     job = strict.load(client, table)
     with pytest.raises(exceptions.TooManyRequests, match="too many table update operations"):
-        job.result(timeout=60, retry=None)
+        job.result(retry=None)
     assert job.error_result["reason"] == "rateLimitExceeded"
     table.description = "more"
     with pytest.raises(exceptions.Forbidden, match="too many table update operations"):
         client.update_table(table, ["description"], retry=None)
-    strict.load(client, strict.table(client)).result(timeout=60, retry=None)
+    strict.load(client, strict.table(client)).result(retry=None)
 
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -298,7 +298,7 @@ def test_a_token_of_nobody_is_401(strict: Strict) -> None:
         f"{strict.bigquery_url}/bigquery/v2/projects/{PROJECT}/datasets",
         f"{strict.storage_url}/storage/v1/b",
     ):
-        answer = requests.get(url, headers={"Authorization": "Bearer stranger"}, timeout=10)
+        answer = requests.get(url, headers={"Authorization": "Bearer stranger"})
         assert (answer.status_code, answer.json()["error"]["errors"][0]["reason"]) == (401, "authError")
 
 
@@ -348,7 +348,7 @@ BODIES = {
 def test_a_body_that_is_not_understood_is_400(strict: Strict, services: dict[str, str], body: str) -> None:
     """It is the client's fault, and not to be tried again: with the rules and without them."""
     for url in (strict.bigquery_url, services["BIGQUERY_EMULATOR_HOST"]):
-        answer = requests.post(f"{url}/bigquery/v2/projects/{PROJECT}/jobs", data=body, timeout=10)
+        answer = requests.post(f"{url}/bigquery/v2/projects/{PROJECT}/jobs", data=body)
         assert (answer.status_code, answer.json()["error"]["errors"][0]["reason"]) == (400, "invalid")
 
 
@@ -359,6 +359,6 @@ def test_a_service_that_has_died_is_named(
     """What stands before it answers 502 with its address, and its log has no traceback."""
     nowhere = "http://127.0.0.1:9"
     with served(command, *words, nowhere) as url:
-        answer = requests.get(f"{url}/bigquery/v2/projects/{PROJECT}/datasets/x", timeout=10)
+        answer = requests.get(f"{url}/bigquery/v2/projects/{PROJECT}/datasets/x")
     assert (answer.status_code, nowhere in answer.json()["error"]["message"]) == (502, True)
     assert capfd.readouterr().err == ""

@@ -17,7 +17,7 @@ def made(command: str, universe: str) -> Records:
     """What the API serves of a universe."""
     ids = ",".join(map(str, range(1, 1000)))
     with served(command, "api", "--universe", universe) as url:
-        return {name: requests.get(f"{url}/{name}/{ids}", timeout=10).json() for name in RESOURCES}
+        return {name: requests.get(f"{url}/{name}/{ids}").json() for name in RESOURCES}
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ def run_tap(api: Api) -> RunTap:
 
     def run(*arguments: str, **settings: Any) -> Outcome:
         command = warm.command("tap_rickandmorty", "--config=ENV", *arguments)
-        done = programs.run(*command, env=environment(api, **settings), seconds=60)
+        done = programs.run(*command, env=environment(api, **settings))
         messages = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"type"')]
         return Outcome(done.returncode, messages, done.stderr, done.stdout)
 

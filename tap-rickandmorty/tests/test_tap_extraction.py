@@ -108,7 +108,7 @@ def reading(api: Api) -> Iterator[subprocess.Popen[str]]:
 def test_a_signal_ends_the_tap_with_one_line(reading: subprocess.Popen[str], sent: signal.Signals) -> None:
     """SIGTERM and Ctrl-C end the tap while requests are open; no version is activated, and no STATE goes out."""
     reading.send_signal(sent)
-    out, err = reading.communicate(timeout=60)
+    out, err = reading.communicate()
     assert reading.returncode == 128 + sent
     line = f"tap-rickandmorty: ended by {sent.name}; the stream in progress is not complete"
     assert err.strip().rpartition("\n")[2] == line
@@ -121,7 +121,7 @@ def test_a_signal_ends_the_tap_though_nobody_reads_its_log(reading: subprocess.P
     assert reading.stderr is not None
     reading.stderr.close()
     reading.terminate()
-    assert reading.wait(timeout=60) == 128 + signal.SIGTERM
+    assert reading.wait() == 128 + signal.SIGTERM
 
 
 # A thread of another stream has a line to log as soon as the error is written, and time to do so.
@@ -158,7 +158,7 @@ def test_a_reader_that_ends_is_one_line(api: Api) -> None:
         process.stdout.close()
         assert process.stderr is not None
         err = process.stderr.read()
-        process.wait(timeout=20)
+        process.wait()
     assert process.returncode == 1
     assert "has ended before the tap" in err
     assert "Traceback" not in err

@@ -54,7 +54,7 @@ def await_folders(temporary: Path, count: int) -> set[Path]:
         folders = {lock.parent for lock in temporary.glob(f"{PARTS}/.lock")}
         return folders if len(folders) >= count else None
 
-    return eventually(in_use, f"{count} folders are not there", 60)
+    return eventually(in_use, f"{count} folders are not there")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,6 @@ def test_standard_output_is_full(bench: Bench, tmp_path: Path) -> None:
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=120,
             env=at(bench, tmp_path).environment(),
         )
     assert run.returncode == 1, run.stderr

@@ -187,7 +187,7 @@ def test_sigterm_loads_nothing(bench: Bench) -> None:
     with bench.start(SCHEMA, record(1)) as process:
         bench.await_table()
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
     assert out == ""
     assert "ended by SIGTERM; what was not whole is not loaded" in err
@@ -201,7 +201,7 @@ def test_sigterm_ends_the_target_though_nobody_reads_its_log(bench: Bench) -> No
         assert process.stderr is not None
         process.stderr.close()
         process.terminate()
-        assert process.wait(timeout=60) == 128 + signal.SIGTERM
+        assert process.wait() == 128 + signal.SIGTERM
 
 
 def test_two_datasets_of_one_run_share_a_bucket(bench: Bench) -> None:

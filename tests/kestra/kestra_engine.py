@@ -82,7 +82,7 @@ def built(java: Path) -> Path:
     command = [maven, "--batch-mode", "--quiet", f"-Dbuild.folder={folder}", *goals]
     for more in (["--offline"], []):
         environment = {**os.environ, "JAVA_HOME": str(java)}
-        done = run(*command, *more, cwd=SOURCES, env=environment, seconds=1200)
+        done = run(*command, *more, cwd=SOURCES, env=environment)
         if done.returncode == 0:
             return folder
     shutil.rmtree(folder, ignore_errors=True)

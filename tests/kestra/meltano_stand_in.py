@@ -147,7 +147,7 @@ class Meltano(MeltanoStandIn):
     def run(self, job: str = "episode", **more: str) -> Output:
         """Start the program and wait for its end."""
         with self.start(job, **more) as process:
-            output, errors = process.communicate(timeout=120)
+            output, errors = process.communicate()
         assert not errors, errors
         return Output(process.returncode, output)
 

@@ -67,7 +67,7 @@ class Runs:
     def end(self, process: subprocess.Popen[str]) -> Output:
         """Wait for its end."""
         with process:
-            output, _ = process.communicate(timeout=600)
+            output, _ = process.communicate()
         return Output(process.returncode, output)
 
     def run(self, command: str = "run", **more: str) -> Output:

@@ -41,7 +41,7 @@ def test_a_signal_ends_meltano_and_no_attempt_follows(meltano: Meltano, number: 
     with meltano.start(ATTEMPTS="5") as process:
         pid = meltano.until("episode")["pid"]
         process.send_signal(number)
-        process.communicate(timeout=60)
+        process.communicate()
     assert process.returncode == 128 + number
     assert not alive(pid)
     assert meltano.times == {"episode": 1}
@@ -91,7 +91,7 @@ def test_a_log_that_cannot_be_written_ends_meltano(meltano: Meltano) -> None:
     meltano.becomes('#!/bin/bash\necho $$ >"$FAKES/pid"\nwhile sleep 0.1; do echo a line; done\n')
     for given in ({}, {"MELTANO_RUN_ID": "yesterday"}):
         with Path("/dev/full").open("w") as full, meltano.start(stdout=full, **given) as process:
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate()
         assert process.returncode == 70
         assert errors.splitlines() == [
             "standard output cannot be written, so the job ends: [Errno 28] No space left on device"

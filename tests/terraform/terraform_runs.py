@@ -35,7 +35,7 @@ def terraform(folder: Path, *arguments: str, config: str = os.devnull) -> Comple
     own = {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1", "TF_CLI_CONFIG_FILE": config}
     # A third less CPU: terraform and its provider are started often, and collect garbage that they could leave.
     own["GOGC"] = "400"
-    return run("terraform", *arguments, cwd=folder, env={**os.environ, **own}, seconds=900)
+    return run("terraform", *arguments, cwd=folder, env={**os.environ, **own})
 
 
 def planned(tested: list[dict[str, Any]], name: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def test_the_script_of_the_real_provider_takes_every_step(stand_in: str) -> None
     if stand_in == os.devnull:
         missing("terraform-google-offline", "../shared/tools is not beside the repository")
     environment = {**os.environ, "TF_CLI_CONFIG_FILE": stand_in}
-    output = succeed(sys.executable, APPLY, "--schema-only", env=environment, seconds=1800)
+    output = succeed(sys.executable, APPLY, "--schema-only", env=environment)
     assert [line.removeprefix("ok      ") for line in output.splitlines()][:-1] == [
         "prod: init",
         "prod: validate",
@@ -61,6 +61,6 @@ def test_the_script_of_the_real_provider_takes_every_step(stand_in: str) -> None
         "dev: again, as the next generation",
         "dev: again, as the next generation: the second plan is empty",
     ]
-    refused = run(sys.executable, APPLY, env=environment, seconds=1800)
+    refused = run(sys.executable, APPLY, env=environment)
     assert refused.returncode == 1
     assert "the provider talks to the stand-in" in refused.stderr

@@ -51,13 +51,12 @@ class ProjectCopy:
     env: dict[str, str] = field(default_factory=unmarked)
     output: str = ""
 
-    def run(self, commands: str, status: int | None = 0, seconds: float = 600, **env: str) -> str:
+    def run(self, commands: str, status: int | None = 0, **env: str) -> str:
         """Run commands as a person's shell would, stopping at the first that fails; return what they print.
 
         Args:
             commands: For bash.
             status: The expected exit status; None for any.
-            seconds: After them everything that was started is killed.
             env: Further environment variables.
         """
         log = self.folder.with_suffix(".log")
@@ -74,10 +73,10 @@ class ProjectCopy:
             ) as process,
         ):
             try:
-                ended = process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
                 ended = process.wait()
+            finally:
+                if process.returncode is None:
+                    os.killpg(process.pid, signal.SIGKILL)
         text = log.read_text(encoding="utf-8", errors="replace")
         assert status is None or ended == status, f"{commands}\nstatus {ended}: {text[-6000:]}"
         self.output += text

@@ -43,32 +43,31 @@ class Proxy:
 
     def inject(self, *rules: dict[str, Any]) -> None:
         """Inject faults in place of those before, and forget the requests seen."""
-        requests.delete(f"{self.url}/__sandbox__/faults", timeout=10).raise_for_status()
-        requests.delete(f"{self.url}/__sandbox__/requests", timeout=10).raise_for_status()
-        requests.put(f"{self.url}/__sandbox__/faults", json=list(rules), timeout=10).raise_for_status()
+        requests.delete(f"{self.url}/__sandbox__/faults").raise_for_status()
+        requests.delete(f"{self.url}/__sandbox__/requests").raise_for_status()
+        requests.put(f"{self.url}/__sandbox__/faults", json=list(rules)).raise_for_status()
 
     def missed(self, rules: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Those of the rules in force that have matched no request yet."""
-        answer = requests.get(f"{self.url}/__sandbox__/faults", timeout=10)
+        answer = requests.get(f"{self.url}/__sandbox__/faults")
         answer.raise_for_status()
         return [rule for rule, hits in zip(rules, answer.json(), strict=True) if not hits]
 
     def seen(self) -> list[dict[str, Any]]:
         """The requests since rules were last injected."""
-        answered: list[dict[str, Any]] = requests.get(f"{self.url}/__sandbox__/requests", timeout=10).json()
+        answered: list[dict[str, Any]] = requests.get(f"{self.url}/__sandbox__/requests").json()
         return answered
 
     def held(self) -> int:
         """How many requests a `hold` rule holds now."""
-        answer = requests.get(f"{self.url}/__sandbox__/held", timeout=10)
+        answer = requests.get(f"{self.url}/__sandbox__/held")
         answer.raise_for_status()
         return int(answer.json())
 
-    def await_held(self, process: subprocess.Popen[str], seconds: float = 60) -> bool:
+    def await_held(self, process: subprocess.Popen[str]) -> bool:
         """Wait until a request is held; False when the process ended before one was."""
         outcome = eventually(
             lambda: "held" if self.held() else "ended" if process.poll() is not None else None,
             f"{self.url}: no request was held",
-            seconds,
         )
         return bool(outcome == "held")

@@ -89,12 +89,12 @@ class Pipe:
     log: str = ""
     tap_log: str = ""
 
-    def communicate(self, timeout: float = 120) -> None:
+    def communicate(self) -> None:
         """Wait for both; keep the target's output and both logs."""
         if self.tap.stderr is not None:
             self.tap_log = self.tap.stderr.read()
-        self.out, self.log = self.target.communicate(timeout=timeout)
-        self.tap.wait(timeout=30)
+        self.out, self.log = self.target.communicate()
+        self.tap.wait()
 
     @property
     def statuses(self) -> tuple[int | None, int | None]:
@@ -172,7 +172,7 @@ class Bench:
 
     def _run(self, text: str, *options: str, **settings: str) -> subprocess.CompletedProcess[str]:
         command = warm.command("target_bigquery", "--config=ENV", *options)
-        return run(*command, stdin=text, env=self.environment(**settings), seconds=180)
+        return run(*command, stdin=text, env=self.environment(**settings))
 
     @contextmanager
     def as_account(self, token: str = "", **roles: Any) -> Iterator[None]:
@@ -184,8 +184,8 @@ class Bench:
         credentials = json.loads(file.read_text(encoding="utf-8"))
         accounts = {name: f"{self.env[name]}/__sandbox__/accounts" for name in EMULATORS}
         token, roles = token or f"a{uuid.uuid4().hex[:8]}", {**STATED, **roles}
-        requests.put(accounts[EMULATORS[0]], json={token: roles}, timeout=10).raise_for_status()
-        requests.put(accounts[EMULATORS[1]], json={"sandbox": roles}, timeout=10).raise_for_status()
+        requests.put(accounts[EMULATORS[0]], json={token: roles}).raise_for_status()
+        requests.put(accounts[EMULATORS[1]], json={"sandbox": roles}).raise_for_status()
         with tempfile.NamedTemporaryFile("w", suffix=".json") as theirs:
             theirs.write(
                 json.dumps({**credentials, "token": token, "client_secret": token, "refresh_token": token})
@@ -196,7 +196,7 @@ class Bench:
                 yield
             finally:
                 self.env = {**self.env, "GOOGLE_APPLICATION_CREDENTIALS": str(file)}
-                requests.put(accounts[EMULATORS[1]], json={"sandbox": STATED}, timeout=10).raise_for_status()
+                requests.put(accounts[EMULATORS[1]], json={"sandbox": STATED}).raise_for_status()
 
     def client(self) -> bigquery.Client:
         """Google's client on the local BigQuery."""
@@ -222,7 +222,7 @@ class Bench:
                 return client.get_table(f"{self.dataset}.{table}")
             return None
 
-        eventually(created, f"{table} was not made", 60)
+        eventually(created, f"{table} was not made")
 
 
 def succeeded(run: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:

@@ -80,7 +80,6 @@ class Sandbox:
             # Whatever it serves, its versions are of one source.
             [self.command, "--home", str(self.home), "start", "--source", "data of the tests", *options],
             check=True,
-            timeout=90,
         )
 
     @property
@@ -103,11 +102,11 @@ class Sandbox:
     def served(self, resource: str) -> list[dict[str, Any]]:
         """Every record of a resource, as the API serves it now."""
         url = f"{self.api_url}/{resource}"
-        pages = requests.get(url, timeout=30).json()["info"]["pages"]
+        pages = requests.get(url).json()["info"]["pages"]
         return [
             record
             for page in range(1, pages + 1)
-            for record in requests.get(url, params={"page": page}, timeout=30).json()["results"]
+            for record in requests.get(url, params={"page": page}).json()["results"]
         ]
 
     def client(self) -> bigquery.Client:
@@ -116,7 +115,7 @@ class Sandbox:
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a query."""
-        return [tuple(row.values()) for row in self.client().query(sql, timeout=60).result(timeout=60)]
+        return [tuple(row.values()) for row in self.client().query(sql).result()]
 
     def value(self, sql: str) -> Any:
         """The one value of a query."""
@@ -214,7 +213,7 @@ class Project:
     def run(self, *blocks: str, run_id: str | None = None) -> tuple[int, str]:
         """Run `meltano run`; return its exit status and its log."""
         with self.start(*blocks, run_id=run_id) as process:
-            log, _ = process.communicate(timeout=300)
+            log, _ = process.communicate()
         return process.returncode, log
 
 
