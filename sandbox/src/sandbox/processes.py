@@ -51,18 +51,19 @@ def lock_holders(lock: Path) -> list[int]:
 def listens(pid: int, port: int) -> bool:
     """Return whether this very process listens on a port of 127.0.0.1."""
     address = f"{int.from_bytes(socket.inet_aton('127.0.0.1'), sys.byteorder):08X}:{port:04X}"
+    sockets = set()
     try:
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                sockets.add(str(file.readlink()))
+        # While it starts it has none, and the list of all of this machine's may be long.
+        if not any(link.startswith("socket:") for link in sockets):
+            return False
         # `0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 4567 …`
         rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-        files = list(Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
         return False
-    sockets = {f"socket:[{row[9]}]" for row in rows if (row[1], row[3]) == (address, LISTEN)}
-    for file in files:
-        with contextlib.suppress(OSError):
-            if str(file.readlink()) in sockets:
-                return True
-    return False
+    return any((row[1], row[3]) == (address, LISTEN) and f"socket:[{row[9]}]" in sockets for row in rows)
 
 
 def end(pids: list[int]) -> None:

@@ -11,6 +11,8 @@ from importlib.metadata import version
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import pydantic
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
-# DuckDB tries pandas again with every statement where it cannot be imported; rich would slow the start.
-UNUSED = ("pandas", "rich")
+# Tried by others, which do without them. DuckDB tries pandas again with every statement where it cannot be imported;
+# the rest would slow the start.
+UNUSED = ("pandas", "pydantic.v1", "rich", "watchfiles", "websockets", "wsproto")
 TRIED = {"bqemulator": "1.4.0", "duckdb": "1.5.5"}  # other versions: look at every patch again
 REASONS: list[tuple[str, str]] = []  # (what, why), in the order applied
 
@@ -46,9 +49,11 @@ class _NoServer:
         """Stop nothing."""
 
 
-def skip_unused_imports() -> None:
-    """Prevent imports of what is not used; call it before anything of the emulator is imported."""
+def skip_what_is_unused() -> None:
+    """Prevent imports and models that are not used; call it before anything of the emulator is imported."""
     sys.meta_path.insert(0, _Absent())
+    # FastAPI has models of whole OpenAPI documents, of which none is made here.
+    pydantic.BaseModel.model_config["defer_build"] = True
     grpc = ModuleType("bqemulator.grpc_api.server")
     grpc.build_grpc_server = lambda _: (_NoServer(), 0)  # type: ignore[attr-defined]
     sys.modules[grpc.__name__] = grpc
