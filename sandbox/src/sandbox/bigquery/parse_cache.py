@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import sqlglot
 from bqemulator.domain.result import Ok
+from bqemulator.scripting.ast import Script, SqlStmt
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.parsers.bigquery import BigQueryParser
@@ -74,6 +75,7 @@ REWRITERS = {
 Key = tuple[str, str]
 _capture = patches.get("jobs.executor", "_capture_dml_snapshots")
 _is_dml = patches.get("jobs.executor", "_is_dml")
+_parse_script = patches.get("jobs.executor", "parse_script")
 _translator = patches.get("sql.translator", "SQLTranslator")
 _translate = _translator.translate
 _parse = sqlglot.parse_one
@@ -137,9 +139,16 @@ def keep(sql: str, tree: exp.Expr) -> None:
 
 def transpile(sql: str, read: Any = None, write: Any = None, **options: Any) -> list[str]:  # noqa: ANN401 (sqlglot's)
     """Return the statements of `sql` in the other dialect; the generator works on a copy of the tree."""
-    if ";" in sql:
+    if _several(sql, read):
         return _transpile(sql, read=read, write=write, **options)
     return [reading(parse_one)(sql, read=read).sql(dialect=write, **options)]
+
+
+def _several(sql: str, read: Any) -> bool:  # noqa: ANN401 (sqlglot's)
+    """Return whether a semicolon stands between statements, not in a text or at the end alone."""
+    return ";" in sql and any(
+        token.token_type == sqlglot.TokenType.SEMICOLON for token in sqlglot.tokenize(sql, read=read)[:-1]
+    )
 
 
 def generator(self: Dialect, **options: Any) -> Any:  # noqa: ANN401 (sqlglot's)
@@ -187,6 +196,19 @@ def _quietly(sql: str) -> exp.Expr | None:
         return None
 
 
+@patches.replaces(
+    "jobs.executor",
+    "parse_script",
+    why="a plain statement is no script: the scripts' lexer goes through it letter by letter",
+)
+def parse_script(sql: str) -> Script:
+    """Return the statements of a script."""
+    tree = None if ";" in sql else reading(_quietly)(sql)
+    if isinstance(tree, (exp.Query, exp.DML)):
+        return Script(statements=(SqlStmt(sql=sql.strip()),))
+    return cast("Script", _parse_script(sql))
+
+
 def rewriting(function: Callable[..., str]) -> Callable[..., str]:
     """Return the function, which gives its first argument or a changed text, with shared trees that it may change."""
 
@@ -208,8 +230,9 @@ def rewriting(function: Callable[..., str]) -> Callable[..., str]:
 
 # Kinds of nodes, most of each tree, that no rule is about.
 PLAIN = {
-    exp.Alias, exp.And, exp.Boolean, exp.EQ, exp.From, exp.Identifier, exp.Is, exp.Join, exp.Literal, exp.Not, exp.Null,
-    exp.Or, exp.Order, exp.Ordered, exp.Star, exp.TableAlias, exp.Where, exp.With,
+    exp.Alias, exp.And, exp.Boolean, exp.Case, exp.Column, exp.CTE, exp.EQ, exp.From, exp.Group, exp.GT, exp.Having,
+    exp.Identifier, exp.If, exp.Is, exp.Join, exp.Literal, exp.NEQ, exp.Not, exp.Null, exp.Or, exp.Order, exp.Ordered,
+    exp.PropertyEQ, exp.Select, exp.Star, exp.Subquery, exp.Table, exp.TableAlias, exp.Union, exp.Where, exp.With,
 }  # fmt: skip
 
 
