@@ -49,11 +49,12 @@ class Source:
 
     @property
     def stamp(self) -> str:
-        """When a folder's files were last changed, in nanoseconds; empty for another source."""
+        """Name, size and time of each of a folder's files; empty for another source."""
         if self.options[:1] != ["--data"]:
             return ""
-        return str(
-            max((file.stat().st_mtime_ns for file in Path(self.options[1]).glob("*.jsonl")), default=0)
+        files = sorted(Path(self.options[1]).glob("*.jsonl"))
+        return ", ".join(
+            f"{file.name} {found.st_size} {found.st_mtime_ns}" for file in files for found in [file.stat()]
         )
 
 

@@ -130,7 +130,7 @@ class Sandbox:
                     before, port = parts.get(name), (ports or {}).get(name, 0)
                     if before and before.alive():
                         same_port = port in (0, before.port)
-                        if before.options == options and same_port and (not source or before.stamp == stamp):
+                        if before.options == options and same_port and (not stamp or before.stamp == stamp):
                             before.kept = before.kept or keep
                             continue
                         self._refuse_restart(before, keep=keep)
