@@ -49,11 +49,13 @@ def read_sample(name: str) -> list[dict[str, Any]]:
     if not file.is_file():
         raise ValueError(f"SAMPLE={file}: expected a file with a sample of its records, as JSON lines")
     records = []
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig", errors="replace").split("\n"), 1):
+    for number, line in enumerate(file.read_text("utf-8-sig", "surrogateescape").split("\n"), 1):
         try:
-            records += [json.loads(line)] if line.strip() else []
+            records += [json.loads(line.encode())] if line.strip() else []
         except ValueError as error:
-            raise ValueError(f"SAMPLE={file}, line {number}: expected a JSON object ({error})") from None
+            raise ValueError(
+                f"SAMPLE={file}, line {number}: expected a JSON object in UTF-8 ({error})"
+            ) from None
     if not records or not all(isinstance(record, dict) for record in records):
         raise ValueError(f"SAMPLE={file}: expected at least one record, one JSON object per line")
     return records

@@ -280,7 +280,9 @@ def test_a_key_is_a_list_of_fields(key: Any) -> None:
         ('{"id": {"a": 1}}', "issues", "id is neither an integer nor a string"),
         ('{"id": 1.5}', "issues", "id is neither an integer nor a string"),
         ('{"id": 1}\nnull', "issues", "one JSON object per line"),
-        ('{"id": 1}\n{"id": 2', "issues", "line 2: expected a JSON object"),
+        ('{"id": 1}\n{"id": 2', "issues", "line 2: expected a JSON object in UTF-8"),
+        # Of another encoding: its names would be columns.
+        ('{"id": 1, "gr\udcf6\udcdfe": 2}', "issues", "line 1: expected a JSON object in UTF-8"),
         ("", "issues", "expected at least one record"),
         (None, "issues", "expected a file"),
         (None, "issues --sample=", "SAMPLE is not given"),
@@ -304,7 +306,7 @@ def test_make_entity_refuses_what_it_cannot_do(
     sample, arguments, expected = case
     file = tmp_path / "a sample.jsonl"
     if sample is not None:
-        file.write_text(sample)
+        file.write_text(sample, "utf-8", "surrogateescape")
     written: list[Path] = []
     monkeypatch.setattr(Path, "write_text", lambda path, *_, **__: written.append(path))
     monkeypatch.setattr(sys, "argv", ["new_entity.py", "--sample", str(file), *arguments.split()])
