@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 MOST_TREES = 1000
 WHY = "each statement is parsed once"
 DIALECTS = ("bigquery", "duckdb")
+# Others, such as functions, are made by the emulator itself.
+PLAIN_KINDS = {"TABLE", "VIEW"}
 POSITIONS = {"line", "col", "start", "end"}
 READERS = {
     "catalog.ddl_sync": (
@@ -203,8 +205,8 @@ def _quietly(sql: str) -> exp.Expr | None:
 )
 def parse_script(sql: str) -> Script:
     """Return the statements of a script."""
-    tree = None if ";" in sql else reading(_quietly)(sql)
-    if isinstance(tree, (exp.Query, exp.DML)):
+    tree = None if _several(sql, "bigquery") else reading(_quietly)(sql)
+    if isinstance(tree, (exp.Query, exp.DML)) or (isinstance(tree, exp.Create) and tree.kind in PLAIN_KINDS):
         return Script(statements=(SqlStmt(sql=sql.strip()),))
     return cast("Script", _parse_script(sql))
 
