@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from testkit.programs import eventually, run, succeed
 from testkit.project_copy import copy_project, unmarked
-from testkit.whole_pipeline import ROOT, program, python_program, running_sandbox
+from testkit.whole_pipeline import ROOT, program, python_program
 
 
 @pytest.fixture
@@ -195,7 +195,10 @@ def clone(tmp_path: Path, command: Path) -> Clone:
     return Clone(tmp_path, command)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+# SIGHUP goes the way of SIGTERM.
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow), signal.SIGKILL]
+)
 def test_a_run_that_is_ended_leaves_no_process(clone: Clone, number: signal.Signals) -> None:
     """Meltano, what it has started and the sandbox are gone; a second run meanwhile is refused in one line."""
     with clone.start() as process:
@@ -393,16 +396,3 @@ def test_the_doctor_names_an_environment_file_that_is_no_file(tmp_path: Path) ->
     assert done.returncode == 1
     assert "PROBLEM  .env: Is a directory; make it a file that you may read, or remove it\n" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_the_prompt_answers_statements_and_goes_on_after_an_error(tmp_path: Path, command: Path) -> None:
-    """The program of `make shell` reads statements from its input, each ended by ; or an empty line."""
-    statements = "SELECT 1 AS `a b`;\nSELECT\n  nothing;\nSELECT 'after' AS word\n"
-    with running_sandbox(tmp_path, "--parts", "bigquery"):
-        done = run(command, "--home", tmp_path, "shell", stdin=statements)
-    # A script sees that one of them failed.
-    assert done.returncode == 1
-    assert "a b" in done.stdout
-    assert "after" in done.stdout
-    assert done.stderr.startswith("BigQuery: ")
-    assert done.stderr.count("\n") == 1

@@ -111,10 +111,19 @@ def dbt(kind: str) -> Callable[[Path], None]:
 
 @cache
 def standards() -> Callable[[dict[str, Any]], Any]:
-    """Return validate-pyproject's checker: the standards' tables and those of the tools in its schema store."""
+    """Return validate-pyproject's checker: the standards' tables and, of its schema store, those of the tools in our files."""
     if find_spec("validate_pyproject") is None or find_spec("validate_pyproject_schema_store") is None:
         missing("validate-pyproject", "`make install` installs it, with the schema store")
-    checks: Callable[[dict[str, Any]], Any] = import_module("validate_pyproject.api").Validator()
+    used = {
+        tool
+        for name in files()
+        if Path(name).name == "pyproject.toml"
+        for tool in read(ROOT / name).get("tool", ())
+    }
+    store = import_module("validate_pyproject.plugins").list_from_entry_points()
+    checks: Callable[[dict[str, Any]], Any] = import_module("validate_pyproject.api").Validator(
+        plugins=[plugin for plugin in store if plugin.tool in used]
+    )
     return checks
 
 

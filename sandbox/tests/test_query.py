@@ -1,4 +1,4 @@
-"""`sandbox query`: rows as they are, and errors in one line."""
+"""`sandbox query` and `sandbox shell`: rows as they are, and errors in one line."""
 
 from __future__ import annotations
 
@@ -50,3 +50,17 @@ def test_a_reader_that_has_enough_is_no_error(command: str, services: dict[str, 
     done = programs.run("sh", "-c", f"{script} > /dev/full", env=env)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "No space left" in done.stderr
+
+
+def test_the_prompt_answers_statements_and_goes_on_after_an_error(
+    command: str, services: dict[str, str]
+) -> None:
+    """It reads statements from its input, each ended by ; or an empty line."""
+    statements = "SELECT 1 AS `a b`;\nSELECT\n  nothing;\nSELECT 'after' AS word\n"
+    done = programs.run(command, "shell", stdin=statements, env=os.environ | services)
+    # A script sees that one of them failed.
+    assert done.returncode == 1
+    assert "a b" in done.stdout
+    assert "after" in done.stdout
+    assert done.stderr.startswith("BigQuery: ")
+    assert done.stderr.count("\n") == 1
