@@ -107,7 +107,7 @@ def test_keys_are_whole_numbers_or_texts_of_any_number_of_fields(command: str, t
     # As editors leave it: a mark at the beginning, empty lines.
     (tmp_path / "line.jsonl").write_text("\ufeff" + "\r\n\r\n".join(map(json.dumps, records)) + "\n\n")
     code = (
-        "import json, sys, pathlib; from sandbox import records; records.KEYS = {'line': ['order', 'line']}; "
+        "import json, sys, pathlib; from sandbox import records; records.entities = lambda: ({'line': ['order', 'line']}, {}); "
         "print(json.dumps(records.read_folder(pathlib.Path(sys.argv[1]))))"
     )
     python = Path(command).with_name("python")

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, unquote
 from aiohttp import web
 
 from sandbox.faults import Faults
-from sandbox.records import KEYS
+from sandbox.records import entities
 
 if TYPE_CHECKING:
     from sandbox.records import Records
@@ -39,8 +39,9 @@ class Api:
 
     def __init__(self, records: Records, latency: float) -> None:
         self._records = records
+        keys, _ = entities()
         self._by_id = {
-            name: {record[KEYS[name][0]]: record for record in found} for name, found in records.items()
+            name: {record[keys[name][0]]: record for record in found} for name, found in records.items()
         }
         # Lacks type and dimension, so no listing has it, as each is filtered by those.
         self._by_id.get("location", {}).setdefault(0, NO_PLACE)

@@ -16,7 +16,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from sandbox.errors import SandboxError
-from sandbox.records import KEYS
+from sandbox.records import entities
 from sandbox.source import CAPTURED
 
 ATTEMPTS = 5
@@ -39,7 +39,7 @@ def capture(folder: Path, api_url: str) -> None:
         with requests.Session() as session:
             retry = Retry(ATTEMPTS - 1, backoff_factor=0.5, status_forcelist=RETRIED)
             session.mount(api_url, HTTPAdapter(max_retries=retry))
-            for resource in KEYS:
+            for resource in entities()[0]:
                 with (work / f"{resource}.jsonl").open("w", encoding="utf-8") as file:
                     count = _resource(session, f"{api_url.rstrip('/')}/{resource}", file)
                 print(f"{resource}: {count} records", file=sys.stderr)  # noqa: T201 (progress)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -60,6 +59,8 @@ class Part:
         """Return whether it answers, it and no other process on its port."""
         if not processes.listens(self.pid, self.port):
             return False
+        from http.client import HTTPConnection, HTTPException  # noqa: PLC0415 (most commands ask no part)
+
         connection = HTTPConnection("127.0.0.1", self.port, timeout=2)
         try:
             connection.request("GET", HEALTH[STRICT.get(self.name, self.name)])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from sandbox.errors import SandboxError, sandbox_command
 
@@ -14,7 +13,15 @@ LIST = Path(__file__).resolve().parents[3] / "entities.yml"
 Records = dict[str, list[dict[str, Any]]]
 
 
-def _read_entities() -> tuple[dict[str, list[str]], dict[str, str]]:
+@functools.cache
+def entities() -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Return the fields of each resource's key, and the name of its entity.
+
+    Raises:
+        SandboxError: entities.yml is not such a list.
+    """
+    import yaml  # noqa: PLC0415 (most commands of the sandbox read no records)
+
     try:
         listed = yaml.safe_load(LIST.read_text(encoding="utf-8"))["entities"]
         keys = {str(entity["resource"]): entity["key"] for entity in listed}
@@ -22,15 +29,8 @@ def _read_entities() -> tuple[dict[str, list[str]], dict[str, str]]:
             raise TypeError(f"key {wrong[0]!r} is not a list of fields")  # noqa: TRY301
         return keys, {str(entity["resource"]): str(entity["name"]) for entity in listed}
     except (OSError, yaml.YAMLError, LookupError, TypeError) as error:
-        # Before there is a command whose error it could be.
         reason = " ".join(str(error).split())
-        raise SystemExit(
-            f"sandbox: {LIST}: expected a list of entities: {reason}; make lint checks it"
-        ) from None
-
-
-# The fields of each resource's key, and the name of its entity.
-KEYS, ENTITIES = _read_entities()
+        raise SandboxError(f"{LIST}: expected a list of entities: {reason}; make lint checks it") from None
 
 
 def check_folder(folder: Path) -> None:
@@ -39,13 +39,14 @@ def check_folder(folder: Path) -> None:
     Raises:
         SandboxError: The folder or one of its files is not there, or a second one has the name of its entity.
     """
-    missing = [f"{name}.jsonl" for name in KEYS if not (folder / f"{name}.jsonl").is_file()]
+    keys, names = entities()
+    missing = [f"{name}.jsonl" for name in keys if not (folder / f"{name}.jsonl").is_file()]
     if missing:
         raise SandboxError(
             f"{folder}: {', '.join(missing)} not found; {sandbox_command('capture FOLDER')} makes such a folder"
         )
-    for resource, entity in ENTITIES.items():
-        if entity not in KEYS and (folder / f"{entity}.jsonl").exists():
+    for resource, entity in names.items():
+        if entity not in keys and (folder / f"{entity}.jsonl").exists():
             raise SandboxError(
                 f"{folder}: of {resource}.jsonl and {entity}.jsonl the first is read; remove one"
             )
@@ -59,7 +60,7 @@ def read_folder(folder: Path) -> Records:
     """
     check_folder(folder)
     by_resource: Records = {}
-    for resource, fields in KEYS.items():
+    for resource, fields in entities()[0].items():
         path = folder / f"{resource}.jsonl"
         records: dict[tuple[int | str, ...], dict[str, Any]] = {}
         # As `make entity` reads a sample: with a mark of UTF-8 at the beginning, and empty lines, which editors leave.
