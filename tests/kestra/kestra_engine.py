@@ -241,15 +241,16 @@ class Engine:
         deadline = time.monotonic() + seconds
         known = -1
         while time.monotonic() < deadline:
-            ended, run = self.look(execution)
-            entries = sum(len(e["logs"]) + len(e["metrics"]) for e in run.executions)
-            if ended and entries == known:
-                return run
-            known = entries if ended else -1
+            # A look reads every execution that there has been: dear, while this one runs.
+            if self.ask("ended", id=execution):
+                ended, run = self.look(execution)
+                entries = sum(len(e["logs"]) + len(e["metrics"]) for e in run.executions)
+                if ended and entries == known:
+                    return run
+                known = entries if ended else -1
             time.sleep(0.2)
-        pytest.fail(
-            f"execution {execution} has not ended in {seconds} s: {json.dumps(run.executions)[-3000:]}"
-        )
+        executions = json.dumps(self.look(execution)[1].executions)
+        pytest.fail(f"execution {execution} has not ended in {seconds} s: {executions[-3000:]}")
 
     def run(self, namespace: str, name: str = PIPELINE, /, seconds: float = 1200, **inputs: Any) -> Run:
         """Start an execution and wait for it."""

@@ -119,6 +119,7 @@ public final class Server {
                 bean(TestRunnerUtils.class).killExecution(execution((String) request.get("id")));
                 yield Map.of();
             }
+            case "ended" -> execution((String) request.get("id")).getState().isTerminated();
             case "tree" -> tree((String) request.get("id"));
             case "roots" -> everything().stream()
                 .filter(e -> e.getNamespace().equals(request.get("namespace")) && e.getFlowId().equals(request.get("flow")))
