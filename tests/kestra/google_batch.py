@@ -41,16 +41,20 @@ GCLOUD = (
     "googlecloudsdk.gcloud_main",
     "googlecloudsdk.api_lib.batch.jobs",
     "googlecloudsdk.api_lib.batch.tasks",
+    "googlecloudsdk.api_lib.container.kubeconfig",
     "googlecloudsdk.api_lib.logging.common",
     "googlecloudsdk.api_lib.storage.api_factory",
     "googlecloudsdk.core.credentials.requests",
     "googlecloudsdk.core.resource.resource_printer",
     "googlecloudsdk.command_lib.batch.resource_args",
+    "googlecloudsdk.command_lib.concepts.concept_managers",
+    "googlecloudsdk.command_lib.storage.tasks.cat.cat_task_iterator",
     "googlecloudsdk.core.credentials.google_auth_credentials",
     "googlecloudsdk.core.credentials.p12_service_account",
     "googlecloudsdk.generated_clients.apis.batch.v1.batch_v1_client",
     "googlecloudsdk.generated_clients.apis.logging.v2.logging_v2_client",
     "google.oauth2.reauth",
+    "proto",
 )
 LABEL = re.compile(r"[a-z0-9_-]{0,63}")
 
