@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 import urllib.error
@@ -15,15 +14,10 @@ from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import BadRequest, Conflict, NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, storage
-from testkit.gcloud import environment as gcloud_environment
-from testkit.gcloud import require_gcloud
-from testkit.programs import run
 from testkit.whole_pipeline import ROOT
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
-    from pathlib import Path
 
 FOLDER = ROOT / "terraform" / "tests" / "real_provider"
 sys.path.insert(0, str(FOLDER))
@@ -201,30 +195,3 @@ def test_what_it_does_not_know_is_an_error(
 ) -> None:
     """No call that is not understood is answered as if it were."""
     assert apis.call(method, path, body)[0] == status
-
-
-@pytest.mark.slow
-def test_gcloud_takes_its_answers(apis: Apis, tmp_path: Path) -> None:
-    """Google's own command line makes, lists and deletes, and reads the refusals as Google's."""
-    require_gcloud()
-    endpoints = {"ARTIFACTREGISTRY": "artifactregistry", "COMPUTE": "compute/v1", "IAM": "iam"}
-    addresses = {name: f"{apis.url}/{path}/" for name, path in endpoints.items()}
-    environment = {
-        **os.environ,
-        **gcloud_environment(tmp_path, "token", **addresses),
-        "CLOUDSDK_CORE_PROJECT": "example-project",
-    }
-
-    def gcloud(words: str) -> subprocess.CompletedProcess[str]:
-        return run("gcloud", *words.split(), env=environment)
-
-    for words in (
-        "compute networks create one --subnet-mode=custom",
-        "artifacts repositories create images --location=europe-west1 --repository-format=docker",
-        "iam workload-identity-pools create pool-1 --location=global",
-        "iam workload-identity-pools delete pool-1 --location=global",
-    ):
-        done = gcloud(words)
-        assert done.returncode == 0, f"{words}: {done.stderr}"
-    done = gcloud("iam workload-identity-pools create pool-1 --location=global")
-    assert (done.returncode, "ALREADY_EXISTS" in done.stderr) == (1, True)
