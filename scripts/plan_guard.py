@@ -10,6 +10,7 @@ are masked. Ends with status 1 where the plan would, in a resource that `--allow
 - drop a column of a BigQuery table, or change its type or mode in a way for which BigQuery replaces it,
 - let data leave earlier, or leave less time to restore it (LIMITS, and the rules by which buckets and image repositories delete),
 - take protection away (PROTECTIONS), or what is granted, logged or attached (ENTRIES), or change whom it lets in (DOORS),
+- grant something to everybody,
 - give one of these a value that is not known before the apply,
 
 and with status 2 where the input is no plan. With `deletion_protection = false`, which production's variables refuse, deleting
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 EMPTY = {"google_billing_budget", "google_monitoring_notification_channel"}
 # Members of grants that are people: without theirs no program stops.
 PEOPLE = ("domain:", "group:", "user:")
+# Attributes of a grant that say to whom.
+LET_IN = ("entity", "iam_member", "member", "special_group")
 # What deletes or replaces as soon as it is made: others' grants, objects, tables.
 ACTING = re.compile(
     r"google_(\w+_iam_(binding|policy)|bigquery_(data_transfer_config|job)|storage_(batch_operations_job|bucket_object|transfer_job))"
@@ -269,6 +272,9 @@ def losses(change: dict[str, Any], gone: set[str], *, deleting: bool) -> Iterato
     kind, actions = change["type"], set(change["change"]["actions"])
     before = change["change"]["before"] or {}
     after = with_unknown(change["change"]["after"], change["change"].get("after_unknown")) or {}
+    everybody = {"allUsers", "allAuthenticatedUsers"} & {str(after.get(name)) for name in LET_IN}
+    if everybody and actions & {"create", "update"}:
+        yield f"would be open to {everybody.pop()}"
     # What is forgotten stays, but nothing uses it where another takes its place; and a protection that is forgotten is gone.
     if "delete" in actions or ("forget" in actions and ("create" in actions or kind == "terraform_data")):
         if not deleting and not may_go(kind, before, gone):
