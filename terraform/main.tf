@@ -249,16 +249,41 @@ module "dataset" {
 }
 
 # The landing tables have one owner: Terraform in prod, the loader elsewhere. Both would undo each other's columns.
-module "landing_tables" {
-  source = "./modules/landing_tables"
-  count  = local.loader_makes_tables ? 0 : 1
+# One table per file that `make docs` writes (scripts/landing_schemas.py).
+resource "google_bigquery_table" "landing" {
+  for_each = {
+    for file in fileset("${path.module}/schemas", "*.json") :
+    trimsuffix(file, ".json") => jsondecode(file("${path.module}/schemas/${file}")) if !local.loader_makes_tables
+  }
 
-  project_id          = module.project.project_id
+  project             = module.project.project_id
   dataset_id          = module.dataset["landing"].dataset_id
-  schemas             = "${path.module}/schemas"
-  rows_days           = var.landing_rows_days
-  kms_key             = local.data_key
+  table_id            = each.key
+  description         = each.value.description
+  schema              = jsonencode(each.value.fields)
+  clustering          = length(each.value.clustered_by) > 0 ? each.value.clustered_by : null
   deletion_protection = var.deletion_protection
+
+  dynamic "time_partitioning" {
+    for_each = each.value.partitioned_by[*]
+    content {
+      type          = "DAY"
+      field         = time_partitioning.value
+      expiration_ms = var.landing_rows_days == null ? null : var.landing_rows_days * 86400000
+    }
+  }
+
+  dynamic "encryption_configuration" {
+    for_each = local.data_key[*]
+    content {
+      kms_key_name = encryption_configuration.value
+    }
+  }
+}
+
+moved {
+  from = module.landing_tables[0].google_bigquery_table.this
+  to   = google_bigquery_table.landing
 }
 
 # --- where it runs --------------------------------------------------------------------------------------------------
@@ -338,13 +363,45 @@ module "failure_alert" {
   emails     = var.alert_emails
 }
 
-module "budget" {
-  source = "./modules/budget"
-  count  = var.budget == null ? 0 : 1
+# E-mail when the project costs more than planned. It stops nothing.
+resource "google_billing_budget" "this" {
+  count = var.budget == null ? 0 : 1
 
-  name                  = local.name
-  project_number        = module.project.number
-  billing_account       = var.budget.billing_account
-  monthly_amount        = var.budget.monthly_amount
-  notification_channels = module.failure_alert.notification_channels
+  billing_account = var.budget.billing_account
+  display_name    = local.name
+
+  budget_filter {
+    projects        = ["projects/${module.project.number}"]
+    calendar_period = "MONTH"
+  }
+
+  amount {
+    specified_amount {
+      units = tostring(var.budget.monthly_amount)
+    }
+  }
+
+  dynamic "threshold_rules" {
+    for_each = [0.5, 0.9, 1]
+    content {
+      threshold_percent = threshold_rules.value
+      spend_basis       = "CURRENT_SPEND"
+    }
+  }
+
+  threshold_rules {
+    threshold_percent = 1
+    spend_basis       = "FORECASTED_SPEND"
+  }
+
+  # The billing account's administrators besides; a budget takes the first five.
+  all_updates_rule {
+    monitoring_notification_channels = slice(module.failure_alert.notification_channels, 0, min(5, length(module.failure_alert.notification_channels)))
+    disable_default_iam_recipients   = false
+  }
+}
+
+moved {
+  from = module.budget[0].google_billing_budget.this
+  to   = google_billing_budget.this[0]
 }

@@ -73,7 +73,7 @@ output "kestra_home" {
 
 output "landing_tables" {
   description = "The landing tables by stream; _loads is the ledger. None outside prod: the loader makes them there."
-  value       = try(module.landing_tables[0].tables, {})
+  value       = { for name, table in google_bigquery_table.landing : name => "${table.dataset_id}.${table.table_id}" }
 }
 
 output "permissions" {

@@ -85,7 +85,7 @@ run "dev_has_a_prefix" {
   }
 
   assert {
-    condition     = length(module.landing_tables) == 0 && output.landing_tables == {} && length(google_project_iam_custom_role.landing_writer) == 0
+    condition     = length(google_bigquery_table.landing) == 0 && output.landing_tables == {} && length(google_project_iam_custom_role.landing_writer) == 0
     error_message = "Outside production the loader makes the landing tables, needs no role of ours, and Terraform has no say in their columns."
   }
 }

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-TABLE = 'module.landing_tables[0].google_bigquery_table.this["{}"]'
+TABLE = 'google_bigquery_table.landing["{}"]'
 
 
 def change_schema(folder: Path, stream: str, change: str) -> None:
