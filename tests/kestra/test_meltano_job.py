@@ -153,6 +153,18 @@ def test_doing_nothing_is_no_success(meltano: Meltano, lines: list[Any], said: s
     assert "rows" not in done.outputs
 
 
+def test_the_metrics_of_a_big_dbt_project_come_whole(meltano: Meltano) -> None:
+    """Docker cuts a line at 16 KB, and its parts are no frames: each metric has a line of its own, before the outputs."""
+    models = {f"model.p.a_model_with_a_name_of_usual_length_{number}": "success" for number in range(200)}
+    meltano.says(target=results(models))
+    with meltano.start("dbt") as process:
+        output, _ = process.communicate(timeout=120)
+    *metrics, outputs = [line for line in output.splitlines() if '"models":' in line or '"metrics":' in line]
+    assert outputs.startswith('::{"outputs":{')
+    assert sum(line.count('"name":"dbt.model"') for line in metrics) == len(models)
+    assert max(map(len, metrics)) < 16_000
+
+
 # Whatever the client raises: nobody listens at that port, and the second is no bucket's name.
 @pytest.mark.parametrize("bucket", ["a-landing", "_/x"])
 def test_a_result_that_cannot_be_written_is_a_warning(meltano: Meltano, bucket: str) -> None:

@@ -312,7 +312,10 @@ class Job:
                 outputs["result"] = results.put(bucket, self.settings.run_id, self.settings.job, result)
             except OSError as error:
                 kestra.log("WARN", f"the result stays in this log alone: {error}")
-        kestra.write(kestra.frame(outputs=outputs, metrics=self.figures.metrics()))
+        # A line each: one line of them all is too long for Docker where dbt has many models.
+        for metric in self.figures.metrics():
+            kestra.write(kestra.frame(metrics=[metric]))
+        kestra.write(kestra.frame(outputs=outputs))
 
 
 def own_database(address: str, job: str) -> str:
