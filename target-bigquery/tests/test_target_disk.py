@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from testkit.fault_matrix import INSERT
 from testkit.programs import eventually
+from testkit.programs import run as run_program
 from testkit.proxies import proxied
 from testkit.target_bench import SCHEMA, STATE, Bench, record, refused, whole
 from testkit.whole_pipeline import program
@@ -142,3 +144,12 @@ def test_standard_output_is_full(bench: Bench, tmp_path: Path) -> None:
     assert "standard output" in last
     assert len(bench.rows()) == 3
     assert not list(tmp_path.glob(PARTS))
+
+
+def test_standard_output_is_closed(bench: Bench, tmp_path: Path) -> None:
+    """As a shell's `>&-` makes it: the line says so before anything is loaded."""
+    command = shlex.join([sys.executable, "-m", "target_bigquery", "--config=ENV"])
+    lines = "".join(f"{json.dumps(message)}\n" for message in [*THREE, whole(), STATE])
+    run = run_program("sh", "-c", f"{command} >&-", stdin=lines, env=at(bench, tmp_path).environment())
+    refused(run, "standard output is closed", "nothing was loaded")
+    assert bench.rows() == []
