@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from testkit.target_bench import SCHEMA, STATE, Bench, record, refused, schema, succeeded, whole
+from testkit.target_bench import SCHEMA, STATE, Bench, record, schema, succeeded, whole
 
 
 def next_run(bench: Bench) -> None:
@@ -54,13 +54,3 @@ def test_upsert_replaces_by_key(bench: Bench) -> None:
         3: ("Ünna", ["a", "b"], origin),
     }
     assert {t.table_id for t in bench.owner().list_tables(bench.dataset)} == {"things", "_loads"}
-
-
-def test_upsert_without_a_key_is_refused(bench: Bench) -> None:
-    """The line names the stream and the methods that need no key."""
-    keyless = {**SCHEMA, "key_properties": []}
-    refused(
-        bench.load(keyless, record(1, None), STATE, load_method="upsert"),
-        "things: upsert needs a key",
-        "append-only or overwrite",
-    )
