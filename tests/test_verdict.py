@@ -21,7 +21,7 @@ def test_the_verdict_fails(warehouse: Warehouse) -> None:
     warehouse.build(*VERDICT, **fail).succeeded()
     old = {"started_at": "2026-01-01T00:00:00Z", "finished_at": "2026-01-01T00:00:30Z"}
     land(warehouse, "second", source="made-up", proof="end_of_input", rows=25, **old)
-    done = warehouse.build(*VERDICT, **fail)
+    done = warehouse.build(*VERDICT, DBT_WRITE_JSON="true", **fail)
     assert not done.ok
     assert verdict(warehouse, "fail") == [
         (check, entity)
@@ -113,7 +113,14 @@ def test_no_record_and_an_odd_status_and_an_entity_that_is_missing(warehouse: Wa
     warehouse.land("episodes", [], "first")
     # An empty variable is as if it were not set, as a container's environment may have it.
     unset = {"DBT_VERDICT_EMPTY": "", "DBT_VERDICT_DROP_PERCENT": ""}
-    done = warehouse.build(*VERDICT, DBT_VERDICT_STATUS_VALUES="fail", DBT_VERDICT_DRIFT="fail", **unset)
+    done = warehouse.build(
+        *VERDICT,
+        "--select",
+        "+int_findings",
+        DBT_VERDICT_STATUS_VALUES="fail",
+        DBT_VERDICT_DRIFT="fail",
+        **unset,
+    )
     assert not done.ok
     assert verdict(warehouse, "fail") == [
         ("drift", "characters"),
