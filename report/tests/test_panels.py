@@ -83,7 +83,7 @@ def test_a_name_turns_no_figure_round_and_is_never_blank() -> None:
 
 
 # A busy machine is no fault.
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=8), st.integers(0, 3))
 def test_everybody_who_has_the_most_is_said_to(counts: list[int], more: int) -> None:
     """One is named alone; several share it, three by name and the rest by number; none where nobody has any."""
