@@ -52,7 +52,7 @@ EDITS = {
         (r"    status_values: .*\n|      int_links: .*\n", ""),
     ],
     "dbt-bouncer.yml": [
-        (r"\^models/\(staging/stg_\|.*\)", "^models/staging/stg_"),
+        (r"\^models/\(staging/stg_\|.*\)\n.*", "^models/staging/stg_"),
         (r"(?m)^  - name: check_model_names\n    include: \^models/history\n.*\n", ""),
     ],
     "entities.yml": [(r"(?ms)^entities:.*", "entities: []\n")],

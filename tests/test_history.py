@@ -30,6 +30,7 @@ def links(resource: str, *ids: int) -> list[str]:
 
 # One leads to an episode that is not there, two end in no id.
 UNREADABLE = [*links("episode", 9), f"{SITE}/episode/10/", ""]
+NOWHERE = {"name": "", "url": "nowhere"}
 
 
 def nothing() -> Records:
@@ -41,12 +42,12 @@ def world() -> Records:
     """A small world, odd in all the ways that the marts tell apart."""
     return {
         "characters": [
-            character(1, (1, 2), 1, origin=place(1)),
+            character(1, (1, 2, 1), 1, origin=place(1)),
             character(2, (1, 3), 1, status="Dead", type="Clone", name="Who 1", origin=place(3)),
-            character(3, (2,), None, status="Frozen", species="Alien", gender="unknown"),
+            character(3, (2,), None, status="Frozen", species="Alien", gender="unknown", origin=NOWHERE),
             # Where nobody lists the character, and an episode that is not there.
             character(4, (9,), 2, status="unknown", name='Œil d\'"O\\hara"', episode=UNREADABLE),
-            character(5, (2, 1), 7),
+            character(5, (2, 1), 7, image=""),
             character(7, (5,), name="", status="", species="", gender="", origin={"name": "", "url": ""}),
         ],
         "episodes": [
@@ -56,8 +57,17 @@ def world() -> Records:
             # The first of all by its code.
             episode(4, (), episode="S00E10", air_date=""),
             episode(5, (), name="", episode="S1E1", air_date="February 30, 2014"),
+            episode(6, (), episode="s01e01"),
+            episode(7, (), episode="S10E123 (special)"),
+            episode(8, (), episode=""),
         ],
-        "locations": [location(1, (1, 2)), location(2, (3,), type=""), location(3, (), dimension="")],
+        "locations": [
+            location(1, (1, 2)),
+            location(2, (3,), type=""),
+            location(3, (), dimension=""),
+            # Once more the first character, twice, and an empty address.
+            location(4, name="", residents=[*links("character", 1, 1), ""]),
+        ],
     }
 
 
@@ -71,7 +81,10 @@ def edited() -> Records:
     records["characters"][4].update(name="Another 5", species="Robot", created="2025-01-02T03:04:05.006Z")
     del records["characters"][2]
     records["characters"].append(character(6, (4,), 3, species="Robot"))
+    records["characters"][2]["episode"].reverse()
+    records["episodes"][0]["characters"].reverse()
     records["episodes"][3]["characters"] = links("character", 1, 6)
+    records["locations"][1]["type"] = None
     records["locations"][0].update(name="Place 1 (Rebuilt)", residents=links("character", 2))
     return records
 
@@ -103,13 +116,13 @@ def states(entity: str, records: Records) -> dict[int, tuple[Any, ...]]:
             text = r["episode"]
             return (
                 r["name"] or None,
-                text,
+                text or None,
                 code(text, 1),
                 code(text, 2),
                 day(r["air_date"]),
                 numbers(r["characters"]),
             )
-        return (r["name"], r["type"] or None, r["dimension"] or None, numbers(r["residents"]))
+        return (r["name"] or None, r["type"] or None, r["dimension"] or None, numbers(r["residents"]))
 
     return {r["id"]: state(r) for r in records[entity]}
 
@@ -155,7 +168,13 @@ def life(dbt_warehouse: Warehouse) -> Life:
             # It lands now.
             dbt_warehouse.clock = datetime.now(UTC) - timedelta(hours=1)
             proof = "tap" if records[entity] else "state"
-            dbt_warehouse.land(entity, records[entity], version, proof=proof)
+            landed = dbt_warehouse.land(entity, records[entity], version, proof=proof)
+            # Rows without a row of the ledger: under the same number by another run, and newer.
+            for record in records[entity][:1]:
+                killed = {**record, "_sdc_table_version": landed, "_sdc_run_id": "killed"}
+                newer = {**record, "_sdc_table_version": landed + 1, "_sdc_run_id": version}
+                at = {"_sdc_batched_at": dbt_warehouse.clock.isoformat()}
+                dbt_warehouse.append(entity, [killed | at, newer | at])
         build = ["build", "--exclude-resource-type", "unit_test"] if version == "edited" else ["run"]
         policies = {f"DBT_VERDICT_{c.upper()}": p for c, p in POLICIES.items()}
         dbt_warehouse.dbt(*build, **policies).succeeded()
@@ -211,12 +230,15 @@ def test_changes_name_exactly_the_edits_the_deletion_and_the_addition() -> None:
         ("characters", 1, "changed", "status"),
         ("characters", 2, "changed", "type"),
         ("characters", 3, "removed", ""),
+        ("characters", 4, "changed", "episode"),
         ("characters", 5, "changed", "name"),
         ("characters", 5, "changed", "species"),
         ("characters", 6, "added", ""),
+        ("episodes", 1, "changed", "characters"),
         ("episodes", 4, "changed", "characters"),
         ("locations", 1, "changed", "name"),
         ("locations", 1, "changed", "residents"),
+        ("locations", 2, "changed", "type"),
     ]
 
 
