@@ -39,3 +39,21 @@ def test_what_killed_tests_have_started_ends(tmp_path: Path) -> None:
         started = json.loads(next(line for line in tests.stdout if line.startswith("[")))
         tests.kill()
     eventually(lambda: not any(map(alive, started)), f"processes {started} did not end")
+
+
+COMMANDS = """
+import sys
+from pathlib import Path
+from testkit.project_copy import ProjectCopy
+
+ProjectCopy(Path(sys.argv[1])).run("echo $$; sleep 1000")
+"""
+
+
+def test_what_killed_tests_run_in_a_copy_of_the_project_ends(tmp_path: Path) -> None:
+    """Nobody else would stop it, and the sandbox of the copy is not stopped while it is in use."""
+    log = tmp_path.with_suffix(".log")
+    with subprocess.Popen([sys.executable, "-c", COMMANDS, str(tmp_path)]) as tests:
+        pid = int(eventually(lambda: log.exists() and log.read_text(), "nothing has begun"))
+        tests.kill()
+    eventually(lambda: not alive(pid), f"process {pid} did not end")

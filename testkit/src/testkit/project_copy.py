@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from testkit.programs import afterwards
 from testkit.project_files import ROOT, project_files
 
 if TYPE_CHECKING:
@@ -71,12 +71,9 @@ class ProjectCopy:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             ) as process,
+            afterwards("sh", "-c", 'kill -s KILL -- "-$0" 2>/dev/null || true', str(process.pid)),
         ):
-            try:
-                ended = process.wait()
-            finally:
-                if process.returncode is None:
-                    os.killpg(process.pid, signal.SIGKILL)
+            ended = process.wait()
         text = log.read_text(encoding="utf-8", errors="replace")
         assert status is None or ended == status, f"{commands}\nstatus {ended}: {text[-6000:]}"
         self.output += text
