@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from google.cloud import bigquery
+from testkit.proxies import proxied
 from testkit.target_bench import SCHEMA, STATE, Bench, record, refused, schema, succeeded, whole
+from testkit.whole_pipeline import program
 
 F = bigquery.SchemaField
 
@@ -70,6 +72,27 @@ def test_a_changed_table_is_refused_with_create_tables_off(bench: Bench) -> None
         schema(planet={"type": "string"}), record(2, 2, planet="x"), whole(2), create_tables="false"
     )
     refused(run, "column planet (NULLABLE STRING) is new", "Terraform")
+
+
+def test_a_table_that_expires_is_a_warning(bench: Bench) -> None:
+    """Its dataset's default would delete it in silence; the line says when, and how to keep it."""
+    expiring = {
+        "action": "replace",
+        "path": "/tables/things",
+        "find": '"type": ?"TABLE"',
+        "with": '"type":"TABLE","expirationTime":"1798761600000"',
+        "times": None,
+    }
+    sandbox = program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox")
+    with proxied(sandbox, bench.env["BIGQUERY_EMULATOR_HOST"]) as bigquery_proxy:
+        bigquery_proxy.inject(expiring)
+        bench.env = {**bench.env, "BIGQUERY_EMULATOR_HOST": bigquery_proxy.url}
+        run = bench.load(SCHEMA, record(1), whole(), STATE)
+    succeeded(run)
+    (line,) = [line for line in run.stderr.splitlines() if "BigQuery deletes it" in line]
+    assert "WARNING" in line
+    assert "things: BigQuery deletes it with all its rows at 2027-01-01 00:00:00+00:00" in line
+    assert "SET OPTIONS (expiration_timestamp = NULL)" in line
 
 
 def test_a_failed_job_is_reported_with_its_reason(bench: Bench) -> None:

@@ -96,6 +96,21 @@ def ensure_ledger(cloud: Cloud, reference: bigquery.TableReference, fields: list
 
 def _created(cloud: Cloud, wanted: bigquery.Table) -> bigquery.Table:
     """Return the table of that name, created where it is missing and `create_tables` is on."""
+    table = _read_or_created(cloud, wanted)
+    # A dataset's default, which a project without billing cannot change.
+    if table.expires:
+        logger.warning(
+            "%s: BigQuery deletes it with all its rows at %s; to keep it: ALTER TABLE %s SET OPTIONS (expiration_timestamp = NULL), "
+            "and ALTER SCHEMA %s SET OPTIONS (default_table_expiration_days = NULL) for new tables",
+            table.reference,
+            table.expires,
+            quoted(table.reference),
+            f"`{table.project}.{table.dataset_id}`",
+        )
+    return table
+
+
+def _read_or_created(cloud: Cloud, wanted: bigquery.Table) -> bigquery.Table:
     reference = wanted.reference
     try:
         return cloud.bigquery.get_table(reference, **cloud.call)
