@@ -15,6 +15,8 @@ import pytest
 from sandbox_command import API, refusal, run, state
 from testkit.programs import alive, eventually
 
+from testkit import programs
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -100,6 +102,13 @@ def test_the_death_of_its_parent_ends_exec(command: str, tmp_path: Path) -> None
         started = [int(pids.read_text()), *(part["pid"] for part in parts)]
         shell.kill()
     eventually(lambda: not any(map(alive, started)), "processes are left")
+
+
+def test_no_module_of_the_caller_s_folder_is_imported(command: str, tmp_path: Path) -> None:
+    """A folder of Python files, or a home in one: the guardian and the parts take none of them for Python's own."""
+    (tmp_path / "json.py").write_text("raise SystemExit('not JSON')\n")
+    done = programs.run(command, "--home", tmp_path, *API, "--", "true", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_commands_share_the_parts_and_the_last_one_stops_them(command: str, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def using(sandbox: Sandbox) -> Iterator[str]:
     with sandbox.users.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         guardian = subprocess.Popen(
-            [sys.executable, "-m", "sandbox.guardian", str(sandbox.home), mark],
+            [sys.executable, "-P", "-m", "sandbox.guardian", str(sandbox.home), mark],
             env=environment_without_mark(),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

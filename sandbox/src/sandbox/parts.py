@@ -101,10 +101,10 @@ def _command(home: Path, name: str, port: int, options: list[str]) -> list[str]:
         server = f"-location {LOCATION} -scheme http {address} -backend filesystem"
         return [str(_storage_program()), *server.split(), "-filesystem-root", str(home / "storage")]
     if name == "bigquery":
-        emulator = f"-m sandbox.bigquery start --project {PROJECT} --log-format console --persistent --rest-port {port}"
+        emulator = f"-P -m sandbox.bigquery start --project {PROJECT} --log-format console --persistent --rest-port {port}"
         return [sys.executable, *emulator.split(), "--data-dir", str(home / "bigquery")]
     command = "strict" if name in STRICT else "api"
-    return [sys.executable, "-m", "sandbox", command, *options, "--port", str(port)]
+    return [sys.executable, "-P", "-m", "sandbox", command, *options, "--port", str(port)]
 
 
 def _storage_program() -> Path:
