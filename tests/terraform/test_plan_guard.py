@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import plan_guard
 import pytest
-from terraform_runs import PRODUCTION, TERRAFORM, Applied, guard
+from terraform_runs import PRODUCTION, TERRAFORM, Applied, guard, terraform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -330,3 +330,16 @@ def test_the_guard_takes_no_other_input_for_a_plan(text: str) -> None:
     done = guard(text)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "terraform show -json" in done.stderr
+
+
+def test_what_was_a_module_before_is_moved_not_made_anew(production: Applied) -> None:
+    """A state in which the landing tables were a module's: the plan loses nothing, and the state has their addresses of today."""
+    now = production.addresses()
+    before = "module.landing_tables[0].google_bigquery_table.this"
+    renamed = terraform(production.folder, "state", "mv", "google_bigquery_table.landing", before)
+    assert renamed.returncode == 0, renamed.stderr
+    assert production.addresses() != now
+    guarded = production.guard(**PRODUCTION)
+    assert guarded.returncode == 0, guarded.stderr
+    assert production.terraform("apply", "the.tfplan").returncode == 0
+    assert production.addresses() == now
