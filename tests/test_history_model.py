@@ -95,7 +95,7 @@ def load(warehouse: Warehouse, model: Model, number: int, forms: list[str], *, l
     now = warehouse.clock
     if late and model.loaded:
         # It is loaded an hour on: one second before the oldest.
-        warehouse.clock = min(at for at, _ in model.loaded.values()) - timedelta(hours=1)
+        warehouse.clock = min(at for at, _ in model.loaded.values()) - timedelta(hours=1, seconds=1)
     version = warehouse.land("locations", records, f"run {number}")
     at = warehouse.clock
     warehouse.clock = max(now, at)
