@@ -81,14 +81,14 @@ WAYS_TO_FAIL: dict[str, tuple[str, dict[str, str], int]] = {
     "a stream fails": ('echo \'{"event": "Run completed", "status": "failure"}\'; exit 1', {}, 1),
     "dbt fails": ("echo 'Database Error in model dim_characters'; exit 1", {"MELTANO_JOB": "dbt"}, 1),
     "killed for memory": ("kill -KILL $$", {"MELTANO_JOB": "dbt"}, 137),
-    "killed for time": ("sleep 60", {"JOB_TIMEOUT": "1"}, 124),
+    "killed for time": ("sleep infinity", {"JOB_TIMEOUT": "1"}, 124),
     "unknown job": ("echo 'no such job'; exit 1", {"MELTANO_JOB": "nothing"}, 1),
     "a name that no job has": ("exit 0", {"MELTANO_JOB": "not a job"}, 2),
     "no run id": ("exit 0", {"MELTANO_RUN_ID": "yesterday"}, 2),
     "no Meltano": ("exit 0", {"MELTANO": "/nowhere/meltano"}, 127),
     "a shell finds no program": ("exit 127", {}, 127),
     "nothing was done": ("exit 0", {}, 1),
-    "cancelled": ("touch began; exec sleep 60 # MARK", {}, 143),
+    "cancelled": ("touch began; exec sleep infinity # MARK", {}, 143),
 }
 
 

@@ -46,7 +46,7 @@ import sys
 from pathlib import Path
 from testkit.project_copy import ProjectCopy
 
-ProjectCopy(Path(sys.argv[1])).run("echo $$; sleep 1000")
+ProjectCopy(Path(sys.argv[1])).run("echo $$; sleep infinity")
 """
 
 

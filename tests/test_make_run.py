@@ -135,7 +135,7 @@ def test_what_cannot_be_installed_is_said_with_its_remedy(
 
 
 MELTANO = """import json, os, pathlib, subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(86400)"])
 print(json.dumps({{"name": "dbt-bigquery", "event": "{{}}"}}), flush=True)
 pathlib.Path({begun!r}).write_text(str(child.pid))
 child.wait()
@@ -367,7 +367,7 @@ def test_the_doctor_names_what_is_wrong_with_its_remedy(tmp_path: Path) -> None:
     )
     gone = tmp_path / "gone"
     with subprocess.Popen(
-        ["sleep", "600"], env={"SANDBOX_PART": str(gone), "PATH": os.environ["PATH"]}
+        ["sleep", "infinity"], env={"SANDBOX_PART": str(gone), "PATH": os.environ["PATH"]}
     ) as part:
         env = {"PATH": os.environ["PATH"], "SSL_CERT_FILE": "/nowhere.pem", "LC_ALL": "C.UTF-8"}
         done = run(sys.executable, tmp_path / "scripts" / "doctor.py", "--problems", env=env)

@@ -47,7 +47,7 @@ def test_an_interrupted_start_is_one_line_and_leaves_nothing(command: str, tmp_p
 def held(command: str, home: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     """`sandbox exec` with a command that waits, with a child of its own: the process, and the ids of both and of the parts."""
     pids = home / "pids"
-    script = f'sleep 600 & echo $$ $! > "{pids}.new" && mv "{pids}.new" "{pids}" && wait'
+    script = f'sleep infinity & echo $$ $! > "{pids}.new" && mv "{pids}.new" "{pids}" && wait'
     process = subprocess.Popen(
         [command, "--home", str(home), *arguments, "--", "sh", "-c", script],
         stdout=subprocess.PIPE,
@@ -95,7 +95,7 @@ def test_what_a_killed_guardian_leaves_exec_ends(command: str, tmp_path: Path) -
 def test_the_death_of_its_parent_ends_exec(command: str, tmp_path: Path) -> None:
     """A shell that is killed takes the command and the parts with it."""
     pids = tmp_path / "pids"
-    inner = f'"{command}" --home "{tmp_path}" {" ".join(API)} -- sh -c \'echo $$ > "{pids}"; exec sleep 600\'; true'
+    inner = f'"{command}" --home "{tmp_path}" {" ".join(API)} -- sh -c \'echo $$ > "{pids}"; exec sleep infinity\'; true'
     with subprocess.Popen(["sh", "-c", inner]) as shell:
         eventually(lambda: pids.exists() and pids.read_text().endswith("\n"), "the command has not begun")
         parts = state(tmp_path).values()

@@ -190,7 +190,7 @@ def test_the_result_of_an_earlier_job_is_not_this_ones(runs: Runs, tmp_path: Pat
 
 def test_the_log_is_read_as_it_grows_and_not_whole_each_time(runs: Runs) -> None:
     """A line older than a minute is not read again."""
-    runs.fakes.behave(episode={"sleep": 300})
+    runs.fakes.behave(episode={"sleep": 86400})
     process = runs.until_the_log_is_read()
     (job,) = runs.batch.jobs.values()
     job.lines[:0] = [("2020-01-01T00:00:00.000000Z", "a line of long ago")] * 50
@@ -207,7 +207,7 @@ def test_the_log_is_read_as_it_grows_and_not_whole_each_time(runs: Runs) -> None
 @pytest.mark.parametrize(("does", "message"), [("cancel", "was cancelled"), ("delete", "was deleted")])
 def test_what_an_operator_stops_in_google_cloud_stays_stopped(runs: Runs, does: str, message: str) -> None:
     """A cancelled and a deleted job end the run in one line, and no other job is submitted."""
-    runs.fakes.behave(episode={"sleep": 300})
+    runs.fakes.behave(episode={"sleep": 86400})
     process = runs.start(ATTEMPTS="5")
     eventually(runs.batch.running, "no container has started")
     runs.batch.operator(f"{NAME}-1", does)

@@ -60,7 +60,7 @@ def test_a_kill_in_kestra_ends_the_batch_job(
 ) -> None:
     """Killing the run deletes the Batch job, and its container ends."""
     require_gcloud()
-    fakes.behave(episode={"sleep": 300})
+    fakes.behave(episode={"sleep": 86400})
     execution = kestra.start(BATCH, jobs=["episode"], execute_dbt=False)
     pid = fakes.until("episode")["pid"]
     kestra.ask("kill", id=execution)

@@ -115,7 +115,7 @@ def test_restart_of_a_run_whose_failure_was_allowed_builds_alone(
 
 def test_a_kill_ends_everything_below(kestra: Engine, fakes: MeltanoStandIn) -> None:
     """Killing the run kills its subflows, and no process is left."""
-    fakes.behave(character={"sleep": 300}, episode={"sleep": 300})
+    fakes.behave(character={"sleep": 86400}, episode={"sleep": 86400})
     execution = kestra.start(LOCAL, jobs=["character", "episode"])
     pids = [fakes.until(job)["pid"] for job in ("character", "episode")]
     kestra.ask("kill", id=execution)

@@ -27,7 +27,7 @@ if os.fork() == 0:
     os.closerange(0, 3)
     said.with_suffix(".new").write_text(str(os.getpid()))
     said.with_suffix(".new").rename(said)
-    time.sleep(300)
+    time.sleep(86400)
 while not said.exists():
     time.sleep(0.01)
 print('{"block_type": "ExtractLoadBlocks", "success": true}')
@@ -37,7 +37,7 @@ print('{"block_type": "ExtractLoadBlocks", "success": true}')
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_meltano_and_no_attempt_follows(meltano: Meltano, number: int) -> None:
     """As Kestra's kill: the processes are gone and the exit status says which signal it was."""
-    meltano.behave(episode={"sleep": 300})
+    meltano.behave(episode={"sleep": 86400})
     with meltano.start(ATTEMPTS="5") as process:
         pid = meltano.until("episode")["pid"]
         process.send_signal(number)
@@ -49,7 +49,7 @@ def test_a_signal_ends_meltano_and_no_attempt_follows(meltano: Meltano, number: 
 
 def test_a_job_that_takes_too_long_ends_with_its_processes(meltano: Meltano) -> None:
     """After `job_timeout` Meltano is stopped, no attempt follows, and the line says which setting it was."""
-    meltano.behave(episode={"sleep": 300})
+    meltano.behave(episode={"sleep": 86400})
     done = meltano.run(ATTEMPTS="5", JOB_TIMEOUT="PT3S")
     assert done.status == 124
     assert done.at("ERROR") == [
@@ -62,8 +62,8 @@ def test_a_job_that_takes_too_long_ends_with_its_processes(meltano: Meltano) -> 
 @pytest.mark.parametrize(
     ("program", "status"),
     [
-        ("sleep 300 & echo $! >stray; cat block", 0),
-        ("sleep 300 >/dev/null 2>&1 & echo $! >stray; kill -KILL $$", 137),
+        ("sleep infinity & echo $! >stray; cat block", 0),
+        ("sleep infinity >/dev/null 2>&1 & echo $! >stray; kill -KILL $$", 137),
     ],
     ids=["it holds the log open", "Meltano is killed for memory"],
 )
