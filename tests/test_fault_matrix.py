@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from testkit.whole_pipeline import Sandbox
 
-# One more case of a kind, through the same code as another one here: CI's weekly run has them.
+# One more case of a kind, through the same code as another one here: CI runs them.
 REPEATED_REQUESTS = {"429 twice", "rate limit when the job is started", "503 when its job is started"}
 # What comes before and after these is the same for every load method.
 OF_THE_METHOD = {"after the load job", "after the load into the temporary table", "after the merge"}

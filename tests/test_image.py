@@ -13,7 +13,6 @@ import subprocess
 import sys
 import uuid
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -72,9 +71,6 @@ def buildah() -> str:
     return program
 
 
-output_of = partial(succeed)
-
-
 def registries(folder: Path) -> list[str]:
     """Return the machine's way to the package registries as volumes: there while the image is built, and no part of it."""
     pip, uv, options = ["[global]"], [], []
@@ -105,20 +101,20 @@ def base(program: str) -> str:
         root = folder / SUITE
         shutil.rmtree(root, ignore_errors=True)
         root.mkdir(parents=True)
-        output_of(
+        succeed(
             "debootstrap", "--variant=minbase", "--include=python3,python3-venv,ca-certificates", SUITE, root
         )
         for waste in ("var/cache/apt/archives", "var/lib/apt/lists"):
             shutil.rmtree(root / waste)
         # The official image's python is there.
         (root / "usr/local/bin/python").symlink_to("/usr/bin/python3")
-        output_of("tar", "--create", "--file", f"{archive}.part", "--directory", root, ".")
+        succeed("tar", "--create", "--file", f"{archive}.part", "--directory", root, ".")
         archive.with_name(f"{archive.name}.part").rename(archive)
         shutil.rmtree(root)
     name = f"localhost/rickandmorty-base:{SUITE}"
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     file = f"FROM scratch\nADD {archive.name} /\nENV PATH={path}\n"
-    output_of(program, "build", "--layers", "--tag", name, "--file", "-", folder, stdin=file)
+    succeed(program, "build", "--layers", "--tag", name, "--file", "-", folder, stdin=file)
     return name
 
 
@@ -132,7 +128,7 @@ class Image:
     @property
     def about(self) -> dict[str, Any]:
         """What the image says of itself."""
-        found: dict[str, Any] = json.loads(output_of(self.program, "inspect", "--type", "image", self.name))
+        found: dict[str, Any] = json.loads(succeed(self.program, "inspect", "--type", "image", self.name))
         return found
 
     def run(
@@ -160,7 +156,7 @@ class Image:
         if credentials := given.get("GOOGLE_APPLICATION_CREDENTIALS"):
             options.append(f"--volume={credentials}:{credentials}:ro")
         options += [f"--env={name}={value}" for name, value in given.items()]
-        container = output_of(self.program, "from", self.name).strip()
+        container = succeed(self.program, "from", self.name).strip()
         try:
             inside = ["sh", "-c", AS_USER, "sh", str(user), *command, *arguments]
             ran = subprocess.run(
@@ -171,7 +167,7 @@ class Image:
                 text=True,
             )
         finally:
-            output_of(self.program, "rm", container)
+            succeed(self.program, "rm", container)
         return ran.returncode, ran.stdout
 
     def shell(self, scratch: Path, script: str) -> str:
@@ -196,7 +192,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def image(build: list[str]) -> Image:
     """The image."""
     name = "localhost/rickandmorty-test"
-    output_of(*build, "--build-arg", "REVISION=a-commit", "--tag", name, ROOT)
+    succeed(*build, "--build-arg", "REVISION=a-commit", "--tag", name, ROOT)
     return Image(build[0], name)
 
 
@@ -231,7 +227,7 @@ def test_the_image_runs_the_whole_pipeline_and_installs_nothing(
     status, log = image.run(scratch, "invoke", "dbt-bigquery:build", user=4242, environment=environment)
     assert status == 0, log[-4000:]
     assert "ERROR=0 SKIP=0" in log
-    output_of(*build, "--target", "report", "--tag", "localhost/rickandmorty-report-test", ROOT)
+    succeed(*build, "--target", "report", "--tag", "localhost/rickandmorty-report-test", ROOT)
     page = Image(image.program, "localhost/rickandmorty-report-test")
     status, log = page.run(scratch, "run", "report:build", user=4242, environment=environment)
     assert status == 0, log[-4000:]
@@ -341,8 +337,8 @@ def test_the_image_for_a_laptop_runs_the_pipeline_on_its_own_sandbox(
     file = STAND_IN.format(base=python)
     empty = tmp_path / "empty"
     empty.mkdir()
-    output_of(*build, "--tag", stand_in, "--file", "-", empty, stdin=file)
-    output_of(*build, "--build-arg", f"KESTRA_IMAGE={stand_in}", "--target", "laptop", "--tag", name, ROOT)
+    succeed(*build, "--tag", stand_in, "--file", "-", empty, stdin=file)
+    succeed(*build, "--build-arg", f"KESTRA_IMAGE={stand_in}", "--target", "laptop", "--tag", name, ROOT)
     laptop = Image(image.program, name)
     script = tmp_path / "stand_in.sh"
     script.write_text(STAND_IN_RUN)

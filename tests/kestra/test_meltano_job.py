@@ -158,7 +158,7 @@ def test_the_metrics_of_a_big_dbt_project_come_whole(meltano: Meltano) -> None:
     models = {f"model.p.a_model_with_a_name_of_usual_length_{number}": "success" for number in range(200)}
     meltano.says(target=results(models))
     with meltano.start("dbt") as process:
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate()
     *metrics, outputs = [line for line in output.splitlines() if '"models":' in line or '"metrics":' in line]
     assert outputs.startswith('::{"outputs":{')
     assert sum(line.count('"name":"dbt.model"') for line in metrics) == len(models)
