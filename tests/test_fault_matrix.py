@@ -86,6 +86,8 @@ def ledger(bench: Bench) -> list[tuple[str, int]]:
     return sorted((row["run_id"], row["rows"]) for row in bench.rows("_loads"))
 
 
+# Where a fault stays, the run ends by the target's limit; Google's client would go on for ten minutes.
+@pytest.mark.timeout(360)
 @pytest.mark.parametrize(
     "case",
     [

@@ -106,6 +106,8 @@ def test_no_credentials_ends_the_check(bench: Bench) -> None:
     refused(bench.load(SCHEMA, record(1), whole()), "no Application Default Credentials", "gcloud auth")
 
 
+# Google's client would go on for ten minutes.
+@pytest.mark.timeout(180)
 def test_without_a_network_the_check_ends_within_the_time_outs(bench: Bench) -> None:
     """Nobody answers: every check fails in a line of its own, concurrently."""
     with socket.socket() as nobody:
