@@ -9,8 +9,9 @@ are masked. Ends with status 1 where the plan would, in a resource that `--allow
 - delete or replace anything but what may go (`may_go`), or make what deletes by itself (ACTING),
 - drop a column of a BigQuery table, or change its type or mode in a way for which BigQuery replaces it,
 - let data leave earlier, or leave less time to restore it (LIMITS, and the rules by which buckets and image repositories delete),
-- take protection away (PROTECTIONS), or what is granted, logged or attached (ENTRIES), or change whom it lets in (DOORS),
-- grant something to everybody,
+- take protection away (PROTECTIONS), or what is granted, logged or attached (ENTRIES), or change whom it lets in or what is
+  watched (FIXED),
+- open something to everybody,
 - give one of these a value that is not known before the apply,
 
 and with status 2 where the input is no plan. With `deletion_protection = false`, which production's variables refuse, deleting
@@ -35,11 +36,11 @@ if TYPE_CHECKING:
 EMPTY = {"google_billing_budget", "google_monitoring_notification_channel"}
 # Members of grants that are people: without theirs no program stops.
 PEOPLE = ("domain:", "group:", "user:")
-# Attributes of a grant that say to whom.
-LET_IN = ("entity", "iam_member", "member", "special_group")
-# What deletes or replaces as soon as it is made: others' grants, objects, tables.
+# Values that let in everybody, after the role in `READER:allUsers`.
+EVERYBODY = {"0.0.0.0/0", "::/0", "allAuthenticatedUsers", "allUsers", "authenticatedRead", "publicRead", "publicReadWrite"}  # fmt: skip
+# What deletes or replaces as soon as it is made: others' grants, objects, tables, log entries.
 ACTING = re.compile(
-    r"google_(\w+_iam_(binding|policy)|bigquery_(data_transfer_config|job)|storage_(batch_operations_job|bucket_object|transfer_job))"
+    r"google_(\w+_iam_(binding|policy)|bigquery_(data_transfer_config|job)|logging_\w+_exclusion|storage_(batch_operations_job|bucket_object|transfer_job))"
 )
 UNKNOWN = "(known after apply)"
 SIGNS = {"create": "+", "delete": "-", "update": "~", "read": "<", "forget": "."}
@@ -95,10 +96,16 @@ PROTECTIONS = {
 }
 # Lists of which no entry may go: a dataset's grants, what is logged, a machine's disks, a role's permissions.
 ENTRIES = ("access", "attached_disk", "audit_log_config", "permissions")
-# What says whom a federation trusts and what a firewall lets through.
-DOORS = {
+# What says whom a federation trusts, what a firewall lets through, where a machine is reached, whether a role grants
+# anything, and what is watched: whether another value is worse is not known here.
+FIXED = {
     "google_compute_firewall": ("allow", "deny", "destination_ranges", "direction", "priority", "source_ranges", "source_tags", "target_service_accounts", "target_tags"),
+    "google_compute_instance": ("network_interface", "service_account", "tags"),
     "google_iam_workload_identity_pool_provider": ("attribute_condition", "attribute_mapping", "oidc"),
+    "google_logging_metric": ("disabled", "filter"),
+    "google_logging_project_sink": ("destination", "exclusions", "filter"),
+    "google_monitoring_alert_policy": ("alert_strategy", "combiner", "conditions"),
+    "google_project_iam_custom_role": ("stage",),
 }  # fmt: skip
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 # Conditions of a rule that deletes: the lower, the more it deletes.
@@ -248,9 +255,20 @@ def protection_losses(kind: str, before: dict[str, Any], after: dict[str, Any]) 
         was, will = (before.get(name) or [], after.get(name) or [])
         if gone := [entry for entry in was if entry not in will]:
             yield f"{name} would lose {len(gone)} of its {len(was)} entries"
-    for name in DOORS.get(kind, ()):
+    for name in FIXED.get(kind, ()):
         if (before.get(name) or None) != (after.get(name) or None):
             yield f"{name} would be another"
+
+
+def everybody(value: Any) -> set[str]:  # noqa: ANN401 (whatever JSON holds)
+    """Return what of a resource lets in everybody; a rule that denies lets in nobody, and a destination is no door."""
+    if isinstance(value, dict):
+        if value.get("deny"):
+            return set()
+        return set().union(*(everybody(item) for name, item in value.items() if not name.startswith("dest")))
+    if isinstance(value, list):
+        return set().union(*map(everybody, value))
+    return {str(value), str(value).rpartition(":")[2]} & EVERYBODY
 
 
 def may_go(kind: str, before: dict[str, Any], gone: set[str]) -> bool:
@@ -272,9 +290,8 @@ def losses(change: dict[str, Any], gone: set[str], *, deleting: bool) -> Iterato
     kind, actions = change["type"], set(change["change"]["actions"])
     before = change["change"]["before"] or {}
     after = with_unknown(change["change"]["after"], change["change"].get("after_unknown")) or {}
-    everybody = {"allUsers", "allAuthenticatedUsers"} & {str(after.get(name)) for name in LET_IN}
-    if everybody and actions & {"create", "update"}:
-        yield f"would be open to {everybody.pop()}"
+    if actions & {"create", "update"} and (opened := everybody(after) - everybody(before)):
+        yield f"would be open to {', '.join(sorted(opened))}"
     # What is forgotten stays, but nothing uses it where another takes its place; and a protection that is forgotten is gone.
     if "delete" in actions or ("forget" in actions and ("create" in actions or kind == "terraform_data")):
         if not deleting and not may_go(kind, before, gone):
