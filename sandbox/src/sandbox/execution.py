@@ -83,5 +83,8 @@ def run(command: list[str], environment: dict[str, str]) -> int:
 
     on_signals(forward)
     threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()
-    status = process.wait()
+    while (status := process.poll()) is None:
+        # A signal that came just before a wait without end would be passed on after it.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(1)
     return status if status >= 0 else 128 - status

@@ -30,13 +30,13 @@ from target_bigquery.errors import TargetError
 from target_bigquery.lifecycle import Begin, Drop, Lifecycle, Load, Release
 from target_bigquery.reader import Reader, batch_records
 from target_bigquery.settings import SCHEMA, Settings, invalid_variables
+from target_bigquery.signals import end_on_signals
 from target_bigquery.stage import Stage, StreamSink
 from target_bigquery.values import INT64
 from target_bigquery.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import FrameType
 
     from singer_sdk.mapper import StreamMap
 
@@ -338,6 +338,7 @@ class TargetBigQuery(Target):
             target = cls(config=config.config, validate_config=True, parse_env_config=config.parse_env)
             if check:
                 checks.exit_process(passed=checks.run(target.settings))
+            end_on_signals(target.ended_by)
             target.listen(file_input)
         except ConfigValidationError:
             # The SDK's command line reports each of its errors in a line.
@@ -355,17 +356,16 @@ class TargetBigQuery(Target):
         cls.logger.error(one_line(error))
         sys.exit(1)
 
-    @override
-    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
-        # The SDK would drain its sinks, and so load what is not whole.
-        name = signal.Signals(signum).name
+    def ended_by(self, number: int) -> NoReturn:
+        """End on a signal: the SDK would drain its sinks, and so load what is not whole."""
+        name = signal.Signals(number).name
         self._work.remove_folder()
         # Whoever read the log may have ended too.
         with suppress(OSError):
             os.write(
                 2, f"target-bigquery: ended by {name}; what was not whole is not loaded, no STATE\n".encode()
             )
-        os._exit(128 + signum)
+        os._exit(128 + number)
 
 
 def one_line(error: Exception) -> str:
