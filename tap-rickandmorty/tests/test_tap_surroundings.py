@@ -186,13 +186,22 @@ def test_every_way_to_start_the_tap_ends_in_one_line(run_tap: RunTap, option: st
     assert (run.status == 0) is (option == "--discover"), run.log
 
 
-def test_a_closed_standard_output_is_one_line(api: Api) -> None:
-    """As a shell's `>&-` makes it."""
+@pytest.mark.parametrize(
+    ("option", "output", "named"),
+    [
+        ("", ">&-", "standard output is closed"),
+        ("", "> /dev/full", "output: No space left on device; make room"),
+        ("--discover", "> /dev/full", "output: No space left on device; make room"),
+    ],
+)
+def test_an_output_that_takes_nothing_is_one_line(api: Api, option: str, output: str, named: str) -> None:
+    """Closed, as a shell's `>&-` makes it, or a file on a full disk."""
     command = shlex.join([sys.executable, "-m", "tap_rickandmorty", "--config=ENV"])
-    done = programs.run("sh", "-c", f"{command} >&-", env=environment(api))
+    done = programs.run("sh", "-c", f"{command} {option} {output}", env=environment(api))
     assert done.returncode == 1
-    assert "standard output is closed" in done.stderr.splitlines()[-1]
-    assert api.requests == []
+    assert named in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert "full" in output or api.requests == []
 
 
 @pytest.mark.parametrize(

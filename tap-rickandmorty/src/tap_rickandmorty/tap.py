@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -149,6 +150,8 @@ def _one_line(logger: logging.Logger) -> Iterator[None]:
     except TapError as error:
         _end(logger, str(error))
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.EDQUOT, errno.EFBIG, errno.ENOSPC):
+            _end(logger, f"output: {error.strerror}; make room where standard output goes, and run again")
         logger.debug("unexpected", exc_info=True)
         _end(
             logger,
