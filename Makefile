@@ -182,8 +182,8 @@ pytest: $(VENVS)/dev/.done $(VENVS)/sandbox/.done .meltano/.done
 lint-sql: $(VENVS)/sql/.done $(VENVS)/sandbox/.done ## Check the SQL of transform/ as BigQuery reads it, and the rules of dbt-bouncer.yml
 	@mkdir -p .cache/dbt-lint
 	@DBT_SEND_ANONYMOUS_USAGE_STATS=false DBT_TARGET_PATH="$(CURDIR)/.cache/dbt-lint" DBT_LOG_PATH="$(CURDIR)/.cache/dbt-lint" \
-	  "$(SANDBOX_COMMAND)" --home .cache/sandbox-lint exec --parts bigquery -- $(SQL_TOOLS)/sqlfluff lint transform/models $(wildcard transform/tests)
-	@$(SQL_TOOLS)/dbt --quiet parse --project-dir transform --profiles-dir transform --target-path "$(CURDIR)/.cache/dbt-lint" --log-path "$(CURDIR)/.cache/dbt-lint"
+	  "$(SANDBOX_COMMAND)" --home .cache/sandbox-lint exec --parts bigquery -- sh -c '$(SQL_TOOLS)/dbt --quiet parse --project-dir transform \
+  --profiles-dir transform && $(SQL_TOOLS)/sqlfluff lint --processes 0 transform/models $(wildcard transform/tests)'
 	$(SQL_TOOLS)/dbt-bouncer run --config-file dbt-bouncer.yml
 
 dbt-changed: $(VENVS)/sandbox/.done .meltano/.done ## Build what differs from BASE with dbt, the rest deferred to it
