@@ -125,7 +125,9 @@ def test_the_walk_through_lands_another_api(copy: ProjectCopy) -> None:
     ]
 
 
-@pytest.mark.parametrize("title", ["Add an entity", "Make it yours for another API"])
+@pytest.mark.parametrize(
+    "title", ["Add an entity", pytest.param("Make it yours for another API", marks=pytest.mark.slow)]
+)
 def test_every_change_of_the_walk_through_fits_the_files(copy: ProjectCopy, title: str) -> None:
     """The page's changes apply to what is there then, at most five by hand, and every list follows from entities.yml."""
     edits = 0

@@ -149,6 +149,7 @@ def test_whatever_is_retracted_a_build_reads_the_rest(warehouse: Warehouse) -> N
     assert "run no'body: expected a run of the ledger" in done.messages()
 
 
+@pytest.mark.slow
 def test_a_part_of_a_build_needs_the_verdict(warehouse: Warehouse) -> None:
     """Marts alone, without tests, without rows, or with new versions and no verdict: no mart is made of what has not passed.
 
@@ -269,6 +270,7 @@ def test_an_id_that_a_version_has_twice_stops_the_build_and_later_hides_nothing(
     assert warehouse.ask(changed) == [(3, "name", "The last", "Who 3")]
 
 
+@pytest.mark.slow
 def test_history_is_not_computed_anew_from_rows_that_have_left(warehouse: Warehouse) -> None:
     """With the first version's partition gone, an older state is refused with the history as it was; a full refresh is not."""
     for run_id, status in (("first", "Alive"), ("second", "Dead"), ("third", "unknown")):
@@ -361,6 +363,7 @@ def test_a_delta_is_not_read_as_a_version(warehouse: Warehouse) -> None:
     assert "newest_record_of_each_key('locations', [key])" in done.messages()
 
 
+@pytest.mark.slow
 def test_a_delta_is_read_by_the_newest_record_of_each_key(deltas: Warehouse) -> None:
     """Deltas, a whole version among them that the tap numbers otherwise, deletion marks, a late load and a retraction."""
     gone = {"_sdc_deleted_at": "2026-01-01T00:00:00Z"}

@@ -37,6 +37,7 @@ def run(clone: ProjectCopy, command: str, *unset: str, status: int = 0) -> str:
 IN_DOTENV = ("GOOGLE_CLOUD_PROJECT", "TARGET_BIGQUERY_BUCKET", "TARGET_BIGQUERY_SOURCE")
 
 
+@pytest.mark.slow
 def test_the_steps_of_a_real_project_work_as_written(clone: ProjectCopy, services: Sandbox) -> None:
     """.env.example copied, the two lines filled in, the page's command: it loads, and dbt reaches its project."""
     page = (ROOT / "docs" / "real-project.md").read_text()
@@ -47,6 +48,7 @@ def test_the_steps_of_a_real_project_work_as_written(clone: ProjectCopy, service
     assert services.value("SELECT COUNT(*) FROM `dev_rickandmorty_landing.characters`") == 3
 
 
+@pytest.mark.slow
 def test_empty_lines_of_dotenv_are_settings_that_are_not_given(clone: ProjectCopy) -> None:
     """Every variable of .env.example with nothing behind it, in each way to write that: each part takes its default."""
     names = re.findall(r"(?m)^#?([A-Z_]+)=", (ROOT / ".env.example").read_text())
@@ -62,7 +64,7 @@ def test_empty_lines_of_dotenv_are_settings_that_are_not_given(clone: ProjectCop
 @pytest.mark.parametrize(
     ("unset", "message"),
     [
-        ("TAP_RICKANDMORTY_API_URL", "sandbox exec"),
+        pytest.param("TAP_RICKANDMORTY_API_URL", "sandbox exec", marks=pytest.mark.slow),
         ("TARGET_BIGQUERY_BUCKET", "bucket is not set: TARGET_BIGQUERY_BUCKET"),
     ],
 )

@@ -105,6 +105,7 @@ def built(dbt: Warehouse) -> None:
     assert done.ok, done.messages()
 
 
+@pytest.mark.slow
 def test_an_incremental_source_is_whole_after_each_run(tracker: OwnProject, dbt: Warehouse) -> None:
     """1,050 issues, then a delta of 3: 1,050 in the mart both times, as they are now; a full read finds a deletion."""
     source = tracker.source
@@ -289,6 +290,7 @@ def test_the_same_run_id_again_loads_a_delta_once(small: OwnProject) -> None:
     is_as_the_source(small)
 
 
+@pytest.mark.slow
 def test_an_api_that_fails_in_the_middle_of_a_delta(small: OwnProject) -> None:
     """The second page does not come: what came before it is loaded without a new STATE, and the next run brings all of it."""
     for number in range(10, 30):
@@ -318,6 +320,7 @@ def test_a_delta_with_no_record(small: OwnProject) -> None:
     is_as_the_source(small)
 
 
+@pytest.mark.slow
 def test_a_delta_after_the_schema_has_got_a_field(small: OwnProject) -> None:
     """The tap's schema has a field more than at the first run: a column, NULL where the record came before."""
     (file,) = small.folder.glob("tap-*/src/*/schemas/issues.json")

@@ -232,7 +232,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(clone: Clone, name: str) ->
 @pytest.mark.parametrize(
     ("output", "status", "last"),
     [
-        ("| head -1", 128 + signal.SIGPIPE, ""),
+        pytest.param("| head -1", 128 + signal.SIGPIPE, "", marks=pytest.mark.slow),
         ("> /dev/full", 1, "make run: [Errno 28] No space left on device\n"),
     ],
 )

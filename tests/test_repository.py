@@ -46,6 +46,7 @@ def test_every_lock_names_no_registry_and_those_that_ship_pin_by_hash() -> None:
             assert ("--hash=sha256:" in pin) == (lock.stem not in UNHASHED), pin
 
 
+@pytest.mark.slow
 def test_every_environment_is_installed_with_bytecode() -> None:
     """Each module of each environment has been compiled: where Python may not write it, every start would compile again."""
     folders = [
@@ -67,6 +68,7 @@ def test_every_environment_is_installed_with_bytecode() -> None:
         )
 
 
+@pytest.mark.slow
 def test_what_the_tests_start_takes_signals_though_they_run_under_nohup_in_the_background(
     tmp_path: Path,
 ) -> None:

@@ -87,6 +87,7 @@ def test_a_load_out_of_order_stops_the_build_until_it_is_retracted_or_accepted(w
     assert verdict(warehouse, "warn") == [("order", "episodes"), ("order", "locations")]
 
 
+@pytest.mark.slow
 def test_a_whole_version_after_deltas_is_compared_with_what_they_left(warehouse: Warehouse) -> None:
     """20 characters, 1 more and none, by deltas alone, pass; the first whole version has 18 of the 21, and drops."""
     delta = {"replication": "incremental", "proof": "state"}
@@ -108,6 +109,7 @@ def test_a_whole_version_after_deltas_is_compared_with_what_they_left(warehouse:
     assert warehouse.ask(got) == [("at most 10 % fewer than 21",)]
 
 
+@pytest.mark.slow
 def test_no_record_and_an_odd_status_and_an_entity_that_is_missing(warehouse: Warehouse) -> None:
     """A first load of 0 records, a status and a field that nobody knows, and a landing table without a version."""
     warehouse.land("characters", [character(1, status="Frozen", new_fields={"seen": True})], "first")

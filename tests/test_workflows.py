@@ -363,6 +363,7 @@ def test_the_environment_of_releases_admits_the_tags_that_release() -> None:
         assert all(f"`{tag}`" in text for tag in release[True]["push"]["tags"])
 
 
+@pytest.mark.slow
 def test_line_ends_are_lf_on_every_system(tmp_path: Path) -> None:
     """A clone as Git for Windows makes it has no carriage return in any text file."""
     clone = tmp_path / "clone"

@@ -156,7 +156,11 @@ def test_everything_is_reached_with_the_tab_key(opened: Opener) -> None:
 
 @pytest.mark.parametrize(
     ("world", "scheme", "size"),
-    [("sample", "light", 1280), ("sample", "dark", 390), ("empty", "light", 1280)],
+    [
+        ("sample", "light", 1280),
+        pytest.param("sample", "dark", 390, marks=pytest.mark.slow),
+        ("empty", "light", 1280),
+    ],
 )
 def test_axe_finds_nothing(opened: Opener, world: str, scheme: str, size: int) -> None:
     """Names, roles, order of headings, contrasts: axe-core's rules hold, all tables open."""
@@ -166,7 +170,11 @@ def test_axe_finds_nothing(opened: Opener, world: str, scheme: str, size: int) -
     assert found.violations_count == 0, found.generate_report()
 
 
-@pytest.mark.parametrize("world", [("marts",), ("hostile", "x" * 1000), ("empty",)], ids=lambda w: w[0])
+@pytest.mark.parametrize(
+    "world",
+    [pytest.param(("marts",), marks=pytest.mark.slow), ("hostile", "x" * 1000), ("empty",)],
+    ids=lambda w: w[0],
+)
 def test_a_phone_never_scrolls_sideways(
     opened: Opener, screenshot: Callable[[Page, str], None], world: tuple[str, ...]
 ) -> None:

@@ -163,6 +163,7 @@ def test_a_start_on_another_port_moves_the_part(command: str, home: Path) -> Non
     assert start(other) == other != first
 
 
+@pytest.mark.slow
 def test_a_state_that_is_lost_or_of_a_copied_folder_harms_nothing(
     command: str, home: Path, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+import pytest
 import requests
 from sandbox_command import API, refusal, run, write_records
 from testkit.proxies import served
@@ -14,6 +15,7 @@ from testkit.proxies import served
 from testkit import programs
 
 
+@pytest.mark.slow
 def test_capture_makes_a_folder_that_serves_the_same(command: str, tmp_path: Path) -> None:
     """What is captured is what the API serves, with a failed request repeated; a folder that exists is refused."""
     arguments = ("capture", str(tmp_path / "data"), "--api-url")
@@ -76,6 +78,7 @@ def test_each_source_has_its_name_and_its_own_warehouse(command: str, tmp_path: 
     assert len({made_up[2], captured[2], other[2], live[2]}) == 4
 
 
+@pytest.mark.slow
 def test_a_home_takes_no_second_source(command: str, tmp_path: Path) -> None:
     """Where a home is named, another source is refused in one line, unless one name is given to both."""
     assert run(command, tmp_path, *API, "--", "true").returncode == 0

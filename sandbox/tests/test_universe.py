@@ -26,6 +26,7 @@ def universe(command: str) -> Records:
     return made(command, "")
 
 
+@pytest.mark.slow
 def test_the_same_seed_makes_the_same_universe(command: str, universe: Records) -> None:
     """Twice the same, and another seed another."""
     assert made(command, "characters=826,locations=126,episodes=51,seed=1,version=1") == universe

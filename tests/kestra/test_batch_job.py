@@ -121,6 +121,7 @@ def test_a_log_that_may_not_be_read_is_one_warning_and_the_figures_come_from_the
     assert done.outputs["result"].startswith("gs://a-landing/_results/run_id=")
 
 
+@pytest.mark.slow
 def test_a_log_that_is_refused_half_way_doubles_and_loses_nothing(runs: Runs) -> None:
     """What the log had shown is not repeated; the failure's reason, which it had not, comes from the bucket."""
     runs.fakes.behave(episode={"fail": 9, "status": 3, "together": 2})
@@ -138,14 +139,14 @@ def test_a_log_that_is_refused_half_way_doubles_and_loses_nothing(runs: Runs) ->
 @pytest.mark.parametrize(
     ("changes", "variables", "warnings"),
     [
-        ({"faults": [Fault("entries:list", 429, "RESOURCE_EXHAUSTED", "Quota exceeded", times=2)]}, {}, 1),
+        pytest.param({"faults": [Fault("entries:list", 429, "RESOURCE_EXHAUSTED", "Quota exceeded", times=2)]}, {}, 1, marks=pytest.mark.slow),
         # Its last four lines show up at the third look after the end.
         ({"late": (2, 4)}, {}, 0),
         # Its line arrives in parts, none of which is JSON, and is not waited for in vain.
         ({"most_characters": 150}, {"LOG_SECONDS": "0"}, 0),
     ],
     ids=["a quota of the log", "lines that come late", "a result that is too long for the log"],
-)
+)  # fmt: skip
 def test_no_figure_and_no_line_is_lost_or_doubled(
     runs: Runs, changes: dict[str, Any], variables: dict[str, str], warnings: int
 ) -> None:
@@ -161,6 +162,7 @@ def test_no_figure_and_no_line_is_lost_or_doubled(
     assert done.outputs["result"].startswith("gs://a-landing/_results/run_id=")
 
 
+@pytest.mark.slow
 def test_reasons_that_never_come_with_the_log_come_from_the_bucket(runs: Runs) -> None:
     """A failed job whose last lines never come is reported with the errors of its result."""
     runs.fakes.behave(episode={"fail": 9, "status": 3})
@@ -171,6 +173,7 @@ def test_reasons_that_never_come_with_the_log_come_from_the_bucket(runs: Runs) -
     assert done.at("ERROR")[-1] == f"job episode: Batch job {NAME}-1 ended as FAILED, exit code 3"
 
 
+@pytest.mark.slow
 def test_the_result_of_an_earlier_job_is_not_this_ones(runs: Runs, tmp_path: Path) -> None:
     """After Restart, under the same run id, a container that dies without a result does not report the first one's figures and errors."""
     run_id = str(uuid.uuid4())
@@ -188,6 +191,7 @@ def test_the_result_of_an_earlier_job_is_not_this_ones(runs: Runs, tmp_path: Pat
     assert any("has left no figures" in message for message in done.at("WARN"))
 
 
+@pytest.mark.slow
 def test_the_log_is_read_as_it_grows_and_not_whole_each_time(runs: Runs) -> None:
     """A line older than a minute is not read again."""
     runs.fakes.behave(episode={"sleep": 86400})
@@ -204,7 +208,10 @@ def test_the_log_is_read_as_it_grows_and_not_whole_each_time(runs: Runs) -> None
 # --- the job --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("does", "message"), [("cancel", "was cancelled"), ("delete", "was deleted")])
+@pytest.mark.parametrize(
+    ("does", "message"),
+    [("cancel", "was cancelled"), pytest.param("delete", "was deleted", marks=pytest.mark.slow)],
+)
 def test_what_an_operator_stops_in_google_cloud_stays_stopped(runs: Runs, does: str, message: str) -> None:
     """A cancelled and a deleted job end the run in one line, and no other job is submitted."""
     runs.fakes.behave(episode={"sleep": 86400})
@@ -227,10 +234,10 @@ UNKNOWN = Fault(POLL, 404, "NOT_FOUND", f"Resource '{PLACE}/jobs/{NAME}-1' was n
     ("faults", "said"),
     [
         # Not Batch's: the metadata server does not give the machine's identity. It is no deletion of the job.
-        ([Fault(POLL, 404, "NOT_FOUND", f"Failed to retrieve {METADATA}: not found", times=2)], "failed, trying again"),
+        pytest.param([Fault(POLL, 404, "NOT_FOUND", f"Failed to retrieve {METADATA}: not found", times=2)], "failed, trying again", marks=pytest.mark.slow),
         # Half a minute: gcloud itself tries five times, with pauses.
         pytest.param([Fault(POLL, 503, "UNAVAILABLE", "The service is unavailable.", times=5)], "failed, trying again", marks=pytest.mark.slow),
-        ([LOST_ANSWER], "going on with it"),
+        pytest.param([LOST_ANSWER], "going on with it", marks=pytest.mark.slow),
         ([LOST_ANSWER, UNKNOWN], "going on with it"),
     ],
     ids=["a 404 that is not of the job", "a service that is down for a while", "a submission whose answer is lost", "and that is unknown still"],
@@ -251,7 +258,7 @@ def test_a_fault_that_passes_is_one_line_and_the_job_runs_once(
     ("changes", "said"),
     [
         ({"lost": 50001}, "exit code 50001 (the spot machine was taken away)"),
-        ({"lost": 50005}, "exit code 50005 (the time limit was reached)"),
+        pytest.param({"lost": 50005}, "exit code 50005 (the time limit was reached)", marks=pytest.mark.slow),
         (
             {"faults": [Fault("/tasks", 403, "PERMISSION_DENIED", "lacks batch.tasks.list")]},
             "exit code unknown",
@@ -293,6 +300,7 @@ def test_a_process_that_dies_is_followed_by_one_that_finds_its_job(runs: Runs) -
     assert list(runs.batch.jobs) == [f"{NAME}-1"]
 
 
+@pytest.mark.slow
 def test_a_job_with_a_long_name_keeps_its_execution_apart(runs: Runs) -> None:
     """Hyphens, dots, capitals and length: Batch takes name and labels, and the execution is whole in the name.
 
@@ -317,6 +325,7 @@ def test_delete_ends_every_job_of_the_execution_in_whatever_state(runs: Runs) ->
     assert {job.state for job in runs.batch.jobs.values()} == {"DELETION_IN_PROGRESS"}
 
 
+@pytest.mark.slow
 def test_delete_ends_every_job_where_the_list_may_not_be_read(runs: Runs) -> None:
     """Without the list every number is tried."""
     runs.batch.create(PLACE, f"{NAME}-2", {"labels": {}})

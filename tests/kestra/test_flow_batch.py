@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
 from kestra_engine import BATCH, BRACES, NEEDED, Engine
 from testkit.gcloud import require_gcloud
 from testkit.programs import alive
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 NETWORK = {"network": "projects/p/global/networks/n", "subnetwork": "projects/p/regions/r/subnetworks/s"}
 
 
+@pytest.mark.slow
 def test_batch_submits_follows_deletes_and_restarts(
     kestra: Engine, fakes: MeltanoStandIn, batch: GoogleBatch
 ) -> None:
@@ -55,6 +57,7 @@ def test_batch_submits_follows_deletes_and_restarts(
     assert run.log().count("whatever the target says of characters") == 1
 
 
+@pytest.mark.slow
 def test_a_kill_in_kestra_ends_the_batch_job(
     kestra: Engine, fakes: MeltanoStandIn, batch: GoogleBatch
 ) -> None:

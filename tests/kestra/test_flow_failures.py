@@ -41,6 +41,7 @@ def test_one_job_fails_the_others_end_dbt_does_not_begin(
     assert "hook-address" not in json.dumps(run.executions)
 
 
+@pytest.mark.slow
 def test_building_after_a_failure_means_nothing_without_dbt(kestra: Engine, fakes: MeltanoStandIn) -> None:
     """With dbt off a failed job fails the run, whatever that input says."""
     fakes.behave(character={"fail": 9})
@@ -76,6 +77,7 @@ def test_restart_runs_the_failed_jobs_again_with_the_same_run_id(
     assert run.outputs["jobs"]["location"]["rows"] == 126
 
 
+@pytest.mark.slow
 def test_restart_after_a_failed_build_builds_again_and_fetches_nothing(
     kestra: Engine, fakes: MeltanoStandIn
 ) -> None:
@@ -96,6 +98,7 @@ def test_restart_after_a_failed_build_builds_again_and_fetches_nothing(
     assert len(fakes.run_ids) == 1
 
 
+@pytest.mark.slow
 def test_restart_of_a_run_whose_failure_was_allowed_builds_alone(
     kestra: Engine, fakes: MeltanoStandIn
 ) -> None:
@@ -126,6 +129,7 @@ def test_a_kill_ends_everything_below(kestra: Engine, fakes: MeltanoStandIn) -> 
     assert not fakes.begun("dbt")
 
 
+@pytest.mark.slow
 def test_a_kill_while_a_job_waits_for_its_next_attempt_ends_it_and_frees_the_next_run(
     kestra: Engine, fakes: MeltanoStandIn
 ) -> None:
@@ -142,6 +146,7 @@ def test_a_kill_while_a_job_waits_for_its_next_attempt_ends_it_and_frees_the_nex
     assert fakes.times == {"episode": 1, "location": 1}
 
 
+@pytest.mark.slow
 def test_a_kill_of_a_queued_run_leaves_the_queue_as_it_was(kestra: Engine, fakes: MeltanoStandIn) -> None:
     """Of three runs the second is killed while it waits: it never begins, the third does, once the first has ended."""
     fakes.behave(episode={"together": 2})
@@ -163,7 +168,11 @@ def test_a_kill_of_a_queued_run_leaves_the_queue_as_it_was(kestra: Engine, fakes
 # --- the alert --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("statuses", "lost"), [((500,), False), ((500, 500), True)], ids=["once", "twice"])
+@pytest.mark.parametrize(
+    ("statuses", "lost"),
+    [pytest.param((500,), False, marks=pytest.mark.slow), ((500, 500), True)],
+    ids=["once", "twice"],
+)
 def test_an_alert_that_does_not_arrive_is_sent_again_and_then_logged(
     kestra: Engine, fakes: MeltanoStandIn, webhook: Webhook, *, statuses: tuple[int, ...], lost: bool
 ) -> None:
@@ -179,6 +188,7 @@ def test_an_alert_that_does_not_arrive_is_sent_again_and_then_logged(
     assert "hook-address" not in json.dumps(run.executions)
 
 
+@pytest.mark.slow
 def test_a_webhook_that_never_answers_keeps_no_run_waiting(kestra: Engine, fakes: MeltanoStandIn) -> None:
     """The next run in the queue waits for the alert of the one before: it is given up, twice, and logged."""
     fakes.behave(dbt={"fail": 1})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import pytest
 from kestra_engine import ALL, Engine
 from testkit.project_files import ROOT
 
@@ -15,6 +16,7 @@ NAMESPACE = "rickandmorty.real"
 LANDED = "SELECT COUNT(*) FROM `local_rickandmorty_landing.{}s` WHERE _sdc_run_id = '{}'"
 
 
+@pytest.mark.slow
 def test_the_real_pipeline_lands_and_builds(kestra: Engine, own_project: Project) -> None:
     """Kestra runs the real Meltano project: every job and a part of dbt, a job once more; BigQuery holds what Kestra says."""
     # The program of the task gives these itself.

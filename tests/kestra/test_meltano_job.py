@@ -166,7 +166,7 @@ def test_the_metrics_of_a_big_dbt_project_come_whole(meltano: Meltano) -> None:
 
 
 # Whatever the client raises: nobody listens at that port, and the second is no bucket's name.
-@pytest.mark.parametrize("bucket", ["a-landing", "_/x"])
+@pytest.mark.parametrize("bucket", [pytest.param("a-landing", marks=pytest.mark.slow), "_/x"])
 def test_a_result_that_cannot_be_written_is_a_warning(meltano: Meltano, bucket: str) -> None:
     """The job has done what it was asked for: its exit status stays 0."""
     done = meltano.run(TARGET_BIGQUERY_BUCKET=bucket, STORAGE_EMULATOR_HOST="http://127.0.0.1:9")

@@ -112,6 +112,7 @@ def test_no_key_and_no_secret_is_made() -> None:
     assert not re.search(r"(?m)^\s*(secret_data|private_key|password)\s*=", text)
 
 
+@pytest.mark.slow
 def test_checkov_finds_nothing() -> None:
     """Its rules for Google Cloud hold; each exception has its reason beside the resource."""
     checkov = ROOT / ".venvs" / "checkov" / "bin" / "checkov"
