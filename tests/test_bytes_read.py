@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 LANDING = "local_rickandmorty_landing"
 READERS = ("run", "--select", "stg_rickandmorty__loads", "int_build_versions", "staging", "int_landed",
            "int_record_changes", "history", "--threads", "1")  # fmt: skip
-TABLE = re.compile(r"(?:FROM|JOIN)\s+`[^`]+`\.`([^`]+)`\.`([^`]+)`(.*?)(?=\bFROM\b|\bJOIN\b|\Z)", re.DOTALL)
+# With what comes before the next query: a condition may come after a join.
+TABLE = re.compile(r"(?:FROM|JOIN)\s+`[^`]+`\.`([^`]+)`\.`([^`]+)`(?=(.*?)(?:\bFROM\b|\Z))", re.DOTALL)
 FLOOR = re.compile(r"_sdc_batched_at >= TIMESTAMP '(\d{4}-\d\d-\d\d)")
 
 
