@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,6 +102,25 @@ def test_the_death_of_its_parent_ends_exec(command: str, tmp_path: Path) -> None
         started = [int(pids.read_text()), *(part["pid"] for part in parts)]
         shell.kill()
     eventually(lambda: not any(map(alive, started)), "processes are left")
+
+
+def test_a_parent_that_dies_while_the_parts_start_ends_exec(command: str, tmp_path: Path) -> None:
+    """As a terminal that is closed early: nothing stays of what exec starts all the same."""
+    begun = tmp_path / "state.json"
+    inner = f'"{command}" --home "{tmp_path}" {" ".join(API)} -- tail -f "{begun}"; true'
+
+    def named() -> list[bytes]:
+        """The command lines that name the home."""
+        found = []
+        for file in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                found.append(file.read_bytes())
+        return [line for line in found if str(tmp_path).encode() in line]
+
+    with subprocess.Popen(["sh", "-c", inner]) as shell:
+        eventually(begun.exists, "exec has not begun")
+        shell.kill()
+    eventually(lambda: not named(), "processes are left")
 
 
 def test_no_module_of_the_caller_s_folder_is_imported(command: str, tmp_path: Path) -> None:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from sandbox.supervisor import Sandbox
 
+# Who has started this process, before anything is started here: that may die while the parts start.
+PARENT = os.getppid()
+
 
 @contextlib.contextmanager
 def using(sandbox: Sandbox) -> Iterator[str]:
@@ -76,13 +79,13 @@ def run(command: list[str], environment: dict[str, str]) -> int:
         timer.daemon = True
         timer.start()
 
-    def watch(parent: int) -> None:
-        while os.getppid() == parent:
+    def watch() -> None:
+        while os.getppid() == PARENT:
             time.sleep(0.5)
         forward(signal.SIGTERM)
 
     on_signals(forward)
-    threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()
     while (status := process.poll()) is None:
         # A signal that came just before a wait without end would be passed on after it.
         with contextlib.suppress(subprocess.TimeoutExpired):
