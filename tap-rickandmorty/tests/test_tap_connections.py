@@ -6,12 +6,15 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 from tap_api import Api, RunTap, serving, status
+from tap_rickandmorty.session import Address, Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,6 +177,22 @@ def test_a_socks_server_takes_the_requests(
     assert len(api.requests) == 6
     assert {place[0] for place in proxy.asked} <= {"api.example", "127.0.0.1"}
     assert len(proxy.asked) <= 3
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5h://127.0.0.1:9"])
+def test_threads_share_the_connections_to_a_proxy(proxy: str) -> None:
+    """Those that ask at the same moment for the first time, too: there are never more than `concurrency`."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            for _ in range(100):
+                session = Session(Address("http://api.example/api"), 3, 0, other_hosts=False)
+                manager_for = session.get_adapter("http://api.example").proxy_manager_for
+                first, *others = threads.map(manager_for, [proxy] * 8)
+                assert all(manager is first for manager in others)
+    finally:
+        sys.setswitchinterval(before)
 
 
 @pytest.mark.parametrize(("password", "status_"), [("hunter2", 0), ("wr0ng", 1)])

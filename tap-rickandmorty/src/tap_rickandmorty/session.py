@@ -165,10 +165,17 @@ class _Adapter(HTTPAdapter):
 
     def __init__(self, connections: int) -> None:
         self._context: ssl.SSLContext | None = None
+        self._lock = threading.Lock()
         if os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR"):
             self._context = urllib3.util.ssl_.create_urllib3_context()
             self._context.set_default_verify_paths()
         super().__init__(pool_connections=connections, pool_maxsize=connections, pool_block=True)
+
+    @override
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        # Two threads that need it first would make one each, with connections of its own.
+        with self._lock:
+            return super().proxy_manager_for(*args, **kwargs)
 
     @override
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
