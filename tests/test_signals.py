@@ -4,48 +4,49 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from testkit.programs import eventually
+from testkit.programs import run
 
-# A lock that no signal interrupts: as a signal finds a thread that is just beginning to read or write.
+# The signal arrives at another thread while the main thread reads: as one that arrives just before, it does not end the read.
 WAITS = """
-import ctypes, sys
-from {module} import {name} as Program
+import os, signal, threading, time
+import {module} as module
+
 def wait(*_):
-    lock, mutex = ctypes.CDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)
-    lock(mutex)
-    print("waiting", file=sys.stderr, flush=True)
-    lock(mutex)
-Program.{method} = wait
-Program.cli(["--config=ENV"])
+    state = f"/proc/self/task/{{threading.get_native_id()}}/stat"
+    def send():
+        reads = 0
+        while reads < 5:
+            time.sleep(0.01)
+            with open(state) as stat:
+                reads = reads + 1 if stat.read().rpartition(")")[2].split()[0] == "S" else 0
+        signal.pthread_kill(threading.get_ident(), {number})
+    threading.Thread(target=send, daemon=True).start()
+    os.read(os.pipe()[0], 1)
+
+module.{waits} = wait
+module.{program}.cli(["--config=ENV", *{options}])
 """
 SETTINGS = {"TARGET_BIGQUERY_PROJECT": "p", "TARGET_BIGQUERY_DATASET": "d", "TARGET_BIGQUERY_BUCKET": "landing"}  # fmt: skip
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
-    ("module", "name", "method"),
+    ("module", "program", "waits", "options"),
     [
-        ("tap_rickandmorty.tap", "TapRickAndMorty", "sync_all"),
-        ("target_bigquery.target", "TargetBigQuery", "listen"),
+        ("tap_rickandmorty.tap", "TapRickAndMorty", "TapRickAndMorty.sync_all", []),
+        ("target_bigquery.target", "TargetBigQuery", "TargetBigQuery.listen", []),
+        ("target_bigquery.target", "TargetBigQuery", "checks.run", ["--check"]),
     ],
+    ids=["tap", "target", "check of the target"],
 )
-def test_a_signal_ends_a_program_that_is_just_beginning_to_wait(
-    module: str, name: str, method: str, number: signal.Signals
+def test_a_signal_that_does_not_end_a_read_ends_the_program(
+    module: str, program: str, waits: str, options: list[str], number: signal.Signals
 ) -> None:
-    """Python's own handler would run when the wait is over, which it never is."""
-    code = WAITS.format(module=module, name=name, method=method)
-    command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, env=os.environ | SETTINGS, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        while "waiting" not in (line := process.stderr.readline()):
-            assert line, "it ended before it waited"
-        state = Path(f"/proc/{process.pid}/stat")
-        eventually(lambda: state.read_text().rpartition(")")[2].split()[0] == "S", "it does not wait")
-        process.send_signal(number)
-        assert f"ended by {number.name}" in process.stderr.read()
-    assert process.returncode == 128 + number
+    """Python's handler would run when the read is over, which it never is."""
+    code = WAITS.format(module=module, program=program, waits=waits, options=options, number=int(number))
+    done = run(sys.executable, "-c", code, env=os.environ | SETTINGS)
+    assert f"ended by {number.name}" in done.stderr
+    assert done.returncode == 128 + number

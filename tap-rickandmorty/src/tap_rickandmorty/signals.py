@@ -1,32 +1,29 @@
-"""Signals end the program, whatever its main thread waits for."""
+"""Signals reach a main thread that waits."""
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING, NoReturn
+import time
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+PAUSE_SECONDS = 0.5
 
 
-def end_on_signals(end: Callable[[int], NoReturn]) -> None:
-    """Let a thread call `end` with the number of the first SIGINT or SIGTERM.
+def repeat_signals() -> None:
+    """Let a thread send SIGINT or SIGTERM to the main thread again until its handler has ended the program.
 
     Python runs a handler in the main thread, between two of its steps: one that begins to wait just then, for a line or for a
     reader, would go on waiting. https://docs.python.org/3/library/signal.html#execution-of-python-signal-handlers
     """
-    if threading.current_thread() is threading.main_thread():
-        _watch(end)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: None)
-
-
-@functools.cache
-def _watch(end: Callable[[int], NoReturn]) -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    signal.set_wakeup_fd(writing)
-    threading.Thread(target=lambda: end(os.read(reading, 1)[0]), name="signals", daemon=True).start()
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    threading.Thread(target=_repeat, args=(reading,), name="signals", daemon=True).start()
+
+
+def _repeat(reading: int) -> None:
+    (number,) = os.read(reading, 1)
+    while True:
+        time.sleep(PAUSE_SECONDS)
+        signal.pthread_kill(threading.main_thread().ident or 0, number)

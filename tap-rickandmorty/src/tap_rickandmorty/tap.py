@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from importlib.resources import files
@@ -24,12 +25,13 @@ from typing_extensions import override
 from tap_rickandmorty.errors import TapError
 from tap_rickandmorty.inputs import PREFIX, check_streams, invalid_settings, invalid_variables, read_json
 from tap_rickandmorty.session import Address, Session, safe
-from tap_rickandmorty.signals import end_on_signals
+from tap_rickandmorty.signals import repeat_signals
 from tap_rickandmorty.streams import STREAMS
 from tap_rickandmorty.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
     from singer_sdk import Stream
 
@@ -68,7 +70,9 @@ class TapRickAndMorty(Tap):
             )
         if self.input_catalog is not None:
             check_streams(self.input_catalog, self.streams)
-        end_on_signals(_ended_by)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, _terminated)
 
     @property
     @override
@@ -101,6 +105,7 @@ class TapRickAndMorty(Tap):
             for option in ("state", "catalog"):
                 if file := kwargs[option]:
                     kwargs[option] = io.StringIO(read_json(option, file))
+            repeat_signals()
             super().invoke(**kwargs)
 
     @classmethod
@@ -170,10 +175,10 @@ def _end(logger: logging.Logger, message: str) -> NoReturn:
     os._exit(1)
 
 
-def _ended_by(number: int) -> NoReturn:
+def _terminated(signum: int, _: FrameType | None) -> NoReturn:
     # No STATE and no ACTIVATE_VERSION: the target will not load what was sent.
-    name = signal.Signals(number).name
+    name = signal.Signals(signum).name
     # Whoever read the log may have ended too.
     with suppress(OSError):
         os.write(2, f"tap-rickandmorty: ended by {name}; the stream in progress is not complete\n".encode())
-    os._exit(128 + number)
+    os._exit(128 + signum)

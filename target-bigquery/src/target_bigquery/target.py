@@ -30,13 +30,14 @@ from target_bigquery.errors import TargetError
 from target_bigquery.lifecycle import Begin, Drop, Lifecycle, Load, Release
 from target_bigquery.reader import Reader, batch_records
 from target_bigquery.settings import SCHEMA, Settings, invalid_variables
-from target_bigquery.signals import end_on_signals
+from target_bigquery.signals import repeat_signals
 from target_bigquery.stage import Stage, StreamSink
 from target_bigquery.values import INT64
 from target_bigquery.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import FrameType
 
     from singer_sdk.mapper import StreamMap
 
@@ -335,10 +336,10 @@ class TargetBigQuery(Target):
         cls.print_version(print_fn=cls.logger.info)
         target: TargetBigQuery | None = None
         try:
+            repeat_signals()
             target = cls(config=config.config, validate_config=True, parse_env_config=config.parse_env)
             if check:
                 checks.exit_process(passed=checks.run(target.settings))
-            end_on_signals(target.ended_by)
             target.listen(file_input)
         except ConfigValidationError:
             # The SDK's command line reports each of its errors in a line.
@@ -356,16 +357,17 @@ class TargetBigQuery(Target):
         cls.logger.error(one_line(error))
         sys.exit(1)
 
-    def ended_by(self, number: int) -> NoReturn:
-        """End on a signal: the SDK would drain its sinks, and so load what is not whole."""
-        name = signal.Signals(number).name
+    @override
+    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
+        # The SDK would drain its sinks, and so load what is not whole.
+        name = signal.Signals(signum).name
         self._work.remove_folder()
         # Whoever read the log may have ended too.
         with suppress(OSError):
             os.write(
                 2, f"target-bigquery: ended by {name}; what was not whole is not loaded, no STATE\n".encode()
             )
-        os._exit(128 + number)
+        os._exit(128 + signum)
 
 
 def one_line(error: Exception) -> str:
