@@ -260,15 +260,22 @@ def protection_losses(kind: str, before: dict[str, Any], after: dict[str, Any]) 
             yield f"{name} would be another"
 
 
-def everybody(value: Any) -> set[str]:  # noqa: ANN401 (whatever JSON holds)
-    """Return what of a resource lets in everybody; a rule that denies lets in nobody, and a destination is no door."""
+def everybody(value: Any, within: str = "") -> set[tuple[str, str]]:  # noqa: ANN401 (whatever JSON holds)
+    """Return what of a resource lets in everybody, each with the grant that it is in: of another role it is another.
+
+    A rule that denies lets in nobody, and a destination is no door.
+    """
     if isinstance(value, dict):
         if value.get("deny"):
             return set()
-        return set().union(*(everybody(item) for name, item in value.items() if not name.startswith("dest")))
+        grant = json.dumps(value, sort_keys=True)
+        return set().union(
+            *(everybody(item, grant) for name, item in value.items() if not name.startswith("dest"))
+        )
     if isinstance(value, list):
         return set().union(*map(everybody, value))
-    return {str(value), str(value).rpartition(":")[2]} & EVERYBODY
+    text = str(value)
+    return {(name, within or text) for name in {text, text.rpartition(":")[2]} & EVERYBODY}
 
 
 def may_go(kind: str, before: dict[str, Any], gone: set[str]) -> bool:
@@ -291,7 +298,7 @@ def losses(change: dict[str, Any], gone: set[str], *, deleting: bool) -> Iterato
     before = change["change"]["before"] or {}
     after = with_unknown(change["change"]["after"], change["change"].get("after_unknown")) or {}
     if actions & {"create", "update"} and (opened := everybody(after) - everybody(before)):
-        yield f"would be open to {', '.join(sorted(opened))}"
+        yield f"would be open to {', '.join(sorted({name for name, _ in opened}))}"
     # What is forgotten stays, but nothing uses it where another takes its place; and a protection that is forgotten is gone.
     if "delete" in actions or ("forget" in actions and ("create" in actions or kind == "terraform_data")):
         if not deleting and not may_go(kind, before, gone):
