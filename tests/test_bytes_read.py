@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 LANDING = "local_rickandmorty_landing"
 READERS = ("run", "--select", "stg_rickandmorty__loads", "int_build_versions", "staging", "int_landed",
            "int_record_changes", "history", "--threads", "1")  # fmt: skip
-# With what comes before the next query: a condition may come after a join.
-TABLE = re.compile(r"(?:FROM|JOIN)\s+`[^`]+`\.`([^`]+)`\.`([^`]+)`(?=(.*?)(?:\bFROM\b|\Z))", re.DOTALL)
+# With what its own query says of it: a condition may come after a join, and not after the query's end.
+TABLE = re.compile(r"(?:FROM|JOIN)\s+`[^`]+`\.`([^`]+)`\.`([^`]+)`(?=(.*?)(?:\bFROM\b|\)|\Z))", re.DOTALL)
 FLOOR = re.compile(r"_sdc_batched_at >= TIMESTAMP '(\d{4}-\d\d-\d\d)")
 
 

@@ -38,7 +38,7 @@ REPEATED_REQUESTS = {
     "503 on polling",
     "503 when its job is started",
 }
-# What comes before and after this is the same for every load method.
+# By default, of a method other than append-only, the stage after which its rows are there and the ledger does not say so.
 OF_THE_METHOD = {"after the load job", "after the merge"}
 METHODS = [
     pytest.param(

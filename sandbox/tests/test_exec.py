@@ -65,6 +65,16 @@ def held(command: str, home: Path, *arguments: str) -> Iterator[tuple[subprocess
         process.communicate()
 
 
+def started_with(words: str) -> list[int]:
+    """The processes whose command line has this text; a NUL ends each of its words."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if words.encode() in file.read_bytes():
+                found.append(int(file.parent.name))
+    return found
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_signal_to_exec_leaves_nothing(command: str, tmp_path: Path, number: signal.Signals) -> None:
     """The command, what it has started and the parts are gone, also when exec had no time to end them."""
@@ -78,14 +88,7 @@ def test_a_signal_to_exec_leaves_nothing(command: str, tmp_path: Path, number: s
 def test_what_a_killed_guardian_leaves_exec_ends(command: str, tmp_path: Path) -> None:
     """Without its guardian, exec itself ends the parts, and what the command has left running."""
     with held(command, tmp_path, *API) as (process, pids):
-        commands = {
-            file.parent.name: file.read_bytes()
-            for file in Path("/proc").glob("[0-9]*/cmdline")
-            if alive(int(file.parent.name))
-        }
-        (guardian,) = [
-            int(pid) for pid, words in commands.items() if f"sandbox.guardian\0{tmp_path}".encode() in words
-        ]
+        (guardian,) = started_with(f"sandbox.guardian\0{tmp_path}")
         os.kill(guardian, signal.SIGKILL)
         os.kill(pids[0], signal.SIGTERM)
         assert process.wait() == 128 + signal.SIGTERM
@@ -108,19 +111,10 @@ def test_a_parent_that_dies_while_the_parts_start_ends_exec(command: str, tmp_pa
     """As a terminal that is closed early: nothing stays of what exec starts all the same."""
     begun = tmp_path / "state.json"
     inner = f'"{command}" --home "{tmp_path}" {" ".join(API)} -- tail -f "{begun}"; true'
-
-    def named() -> list[bytes]:
-        """The command lines that name the home."""
-        found = []
-        for file in Path("/proc").glob("[0-9]*/cmdline"):
-            with suppress(OSError):
-                found.append(file.read_bytes())
-        return [line for line in found if str(tmp_path).encode() in line]
-
     with subprocess.Popen(["sh", "-c", inner]) as shell:
         eventually(begun.exists, "exec has not begun")
         shell.kill()
-    eventually(lambda: not named(), "processes are left")
+    eventually(lambda: not started_with(str(tmp_path)), "processes are left")
 
 
 def test_no_module_of_the_caller_s_folder_is_imported(command: str, tmp_path: Path) -> None:
