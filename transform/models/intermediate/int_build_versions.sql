@@ -11,11 +11,7 @@ WITH versions AS (
         table_version IS NOT NULL
         AND retracted_at IS NULL
         AND entity IN (
-            {% for entity in var('entities') %}
-                '{{ entity }}'{{ '' if loop.last else ',' }}
-            {% else %}
-                NULL
-            {% endfor %}
+            {% for entity in var('entities') %}'{{ entity }}', {% endfor %}NULL
         )
         {% if as_of %}
             AND finished_at <= (
@@ -54,7 +50,7 @@ dated AS (
 )
 
 SELECT
-    entity,
+    dated.entity,
     table_version,
     version_number,
     recency,
@@ -69,7 +65,7 @@ SELECT
     -- A version that was loaded after a newer one holds until that one, for an instant.
     TIMESTAMP_ADD(
         newest_start,
-        INTERVAL ROW_NUMBER() OVER (PARTITION BY entity, newest_start ORDER BY version_number ASC) - 1 MICROSECOND
+        INTERVAL ROW_NUMBER() OVER (PARTITION BY dated.entity, newest_start ORDER BY version_number ASC) - 1 MICROSECOND
     ) AS loaded_at,
     finished_at,
     -- A version that is no time in epoch milliseconds does not say in which partitions its rows are.
@@ -80,7 +76,7 @@ SELECT
     ) AS landed_since,
     -- The last to be loaded of those that a verdict has let pass; the version before where none has.
     version_number = FIRST_VALUE(version_number) OVER (
-        PARTITION BY entity
+        PARTITION BY dated.entity
         ORDER BY
             IFNULL(finished_at <= accepted_until, FALSE) DESC,
             IF(finished_at <= accepted_until, finished_at, NULL) DESC,
@@ -90,4 +86,4 @@ SELECT
     '{{ invocation_id }}' AS build_id
 FROM dated
 LEFT JOIN accepted
-    USING (entity)
+    ON dated.entity = accepted.entity
