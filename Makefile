@@ -163,11 +163,13 @@ lint: $(VENVS)/dev/.done .meltano/.done
 	$(DEV)/hadolint Dockerfile .devcontainer/Dockerfile
 	$(DEV)/python scripts/generated_files.py --check
 
-# Each group of files with the packages of the environment that runs it.
+# Each group of files with the packages of the environment that runs it; the tests folder by folder, as each has a conftest.py.
 SANDBOX_SCRIPTS := $(wildcard scripts/run_*.py) scripts/doctor.py
+TESTS := $(wildcard $(PACKAGES:%=%/tests) sandbox/tests tests tests/kestra tests/terraform)
 types: $(VENVS)/dev/.done $(VENVS)/sandbox/.done
-	MYPYPATH=terraform/tests/real_provider $(DEV)/mypy $(PACKAGES:%=%/src) testkit/src \
-	  $(filter-out $(SANDBOX_SCRIPTS),$(wildcard scripts/*.py)) $(wildcard terraform/tests/real_provider/apply.py)
+	$(DEV)/mypy $(PACKAGES:%=%/src) testkit/src \
+	  $(filter-out $(SANDBOX_SCRIPTS),$(wildcard scripts/*.py .github/scripts/*.py benchmarks/*.py docs/*.py terraform/tests/real_provider/*.py))
+	for folder in $(TESTS); do $(DEV)/mypy $$folder/*.py; done
 	$(DEV)/mypy --python-executable $(VENVS)/sandbox/bin/python sandbox/src $(SANDBOX_SCRIPTS)
 	$(if $(JOB),$(DEV)/mypy --python-executable $(VENVS)/meltano/bin/python $(JOB)/src)
 

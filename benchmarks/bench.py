@@ -23,10 +23,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from testkit.project_files import ROOT
 from testkit.whole_pipeline import running_sandbox
 
 import tables
-from cells import NAMES, PARTS, PEERS, ROOT, SIZES, STATES, Bench, Job, lost
+from cells import NAMES, PARTS, PEERS, SIZES, STATES, Bench, Job, lost
 
 # What a run may take, in seconds: the slowest peer on a busy machine, and a share for each record.
 LEAST_SECONDS, SECONDS_PER_RECORD = 600, 0.02

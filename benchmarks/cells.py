@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from google.api_core.exceptions import NotFound
+from testkit.project_files import ROOT
 from testkit.warm import stand_in
-from testkit.whole_pipeline import ROOT, RUN_ALL, Sandbox
+from testkit.whole_pipeline import RUN_ALL, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable

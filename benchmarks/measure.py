@@ -41,7 +41,7 @@ def main(spec_file: str, result_file: str) -> int:
         os.close(writer)
         source = reader
         running.append(process)
-    ended = {}
+    ended: dict[int, tuple[int, float, float]] = {}
     while len(ended) < len(running):
         pid, status, used = os.wait4(-1, 0)
         ended[pid] = (os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)

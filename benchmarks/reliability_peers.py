@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 from google.api_core.exceptions import NotFound
 from testkit.fault_matrix import API, BIGQUERY, BY_IDS, FIRST_PAGE, INSERT, STORAGE, UPLOAD, Fault, Rule
+from testkit.project_files import ROOT
 from testkit.proxies import Proxy, proxied
 from testkit.target_bench import SCHEMA, STATE, record
-from testkit.whole_pipeline import ROOT, Sandbox, running_sandbox
+from testkit.whole_pipeline import Sandbox, running_sandbox
 
 from cells import TAP, TARGET, TEMPLATE_TAP, z3_target
 from tables import insert

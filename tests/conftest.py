@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from testkit.programs import afterwards
 from testkit.project_copy import ProjectCopy, bare, copy_project
+from testkit.project_files import ROOT
 from testkit.whole_pipeline import (
-    ROOT,
     RUN_ALL,
     SHARED_DATA,
     BuiltPipeline,
@@ -166,9 +166,13 @@ def fresh_clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectCop
             f'{sandbox} capture --api-url "$TAP_RICKANDMORTY_API_URL" "it\'s données"\n{sandbox} stop'
         )
         # What is set for the cloud is not for the sandbox.
-        cloud = {"DATASET_PREFIX": "dev_", "MELTANO_ENVIRONMENT": "dev", "DBT_TARGET": "dev"}
+        cloud: dict[str, Any] = {"DATASET_PREFIX": "dev_", "MELTANO_ENVIRONMENT": "dev", "DBT_TARGET": "dev"}
         # Nor is what asks Meltano and dbt for silence, or for another folder.
-        silent = {"MELTANO_CLI_LOG_LEVEL": "error", "DBT_QUIET": "1", "DBT_TARGET_PATH": str(folder / "dbt")}
+        silent: dict[str, Any] = {
+            "MELTANO_CLI_LOG_LEVEL": "error",
+            "DBT_QUIET": "1",
+            "DBT_TARGET_PATH": str(folder / "dbt"),
+        }
         copy.run('make run DATA="it\'s données"', **cloud, **silent)
         # So that what follows starts at once.
         copy.run("make up")

@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import zetasql.core.wasm_client
-from testkit.whole_pipeline import ROOT
+from testkit.project_files import ROOT
 from wasmtime import Config
 from zetasql.api.analyzer import Analyzer as GoogleAnalyzer
 from zetasql.api.builders.catalog_builder import CatalogBuilder

@@ -23,7 +23,8 @@ from entities import Entity
 from entity_models import columns
 from sample_schema import infer_field, infer_object
 from testkit.project_copy import ProjectCopy, copy_project
-from testkit.whole_pipeline import ROOT, program
+from testkit.project_files import ROOT
+from testkit.whole_pipeline import program
 
 PAGE = ROOT / "docs" / "onboarding.md"
 FENCE = r"```\w*\n(?P<{}>.*?)^```$"

@@ -156,8 +156,8 @@ def test_a_part_of_a_build_needs_the_verdict(warehouse: Warehouse) -> None:
     Nor does a bad version that is loaded again pass for being like the one before.
     """
     land(warehouse, "good", 100)
-    for command in (ONE_MART, ("run", "--select", "dim_locations")):
-        warehouse.dbt(*command).succeeded()
+    for first in (ONE_MART, ("run", "--select", "dim_locations")):
+        warehouse.dbt(*first).succeeded()
     land(warehouse, "bad", 50)
     mart = f"SELECT DISTINCT run_id FROM `{MARTS}.dim_locations`"
     refused = "the verdict on the versions of this build is fail"
@@ -366,7 +366,7 @@ def test_a_delta_is_not_read_as_a_version(warehouse: Warehouse) -> None:
 @pytest.mark.slow
 def test_a_delta_is_read_by_the_newest_record_of_each_key(deltas: Warehouse) -> None:
     """Deltas, a whole version among them that the tap numbers otherwise, deletion marks, a late load and a retraction."""
-    gone = {"_sdc_deleted_at": "2026-01-01T00:00:00Z"}
+    gone: dict[str, Any] = {"_sdc_deleted_at": "2026-01-01T00:00:00Z"}
 
     def land(run_id: str, *records: dict[str, Any], **ledger: Any) -> None:
         deltas.land("locations", list(records), run_id, **{"replication": "incremental", **ledger})

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.cloud import bigquery
-from testkit.whole_pipeline import ROOT
+from testkit.project_files import ROOT
 from warehouse import ENTITIES, character, episode, location, schema
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Reader:
 def land(warehouse: Warehouse, days: range) -> None:
     """Load a version of every entity on each of these days before today, three records each, in one job per table."""
     rows: dict[str, list[dict[str, Any]]] = {table: [] for table in (*ENTITIES, "_loads")}
-    made = {"characters": character, "episodes": episode, "locations": location}
+    made: Any = {"characters": character, "episodes": episode, "locations": location}
     for day in days:
         at = datetime.now(UTC).replace(hour=1, minute=0, second=0, microsecond=0) - timedelta(days=day)
         version = {"_sdc_batched_at": at.isoformat(), "_sdc_table_version": int(at.timestamp() * 1000)}

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from testkit.project_copy import copy_project
-from testkit.whole_pipeline import ROOT, program
+from testkit.project_files import ROOT
+from testkit.whole_pipeline import program
 
 if TYPE_CHECKING:
     from pathlib import Path

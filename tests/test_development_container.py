@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 from testkit.programs import run
-from testkit.whole_pipeline import ROOT
+from testkit.project_files import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

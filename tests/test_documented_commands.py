@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from testkit.programs import run
 from testkit.project_copy import BARE_PATH, ProjectCopy, bare, copy_project
-from testkit.project_files import REMOVED_FOLDERS, project_files
-from testkit.whole_pipeline import ROOT
+from testkit.project_files import REMOVED_FOLDERS, ROOT, project_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -193,7 +192,7 @@ def test_who_runs_a_command_is_there() -> None:
 def typed_once() -> dict[Block, list[str]]:
     """Return what is run of each block: neither what another test runs nor what an earlier block has."""
     seen: set[str] = set()
-    found = {}
+    found: dict[Block, list[str]] = {}
     for block in RUN_HERE:
         if block not in CLOUD:
             mine = [c for c in block.commands if block.elsewhere(c) is None and c not in seen]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from testkit.project_copy import ProjectCopy, copy_project
-from testkit.whole_pipeline import ROOT, Project
+from testkit.project_files import ROOT
+from testkit.whole_pipeline import Project
 
 if TYPE_CHECKING:
     from pathlib import Path

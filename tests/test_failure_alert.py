@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from logging_filter import matches
 from testkit.programs import eventually
-from testkit.whole_pipeline import ROOT
+from testkit.project_files import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,8 +22,9 @@ from foreign.servers import TOKEN, Answers, IssueTracker, Shop, serving
 from run_pipeline import answers
 from testkit.fault_matrix import INSERT
 from testkit.programs import eventually
+from testkit.project_files import ROOT
 from testkit.proxies import proxied
-from testkit.whole_pipeline import ROOT, Sandbox, running_sandbox
+from testkit.whole_pipeline import Sandbox, running_sandbox
 from warehouse import Warehouse, kept_dbt
 
 if TYPE_CHECKING:
@@ -188,7 +189,10 @@ def test_killed_between_load_and_state_nothing_is_lost_and_nothing_is_twice(
         while True:
             filled += os.write(writing, b"." * 4096)
     os.set_blocking(writing, True)
-    with tracker.start(tracker.extract(token=TOKEN), writing) as target, os.fdopen(reading, "rb") as out:
+    with (
+        tracker.start(tracker.extract(token=TOKEN), stdout=writing) as target,
+        os.fdopen(reading, "rb") as out,
+    ):
         os.close(writing)
         while tracker.sandbox.value("SELECT COUNT(*) FROM `local_tracker_landing.issues`") < 1053:
             assert target.poll() is None

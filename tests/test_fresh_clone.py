@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 from testkit.project_copy import bare, copy_project
-from testkit.whole_pipeline import ROOT
+from testkit.project_files import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

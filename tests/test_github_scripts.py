@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from testkit.programs import run, succeed
+from testkit.project_files import ROOT
 from testkit.required_tools import tool
-from testkit.whole_pipeline import ROOT
 
 if TYPE_CHECKING:
     import subprocess

@@ -11,18 +11,19 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from testkit.programs import run, succeed
+from testkit.project_files import ROOT
 from testkit.required_tools import missing
-from testkit.whole_pipeline import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from testkit.whole_pipeline import Sandbox
 
@@ -98,19 +99,18 @@ def base(program: str) -> str:
     if not archive.is_file():
         if shutil.which("debootstrap") is None:
             missing("debootstrap", "install it, or name a base image in PYTHON_IMAGE")
-        root = folder / SUITE
-        shutil.rmtree(root, ignore_errors=True)
-        root.mkdir(parents=True)
-        succeed(
-            "debootstrap", "--variant=minbase", "--include=python3,python3-venv,ca-certificates", SUITE, root
-        )
-        for waste in ("var/cache/apt/archives", "var/lib/apt/lists"):
-            shutil.rmtree(root / waste)
-        # The official image's python is there.
-        (root / "usr/local/bin/python").symlink_to("/usr/bin/python3")
-        succeed("tar", "--create", "--file", f"{archive}.part", "--directory", root, ".")
+        folder.mkdir(parents=True, exist_ok=True)
+        # debootstrap cannot work in a path with a space.
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as root:
+            packages = "--include=python3,python3-venv,ca-certificates"
+            succeed("debootstrap", "--variant=minbase", packages, SUITE, root)
+            for waste in ("var/cache/apt/archives", "var/lib/apt/lists"):
+                shutil.rmtree(Path(root, waste))
+            # The official image's python is there.
+            Path(root, "usr/local/bin/python").symlink_to("/usr/bin/python3")
+            Path(root).chmod(0o755)
+            succeed("tar", "--create", "--file", f"{archive}.part", "--directory", root, ".")
         archive.with_name(f"{archive.name}.part").rename(archive)
-        shutil.rmtree(root)
     name = f"localhost/rickandmorty-base:{SUITE}"
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     file = f"FROM scratch\nADD {archive.name} /\nENV PATH={path}\n"

@@ -54,6 +54,6 @@ def test_what_killed_tests_run_in_a_copy_of_the_project_ends(tmp_path: Path) -> 
     """Nobody else would stop it, and the sandbox of the copy is not stopped while it is in use."""
     log = tmp_path.with_suffix(".log")
     with subprocess.Popen([sys.executable, "-c", COMMANDS, str(tmp_path)]) as tests:
-        pid = int(eventually(lambda: log.exists() and log.read_text(), "nothing has begun"))
+        pid = int(eventually(lambda: log.read_text() if log.exists() else None, "nothing has begun"))
         tests.kill()
     eventually(lambda: not alive(pid), f"process {pid} did not end")

@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 from testkit.programs import eventually, run, succeed
 from testkit.project_copy import copy_project, unmarked
-from testkit.whole_pipeline import ROOT, program, python_program
+from testkit.project_files import ROOT
+from testkit.whole_pipeline import program, python_program
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from testkit.programs import succeed
 from testkit.project_copy import unmarked
-from testkit.whole_pipeline import IMPORTS, ROOT, program, running_sandbox
+from testkit.project_files import ROOT
+from testkit.whole_pipeline import IMPORTS, program, running_sandbox
 
 from testkit import warm
 

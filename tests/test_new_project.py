@@ -14,8 +14,8 @@ import pytest
 from new_project import PARTS
 from testkit.programs import run
 from testkit.project_copy import unmarked
-from testkit.project_files import OPTIONAL_FOLDERS, project_files
-from testkit.whole_pipeline import ROOT, program
+from testkit.project_files import OPTIONAL_FOLDERS, ROOT, project_files
+from testkit.whole_pipeline import program
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from testkit.project_copy import ProjectCopy, copy_project
+from testkit.project_files import ROOT
 from testkit.servers import Server
-from testkit.whole_pipeline import RESOURCES, ROOT, Sandbox, program
+from testkit.whole_pipeline import RESOURCES, Sandbox, program
 
 from testkit import programs
 
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
 # Not the dataset of the tests that share the sandbox.
 PREFIX = "others_"
 LANDING = f"{PREFIX}rickandmorty_landing"
-ROWS = [{"id": 1, "name": "Ünna"}, {"id": 2, "name": None}, {"id": 3, "name": 'O\'Neil, "x"\n'}]
+ROWS: list[dict[str, Any]] = [
+    {"id": 1, "name": "Ünna"},
+    {"id": 2, "name": None},
+    {"id": 3, "name": 'O\'Neil, "x"\n'},
+]
 
 
 class DbtCloud(Server):
@@ -61,7 +66,7 @@ def run(copy: ProjectCopy, sandbox: Sandbox, kind: str, plugin: dict[str, Any]) 
     project["environments"][0]["env"]["DATASET_PREFIX"] = PREFIX
     file.write_text(yaml.safe_dump(project), encoding="utf-8")
     blocks = f"{name} target-bigquery" if kind == "extractors" else f"tap-rickandmorty {name}"
-    copy.run(f".venvs/meltano/bin/meltano run {blocks}", **sandbox.env)
+    copy.run(f".venvs/meltano/bin/meltano run {blocks}", **dict[str, Any](sandbox.env))
 
 
 @pytest.mark.parametrize("tap", ["jsonl", pytest.param("dbt", marks=pytest.mark.slow)])

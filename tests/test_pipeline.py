@@ -16,7 +16,8 @@ import pytest
 import requests
 from google.api_core.exceptions import NotFound
 from testkit.programs import eventually
-from testkit.whole_pipeline import RESOURCES, ROOT, SHARED_DATA, BuiltPipeline, Project
+from testkit.project_files import ROOT
+from testkit.whole_pipeline import RESOURCES, SHARED_DATA, BuiltPipeline, Project
 
 LANDING = "local_rickandmorty_landing"
 MARTS = "local_rickandmorty_marts"

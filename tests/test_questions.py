@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from marts_in_python import Marts, code, number
 from test_marts import newest_loads, served
-from testkit.whole_pipeline import ROOT
+from testkit.project_files import ROOT
 
 if TYPE_CHECKING:
     from testkit.whole_pipeline import BuiltPipeline

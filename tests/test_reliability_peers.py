@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import reliability_peers as peers
 from testkit.fault_matrix import BIGQUERY, Fault, google
 from testkit.proxies import proxied
-from testkit.whole_pipeline import ROOT, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-sys.path.append(str(ROOT / "benchmarks"))
-import reliability_peers as peers
+    from testkit.whole_pipeline import Sandbox
 
 
 @pytest.fixture

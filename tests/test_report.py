@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 from testkit.programs import succeed
-from testkit.whole_pipeline import ROOT
+from testkit.project_files import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,9 @@ import yaml
 from generated_files import write
 from plugin_locks import about
 from testkit.programs import succeed
+from testkit.project_files import ROOT
 from testkit.required_tools import tool
-from testkit.whole_pipeline import ROOT, python_program
+from testkit.whole_pipeline import python_program
 
 if TYPE_CHECKING:
     from pathlib import Path

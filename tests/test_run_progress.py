@@ -14,7 +14,7 @@ import requests
 from google.auth.credentials import AnonymousCredentials
 from run_progress import Progress, clean
 from run_summary import query_marts, show_counts, show_verdict
-from testkit.whole_pipeline import ROOT
+from testkit.project_files import ROOT
 
 
 def point(name: str, metric: str, value: float, *, extractor: bool = True, **tags: Any) -> str:
@@ -61,7 +61,12 @@ def test_counts_come_from_the_points_of_tap_and_target() -> None:
 def test_drift_is_a_warning_with_field_and_record() -> None:
     """A schema_drift point is shown as it comes, once, and kept for the end."""
     progress = Progress()
-    tags = {"stream": "characters", "kind": "unknown_value", "field": "status", "record_id": 7}
+    tags: dict[str, Any] = {
+        "stream": "characters",
+        "kind": "unknown_value",
+        "field": "status",
+        "record_id": 7,
+    }
     line = point(
         "tap-x", "schema_drift", 3, **tags, expected="Alive, Dead or unknown", got="Presumed\x1b[31m dead"
     )

@@ -20,9 +20,8 @@ import pytest
 import yaml
 from jsonschema import validators
 from testkit.programs import succeed
-from testkit.project_files import project_files
+from testkit.project_files import ROOT, project_files
 from testkit.required_tools import missing, tool
-from testkit.whole_pipeline import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from google.cloud.bigquery import QueryJob
 from googlesql import Analyzer, SqlRefusedError
 from test_documented_values import undocumented
 from testkit.programs import succeed
-from testkit.whole_pipeline import ROOT
+from testkit.project_files import ROOT
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import SchemaField

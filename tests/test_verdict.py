@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import run_summary
@@ -19,7 +19,7 @@ def test_the_verdict_fails(warehouse: Warehouse) -> None:
     fail = {f"DBT_VERDICT_{check}": "fail" for check in ("PROOF", "FRESHNESS")}
     land(warehouse, "first")
     warehouse.build(*VERDICT, **fail).succeeded()
-    old = {"started_at": "2026-01-01T00:00:00Z", "finished_at": "2026-01-01T00:00:30Z"}
+    old: dict[str, Any] = {"started_at": "2026-01-01T00:00:00Z", "finished_at": "2026-01-01T00:00:30Z"}
     land(warehouse, "second", source="made-up", proof="end_of_input", rows=25, **old)
     done = warehouse.build(*VERDICT, DBT_WRITE_JSON="true", **fail)
     assert not done.ok

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from google.cloud import bigquery
 from landing_schemas import landing_tables
-from testkit.whole_pipeline import IMPORTS, ROOT, Sandbox
+from testkit.project_files import ROOT
+from testkit.whole_pipeline import IMPORTS, Sandbox
 
 from testkit import warm
 
@@ -94,7 +95,7 @@ class Warehouse:
     def land(self, stream: str, records: list[dict[str, Any]], run_id: str, **ledger: Any) -> int:
         """Load a version an hour after the one before, and its row of the ledger; return its number."""
         self.clock += timedelta(hours=1)
-        version = ledger.pop("table_version", int(self.clock.timestamp() * 1000))
+        version: int = ledger.pop("table_version", int(self.clock.timestamp() * 1000))
         landed = [
             {
                 **r,

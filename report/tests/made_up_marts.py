@@ -45,7 +45,7 @@ def marts() -> dict[str, list[dict[str, Any]]]:
         for run in (1, 0)
         for entity, count in (("characters", 826), ("episodes", 51), ("locations", 126))
     ]
-    episodes = [
+    episodes: list[dict[str, Any]] = [
         {
             "episode_id": number,
             "episode_code": f"S{season:02}E{place:02}",
@@ -118,7 +118,7 @@ def marts() -> dict[str, list[dict[str, Any]]]:
         }
         for number, name in enumerate(ORIGINS, 1)
     ]
-    pairs = [
+    pairs: list[dict[str, Any]] = [
         {
             "first_character_id": first,
             "first_character_name": NAMES[first - 1],

@@ -10,7 +10,7 @@ import made_up_marts
 from rickandmorty_report import page as report_page
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, BrowserContext, Page, Request
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,10 +43,12 @@ class Opener:
         page = context.new_page()
         page.on("console", lambda message: self.problems.append(message.text))
         page.on("pageerror", lambda error: self.problems.append(str(error)))
-        page.on(
-            "request",
-            lambda asked: asked.url.startswith(("file:", "data:")) or self.problems.append(asked.url),
-        )
+        page.on("request", self.keep_foreign)
         page.goto(file.as_uri())
         page.wait_for_selector("html[data-drawn]")
         return page
+
+    def keep_foreign(self, asked: Request) -> None:
+        """Keep a request to anywhere."""
+        if not asked.url.startswith(("file:", "data:")):
+            self.problems.append(asked.url)

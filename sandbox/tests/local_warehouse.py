@@ -5,10 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import uuid
-from typing import Any
+from typing import Any, cast
 
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import bigquery, storage
+from google.cloud import bigquery, storage  # type: ignore[attr-defined]  # storage has no types
 from testkit.whole_pipeline import local_bigquery
 
 F = bigquery.SchemaField
@@ -75,7 +75,7 @@ class Warehouse:
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a query."""
-        return [tuple(row) for row in self.bigquery.query_and_wait(sql, job_retry=None)]
+        return [tuple(row) for row in self.bigquery.query_and_wait(sql, job_retry=cast("Any", None))]
 
     def count(self, table: bigquery.Table) -> int:
         """The table's rows."""

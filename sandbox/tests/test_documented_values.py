@@ -57,6 +57,10 @@ def _date(value: dict[str, Any]) -> Any:
 NAMES, CASES = documented()
 
 
+# Google's types do not know that None is "no retry".
+ONCE: dict[str, Any] = {"retry": None, "job_retry": None}
+
+
 @pytest.fixture(scope="module")
 def client(services: dict[str, str]) -> bigquery.Client:
     """Google's client on the local BigQuery."""
@@ -68,9 +72,9 @@ def test_a_value_is_that_of_the_documentation(client: bigquery.Client, sql: str,
     """One edge of one function or operator."""
     if answer is ERROR:
         with pytest.raises(exceptions.GoogleAPICallError):
-            client.query_and_wait(f"SELECT {sql} AS v", retry=None, job_retry=None)
+            client.query_and_wait(f"SELECT {sql} AS v", **ONCE)
         return
-    (row,) = client.query_and_wait(f"SELECT {sql} AS v", retry=None, job_retry=None)
+    (row,) = client.query_and_wait(f"SELECT {sql} AS v", **ONCE)
     assert (type(row["v"]), row["v"]) == (type(answer), answer)
 
 

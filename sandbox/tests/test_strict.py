@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 from google.api_core import exceptions
-from google.cloud import bigquery, storage
+from google.cloud import bigquery, storage  # type: ignore[attr-defined]  # storage has no types
+from google.cloud.bigquery import Client, Table
 from google.oauth2.credentials import Credentials
 from sandbox_command import run
 from testkit.proxies import served
@@ -25,6 +26,8 @@ RULES = json.loads((ROOT / "sandbox/src/sandbox/strict/rules.json").read_text())
 PROJECT, BUCKET, LANDING = "local-project", "local-landing", "local_rickandmorty_landing"
 PIPELINE = "sandbox"
 SCHEMA = [bigquery.SchemaField("id", "INTEGER")]
+# Google's types do not know it.
+NO_RETRY: Any = None
 
 
 class Strict:
@@ -40,7 +43,7 @@ class Strict:
             requests.put(f"{url}/__sandbox__/accounts", json={token: roles}).raise_for_status()
         return token
 
-    def bigquery(self, token: str = PIPELINE) -> bigquery.Client:
+    def bigquery(self, token: str = PIPELINE) -> Client:
         """BigQuery's client of an account."""
         env = {"GOOGLE_CLOUD_PROJECT": PROJECT, "BIGQUERY_EMULATOR_HOST": self.bigquery_url}
         return local_bigquery(env, token)
@@ -49,23 +52,25 @@ class Strict:
         """The landing bucket as an account's client sees it."""
         client = storage.Client(
             project=PROJECT,
-            credentials=Credentials(token),  # type: ignore[no-untyped-call]
+            credentials=Credentials(token),
             client_options={"api_endpoint": self.storage_url},
         )
         return client.bucket(name)
 
-    def table(self, client: bigquery.Client, dataset: str = LANDING) -> bigquery.Table:
+    def table(self, client: Client, dataset: str = LANDING) -> Table:
         """A new table."""
-        return client.create_table(bigquery.Table(f"{PROJECT}.{dataset}.t{uuid.uuid4().hex[:8]}", SCHEMA))
+        return client.create_table(Table(f"{PROJECT}.{dataset}.t{uuid.uuid4().hex[:8]}", SCHEMA))
 
-    def load(self, client: bigquery.Client, table: bigquery.Table, **options: Any) -> Any:
+    def load(self, client: Client, table: Table, **options: Any) -> Any:
         """A load job from Cloud Storage, not awaited."""
         blob = self.bucket("owner").blob(f"{uuid.uuid4().hex}.jsonl")
         blob.upload_from_string(b'{"id": 1}\n')
         job_id = options.pop("job_id", None)
         config = bigquery.LoadJobConfig(source_format="NEWLINE_DELIMITED_JSON", schema=SCHEMA, **options)
         uri = f"gs://{BUCKET}/{blob.name}"
-        return client.load_table_from_uri(uri, table.reference, job_id=job_id, job_config=config, retry=None)
+        return client.load_table_from_uri(
+            uri, table.reference, job_id=job_id, job_config=config, retry=NO_RETRY
+        )
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +153,9 @@ def test_a_reader_writes_nothing(strict: Strict, sql: str) -> None:
     client = strict.bigquery(strict.account(**READER))
     assert list(client.query_and_wait(f"SELECT * FROM {LANDING}.{table.table_id}")) == []
     with pytest.raises(exceptions.Forbidden, match="Access Denied"):
-        client.query_and_wait(sql.format(dataset=LANDING, table=f"{LANDING}.{table.table_id}"), retry=None)
+        client.query_and_wait(
+            sql.format(dataset=LANDING, table=f"{LANDING}.{table.table_id}"), retry=NO_RETRY
+        )
 
 
 def test_a_refused_load_has_failed_and_its_id_is_taken(strict: Strict) -> None:
@@ -186,10 +193,10 @@ def test_a_job_whose_permissions_are_not_stated_is_the_owners(strict: Strict) ->
     table = strict.table(strict.bigquery())
     copy = f"{PROJECT}.{LANDING}.copy_{table.table_id}"
     with pytest.raises(exceptions.Forbidden, match="copy jobs, whose permissions are not stated"):
-        strict.bigquery().copy_table(table, copy, retry=None).result()
-    strict.bigquery("owner").copy_table(table, copy, retry=None).result()
+        strict.bigquery().copy_table(table, copy, retry=NO_RETRY).result()
+    strict.bigquery("owner").copy_table(table, copy, retry=NO_RETRY).result()
     with pytest.raises(exceptions.Forbidden, match="extract jobs"):
-        strict.bigquery().extract_table(table, f"gs://{BUCKET}/x.jsonl", retry=None).result()
+        strict.bigquery().extract_table(table, f"gs://{BUCKET}/x.jsonl", retry=NO_RETRY).result()
 
 
 def test_jobs_of_others_are_not_seen(strict: Strict) -> None:
@@ -216,7 +223,7 @@ def test_a_table_is_updated_five_times_in_ten_seconds(strict: Strict) -> None:
     assert job.error_result["reason"] == "rateLimitExceeded"
     table.description = "more"
     with pytest.raises(exceptions.Forbidden, match="too many table update operations"):
-        client.update_table(table, ["description"], retry=None)
+        client.update_table(table, ["description"], retry=NO_RETRY)
     strict.load(client, strict.table(client)).result(retry=None)
 
 

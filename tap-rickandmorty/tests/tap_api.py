@@ -86,7 +86,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers as the API does."""
 
     protocol_version = "HTTP/1.1"
-    server: Server  # type: ignore[assignment]
+    server: Server
 
     def log_message(self, *_: Any) -> None:
         """Log nothing: the tests count requests."""

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from requests.adapters import HTTPAdapter
 from tap_api import Api, RunTap, serving, status
 from tap_rickandmorty.session import Address, Session
 
@@ -188,8 +189,9 @@ def test_threads_share_the_connections_to_a_proxy(proxy: str) -> None:
         with ThreadPoolExecutor(8) as threads:
             for _ in range(100):
                 session = Session(Address("http://api.example/api"), 3, 0, other_hosts=False)
-                manager_for = session.get_adapter("http://api.example").proxy_manager_for
-                first, *others = threads.map(manager_for, [proxy] * 8)
+                adapter = session.get_adapter("http://api.example")
+                assert isinstance(adapter, HTTPAdapter)
+                first, *others = threads.map(adapter.proxy_manager_for, [proxy] * 8)
                 assert all(manager is first for manager in others)
     finally:
         sys.setswitchinterval(before)

@@ -189,7 +189,9 @@ def attempt(world: World, run_id: str, sent: list[dict[str, Any]], plan: dict[st
         patch.setattr("target_bigquery.work.ThreadPoolExecutor", _OneThread)
         target = TargetBigQuery(config=config | ({"load_every_rows": 1} if plan["checkpoints"] else {}))
         try:
-            target.listen(io.BytesIO(b"".join(json.dumps(message).encode() + b"\n" for message in sent)))
+            # It reads bytes, as standard input gives them.
+            lines: Any = io.BytesIO(b"".join(json.dumps(message).encode() + b"\n" for message in sent))
+            target.listen(lines)
         finally:
             target.close()
 
@@ -232,10 +234,10 @@ def attempts(draw: st.DrawFn) -> tuple[dict[str, str], list[dict[str, Any]]]:
 def queue_of(name: str, source: Source, start: int, plan: dict[str, Any]) -> list[dict[str, Any]]:
     """A stream's messages, in their order."""
     style = source.styles[name]
-    bookmarked = {"bookmark_properties": ["id"]} if style == "incremental" else {}
+    bookmarked: dict[str, Any] = {"bookmark_properties": ["id"]} if style == "incremental" else {}
     properties = {"properties": {"id": {"type": "integer"}}}
     schema = {"type": "SCHEMA", "stream": name, "schema": properties, "key_properties": ["id"], **bookmarked}
-    version = {"version": source.versions} if style in {"announced", "activated"} else {}
+    version: dict[str, Any] = {"version": source.versions} if style in {"announced", "activated"} else {}
     activate = {"type": "ACTIVATE_VERSION", "stream": name, **version}
     queue = [schema, activate] if style == "announced" else [schema]
     for number in range(start + 1 if style == "incremental" else 1, source.size[name] + 1):

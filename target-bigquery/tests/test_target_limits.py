@@ -39,7 +39,7 @@ def test_200_streams_in_one_run(bench: Bench) -> None:
         for name in names
         for message in (stream(name), {"type": "RECORD", "stream": name, "record": {"id": 1}})
     ]
-    state = {"bookmarks": {name: {} for name in names}}
+    state: dict[str, Any] = {"bookmarks": {name: {} for name in names}}
     run = succeeded(bench.load(*messages, {"type": "STATE", "value": state}))
     assert run.stdout
     assert {row["stream"]: row["rows"] for row in bench.rows("_loads")} == dict.fromkeys(names, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+from google.cloud import bigquery
 from testkit.target_bench import SCHEMA, STATE, Bench, record, schema, succeeded, whole
 
 
@@ -25,6 +26,7 @@ def test_overwrite_replaces_every_row(bench: Bench) -> None:
     assert (row["id"], row["links"]) == (3, [])
     job_id = next(row["job_id"] for row in bench.rows("_loads") if row["method"] == "overwrite")
     job = bench.owner().get_job(job_id)
+    assert isinstance(job, bigquery.LoadJob)
     assert job.write_disposition == "WRITE_TRUNCATE_DATA", "WRITE_TRUNCATE would drop row access policies"
     table = bench.owner().get_table(f"{bench.dataset}.things")
     assert table.time_partitioning.field == "_sdc_batched_at"

@@ -68,7 +68,8 @@ def expected(line: str) -> dict[str, Any]:
 def runs(text: str) -> Iterator[tuple[dict[str, Any], str]]:
     """Yield the runs of a file: the expected result of each, and its messages."""
     header, _, rest = text.partition("\n")
-    case, lines = expected(header), []
+    lines: list[str] = []
+    case = expected(header)
     for line in rest.splitlines():
         if line.startswith('{"then"'):
             yield case, "\n".join(lines)

@@ -16,7 +16,8 @@ from typing import Any
 from google.cloud import bigquery
 from run_summary import LOADS
 from testkit.programs import succeed
-from testkit.whole_pipeline import ROOT, Sandbox
+from testkit.project_files import ROOT
+from testkit.whole_pipeline import Sandbox
 
 from testkit import warm
 
@@ -97,7 +98,7 @@ class OwnProject:
         assert tap.returncode == status, tap.stderr.decode()[-3000:]
         return messages
 
-    def start(self, messages: Path, stdout: int = subprocess.PIPE, **env: str) -> subprocess.Popen[bytes]:
+    def start(self, messages: Path, *, stdout: int = subprocess.PIPE, **env: Any) -> subprocess.Popen[bytes]:
         """Start the target on a file of messages."""
         return subprocess.Popen(
             # Where it is killed it must be the target itself that dies.
@@ -117,7 +118,7 @@ class OwnProject:
             stderr=subprocess.PIPE,
         )
 
-    def load(self, env: dict[str, str] | None = None, tap: int = 0, target: int = 0, **config: Any) -> None:
+    def load(self, env: dict[str, Any] | None = None, tap: int = 0, target: int = 0, **config: Any) -> None:
         """Run tap and target, which end with these statuses; keep the last STATE that the target let out."""
         with self.start(self.extract(tap, **config), **env or {}) as loader:
             out, err = loader.communicate()

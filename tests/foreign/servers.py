@@ -10,7 +10,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 from testkit.servers import Server
@@ -184,6 +184,9 @@ class Answers(Source):
         return 200, {}, self.records[unquote(path).strip("/")]
 
 
+S = TypeVar("S", bound=Source)
+
+
 class _SourceServer(Server):
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -194,12 +197,12 @@ class _SourceServer(Server):
         query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         with self.source.lock:
             self.source.asked.append(path)
-            status, more, body = self.source.answer(parts.path, query, headers)
+            status, more, body = self.source.answer(parts.path, query, dict(headers))
         return status, json.dumps(body).encode(), more
 
 
 @contextmanager
-def serving(source: Source) -> Iterator[Source]:
+def serving(source: S) -> Iterator[S]:
     """Serve a source on a free port until the block ends."""
     with _SourceServer(source) as server:
         source.url = server.url

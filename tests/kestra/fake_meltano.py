@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ def write_down(job: str, **what: object) -> int:
     return sum(c["job"] == job and c["what"] == "begin" for c in before)
 
 
-def wait(enough: Callable[[list[dict]], bool]) -> None:
+def wait(enough: Callable[[list[dict[str, Any]]], bool]) -> None:
     """Wait for what other calls do, a minute at most."""
     for _ in range(600):
         lines = (FOLDER / "calls.jsonl").read_text(encoding="utf-8").splitlines()

@@ -11,13 +11,13 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import deploy_flows
 import pytest
 from testkit.programs import eventually, run
 from testkit.project_files import ROOT
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from meltano_stand_in import MeltanoStandIn
-
-sys.path.insert(0, str(ROOT / ".github" / "scripts"))
-import deploy_flows
 
 SOURCES = Path(__file__).parent
 FLOWS = ROOT / "orchestrate" / "kestra"
@@ -145,13 +142,17 @@ class Engine:
         java = java_home()
         home = built(java)
         (folder / "scratch").mkdir(parents=True, exist_ok=True)
-        options = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "--sun-misc-unsafe-memory-access=allow"]
+        options: list[str] = [
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "--sun-misc-unsafe-memory-access=allow",
+        ]
         class_path = f"{home}/kestra-engine-1.jar:{(home / 'classpath.txt').read_text().strip()}"
         self._settings: dict[str, dict[str, Any]] = {}
         self._errors = (folder / "engine.log").open("w+")
         self._process = subprocess.Popen(
             [
-                *(java / "bin" / "java", *options, f"-Djava.io.tmpdir={folder}/scratch"),
+                *(str(java / "bin" / "java"), *options, f"-Djava.io.tmpdir={folder}/scratch"),
                 *("-cp", class_path, "rickandmorty.kestra.Server"),
             ],
             cwd=folder,

@@ -130,7 +130,7 @@ class Meltano(MeltanoStandIn):
         return len(path.read_text().splitlines()) if path.exists() else 0
 
     def start(
-        self, job: str = "episode", stdout: int | IO[str] = subprocess.PIPE, **more: str
+        self, job: str = "episode", *, stdout: int | IO[str] = subprocess.PIPE, **more: Any
     ) -> subprocess.Popen[str]:
         """Start the program."""
         private = ("MELTANO_", "DBT_", "TARGET_")
@@ -144,7 +144,7 @@ class Meltano(MeltanoStandIn):
             text=True,
         )
 
-    def run(self, job: str = "episode", **more: str) -> Output:
+    def run(self, job: str = "episode", **more: Any) -> Output:
         """Start the program and wait for its end."""
         with self.start(job, **more) as process:
             output, errors = process.communicate()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from testkit.programs import run, succeed
+from testkit.project_files import ROOT
 from testkit.servers import Server
-from testkit.whole_pipeline import ROOT
 
 if TYPE_CHECKING:
     import subprocess

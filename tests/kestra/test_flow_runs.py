@@ -162,7 +162,7 @@ def test_doing_nothing_is_no_success_however_the_run_was_started(
         run = kestra.run(LOCAL, "caller", inputs={"execute_fetch": fetch, "execute_dbt": fetch})
         assert run.state == "FAILED"
         assert message in run.log("ERROR")
-    given = {"run_id": str(uuid.uuid4()), "failure_allowed": True}
+    given: dict[str, Any] = {"run_id": str(uuid.uuid4()), "failure_allowed": True}
     assert kestra.run(LOCAL, "meltano_jobs", jobs=[], **given).state == "FAILED"
     assert not fakes.begun()
     # A job that is named twice is one job: two containers would load one run.

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from terraform_runs import PRODUCTION, TERRAFORM, Applied, terraform
 from testkit.programs import succeed
+from testkit.project_files import ROOT
 from testkit.required_tools import missing
-from testkit.whole_pipeline import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

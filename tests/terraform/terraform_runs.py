@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from testkit.programs import run
-from testkit.whole_pipeline import ROOT
+from testkit.project_files import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ from generated_files import write
 from landing_schemas import generated
 from terraform_runs import TERRAFORM, planned, terraform
 from testkit.programs import run
+from testkit.project_files import ROOT
 from testkit.required_tools import missing
-from testkit.whole_pipeline import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

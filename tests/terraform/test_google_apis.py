@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
+import google_apis
 import pytest
 from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import BadRequest, Conflict, NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, storage
-from testkit.whole_pipeline import ROOT
+from testkit.project_files import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-FOLDER = ROOT / "terraform" / "tests" / "real_provider"
-sys.path.insert(0, str(FOLDER))
-import google_apis  # noqa: E402 (of Terraform's tests)
 
 PROJECT = "projects/example-project"
 

@@ -14,8 +14,9 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud.storage import Client
 from testkit.programs import run
 from testkit.project_copy import unmarked
+from testkit.project_files import ROOT
 from testkit.required_tools import missing
-from testkit.whole_pipeline import ROOT, running_sandbox
+from testkit.whole_pipeline import running_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import yaml
-from testkit.whole_pipeline import RESOURCES, ROOT
+from testkit.project_files import ROOT
+from testkit.whole_pipeline import RESOURCES
 
 if TYPE_CHECKING:
     from testkit.whole_pipeline import BuiltPipeline

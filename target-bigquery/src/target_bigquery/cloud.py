@@ -9,7 +9,7 @@ from google.api_core.exceptions import Forbidden, GoogleAPIError
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.cloud import bigquery, storage  # type: ignore[attr-defined]  # storage has no types
 from google.cloud.bigquery import DEFAULT_RETRY
-from google.cloud.storage.retry import DEFAULT_RETRY as STORAGE_RETRY  # type: ignore[import-untyped]
+from google.cloud.storage.retry import DEFAULT_RETRY as STORAGE_RETRY
 from requests import RequestException
 
 from target_bigquery.errors import TargetError

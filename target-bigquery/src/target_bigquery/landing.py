@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import google_crc32c
 from google.api_core.exceptions import Forbidden, NotFound, PreconditionFailed
-from google.cloud.storage.exceptions import DataCorruption  # type: ignore[import-untyped]
+from google.cloud.storage.exceptions import DataCorruption
 
 from target_bigquery.cloud import FAILURES, message_of
 from target_bigquery.errors import TargetError

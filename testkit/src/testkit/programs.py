@@ -6,7 +6,7 @@ import subprocess
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
@@ -15,6 +15,7 @@ from testkit.project_files import ROOT
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+T = TypeVar("T")
 # Long for the busiest machine, and before pytest ends the test (`timeout` in pyproject.toml).
 MOST_SECONDS = 1500
 
@@ -51,7 +52,7 @@ def afterwards(*command: str | Path) -> Iterator[None]:
     assert waiting.returncode == 0, f"{command}: exit status {waiting.returncode}"
 
 
-def eventually(found: Callable[[], Any], missing: str) -> Any:
+def eventually(found: Callable[[], T | None], missing: str) -> T:
     """Return what `found` returns as soon as that is true; fail with what is missing."""
     deadline = time.monotonic() + MOST_SECONDS
     while time.monotonic() < deadline:

@@ -64,7 +64,7 @@ class Proxy:
         answer.raise_for_status()
         return int(answer.json())
 
-    def await_held(self, process: subprocess.Popen[str]) -> bool:
+    def await_held(self, process: subprocess.Popen[Any]) -> bool:
         """Wait until a request is held; False when the process ended before one was."""
         outcome = eventually(
             lambda: "held" if self.held() else "ended" if process.poll() is not None else None,

@@ -60,7 +60,7 @@ def local_bigquery(env: Mapping[str, str], account: str = "") -> bigquery.Client
     """Return Google's client on the local BigQuery that a sandbox's environment names; a strict one knows accounts."""
     return bigquery.Client(
         project=env["GOOGLE_CLOUD_PROJECT"],
-        credentials=Credentials(account) if account else AnonymousCredentials(),  # type: ignore[no-untyped-call]
+        credentials=Credentials(account) if account else AnonymousCredentials(),
         client_options={"api_endpoint": env["BIGQUERY_EMULATOR_HOST"]},
     )
 

@@ -6,8 +6,8 @@ import json
 import os
 from typing import Any
 
-from google.cloud import storage  # type: ignore[import-untyped]
-from google.cloud.storage.retry import DEFAULT_RETRY  # type: ignore[import-untyped]
+from google.cloud import storage
+from google.cloud.storage.retry import DEFAULT_RETRY
 
 from meltano_job.settings import result_object
 

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow as pa
 from bqemulator.catalog.etag import generate_etag
 from bqemulator.catalog.models import Clustering, TableMeta, TableSchema
 from bqemulator.domain.errors import DomainError

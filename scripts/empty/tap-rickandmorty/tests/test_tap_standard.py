@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from singer_sdk.testing import SuiteConfig, get_tap_test_class
 from tap_rickandmorty.tap import TapRickAndMorty
-from testkit.whole_pipeline import ROOT, program
+from testkit.project_files import ROOT
+from testkit.whole_pipeline import program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
