@@ -13,11 +13,12 @@ import importlib.util
 import locale
 import os
 import shutil
-import signal
 import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from command_line import end_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,6 +167,5 @@ def show(*, problems_only: bool) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--problems", action="store_true", help="print problems only, on stderr")
-    # As for any program of Unix: `| head` ends it.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    raise SystemExit(show(problems_only=parser.parse_args().problems))
+    arguments = parser.parse_args()
+    end_with(lambda: show(problems_only=arguments.problems))

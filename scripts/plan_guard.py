@@ -29,6 +29,8 @@ from datetime import datetime
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from command_line import end_with
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -381,4 +383,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    end_with(main)

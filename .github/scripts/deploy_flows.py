@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -103,7 +104,14 @@ def main() -> int:
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", namespace):
         fail(f"KESTRA_NAMESPACE is {namespace!r}: expected a namespace, such as rickandmorty.dev")
     if sys.argv[1:] == ["--print"]:
-        print(f"{BETWEEN}\n".join(flows(runner, namespace)), end="")
+        try:
+            # Closed here: what could not be written is not tried again at the end.
+            with open(1, "w", encoding="utf-8", closefd=False) as output:
+                output.write(f"{BETWEEN}\n".join(flows(runner, namespace)))
+        except BrokenPipeError:
+            return 128 + signal.SIGPIPE
+        except OSError as error:
+            fail(f"--print: {error.strerror}")
         return 0
     if sys.argv[1:]:
         fail(f"{' '.join(sys.argv[1:])}: expected --print or nothing")

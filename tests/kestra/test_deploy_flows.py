@@ -92,12 +92,15 @@ def test_flows_are_deployed_with_the_image_by_digest(kestra: Kestra) -> None:
 @pytest.mark.parametrize("runner", ["batch", "enterprise", "local"])
 def test_every_runner_has_the_one_interface(runner: str) -> None:
     """What is printed, to be read or pasted, is meltano_run's interface and the tasks of the runner, which adds no other key."""
-    done = run(sys.executable, DEPLOY, "--print", env={**os.environ, "KESTRA_RUNNER": runner})
+    env = {**os.environ, "KESTRA_RUNNER": runner}
+    done = run(sys.executable, DEPLOY, "--print", env=env)
     assert done.returncode == 0, done.stderr
     whole = next(yaml.safe_load_all(done.stdout))
     interface = yaml.safe_load((ROOT / "orchestrate/kestra/meltano_run.yml").read_text())
     assert {key: whole[key] for key in interface} == interface
     assert set(whole) - set(interface) <= {"tasks", "afterExecution"}
+    full = run("sh", "-c", f"'{sys.executable}' '{DEPLOY}' --print > /dev/full", env=env)
+    assert (full.returncode, full.stderr) == (1, "deploy_flows: --print: No space left on device\n")
 
 
 def test_terraforms_settings_go_to_kestra(kestra: Kestra, tmp_path: Path) -> None:

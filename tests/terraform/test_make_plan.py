@@ -49,7 +49,8 @@ class Clone:
         (folder / "scripts").mkdir(parents=True)
         (folder / "terraform" / "environments").mkdir(parents=True)
         shutil.copy(ROOT / "Makefile", folder)
-        shutil.copy(ROOT / "scripts" / "plan_guard.py", folder / "scripts")
+        for name in ("command_line.py", "plan_guard.py"):
+            shutil.copy(ROOT / "scripts" / name, folder / "scripts")
         (folder / "terraform" / "main.tf").write_text(CONFIGURATION)
         for name in ("dev", "prod"):
             (folder / "terraform" / "environments" / f"{name}.tfvars").write_text(f'environment = "{name}"\n')

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import plan_guard
 import pytest
 from terraform_runs import PRODUCTION, TERRAFORM, Applied, guard, terraform
+from testkit.programs import run
+from testkit.project_files import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -352,6 +354,13 @@ def test_the_guard_takes_no_other_input_for_a_plan(text: str) -> None:
     done = guard(text)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "terraform show -json" in done.stderr
+
+
+def test_a_list_that_cannot_be_written_is_no_pass() -> None:
+    """On a full disk a plan that loses nothing has not been shown: one line, and not status 0."""
+    program = ROOT / "scripts" / "plan_guard.py"
+    done = run("sh", "-c", f"'{program}' > /dev/full", stdin=json.dumps(plan_of()))
+    assert (done.returncode, done.stderr) == (1, "plan_guard: [Errno 28] No space left on device\n")
 
 
 def test_what_was_a_module_before_is_moved_not_made_anew(production: Applied) -> None:
