@@ -180,6 +180,7 @@ UNSUPPORTED = [
     "SELECT * FROM ML.PREDICT(MODEL m, TABLE t)",
     "SELECT ST_GEOGPOINT(1, 2)",
     "SELECT NO_SUCH_FUNCTION(1)",
+    "-- a comment alone",
 ]
 
 

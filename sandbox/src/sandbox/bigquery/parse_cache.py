@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, cast
 
 import sqlglot
+from bqemulator.domain.errors import InvalidQueryError
 from bqemulator.domain.result import Ok
 from bqemulator.scripting.ast import Script, SqlStmt
 from sqlglot import exp
@@ -208,7 +209,10 @@ def parse_script(sql: str) -> Script:
     tree = None if _several(sql, "bigquery") else reading(_quietly)(sql)
     if isinstance(tree, (exp.Query, exp.DML)) or (isinstance(tree, exp.Create) and tree.kind in PLAIN_KINDS):
         return Script(statements=(SqlStmt(sql=sql.strip()),))
-    return cast("Script", _parse_script(sql))
+    script = cast("Script", _parse_script(sql))
+    if not script.statements:
+        raise InvalidQueryError("Syntax error: Unexpected end of script", location="query")
+    return script
 
 
 def rewriting(function: Callable[..., str]) -> Callable[..., str]:
