@@ -250,12 +250,13 @@ deploy-flows: ## Deploy flows, settings and the image's digest to Kestra (.githu
 	@.github/scripts/deploy_flows.py
 
 # --- environments: one lock each, installed anew when its lock or its part's metadata changes -----------------------
+# Another make of this folder may be at it already: then it is waited for, and nothing is left to do.
+once = { mkdir -p $(VENVS) && exec 9> "$(VENVS)/.$(notdir $(@D)).lock"; } || { "$(PYTHON)" scripts/doctor.py --problems; exit 1; }; \
+  flock --nonblock 9 || { echo "Another make installs $(@D): waiting for it"; flock 9; }; if [[ $$(find $@ $^ -newer $@ 2>&1) ]]; then
 $(VENVS)/.python: $(if $(PYTHON_PATH),,no-python)
-	@mkdir -p $(VENVS) || { "$(PYTHON)" scripts/doctor.py --problems; exit 1; }
-	@command -v uv >/dev/null || { echo "Installing uv"; "$(PYTHON_PATH)" -m venv $(VENVS)/uv && \
+	@$(once) { command -v uv >/dev/null || { echo "Installing uv"; "$(PYTHON_PATH)" -m venv $(VENVS)/uv && \
 	  $(VENVS)/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt; } \
-	  || { $(call installation_failed,uv); }
-	@echo "$(PYTHON_PATH)" > $@
+	  || { $(call installation_failed,uv); }; } && echo "$(PYTHON_PATH)" > $@; fi
 
 no-python:
 	@echo "make: Python 3.11 to 3.14 is needed, and $(PYTHON) is $$("$(PYTHON)" --version 2>/dev/null || echo 'not found')\
@@ -266,11 +267,9 @@ installation_failed = "$(PYTHON)" scripts/doctor.py --problems || true; echo "ma
 a package registry has to be reached, once; behind a proxy with a certificate of its own set UV_SYSTEM_CERTS=1, or SSL_CERT_FILE to its .pem file" >&2; exit 1
 
 define environment
-	@echo "Installing $(@D)"
-	@{ "$(UV)" venv --quiet --clear --python "$(PYTHON_PATH)" $(@D) && \
-	  "$(UV)" pip install --quiet --python $(@D)/bin/python $(1); } || { $(call installation_failed,$(@D)); }
-	@pwd -P > $(INSTALLED_FOR)
-	@touch $@
+	@$(once) echo "Installing $(@D)" && { "$(UV)" venv --quiet --clear --python "$(PYTHON_PATH)" $(@D) && \
+	  "$(UV)" pip install --quiet --python $(@D)/bin/python $(1); } || { $(call installation_failed,$(@D)); } && \
+	  pwd -P > $(INSTALLED_FOR) && touch $@; fi
 endef
 
 # What of this project is installed beside a lock, editable.
@@ -294,10 +293,9 @@ $(VENVS)/tap-%/.done: target-bigquery/tests/taps/%.txt | $(VENVS)/.python
 	$(call environment,-r $<)
 
 .meltano/.done: meltano.yml requirements/dbt-bigquery.txt $(PACKAGES:%=requirements/%.txt) $(PACKAGES:%=%/pyproject.toml) $(VENVS)/meltano/.done
-	@echo "Installing Meltano's plugins"
-	@mkdir -p .meltano && "$(MELTANO_COMMAND)" --log-level warning install $(if $(wildcard report),,$(PACKAGES) dbt-bigquery) > .meltano/install.log 2>&1 \
-	  || { cat .meltano/install.log >&2; $(call installation_failed,Meltano's plugins); }
-	@touch $@
+	@$(once) echo "Installing Meltano's plugins" && mkdir -p .meltano && \
+	  "$(MELTANO_COMMAND)" --log-level warning install $(if $(wildcard report),,$(PACKAGES) dbt-bigquery) > .meltano/install.log 2>&1 \
+	  || { cat .meltano/install.log >&2; $(call installation_failed,Meltano's plugins); } && touch $@; fi
 
 # Meltano drops a setting that is not in the lock; looked at when tap, target or a lock has changed.
 .meltano/.locks: $(wildcard tap-rickandmorty/src/*/*.py target-bigquery/src/*/*.py plugins/*/*.lock) $(VENVS)/sandbox/.done .meltano/.done

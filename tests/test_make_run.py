@@ -17,7 +17,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from testkit.programs import eventually, run, succeed
+from testkit.programs import afterwards, eventually, run, succeed
 from testkit.project_copy import copy_project, unmarked
 from testkit.project_files import ROOT
 from testkit.whole_pipeline import program, python_program
@@ -133,6 +133,32 @@ def test_what_cannot_be_installed_is_said_with_its_remedy(
     output = copy.run(f"make run {typed}", status=2)
     assert expected in output.splitlines()[-2]
     assert "Traceback" not in output
+
+
+INSTALLER = """#!/bin/sh
+[ "$1" = venv ] || exit 0
+echo venv >> log
+mkdir -p .venvs/sandbox
+until [ -e go ]; do sleep 0.1; done
+"""
+
+
+def test_two_makes_install_once(tmp_path: Path) -> None:
+    """The second waits for the first and says so, and finds what it needs: it does not clear what is being filled."""
+    folder = copy_project(tmp_path / "clone", (".python",), plugins=False).folder
+    (folder / "uv").write_text(INSTALLER)
+    (folder / "uv").chmod(0o755)
+    log = folder / "log"
+    log.touch()
+    made = []
+    with log.open("a") as output, afterwards("touch", folder / "go"):
+        for lines in (2, 3):
+            command = ["make", ".venvs/sandbox/.done", f"UV={folder}/uv"]
+            made.append(subprocess.Popen(command, cwd=folder, env=unmarked(), stdout=output))
+            eventually(lambda lines=lines: log.read_text().count("\n") >= lines, "a line of make")
+    assert [make.wait() for make in made] == [0, 0]
+    waiting = "Another make installs .venvs/sandbox: waiting for it"
+    assert log.read_text().splitlines() == ["Installing .venvs/sandbox", "venv", waiting]
 
 
 MELTANO = """import json, os, pathlib, subprocess, sys, time
