@@ -26,7 +26,7 @@ import math
 import re
 import sys
 from datetime import datetime
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from command_line import end_with
@@ -98,16 +98,18 @@ PROTECTIONS = {
 }
 # Lists of which no entry may go: a dataset's grants, what is logged, a machine's disks, a role's permissions.
 ENTRIES = ("access", "attached_disk", "audit_log_config", "permissions")
-# What says whom a federation trusts, what a firewall lets through, where a machine is reached, whether a role grants
-# anything, and what is watched: whether another value is worse is not known here.
+# By a type's end, whether a project's, a folder's or an organization's: what says whom a federation trusts, what a firewall
+# lets through, where a machine is reached, whether a role grants anything, and what is watched. Whether another value is
+# worse is not known here.
 FIXED = {
-    "google_compute_firewall": ("allow", "deny", "destination_ranges", "direction", "priority", "source_ranges", "source_tags", "target_service_accounts", "target_tags"),
-    "google_compute_instance": ("network_interface", "service_account", "tags"),
-    "google_iam_workload_identity_pool_provider": ("attribute_condition", "attribute_mapping", "oidc"),
-    "google_logging_metric": ("disabled", "filter"),
-    "google_logging_project_sink": ("destination", "exclusions", "filter"),
-    "google_monitoring_alert_policy": ("alert_strategy", "combiner", "conditions"),
-    "google_project_iam_custom_role": ("stage",),
+    "_alert_policy": ("alert_strategy", "combiner", "conditions"),
+    "_compute_firewall": ("allow", "deny", "destination_ranges", "direction", "priority", "source_ranges", "source_tags", "target_service_accounts", "target_tags"),
+    "_compute_instance": ("network_interface", "service_account", "tags"),
+    "_firewall_policy_rule": ("action", "direction", "match", "priority", "target_service_accounts"),
+    "_iam_custom_role": ("stage",),
+    "_logging_metric": ("disabled", "filter"),
+    "_sink": ("destination", "exclusions", "filter"),
+    "_workload_identity_pool_provider": ("attribute_condition", "attribute_mapping", "oidc"),
 }  # fmt: skip
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 # Conditions of a rule that deletes: the lower, the more it deletes.
@@ -257,7 +259,7 @@ def protection_losses(kind: str, before: dict[str, Any], after: dict[str, Any]) 
         was, will = (before.get(name) or [], after.get(name) or [])
         if gone := [entry for entry in was if entry not in will]:
             yield f"{name} would lose {len(gone)} of its {len(was)} entries"
-    for name in FIXED.get(kind, ()):
+    for name in chain.from_iterable(names for end, names in FIXED.items() if kind.endswith(end)):
         if (before.get(name) or None) != (after.get(name) or None):
             yield f"{name} would be another"
 
@@ -268,7 +270,7 @@ def everybody(value: Any, within: str = "") -> set[tuple[str, str]]:  # noqa: AN
     A rule that denies lets in nobody, and a destination is no door.
     """
     if isinstance(value, dict):
-        if value.get("deny"):
+        if value.get("deny") or value.get("action") == "deny":
             return set()
         grant = json.dumps(value, sort_keys=True)
         return set().union(
