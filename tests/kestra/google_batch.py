@@ -158,6 +158,8 @@ class GoogleBatch(Server):
             self.late = (0, 0)
             # Of a log entry; a longer line is several, as Cloud Logging takes at most 256 KB.
             self.most_characters = 256_000
+            # What the container of a machine that was taken away has logged before.
+            self.left: list[str] = []
             # Batch's own exit code of a lost machine, in place of the container's.
             self.lost = 0
 
@@ -204,6 +206,7 @@ class GoogleBatch(Server):
         """Run what the container runs, and take its lines as Cloud Logging does."""
         (runnable,) = job.definition["taskGroups"][0]["taskSpec"]["runnables"]
         variables = runnable.get("environment", {}).get("variables", {})
+        job.lines += [(now(), line) for line in self.left]
         job.process = process = subprocess.Popen(
             self.command,
             stdout=subprocess.PIPE,

@@ -142,10 +142,11 @@ def test_a_log_that_is_refused_half_way_doubles_and_loses_nothing(runs: Runs) ->
         pytest.param({"faults": [Fault("entries:list", 429, "RESOURCE_EXHAUSTED", "Quota exceeded", times=2)]}, {}, 1, marks=pytest.mark.slow),
         # Its last four lines show up at the third look after the end.
         ({"late": (2, 4)}, {}, 0),
+        ({"late": (2, 4), "left": ['::{"outputs":{"seconds":1.0,"state":"failed","rows":0}}::']}, {}, 0),
         # Its line arrives in parts, none of which is JSON, and is not waited for in vain.
         ({"most_characters": 150}, {"LOG_SECONDS": "0"}, 0),
     ],
-    ids=["a quota of the log", "lines that come late", "a result that is too long for the log"],
+    ids=["a quota of the log", "lines that come late", "after those of a machine that was taken away", "a result that is too long for the log"],
 )  # fmt: skip
 def test_no_figure_and_no_line_is_lost_or_doubled(
     runs: Runs, changes: dict[str, Any], variables: dict[str, str], warnings: int

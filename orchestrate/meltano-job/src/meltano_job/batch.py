@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from datetime import datetime, timedelta
@@ -35,6 +36,8 @@ UNKNOWN = 3
 MOST_JOBS = 10
 QUEUEING = 3600.0
 LATE = timedelta(seconds=60)
+# As meltano_job.job reports it, with the state in which the job ended.
+RESULT = re.compile(r'::\{"outputs":\{"seconds":[\d.]+,"state":"(\w+)".*\}::')
 
 
 def state(job: dict[str, Any]) -> str:
@@ -116,7 +119,7 @@ class Log:
         self._seen: set[str] = set()
         self.refused = self._warned = False
         self.errors = ""
-        self.has_result = False
+        self.result = ""
 
     def follow(self) -> None:
         """Pass on what is new. A log that cannot be read is one warning; where reading is refused it is not tried again."""
@@ -150,7 +153,8 @@ class Log:
         text = entry.get("textPayload")
         for line in (json.dumps(entry.get("jsonPayload", {})) if text is None else str(text)).splitlines():
             # A line that is too long for Cloud Logging comes in parts, which are no result.
-            self.has_result |= line.startswith('::{"outputs":') and line.endswith("}::")
+            if result := RESULT.fullmatch(line):
+                self.result = result[1]
             self.errors += line if '"ERROR"' in line else ""
             kestra.write(line)
 
@@ -202,10 +206,12 @@ def wait(settings: Settings, name: str) -> tuple[dict[str, Any], Log | None]:
 def fetch_result(settings: Settings, job: dict[str, Any], log: Log | None) -> None:
     """Pass on the result: from the log, whose last lines come late, else from the landing bucket, where an earlier job's may lie."""
     deadline = time.monotonic() + settings.late
-    while log is not None and not (log.has_result or log.refused) and time.monotonic() < deadline:
+    # A machine that was taken away may have left one too: where the job succeeded, that is not the one.
+    ended = "success" if state(job) == "SUCCEEDED" else "failed"
+    while log is not None and not (log.result == ended or log.refused) and time.monotonic() < deadline:
         time.sleep(min(settings.place.poll, 5))
         log.follow()
-    if log is not None and log.has_result:
+    if log is not None and log.result == ended:
         return
     bucket = settings.variables.get("TARGET_BIGQUERY_BUCKET")
     where = f"gs://{bucket}/{result_object(settings.run_id, settings.place.job)}"
