@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from kestra_engine import ALL, BATCH, BRACES, ENTERPRISE, LOCAL, NEEDED, PIPELINE, Engine, RefusedError
+from testkit.programs import eventually
 
 if TYPE_CHECKING:
     from conftest import Webhook
@@ -168,6 +169,25 @@ def test_doing_nothing_is_no_success_however_the_run_was_started(
     # A job that is named twice is one job: two containers would load one run.
     assert kestra.run(LOCAL, "meltano_jobs", jobs=["episode", "episode"], **given).state == "SUCCESS"
     assert fakes.times == {"episode": 1}
+
+
+def test_kestras_scheduler_starts_the_whole_run(kestra: Engine, fakes: MeltanoStandIn) -> None:
+    """The schedule, on and due at once, starts everything with the inputs that it gives."""
+    namespace = "rickandmorty.scheduled"
+    kestra.run_locally(namespace, fakes)
+    due = 'cron: "* * * * * *"\n    withSeconds: true\n    stopAfter: [SUCCESS, WARNING, FAILED]'
+    kestra.deploy(namespace, "local", **{"disabled: true": "disabled: false", 'cron: "0 6 * * *"': due})
+    started = eventually(
+        lambda: kestra.ask("roots", namespace=namespace, flow=PIPELINE), "no run was started"
+    )
+    run = kestra.wait(started[0])
+    assert (run.state, run.states) == ("SUCCESS", dict.fromkeys([*ALL, "dbt"], "SUCCESS")), run.log()
+    assert run.root["inputs"] == {
+        "execute_fetch": True,
+        "jobs": ALL,
+        "execute_dbt": True,
+        "execute_dbt_after_failure": False,
+    }
 
 
 DURATION = "expected seconds such as 3600, or an ISO 8601 duration such as PT1H"
