@@ -17,6 +17,8 @@ endif
 export SANDBOX_COMMAND := $(CURDIR)/$(VENVS)/sandbox/bin/sandbox
 export MELTANO_COMMAND := $(CURDIR)/$(VENVS)/meltano/bin/meltano
 export MELTANO_SEND_ANONYMOUS_USAGE_STATS := false
+# Meltano keeps each run's log in the home folder, which may be missing or not writable.
+export XDG_STATE_HOME := $(CURDIR)/.meltano
 # What would lead elsewhere: another repository in a hook of git's, another project of Meltano's, other code than the locks'.
 unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_COMMON_DIR GIT_OBJECT_DIRECTORY GIT_PREFIX MELTANO_PROJECT_ROOT PYTHONPATH PYTHONHOME
 # The environments have one Python: the one that is named, else the one that they were installed with, else python3.

@@ -34,6 +34,8 @@ class Progress:
     warnings: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     dbt_errors: list[str] = field(default_factory=list)
+    # Meltano's own say little more than that a part has failed; they count where no part has said why.
+    meltano_errors: list[str] = field(default_factory=list)
     # dbt's invocation, by which run_results.json is recognised.
     invocation: str | None = None
     marks: dict[str, float] = field(default_factory=dict)
@@ -66,8 +68,10 @@ class Progress:
                 return self._dbt(logged["info"], logged.get("data") or {})
         if entry.get("producer") or entry.get("consumer"):
             self._mark("extract and load")
-        if entry.get("level") in {"error", "critical"} and (text := clean(event)) and name:
-            return self._once(self.errors, f"{name}: {text}", "error")
+        if entry.get("level") in {"error", "critical"} and (text := clean(event)):
+            if name:
+                return self._once(self.errors, f"{name}: {text}", "error")
+            self.meltano_errors.append(f"meltano: {text}")
         return []
 
     def _mark(self, part: str) -> None:

@@ -69,7 +69,7 @@ def show_problems(progress: Progress) -> None:
     except (OSError, ValueError):
         results = {}
     progress.results(results)
-    warnings, errors = progress.warnings, list(dict.fromkeys(progress.errors))
+    warnings, errors = progress.warnings, list(dict.fromkeys(progress.errors or progress.meltano_errors))
     for heading, texts in ((f"Warnings ({len(warnings)}):", warnings), ("What failed:", errors)):
         if texts:
             print("\n  ".join([heading, *texts]))

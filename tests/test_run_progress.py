@@ -13,7 +13,7 @@ import pytest
 import requests
 from google.auth.credentials import AnonymousCredentials
 from run_progress import Progress, clean
-from run_summary import query_marts, show_counts, show_verdict
+from run_summary import query_marts, show_counts, show_problems, show_verdict
 from testkit.project_files import ROOT
 
 
@@ -120,6 +120,22 @@ def test_the_end_repeats_what_run_results_say_of_this_run_only() -> None:
     assert (other.warnings, other.errors) == ([], ["Compilation Error: no policy"])
     assert progress.warnings == ["dbt: is_unique: 3 rows"]
     assert progress.errors == ["dbt: dim_x: No table"]
+
+
+def test_an_error_of_meltanos_own_is_shown_where_no_part_has_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """As where it cannot write its log: "look at the lines above" has a line to look at. Beside a part's error it says nothing more."""
+    progress = Progress()
+    own = json.dumps({"event": "[Errno 2] No such file or directory: '/nowhere'", "level": "error"})
+    assert progress.read(own) == []
+    show_problems(progress)
+    progress.read(json.dumps({"name": "target-y", "event": "no bucket", "level": "error"}))
+    show_problems(progress)
+    assert capsys.readouterr().out.splitlines() == [
+        "What failed:",
+        "  meltano: [Errno 2] No such file or directory: '/nowhere'",
+        "What failed:",
+        "  target-y: no bucket",
+    ]
 
 
 def test_an_error_of_a_plugin_is_shown_once_without_controls() -> None:
