@@ -254,7 +254,7 @@ deploy-flows: ## Deploy flows, settings and the image's digest to Kestra (.githu
 # --- environments: one lock each, installed anew when its lock or its part's metadata changes -----------------------
 # Another make of this folder may be at it already: then it is waited for, and nothing is left to do.
 once = { mkdir -p $(VENVS) && exec 9> "$(VENVS)/.$(notdir $(@D)).lock"; } || { "$(PYTHON)" scripts/doctor.py --problems; exit 1; }; \
-  flock --nonblock 9 || { echo "Another make installs $(@D): waiting for it"; flock 9; }; if [[ $$(find $@ $^ -newer $@ 2>&1) ]]; then
+  flock -n 9 || { echo "Another make installs $(@D): waiting for it"; flock 9; }; if [[ $$(find $@ $^ -newer $@ 2>&1) ]]; then
 $(VENVS)/.python: $(if $(PYTHON_PATH),,no-python)
 	@$(once) { command -v uv >/dev/null || { echo "Installing uv"; "$(PYTHON_PATH)" -m venv $(VENVS)/uv && \
 	  $(VENVS)/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt; } \
@@ -268,31 +268,19 @@ no-python:
 installation_failed = "$(PYTHON)" scripts/doctor.py --problems || true; echo "make: $(1) could not be installed: look at the lines above; \
 a package registry has to be reached, once; behind a proxy with a certificate of its own set UV_SYSTEM_CERTS=1, or SSL_CERT_FILE to its .pem file" >&2; exit 1
 
-define environment
-	@$(once) echo "Installing $(@D)" && { "$(UV)" venv --quiet --clear --python "$(PYTHON_PATH)" $(@D) && \
-	  "$(UV)" pip install --quiet --python $(@D)/bin/python $(1); } || { $(call installation_failed,$(@D)); } && \
-	  pwd -P > $(INSTALLED_FOR) && touch $@; fi
-endef
+environment = @$(once) echo "Installing $(@D)" && { "$(UV)" venv --quiet --clear --python "$(PYTHON_PATH)" $(@D) && \
+  "$(UV)" pip install --quiet --python $(@D)/bin/python $(1); } || { $(call installation_failed,$(@D)); } && pwd -P > $(INSTALLED_FOR) && touch $@; fi
 
 # What of this project is installed beside a lock, editable.
 EDITABLE_sandbox := sandbox
 EDITABLE_meltano := $(JOB)
 EDITABLE_dev := $(PACKAGES) testkit
 .SECONDEXPANSION:
-$(VENVS)/%/.done: requirements/%.txt $$(addsuffix /pyproject.toml,$$(EDITABLE_$$*)) | $(VENVS)/.python
-	$(call environment,-r $< $(EDITABLE_$*:%=-e ./%))
-
-$(VENVS)/dbt-2/.done: | $(VENVS)/.python
-	$(call environment,$(DBT_2))
-
-$(VENVS)/bench-%/.done: benchmarks/requirements/%.txt | $(VENVS)/.python
-	$(call environment,-r $<)
-
-$(VENVS)/target-%/.done: tap-rickandmorty/tests/targets/%.txt | $(VENVS)/.python
-	$(call environment,-r $<)
-
-$(VENVS)/tap-%/.done: target-bigquery/tests/taps/%.txt | $(VENVS)/.python
-	$(call environment,-r $<)
+$(VENVS)/%/.done: requirements/%.txt $$(addsuffix /pyproject.toml,$$(EDITABLE_$$*)) | $(VENVS)/.python ; $(call environment,-r $< $(EDITABLE_$*:%=-e ./%))
+$(VENVS)/dbt-2/.done: | $(VENVS)/.python ; $(call environment,$(DBT_2))
+$(VENVS)/bench-%/.done: benchmarks/requirements/%.txt | $(VENVS)/.python ; $(call environment,-r $<)
+$(VENVS)/target-%/.done: tap-rickandmorty/tests/targets/%.txt | $(VENVS)/.python ; $(call environment,-r $<)
+$(VENVS)/tap-%/.done: target-bigquery/tests/taps/%.txt | $(VENVS)/.python ; $(call environment,-r $<)
 
 .meltano/.done: meltano.yml requirements/dbt-bigquery.txt $(PACKAGES:%=requirements/%.txt) $(PACKAGES:%=%/pyproject.toml) $(VENVS)/meltano/.done
 	@$(once) echo "Installing Meltano's plugins" && mkdir -p .meltano && \
