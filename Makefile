@@ -49,7 +49,7 @@ LOCKS := $(wildcard requirements/*.txt)
 PACKAGES := tap-rickandmorty target-bigquery $(wildcard report)
 # The program of Kestra's flows, which lives beside Meltano.
 JOB := $(wildcard orchestrate/meltano-job)
-UV = $(shell command -v uv || echo $(CURDIR)/$(VENVS)/uv/bin/uv)
+UV = $(shell command -v uv || echo $(VENVS)/uv/bin/uv)
 # Meltano's `uv` back end and the plugins' installation find uv on the PATH.
 export PATH := $(PATH):$(CURDIR)/$(VENVS)/uv/bin
 
@@ -85,29 +85,29 @@ run: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done .meltano/.lock
 	@exec $(VENVS)/sandbox/bin/python scripts/run_pipeline.py $(call option,DATA,--data) $(call flag,LIVE,--live) $(call option,VERSION,--version)
 
 query: $(VENVS)/sandbox/.done ## Ask the local BigQuery: make query SQL='SELECT …'
-	@exec "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(SANDBOX_COMMAND)" query -- "$$SQL"
+	@exec "$$SANDBOX_COMMAND" exec --parts storage,bigquery -- "$$SANDBOX_COMMAND" query -- "$$SQL"
 
 build: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Run dbt alone on the local BigQuery: make build [AS_OF=run]; AS_OF rebuilds the state after that run
-	@$(call typed,AS_OF)DBT_AS_OF="$$AS_OF" exec $(ALONE) "$(MELTANO_COMMAND)" run dbt-bigquery:build
+	@$(call typed,AS_OF)DBT_AS_OF="$$AS_OF" exec $(ALONE) "$$MELTANO_COMMAND" run dbt-bigquery:build
 
 retract: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Take back what a run loaded: make retract RUN=run REASON='why' [STREAM=characters] [UNDO=1]
-	@$(call typed,RUN REASON STREAM)$(call flag,UNDO)exec $(ALONE) "$(MELTANO_COMMAND)" invoke dbt-bigquery run-operation retract --args "$$("$(PYTHON)" -c \
+	@$(call typed,RUN REASON STREAM)$(call flag,UNDO)exec $(ALONE) "$$MELTANO_COMMAND" invoke dbt-bigquery run-operation retract --args "$$("$(PYTHON)" -c \
 	  'import json, os; e = os.environ; print(json.dumps({"run_id": e["RUN"], "reason": e["REASON"], "stream": e["STREAM"], "undo": bool(e["UNDO"])}))')"
 
 shell: $(VENVS)/sandbox/.done ## Open an SQL prompt on the local BigQuery; after make up it starts at once
-	@exec "$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(SANDBOX_COMMAND)" shell
+	@exec "$$SANDBOX_COMMAND" exec --parts storage,bigquery -- "$$SANDBOX_COMMAND" shell
 
 up: $(VENVS)/sandbox/.done ## Start the sandbox and leave it running: make up [DATA=folder | LIVE=1]
-	@exec "$(SANDBOX_COMMAND)" start $(call option,DATA,--data) $(call flag,LIVE,--live)
+	@exec "$$SANDBOX_COMMAND" start $(call option,DATA,--data) $(call flag,LIVE,--live)
 
 down: $(VENVS)/sandbox/.done ## Stop the sandbox; data stays
-	@exec "$(SANDBOX_COMMAND)" stop
+	@exec "$$SANDBOX_COMMAND" stop
 
 doctor: ## Check this machine; each problem has its remedy
 	@"$(PYTHON)" scripts/doctor.py
 
 tables: $(VENVS)/sandbox/.done ## List the local BigQuery's tables and their rows
-	@"$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(SANDBOX_COMMAND)" query --tables
+	@"$$SANDBOX_COMMAND" exec --parts storage,bigquery -- "$$SANDBOX_COMMAND" query --tables
 
 # Other projects' targets and taps, for the tests of ours.
 FOREIGN := $(patsubst tap-rickandmorty/tests/targets/%.txt,$(VENVS)/target-%/.done,$(wildcard tap-rickandmorty/tests/targets/*.txt)) \
@@ -185,8 +185,8 @@ pytest: $(VENVS)/dev/.done $(VENVS)/sandbox/.done .meltano/.done
 # dbt asks BigQuery which tables there are before it compiles for sqlfluff: an empty local one answers.
 lint-sql: $(VENVS)/sql/.done $(VENVS)/sandbox/.done ## Check the SQL of transform/ as BigQuery reads it, and the rules of dbt-bouncer.yml
 	@mkdir -p .cache/dbt-lint
-	@DBT_SEND_ANONYMOUS_USAGE_STATS=false DBT_TARGET_PATH="$(CURDIR)/.cache/dbt-lint" DBT_LOG_PATH="$(CURDIR)/.cache/dbt-lint" \
-	  "$(SANDBOX_COMMAND)" --home .cache/sandbox-lint exec --parts bigquery -- sh -c '$(SQL_TOOLS)/dbt --quiet parse --project-dir transform \
+	@DBT_SEND_ANONYMOUS_USAGE_STATS=false DBT_TARGET_PATH="$$PWD/.cache/dbt-lint" DBT_LOG_PATH="$$PWD/.cache/dbt-lint" \
+	  "$$SANDBOX_COMMAND" --home .cache/sandbox-lint exec --parts bigquery -- sh -c '$(SQL_TOOLS)/dbt --quiet parse --project-dir transform \
   --profiles-dir transform && $(SQL_TOOLS)/sqlfluff lint --processes 0 transform/models $(wildcard transform/tests)' 2>&1 \
   | awk '{ print } /^WARNING/ { skipped = 1 } END { if (skipped) print "make: sqlfluff cannot follow a template, and passes it unread: write it another way"; exit skipped }'
 	$(SQL_TOOLS)/dbt-bouncer run --config-file dbt-bouncer.yml
@@ -200,7 +200,7 @@ contract: $(VENVS)/dev/.done ## Compare the live API with the tap's schemas; tal
 
 site: $(VENVS)/dev/.done $(VENVS)/sandbox/.done .meltano/.done ## Build the documentation, the dbt docs and the page into site/ (after make run)
 	$(DEV)/sphinx-build -q -W --keep-going -b html docs site
-	@"$(SANDBOX_COMMAND)" exec --parts storage,bigquery -- "$(MELTANO_COMMAND)" invoke dbt-bigquery:docs --static
+	@"$$SANDBOX_COMMAND" exec --parts storage,bigquery -- "$$MELTANO_COMMAND" invoke dbt-bigquery:docs --static
 	@mkdir -p site/dbt && cp transform/target/static_index.html site/dbt/index.html
 	$(if $(wildcard report),@mkdir -p site/report && cp output/report.html site/report/index.html)
 
@@ -208,7 +208,7 @@ links: $(VENVS)/dev/.done ## Check every link of the documentation, over the net
 	$(DEV)/sphinx-build -q -b linkcheck docs .cache/links
 
 $(OSV):
-	GOTOOLCHAIN=auto GOBIN="$(CURDIR)/$(@D)" go install github.com/google/osv-scanner/v2/cmd/osv-scanner@$(OSV_VERSION)
+	GOTOOLCHAIN=auto GOBIN="$$PWD/$(@D)" go install github.com/google/osv-scanner/v2/cmd/osv-scanner@$(OSV_VERSION)
 
 # Its status is 1 when it finds anything; fixable.py says which of that fails.
 fixable = { $(OSV) scan $(1) --config osv-scanner.toml --format json $(2) || [[ $$? -eq 1 ]]; } | .github/scripts/fixable.py
@@ -284,7 +284,7 @@ $(VENVS)/tap-%/.done: target-bigquery/tests/taps/%.txt | $(VENVS)/.python ; $(ca
 
 .meltano/.done: meltano.yml requirements/dbt-bigquery.txt $(PACKAGES:%=requirements/%.txt) $(PACKAGES:%=%/pyproject.toml) $(VENVS)/meltano/.done
 	@$(once) echo "Installing Meltano's plugins" && mkdir -p .meltano && \
-	  "$(MELTANO_COMMAND)" --log-level warning install $(if $(wildcard report),,$(PACKAGES) dbt-bigquery) > .meltano/install.log 2>&1 \
+	  "$$MELTANO_COMMAND" --log-level warning install $(if $(wildcard report),,$(PACKAGES) dbt-bigquery) > .meltano/install.log 2>&1 \
 	  || { cat .meltano/install.log >&2; $(call installation_failed,Meltano's plugins); } && touch $@; fi
 
 # Meltano drops a setting that is not in the lock; looked at when tap, target or a lock has changed.
@@ -311,7 +311,7 @@ locks: | $(VENVS)/.python ## Rewrite the locks with the newest versions allowed,
 	$(DEV)/python scripts/generated_files.py plugin_locks
 
 clean: ## Remove environments, the sandbox's data and everything built; .env stays
-	@test ! -x "$(SANDBOX_COMMAND)" || "$(SANDBOX_COMMAND)" stop
+	@test ! -x "$$SANDBOX_COMMAND" || "$$SANDBOX_COMMAND" stop
 	rm -rf $(VENVS) .meltano .sandbox .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis output site dist \
 	  transform/target transform/logs transform/dbt_packages transform/.user.yml
 	@find . -name .git -prune -o \( -name __pycache__ -o -name '*.egg-info' -o -name dist \) -type d -prune -exec rm -rf {} +

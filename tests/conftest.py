@@ -149,11 +149,11 @@ def built_pipeline(project: Project) -> BuiltPipeline:
 def fresh_clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectCopy]:
     """A clone in which `make run DATA=…` has run, where little is as usual.
 
-    Its path has a space and accents, the PATH is the system's, the locale is C, and a proxy of the environment leads nowhere.
+    Its path has spaces, accents and a dollar, the PATH is the system's, the locale is C, and a proxy of the environment leads nowhere.
     """
     program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox")
     folder = tmp_path_factory.mktemp("fresh")
-    copy = copy_project(folder / "le clone frais à moi")
+    copy = copy_project(folder / "le $clone frais à moi")
     nowhere = "http://127.0.0.1:9"
     # The copy has this project's environments: in C, Python 3.11 cannot read their paths where they are beyond ASCII.
     locale = "C" if str(ROOT).isascii() else "C.UTF-8"
