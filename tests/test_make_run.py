@@ -152,12 +152,15 @@ def test_two_makes_install_once(tmp_path: Path) -> None:
     (folder / "uv").chmod(0o755)
     log = folder / "log"
     log.touch()
-    made = []
+    command = ["make", ".venvs/sandbox/.done", f"UV={folder}/uv"]
+
+    def start(last: str) -> subprocess.Popen[bytes]:
+        made = subprocess.Popen(command, cwd=folder, env=unmarked(), stdout=output)
+        eventually(lambda: log.read_text().endswith(last), f"make's line {last}")
+        return made
+
     with log.open("a") as output, afterwards("touch", folder / "go"):
-        for lines in (2, 3):
-            command = ["make", ".venvs/sandbox/.done", f"UV={folder}/uv"]
-            made.append(subprocess.Popen(command, cwd=folder, env=unmarked(), stdout=output))
-            eventually(lambda lines=lines: log.read_text().count("\n") >= lines, "a line of make")
+        made = [start("venv\n"), start("waiting for it\n")]
     assert [make.wait() for make in made] == [0, 0]
     waiting = "Another make installs .venvs/sandbox: waiting for it"
     assert log.read_text().splitlines() == ["Installing .venvs/sandbox", "venv", waiting]
