@@ -32,11 +32,27 @@ BOOL = """CASE
     ELSE {cast}(x AS BOOLEAN) END"""
 MACROS = {
     "bqv_fail(words)": "error(words)",
+    # No fraction, milliseconds or microseconds; no zeros that say nothing.
+    "bqv_string(x)": """CASE
+        WHEN typeof(x) = 'TIMESTAMP WITH TIME ZONE' THEN strftime(TRY_CAST(x AS TIMESTAMPTZ), CASE
+          WHEN epoch_us(TRY_CAST(x AS TIMESTAMPTZ)) % 1000000 = 0 THEN '%Y-%m-%d %H:%M:%S+00'
+          WHEN epoch_us(TRY_CAST(x AS TIMESTAMPTZ)) % 1000 = 0 THEN '%Y-%m-%d %H:%M:%S.%g+00'
+          ELSE '%Y-%m-%d %H:%M:%S.%f+00' END)
+        WHEN typeof(x) IN ('DOUBLE', 'FLOAT') THEN regexp_replace(CAST(x AS VARCHAR), '[.]0$', '')
+        WHEN typeof(x) LIKE 'DECIMAL(%' AND contains(CAST(x AS VARCHAR), '.')
+          THEN rtrim(rtrim(CAST(x AS VARCHAR), '0'), '.')
+        ELSE CAST(x AS VARCHAR) END""",
+    "bqv_array_to_string(list, separator)": """CASE
+        WHEN list IS NOT NULL AND separator IS NOT NULL THEN coalesce(array_to_string(list, separator), '') END""",
+    # TRY, which SAFE. becomes, takes no error().
+    "bqv_parse_date(x, pattern, parts, form)": """CAST(strptime(
+        CASE WHEN regexp_full_match(x, pattern) THEN regexp_replace(x, pattern, parts) ELSE 'no date: ' || x END,
+        [form, replace(form, '%B', '%b')]) AS DATE)""",
     # JSON has no text for NULL but null, a time stamp is RFC 3339, and beyond 2^53 an integer is a text.
     "bqv_to_json_string(x)": """CASE
         WHEN x IS NULL THEN 'null'
-        WHEN typeof(x) = 'TIMESTAMP WITH TIME ZONE'
-          THEN '"' || replace(regexp_replace(CAST(x AS VARCHAR), '[+]00$', 'Z'), ' ', 'T') || '"'
+        WHEN typeof(x) = 'TIMESTAMP WITH TIME ZONE' THEN '"' || replace(replace(bqv_string(x), '+00', 'Z'), ' ', 'T') || '"'
+        WHEN typeof(x) IN ('DOUBLE', 'FLOAT') AND isfinite(TRY_CAST(x AS DOUBLE)) THEN bqv_string(x)
         WHEN typeof(x) = 'BIGINT' AND abs(TRY_CAST(CAST(x AS VARCHAR) AS HUGEINT)) > 9007199254740992
           THEN '"' || CAST(x AS VARCHAR) || '"'
         ELSE CAST(to_json(x) AS VARCHAR) END""",
@@ -66,7 +82,15 @@ MACROS = {
     "bqv_grouped(x)": "format('{:,}', CAST(x AS BIGINT))",
 }
 SPECIFIER = re.compile(r"%(?:%|[-+ #0']*(?:\d+|\*)?(?:\.(?:\d+|\*))?[a-zA-Z])")
+# Of PARSE_DATE: a month's name may be short, and where the format has a blank the text has any number of them.
+DATE_PARTS = {
+    **dict.fromkeys("Bbh", ("([[:alpha:]]+)", "%B")),
+    **dict.fromkeys("de", ("([0-9]{1,2})", "%d")),
+    "m": ("([0-9]{1,2})", "%m"),
+    "Y": ("0{0,3}([1-9][0-9]{0,3})", "%Y"),
+}
 KINDS = {
+    exp.DataType.Type.TEXT: "string",
     exp.DataType.Type.BIGINT: "int64",
     exp.DataType.Type.BOOLEAN: "bool",
     exp.DataType.Type.DECIMAL: "numeric",
@@ -98,7 +122,8 @@ def _cast(node: exp.Cast) -> exp.Expr | None:
     kind = KINDS.get(node.to.this)
     if kind is None or isinstance(node.this, exp.Null) or node.args.get("format"):
         return None
-    return call(f"bqv_{'safe_' if isinstance(node, exp.TryCast) else ''}{kind}", node.this)
+    safe = "safe_" if isinstance(node, exp.TryCast) and kind != "string" else ""
+    return call(f"bqv_{safe}{kind}", node.this)
 
 
 def _json_format(node: exp.JSONFormat) -> exp.Expr | None:
@@ -128,6 +153,27 @@ def _regexp_extract(node: exp.RegexpExtract) -> exp.Expr | None:
     if groups > 1:
         return call("bqv_fail", exp.Literal.string("Regular expression has more than 1 capturing group"))
     return call("bqv_regexp_extract", node.this, exp.Literal.string(pattern.name), exp.Literal.number(groups))
+
+
+def _parse_date(node: exp.StrToDate) -> exp.Expr | None:
+    pattern, found = "[[:space:]]*", []
+    for one in re.findall(r"%.|\s+|[^%\s]", node.text("format")):
+        if one.isspace():
+            pattern += "[[:space:]]*"
+        elif one.startswith("%"):
+            if one[1] not in DATE_PARTS:
+                return None
+            pattern += DATE_PARTS[one[1]][0]
+            found.append(DATE_PARTS[one[1]][1])
+        else:
+            pattern += f"[{one}]"
+    parts = "|".join(f"\\{place}" for place in range(1, len(found) + 1))
+    texts = (pattern + "[[:space:]]*", parts, "|".join(found))
+    return call("bqv_parse_date", node.this, *map(exp.Literal.string, texts)) if found else None
+
+
+def _array_to_string(node: exp.ArrayToString) -> exp.Expr | None:
+    return None if node.args.get("null") else call("bqv_array_to_string", node.this, node.expression)
 
 
 def _timestamp_diff(node: exp.TimestampDiff) -> exp.Expr | None:
@@ -181,6 +227,8 @@ CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
     exp.JSONFormat: _json_format,
     exp.Bracket: _at,
     exp.RegexpExtract: _regexp_extract,
+    exp.StrToDate: _parse_date,
+    exp.ArrayToString: _array_to_string,
     exp.TimestampDiff: _timestamp_diff,
     exp.IntDiv: _divided,
     exp.Mod: _divided,

@@ -201,7 +201,7 @@ def _value(value: Any, field: Field, path: str, *, ignore_unknown: bool) -> Any:
 def _element(value: Any, field: Field, path: str, *, ignore_unknown: bool) -> Any:  # noqa: ANN401 (JSON)
     name = kind(field)
     if name == "JSON":
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=float)
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=float, sort_keys=True)
     if name == "STRUCT":
         if not isinstance(value, dict):
             raise NotPlainError(f"This field: {path} is not a record.")
