@@ -1,29 +1,39 @@
-"""Google's own SQL analyzer (PyPI zetasql) over a catalog made of BigQuery tables."""
+"""Google's own SQL analyzer and reference implementation (PyPI zetasql) over a catalog made of BigQuery tables."""
 
 from __future__ import annotations
 
 import json
 import re
+from datetime import date
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import zetasql.core.wasm_client
+from google.protobuf.timestamp_pb2 import Timestamp
 from testkit.project_files import ROOT
 from wasmtime import Config
 from zetasql.api.analyzer import Analyzer as GoogleAnalyzer
 from zetasql.api.builders.catalog_builder import CatalogBuilder
 from zetasql.api.builders.table_builder import TableBuilder
+from zetasql.api.prepared_query import PreparedQuery
 from zetasql.api.type_factory import TypeFactory
 from zetasql.types import (
     AnalyzerOptions,
     LanguageFeature,
     LanguageOptions,
+    TableContent,
+    TableData,
     TypeKind,
+    Value,
     ZetaSQLBuiltinFunctionOptions,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from google.cloud.bigquery import SchemaField
+
+    Table = tuple[Sequence[SchemaField], Sequence[Sequence[Any]]]
 
 KINDS = {
     "STRING": TypeKind.TYPE_STRING,
@@ -40,6 +50,10 @@ KINDS = {
     "BIGNUMERIC": TypeKind.TYPE_BIGNUMERIC,
     "JSON": TypeKind.TYPE_JSON,
 }
+
+
+# In which field of a Value, where that has another name than the type.
+VALUES = {"RECORD": "struct", "INTEGER": "int64", "FLOAT": "double", "BOOLEAN": "bool"}
 
 
 def _cached_config() -> Config:
@@ -68,6 +82,93 @@ def _type(field: SchemaField) -> Any:
     return TypeFactory.create_array_type(one) if field.mode == "REPEATED" else one
 
 
+def _language() -> LanguageOptions:
+    language = LanguageOptions.maximum_features()
+    # Without them only a SELECT is a statement.
+    language.supported_statement_kinds = []
+    # BigQuery has it; the analyzer counts it among what is still in the making.
+    language.enabled_language_features = [
+        *language.enabled_language_features,
+        LanguageFeature.FEATURE_ALTER_COLUMN_SET_DATA_TYPE,
+    ]
+    # Without it `FROM t QUALIFY …` with no WHERE is refused, though BigQuery takes it.
+    language.reserved_keywords = ["QUALIFY"]
+    return language
+
+
+def _catalog(language: LanguageOptions, tables: dict[str, Sequence[SchemaField]]) -> Any:
+    builder = CatalogBuilder("bigquery").with_builtin_functions(
+        ZetaSQLBuiltinFunctionOptions(language_options=language)
+    )
+    for name, fields in tables.items():
+        table = TableBuilder(name)
+        for field in fields:
+            table.add_column(field.name, _type(field))
+        builder.add_table(table.build())
+    return builder.build()
+
+
+def _full_names(sql: str) -> str:
+    # The catalog holds full names; BigQuery takes `a`.`b`.`c` for `a.b.c`.
+    return re.sub(r"`([^`.]+)`\.`([^`.]+)`\.`([^`.]+)`", r"`\1.\2.\3`", sql)
+
+
+def _value(field: SchemaField, value: Any, *, repeated: bool) -> Value:
+    given: Any = value
+    match "ARRAY" if repeated else field.field_type:
+        case _ if value is None:
+            return Value()
+        case "ARRAY":
+            given = Value.Array(element=[_value(field, one, repeated=False) for one in value])
+        case "RECORD":
+            given = Value.Struct(
+                field=[_value(f, value[f.name], repeated=f.mode == "REPEATED") for f in field.fields]
+            )
+        case "TIMESTAMP":
+            given = Timestamp()
+            given.FromDatetime(value)
+        case "DATE":
+            given = (value - date(1970, 1, 1)).days
+        case "JSON":
+            given = json.dumps(value)
+    kind = "array" if repeated else VALUES.get(field.field_type, field.field_type.lower())
+    return Value(**{f"{kind}_value": given})
+
+
+def evaluate(sql: str, tables: dict[str, Table] | None = None) -> list[Any]:
+    """Return the rows of a SELECT as Google's reference implementation has them, each as TO_JSON_STRING gives it.
+
+    Args:
+        sql: The query.
+        tables: Full name to columns and rows.
+
+    Raises:
+        SqlRefusedError: It refuses the query, or a value.
+    """
+    language, tables = _language(), tables or {}
+    contents = {
+        name: [
+            TableData.Row(
+                cell=[_value(f, v, repeated=f.mode == "REPEATED") for f, v in zip(fields, row, strict=True)]
+            )
+            for row in rows
+        ]
+        for name, (fields, rows) in tables.items()
+    }
+    query = PreparedQuery.builder().set_sql(f"SELECT TO_JSON_STRING(t) FROM (\n{_full_names(sql)}\n) AS t")
+    query.set_analyzer_options(AnalyzerOptions(language_options=language, default_timezone="UTC"))
+    query.set_catalog(_catalog(language, {name: fields for name, (fields, _) in tables.items()}))
+    query.set_table_content(
+        {name: TableContent(table_data=TableData(row=rows)) for name, rows in contents.items()}
+    )
+    try:
+        with query.prepare() as prepared:
+            found = prepared.execute().content.table_data.row
+    except Exception as error:
+        raise SqlRefusedError(str(error)) from error
+    return [json.loads(row.cell[0].string_value) for row in found]
+
+
 class Analyzer:
     """Checks statements against tables: full name (`project.dataset.table`) to columns.
 
@@ -79,24 +180,7 @@ class Analyzer:
     def __init__(
         self, tables: dict[str, list[SchemaField]], parameters: dict[str, str] | None = None
     ) -> None:
-        language = LanguageOptions.maximum_features()
-        # Without them only a SELECT is a statement.
-        language.supported_statement_kinds = []
-        # BigQuery has it; the analyzer counts it among what is still in the making.
-        language.enabled_language_features = [
-            *language.enabled_language_features,
-            LanguageFeature.FEATURE_ALTER_COLUMN_SET_DATA_TYPE,
-        ]
-        # Without it `FROM t QUALIFY …` with no WHERE is refused, though BigQuery takes it.
-        language.reserved_keywords = ["QUALIFY"]
-        builder = CatalogBuilder("bigquery").with_builtin_functions(
-            ZetaSQLBuiltinFunctionOptions(language_options=language)
-        )
-        for name, fields in tables.items():
-            table = TableBuilder(name)
-            for field in fields:
-                table.add_column(field.name, _type(field))
-            builder.add_table(table.build())
+        language = _language()
         analyzer = GoogleAnalyzer(
             AnalyzerOptions(
                 language_options=language,
@@ -107,7 +191,7 @@ class Analyzer:
                     for name, kind in (parameters or {}).items()
                 ],
             ),
-            builder.build(),
+            _catalog(language, tables),
         )
         # A statement costs a tenth of a second, and two tests look at each of dbt's.
         self._analyze_once = cache(analyzer.analyze_statement)
@@ -132,9 +216,7 @@ class Analyzer:
         ]
 
     def _analyze(self, sql: str) -> Any:
-        # The catalog holds full names; BigQuery takes `a`.`b`.`c` for `a.b.c`.
-        sql = re.sub(r"`([^`.]+)`\.`([^`.]+)`\.`([^`.]+)`", r"`\1.\2.\3`", sql)
         try:
-            return self._analyze_once(sql)
+            return self._analyze_once(_full_names(sql))
         except Exception as error:
             raise SqlRefusedError(str(error)) from error
