@@ -257,6 +257,9 @@ def with_values(sql: str) -> str:
         replacement = change(node) if change else None
         if replacement is not None:
             changed = True
+            if isinstance(node.parent, exp.PropertyEQ):
+                # Where DuckDB expands a macro in a lateral join, the field of a struct loses its name.
+                replacement = exp.Coalesce(this=replacement, expressions=[exp.null()])
             node.replace(replacement)
     if changed:
         sql = tree.sql("bigquery")
