@@ -407,7 +407,13 @@ class Marts:
                 if location in self.locations and place["name"]:
                     callers[location or 0, place["name"]].add(c["id"])
         return [
-            ("names_disagree", "warning", "locations", x, f"{len(who)} characters call it {other_name}")
+            (
+                "names_disagree",
+                "warning",
+                "locations",
+                x,
+                f"by {len(who)} of the characters called {other_name}",
+            )
             for (x, other_name), who in callers.items()
             if other_name != self.locations[x]["name"]
         ]
@@ -439,20 +445,20 @@ class Marts:
             before = len(self.earlier[-1][0][entity]) if self.earlier else 0
             checks += [
                 (entity, "missing", True, f"version {self.loads[entity].version}"),
-                (entity, "empty", count > 0, f"{count} records"),
+                (entity, "empty", count > 0, f"{count}"),
                 (
                     entity,
                     "order",
                     True,
                     f"version {self.loads[entity].version} of run {self.loads[entity].run_id}",
                 ),
-                (entity, "counts", True, f"{count} rows in the landing table"),
+                (entity, "counts", True, f"{count} in the landing table"),
                 # A version of no record closes with the STATE after it: an announcement alone is no proof.
                 (entity, "proof", True, "tap" if count else "state"),
-                (entity, "drop", count >= before * 0.9, f"{count} records"),
-                (entity, "drift", True, "0 records with new fields"),
+                (entity, "drop", count >= before * 0.9, f"{count}"),
+                (entity, "drift", True, "new fields in 0 of its records"),
                 (entity, "source", True, "the tests"),
-                (entity, "freshness", True, "loaded 0 hours ago"),
+                (entity, "freshness", True, "loaded 0 h ago"),
             ]
         return [
             {
@@ -501,7 +507,7 @@ class Marts:
             for r in records.values():
                 check(not r["name"], ("empty_name", "warning"), entity, r, "no name")
                 unread = unreadable(r)
-                detail = f"{unread} addresses that end in no id"
+                detail = f"addresses that end in no id: {unread}"
                 check(unread, ("unreadable_address", "warning"), entity, r, detail)
         for c in self.characters.values():
             for rule, field in (("unknown_origin", "origin"), ("unknown_location", "location")):

@@ -90,7 +90,7 @@ def test_a_source_that_shrinks_fails_the_verdict_with_the_marts_as_they_were(
     printed = fresh_clone.run(RUN, status=2, TAP_RICKANDMORTY_MAX_SHRINK_PERCENT="100")
     assert "Verdict: fail" in printed
     assert (
-        "fail: characters: drop: expected at most 10 % fewer than 60, got 52 records; retract the version"
+        "fail: characters: drop: expected at most 10 % fewer records than 60, got 52; retract the version"
         in printed
     )
     assert "warn: characters: status_values: expected none, got 1" in printed

@@ -103,10 +103,10 @@ def test_a_whole_version_after_deltas_is_compared_with_what_they_left(warehouse:
     assert not done.ok
     assert verdict(warehouse, "fail") == [("drop", "characters")]
     got = f"SELECT expected FROM `{MARTS}.rpt_verdict` WHERE check_name = 'drop' AND entity = 'characters'"
-    assert warehouse.ask(got) == [("at most 10 % fewer than 21",)]
+    assert warehouse.ask(got) == [("at most 10 % fewer records than 21",)]
     warehouse.land("characters", [character(i, (1,), 1) for i in range(1, 19)], "whole again")
     assert not warehouse.build(*VERDICT).ok
-    assert warehouse.ask(got) == [("at most 10 % fewer than 21",)]
+    assert warehouse.ask(got) == [("at most 10 % fewer records than 21",)]
 
 
 @pytest.mark.slow

@@ -139,7 +139,7 @@ findings AS (
         STRUCT(
             'unreadable_address' AS rule,
             records.unreadable_address_count > 0 AS is_odd,
-            FORMAT('%d addresses that end in no id', records.unreadable_address_count) AS detail
+            FORMAT('addresses that end in no id: %d', records.unreadable_address_count) AS detail
         ),
         STRUCT('new_field' AS rule, records.new_fields IS NOT NULL AS is_odd, records.new_fields AS detail)
     ]) AS asked
@@ -152,7 +152,9 @@ findings AS (
         'warning' AS severity,
         'locations' AS entity,
         locations.location_id AS record_id,
-        FORMAT('%d characters call it %s', COUNT(DISTINCT mentions.character_id), mentions.mentioned_name) AS detail
+        FORMAT(
+            'by %d of the characters called %s', COUNT(DISTINCT mentions.character_id), mentions.mentioned_name
+        ) AS detail
     FROM {{ ref('stg_rickandmorty__locations') }} AS locations
     INNER JOIN mentions
         ON locations.location_id = mentions.location_id

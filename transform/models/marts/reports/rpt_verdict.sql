@@ -90,7 +90,7 @@ checked AS (
             '{{ policy('empty') }}' AS policy,
             compared.row_count > 0 OR compared.is_delta AS holds,
             'at least 1 record' AS expected,
-            CONCAT(CAST(compared.row_count AS STRING), ' records') AS got,
+            CAST(compared.row_count AS STRING) AS got,
             'look at what the source answers, and run again' AS remedy
         ),
         STRUCT(
@@ -125,8 +125,8 @@ checked AS (
             'counts' AS check_name,
             '{{ policy('counts') }}' AS policy,
             compared.row_count = compared.landed_row_count AS holds,
-            CONCAT(CAST(compared.row_count AS STRING), ' rows, as in the ledger') AS expected,
-            CONCAT(CAST(compared.landed_row_count AS STRING), ' rows in the landing table') AS got,
+            CONCAT('a row count of ', CAST(compared.row_count AS STRING), ', as in the ledger') AS expected,
+            CONCAT(CAST(compared.landed_row_count AS STRING), ' in the landing table') AS got,
             'retract the version (docs/operations.md), and run again' AS remedy
         ),
         STRUCT(
@@ -142,10 +142,10 @@ checked AS (
             '{{ policy('drop') }}' AS policy,
             compared.row_count * 100 >= IFNULL(compared.row_count_before, 0) * (100 - {{ drop_percent }}) AS holds,
             IFNULL(
-                CONCAT('at most {{ drop_percent }} % fewer than ', CAST(compared.row_count_before AS STRING)),
+                CONCAT('at most {{ drop_percent }} % fewer records than ', CAST(compared.row_count_before AS STRING)),
                 'any number of a first load or a delta'
             ) AS expected,
-            CONCAT(CAST(compared.row_count AS STRING), ' records') AS got,
+            CAST(compared.row_count AS STRING) AS got,
             'retract the version (docs/operations.md), or accept it once with DBT_VERDICT_DROP=warn' AS remedy
         ),
         STRUCT(
@@ -153,7 +153,7 @@ checked AS (
             '{{ policy('drift') }}' AS policy,
             compared.new_field_count = 0 AS holds,
             'no field that the schema does not know' AS expected,
-            CONCAT(CAST(compared.new_field_count AS STRING), ' records with new fields') AS got,
+            CONCAT('new fields in ', CAST(compared.new_field_count AS STRING), ' of its records') AS got,
             'rpt_data_quality lists them by the rule new_field; add them to the schema of the tap' AS remedy
         ),
         STRUCT(
@@ -170,8 +170,8 @@ checked AS (
             '{{ 'warn' if as_of else policy('freshness') }}' AS policy,
             {{ 'FALSE' if as_of else 'compared.age <= ' ~ stale_hours }} AS holds,
             {{ literal('the newest version, not that of when run ' ~ as_of ~ ' had ended' if as_of
-                else 'loaded in the last ' ~ stale_hours ~ ' hours') }} AS expected,
-            CONCAT('loaded ', CAST(compared.age AS STRING), ' hours ago') AS got,
+                else 'loaded at most ' ~ stale_hours ~ ' h ago') }} AS expected,
+            CONCAT('loaded ', CAST(compared.age AS STRING), ' h ago') AS got,
             '{{ 'build without DBT_AS_OF to show the newest' if as_of
                 else 'look at the orchestrator: did runs fail, is the schedule on?' }}' AS remedy
         )
