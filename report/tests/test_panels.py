@@ -116,6 +116,22 @@ def test_everybody_who_has_the_most_is_said_to(counts: list[int], more: int) -> 
         assert (f"{len(leading) - 3} more" in sentence) == (len(leading) > 3)
 
 
+def test_several_and_one_are_said_rightly() -> None:
+    """Where all tie, no two commas meet; what a chart leaves out is counted in its number: one value, one pair."""
+    marts = made_up_marts.marts()
+    for row in marts["episodes"]:
+        row["character_count"] = 5
+    for row in marts["statuses"] + marts["pairs"]:
+        row["total_rows"] = 13 if "breakdown" in row else len(marts["pairs"]) + 1
+    assert re.sub("The Ricklantis Mixup, part ", "", panels.episodes(marts).sentence) == (
+        "S01E01 “1”, S01E02 “2”, S01E03 “3” and 48 more have the most: 5 characters each."
+    )
+    assert [note.text for note in panels.statuses(marts).notes] == [
+        f"By {breakdown}, the last bar sums 1 smaller value." for breakdown in ("species", "origin")
+    ]
+    assert [note.text for note in panels.pairs(marts).notes] == ["Not drawn: 1 more pair."]
+
+
 def largest(rows: Rows, column: str) -> int:
     """The largest value of a column."""
     return int(max(row[column] or 0 for row in rows))

@@ -152,7 +152,7 @@ def episodes(marts: Marts) -> Panel:
     codes = distinct_names(rows, "episode_id", "episode_code")
 
     def name(row: Row) -> str:
-        return f"{codes[row['episode_id']]}, “{row['episode_name'] or '(no name)'}”,"
+        return f"{codes[row['episode_id']]} “{row['episode_name'] or '(no name)'}”"
 
     columns = [
         Column("episode", lambda row: codes[row["episode_id"]]),
@@ -241,7 +241,11 @@ def statuses(marts: Marts) -> Panel:
         figures=rows,
         chart=charts.breakdowns(bars),
         notes=[
-            Note(f"The {total - 12:,} smallest by {breakdown} are summed.", "breakdown", breakdown)
+            Note(
+                f"By {breakdown}, the last bar sums {counted(total - 12, 'smaller value')}.",
+                "breakdown",
+                breakdown,
+            )
             for breakdown, total in totals.items()
             if total > 12  # noqa: PLR2004 (queries/statuses.sql)
         ],
@@ -322,10 +326,6 @@ def pairs(marts: Marts) -> Panel:
     who = enumeration(
         [f"{names[row['first_character_id']]} with {names[row['second_character_id']]}" for row in found]
     )
-    total = rows[0]["total_rows"] or 0
-    left_out = (
-        f"Among the {len(names)} who appear most; of {total:,} pairs, {total - len(rows):,} are not drawn."
-    )
     squares = [
         {**shown, "character": one, "with": two}
         for shown in chart_data(columns, rows)
@@ -337,7 +337,7 @@ def pairs(marts: Marts) -> Panel:
         columns=columns,
         figures=rows,
         chart=charts.pairs(squares, [names[key] for key in order]),
-        notes=[Note(left_out)] if total > len(rows) else [],
+        notes=_left_out(rows, "more pair"),
         controls=[Control("measure", "Show", measures)],
     )
 
