@@ -29,7 +29,7 @@ from zetasql.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from google.cloud.bigquery import SchemaField
 
@@ -96,7 +96,7 @@ def _language() -> LanguageOptions:
     return language
 
 
-def _catalog(language: LanguageOptions, tables: dict[str, Sequence[SchemaField]]) -> Any:
+def _catalog(language: LanguageOptions, tables: Mapping[str, Sequence[SchemaField]]) -> Any:
     builder = CatalogBuilder("bigquery").with_builtin_functions(
         ZetaSQLBuiltinFunctionOptions(language_options=language)
     )

@@ -154,7 +154,9 @@ def odd() -> Records:
             episode(n, (1, 2, 3), name=texts[n], air_date=d, episode=c)
             for n, (d, c) in enumerate(zip(days.split("|"), codes.split("|"), strict=True))
         ],
-        "locations": [location(n, residents=urls, name=t, type=t, dimension=t) for n, t in enumerate(texts)],
+        "locations": [
+            location(n, name=t, type=t, dimension=t) | {"residents": urls} for n, t in enumerate(texts)
+        ],
     }
 
 

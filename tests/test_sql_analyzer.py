@@ -103,7 +103,7 @@ def test_every_model_gives_the_rows_of_googles_implementation(warehouse: Warehou
     client = warehouse.sandbox.client()
 
     def tables() -> dict[str, Table]:
-        found = {}
+        found: dict[str, Table] = {}
         for item in (
             item for dataset in client.list_datasets() for item in client.list_tables(dataset.reference)
         ):
