@@ -191,7 +191,11 @@ def test_every_way_to_start_the_tap_ends_in_one_line(run_tap: RunTap, option: st
     [
         ("", ">&-", "standard output is closed"),
         ("", "> /dev/full", "output: No space left on device; make room"),
-        ("--discover", "> /dev/full", "output: No space left on device; make room"),
+        *(
+            (f"--{one}", "> /dev/full", "output: No space left on device; make room")
+            for one in ("about", "discover", "help")
+        ),
+        ("--version", ">&-", "standard output is closed"),
     ],
 )
 def test_an_output_that_takes_nothing_is_one_line(api: Api, option: str, output: str, named: str) -> None:

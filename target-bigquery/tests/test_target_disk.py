@@ -146,10 +146,22 @@ def test_standard_output_is_full(bench: Bench, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(PARTS))
 
 
-def test_standard_output_is_closed(bench: Bench, tmp_path: Path) -> None:
-    """As a shell's `>&-` makes it: the line says so before anything is loaded."""
+@pytest.mark.parametrize(
+    ("option", "output", "named"),
+    [
+        ("", ">&-", "standard output is closed; nothing was loaded"),
+        ("--about", "> /dev/full", "standard output: No space left on device"),
+        ("--help", "> /dev/full", "standard output: No space left on device"),
+    ],
+)
+def test_an_output_that_takes_nothing(
+    bench: Bench, tmp_path: Path, option: str, output: str, named: str
+) -> None:
+    """Closed, as a shell's `>&-` makes it, or full: a line says so, and nothing is loaded."""
     command = shlex.join([sys.executable, "-m", "target_bigquery", "--config=ENV"])
     lines = "".join(f"{json.dumps(message)}\n" for message in [*THREE, whole(), STATE])
-    run = run_program("sh", "-c", f"{command} >&-", stdin=lines, env=at(bench, tmp_path).environment())
-    refused(run, "standard output is closed", "nothing was loaded")
+    run = run_program(
+        "sh", "-c", f"{command} {option} {output}", stdin=lines, env=at(bench, tmp_path).environment()
+    )
+    refused(run, named)
     assert bench.rows() == []

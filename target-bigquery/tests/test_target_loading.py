@@ -140,6 +140,8 @@ def test_a_setting_that_cannot_be_used_is_named(bench: Bench, name: str, value: 
     [
         ("{bad", "config.json: expected a file with a JSON object"),
         ("[1]", "config.json: expected a file with a JSON object"),
+        # Pairs, and none of them, are what Python would add to a dict.
+        ("[]", "config.json: expected a file with a JSON object"),
         # Not left out: what it is misspelt for would have its default.
         ('{"dataset": "d", "bucket": "landing", "load_metod": "overwrite"}', "'load_metod' was unexpected"),
     ],

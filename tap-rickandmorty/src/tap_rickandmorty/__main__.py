@@ -1,5 +1,5 @@
 """`python -m tap_rickandmorty`: the tap's command line."""
 
-from tap_rickandmorty.tap import TapRickAndMorty
+from tap_rickandmorty.tap import main
 
-TapRickAndMorty.cli()
+main()

@@ -13,6 +13,7 @@ import threading
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import click
@@ -94,8 +95,6 @@ class TapRickAndMorty(Tap):
     def invoke(cls, **kwargs: Any) -> None:
         """Run the tap; a failure is one line and exit status 1."""
         with _one_line(cls.logger):
-            if sys.stdout is None:
-                raise TapError("standard output is closed, so records have nowhere to go")
             if not (config := kwargs["config"]).config and not config.parse_env and not kwargs["about"]:
                 names = [PREFIX + name.upper() for name in cls.config_jsonschema["properties"]]
                 if unread := [name for name in names if os.environ.get(name, "").strip()]:
@@ -114,29 +113,27 @@ class TapRickAndMorty(Tap):
         """Read the files of settings; one that cannot be read is named."""
         config = super().cb_config(ctx, param, ())
         for file in value:
+            if file == "ENV":
+                config.parse_env = True
+                continue
             try:
-                of_file = super().cb_config(ctx, param, (file,))
-                config.config |= of_file.config
+                config.config.update(**json.loads(Path(file).read_bytes()))
             except (OSError, ValueError, TypeError) as error:
                 raise click.BadParameter(
                     f"{file}: expected a file with a JSON object, or ENV ({error})"
                 ) from error
-            config.parse_env |= of_file.parse_env
         return config
 
-    @classmethod
-    @override
-    def cb_discover(cls, ctx: click.Context, param: click.Option, value: bool) -> None:
-        """Write the catalog; a failure is one line and exit status 1."""
-        with _one_line(cls.logger):
-            super().cb_discover(ctx, param, value)
 
-    @classmethod
-    @override
-    def cb_test(cls, ctx: click.Context, param: click.Option, value: str) -> None:
-        """Run the tap's connection test; a failure is one line and exit status 1."""
-        with _one_line(cls.logger):
-            super().cb_test(ctx, param, value)
+def main() -> None:
+    """Run the command line; a failure is one line and exit status 1."""
+    with _one_line(TapRickAndMorty.logger):
+        if sys.stdout is None:
+            raise TapError("standard output is closed, so there is nowhere to write to")
+        try:
+            TapRickAndMorty.cli()
+        finally:
+            sys.stdout.flush()
 
 
 @contextmanager

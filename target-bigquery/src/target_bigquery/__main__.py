@@ -1,5 +1,5 @@
 """`python -m target_bigquery`: the target's command line."""
 
-from target_bigquery.target import TargetBigQuery
+from target_bigquery.target import main
 
-TargetBigQuery.cli()
+main()

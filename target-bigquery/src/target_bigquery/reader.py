@@ -54,10 +54,6 @@ class Reader(MsgSpecReader):
             raise TargetError(
                 "standard input is closed; pipe a tap into the target, or name a file with --input"
             )
-        if sys.stdout is None:
-            raise TargetError(
-                "standard output is closed, so STATE has nowhere to go; nothing was loaded; open it, then run again"
-            )
         # As bytes: JSON is UTF-8, whatever the locale.
         return super().process_lines(getattr(lines, "buffer", lines), callbacks)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -9,6 +10,7 @@ import sys
 import time
 import traceback
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import click
@@ -257,8 +259,7 @@ class TargetBigQuery(Target):
             sys.stdout.write(f"{serialize_json(state)}\n")
             sys.stdout.flush()
         except OSError as error:
-            # Python would try once more when it exits, and print a traceback.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _end_output()
             raise TargetError(
                 f"STATE cannot be written to standard output: {error.strerror or error}; its data is loaded; run again with "
                 "the same run id"
@@ -316,14 +317,15 @@ class TargetBigQuery(Target):
         """Read the files of settings; one that cannot be read is named."""
         config = super().cb_config(ctx, param, ())
         for file in value:
+            if file == "ENV":
+                config.parse_env = True
+                continue
             try:
-                of_file = super().cb_config(ctx, param, (file,))
-                config.config |= of_file.config
+                config.config.update(**json.loads(Path(file).read_bytes()))
             except (OSError, ValueError, TypeError) as error:
                 raise click.BadParameter(
                     f"{file}: expected a file with a JSON object, or ENV ({error})"
                 ) from error
-            config.parse_env |= of_file.parse_env
         return config
 
     @classmethod
@@ -368,6 +370,29 @@ class TargetBigQuery(Target):
                 2, f"target-bigquery: ended by {name}; what was not whole is not loaded, no STATE\n".encode()
             )
         os._exit(128 + signum)
+
+
+def _end_output() -> None:
+    """Let nothing more go to standard output, which has failed: Python would try again when it exits, and print a traceback."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def main() -> None:
+    """Run the command line; an output that takes nothing is one line and exit status 1."""
+    if sys.stdout is None:
+        sys.exit(
+            f"{TargetBigQuery.name}: standard output is closed; nothing was loaded; open it, then run again"
+        )
+    try:
+        try:
+            TargetBigQuery.cli()
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        _end_output()
+        sys.exit(
+            f"{TargetBigQuery.name}: standard output: {error.strerror or error}; make room where it goes"
+        )
 
 
 def one_line(error: Exception) -> str:
