@@ -147,6 +147,8 @@ def _types(schema: dict[str, Any], place: Place) -> list[str]:
             return []
         return list(dict.fromkeys(JSON_TYPES.get(type(value), "number") for value in values))
     kinds = types if isinstance(types, list) else [types]
+    # OpenAPI's.
+    kinds = [*kinds, "null"] if schema.get("nullable") is True else kinds
     if "any" in kinds:
         return []  # draft 3
     unknown = [str(kind) for kind in kinds if not isinstance(kind, str) or kind not in TYPES]
@@ -180,7 +182,9 @@ def _both(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any] | None:
         both["properties"] = first
     both["required"] = sorted(required_of(one) | required_of(other))
     if "items" in one and "items" in other and _canonical(one["items"]) != _canonical(other["items"]):
-        both["items"] = {"allOf": [one["items"], other["items"]]}
+        items = [one["items"], other["items"]]
+        # A list has a schema for each place.
+        both["items"] = items if any(isinstance(item, list) for item in items) else {"allOf": items}
     return both
 
 
@@ -211,12 +215,13 @@ def _resolve(ref: str, place: Place) -> Any:  # noqa: ANN401
 
 
 def _named(schema: Any, ref: str) -> Any:  # noqa: ANN401
-    """Return the subschema with a name (`$id`, `id`, `$anchor`), None where there is none."""
+    """Return the subschema with a name (`$id`, `id`, `$anchor`, `$dynamicAnchor`), None where there is none."""
+    names = [("$id", ref), ("id", ref), ("$anchor", ref[1:]), ("$dynamicAnchor", ref[1:])]
     parts = [schema]
     while parts:
         part = parts.pop()
         if isinstance(part, dict):
-            if ref in [part.get("$id"), part.get("id"), f"#{part.get('$anchor')}"]:
+            if any(part.get(word) == name for word, name in names):
                 return part
             parts += part.values()
         elif isinstance(part, list):

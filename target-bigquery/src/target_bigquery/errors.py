@@ -31,7 +31,7 @@ class ValueRefusedError(TargetError):
 
     def under(self, step: str) -> ValueRefusedError:
         """Return this error with a step before its path: a field's name, or an item's number in brackets."""
-        self.path = step + ("." if self.path and not self.path.startswith("[") else "") + self.path
+        self.path = (step or "''") + ("." if self.path and not self.path.startswith("[") else "") + self.path
         return self
 
     def __str__(self) -> str:
