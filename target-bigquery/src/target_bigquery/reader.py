@@ -65,7 +65,7 @@ class Reader(MsgSpecReader):
             raise TargetError(
                 f"a line is not JSON ({error}): {_beginning(line)!r}; look at the tap: something else wrote to its standard output"
             ) from None
-        if not isinstance(message, dict):
+        if not isinstance(message, dict) or isinstance(message.get("type"), list | dict):
             raise TargetError(f"a line is not a Singer message: {_beginning(line)!r}; look at the tap")
         return message
 
@@ -98,15 +98,17 @@ def batch_records(stream: str, message: dict[str, Any]) -> Iterator[tuple[str, A
             "jsonl, with gzip or without; change batch_config in the tap"
         )
     for address in files:
-        parts = urlsplit(address)
-        if parts.scheme not in {"", "file"}:
-            raise TargetError(
-                f"{stream}: BATCH file {address} is not on the local disk; set the storage root in the tap's "
-                "batch_config to a file:// folder"
-            )
-        # In file://folder/…, with a slash too few, the first folder is parsed as the host.
-        path = Path(unquote(parts.netloc + parts.path) if parts.scheme else address)
+        path = Path(address)
         try:
+            parts = urlsplit(address)
+            if parts.scheme not in {"", "file"}:
+                raise TargetError(
+                    f"{stream}: BATCH file {address} is not on the local disk; set the storage root in the tap's "
+                    "batch_config to a file:// folder"
+                )
+            if parts.scheme:
+                # In file://folder/…, with a slash too few, the first folder is parsed as the host.
+                path = Path(unquote(parts.netloc + parts.path))
             with _opened(path, encoding.get("compression")) as lines:
                 for number, line in enumerate(lines, 1):
                     yield f"{path}, line {number}", decode(line)

@@ -112,9 +112,7 @@ class TargetBigQuery(Target):
     @override
     def _process_schema_message(self, message_dict: dict[str, Any]) -> None:
         self._assert_line_requires(message_dict, requires={"stream", "schema"})
-        stream = message_dict["stream"]
-        if not isinstance(stream, str) or not stream:
-            raise TargetError(f"a SCHEMA of stream {stream!r}: expected a name; look at the tap")
+        stream = _name(message_dict["stream"])
         keys = message_dict.get("key_properties") or []
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
             raise TargetError(
@@ -141,7 +139,7 @@ class TargetBigQuery(Target):
 
     def _maps(self, stream: str) -> list[StreamMap]:
         """Return what the stream is sent on as: nothing where the stream maps remove it."""
-        if stream not in self.mapper.stream_maps:
+        if _name(stream) not in self.mapper.stream_maps:
             self._assert_sink_exists(stream)
         return [one for one in self.mapper.stream_maps[stream] if not isinstance(one, RemoveRecordTransform)]
 
@@ -211,6 +209,12 @@ class TargetBigQuery(Target):
         value = message_dict["value"]
         if not isinstance(value, dict):
             raise TargetError(f"a STATE is {str(value)[:60]!r}: expected an object; look at the tap")
+        try:
+            json.dumps(value, allow_nan=False, default=str)
+        except ValueError as error:
+            raise TargetError(
+                f"a STATE holds NaN or Infinity, which JSON has not: {value}; look at the tap"
+            ) from error
         self._lifecycle.state(value)
         if self._is_checkpoint_due():
             self._checkpoint()
@@ -370,6 +374,13 @@ class TargetBigQuery(Target):
                 2, f"target-bigquery: ended by {name}; what was not whole is not loaded, no STATE\n".encode()
             )
         os._exit(128 + signum)
+
+
+def _name(stream: Any) -> str:  # noqa: ANN401 (a tap's)
+    """Return a message's stream, which is a name."""
+    if not isinstance(stream, str) or not stream:
+        raise TargetError(f"a message's stream is {stream!r}: expected a name; look at the tap")
+    return stream
 
 
 def _end_output() -> None:
