@@ -116,3 +116,10 @@ def test_a_table_in_another_location_is_refused(bench: Bench) -> None:
     make(bench, F("id", "INTEGER", "REQUIRED"))
     run = bench.load(SCHEMA, record(1), whole(), STATE, location="EU")
     refused(run, "is in US, the location setting says EU")
+
+
+def test_a_table_that_was_dropped_after_the_load_is_not_loaded_again_in_silence(bench: Bench) -> None:
+    """The same run id finds its job, whose rows went with the table: STATE does not go out."""
+    succeeded(bench.load(SCHEMA, record(1), whole(), STATE))
+    bench.owner().delete_table(f"{bench.dataset}.things")
+    refused(bench.load(SCHEMA, record(1), whole(), STATE), "has been dropped since; run with another run id")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from google.api_core.exceptions import NotFound
 from singer_sdk import metrics
 
 from target_bigquery import ledger, tables
@@ -244,8 +246,23 @@ class Loader:
         """Return a manifest's job, run now or found finished; None where it has no rows to load."""
         if manifest.digest not in self._loaded:
             job = self._load_jobs.run(manifest) if manifest.parts else None
+            if job and not job.started_here:
+                self._refuse_another_table(manifest, job.job)
             self._loaded[manifest.digest] = manifest, job
         return self._loaded[manifest.digest][1]
+
+    def _refuse_another_table(self, manifest: Manifest, job: Any) -> None:  # noqa: ANN401 (any kind of job)
+        """Refuse to take rows for loaded that went with the table into which an earlier attempt loaded them."""
+        reference = self._cloud.dataset.table(manifest.table)
+        with suppress(NotFound):
+            made = self._cloud.bigquery.get_table(reference, **self._cloud.call).created
+            if not (made and job.ended and made > job.ended):
+                return
+        if not self._recovery.rows_of(manifest):
+            raise TargetError(
+                f"{manifest.stream}: job {job.job_id} loaded {manifest.rows} rows into {reference}, which has been dropped since; "
+                "run with another run id"
+            )
 
     def _report(self, manifest: Manifest, done: FinishedJob | None, seconds: float) -> None:
         """Log what a manifest has loaded, as text and as METRIC points for programs."""

@@ -100,7 +100,7 @@ class Recovery:
         """Return the ledger's row of another process's load, None where its rows are not in the table."""
         job_id = manifest.job_id
         job = self._job(job_id)
-        if job is None and manifest.parts and self._rows_of(manifest) != manifest.rows:
+        if job is None and manifest.parts and self.rows_of(manifest) != manifest.rows:
             return None
         logger.warning(
             "%s: run %s loaded %d rows and ended before it wrote them to the ledger; they are written now",
@@ -123,7 +123,7 @@ class Recovery:
             return None
         return None
 
-    def _rows_of(self, manifest: Manifest) -> int:
+    def rows_of(self, manifest: Manifest) -> int:
         """Return how many of a manifest's rows are in its table; reads one partition."""
         reference = self._cloud.dataset.table(manifest.table)
         try:
