@@ -158,9 +158,13 @@ class _BigQuery:
         if not job_id:
             return SimpleNamespace(result=lambda **_: [{"rows": self._count(**asked)}])
         job = self._run(job_id, job_config.labels, [])
-        for row in json.loads(asked["entries"]):
-            key = [row[name] for name in ("run_id", "stream", "table_version", "job_id")]
-            self._world.ledger.setdefault(json.dumps(key), row)
+        entries = json.loads(asked["entries"])
+        keys = [
+            json.dumps([row[name] for name in ("run_id", "stream", "table_version", "job_id")])
+            for row in entries
+        ]
+        assert len(keys) == len(set(keys)), "a MERGE inserts both"
+        self._world.ledger = dict(zip(keys, entries, strict=True)) | self._world.ledger
         return job
 
     def _run(self, job_id: str, labels: dict[str, str], rows: list[dict[str, Any]]) -> Any:
@@ -309,6 +313,7 @@ def test_each_record_once_or_no_state_past_it(drawn: tuple[dict[str, str], list[
     for plan in plans:
         # Where it is cut the tap dies: what it has not sent, the STATE at the end included, never comes.
         sent = messages(source, world.states[-1] if world.states else {}, plan)[: plan["cut"]]
+        before = set(world.objects)
         try:
             attempt(world, f"run-{run}", sent, plan)
         except DiedError:
@@ -323,5 +328,7 @@ def test_each_record_once_or_no_state_past_it(drawn: tuple[dict[str, str], list[
         else:
             event("ended well")
             check_whole(world, sent, f"run-{run}")
+            markers = {name for name in world.objects.keys() - before if name.startswith("_runs/")}
+            assert len(markers) in {0, 2}, "the process's, and that the ledger has its rows"
             run += plan["cut"] is None  # else the tap has died, and the runner repeats the run
         check(world, source)
