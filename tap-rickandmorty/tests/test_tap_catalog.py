@@ -41,6 +41,8 @@ TAKEN = {
     "the-key-deselected": entry(metadata("properties", "id", inclusion="available", selected=False)),
     "a-schema-of-fewer-fields": entry(schema={"properties": {"id": {"type": "integer"}}}),
     "an-unknown-field-deselected": entry(metadata("properties", "planet", selected=False)),
+    "selected-without-metadata": {"tap_stream_id": "characters", "selected": True},
+    "selected-twice-as-meltano-does": entry(selected=True) | {"selected": True},
 }
 
 
@@ -62,6 +64,21 @@ REFUSED = {
     "a-field-that-is-not-there": ([entry(metadata("properties", "planet", selected=True))], "selects planet"),
     "a-field-of-another-schema": ([entry(schema={"properties": {"planet": {}}})], "selects planet"),
     "another-key": ([entry(key_properties=["name"])], "has key_properties ['name']"),
+    "deselected-without-metadata": (
+        [{"tap_stream_id": "characters", "selected": False}],
+        "selects no stream",
+    ),
+    "log-based-in-the-metadata": (
+        [
+            {
+                **entry(),
+                "metadata": [
+                    {"breadcrumb": [], "metadata": {"selected": True, "replication-method": "LOG_BASED"}}
+                ],
+            }
+        ],
+        "has replication_method LOG_BASED",
+    ),
     "log-based": ([entry(replication_method="LOG_BASED")], "has replication_method LOG_BASED"),
     "incremental-by-nothing": (
         [entry(replication_method="INCREMENTAL")],

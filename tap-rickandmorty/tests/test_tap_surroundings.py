@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECRETS = ("hunter2", "t0ken")
+STREAM = '{"streams": [{"tap_stream_id": "episodes", %s}]}'
+METADATA = STREAM % '"metadata": [{"breadcrumb": [], "metadata": {%s}}]'
 
 
 @pytest.mark.parametrize(
@@ -88,16 +90,21 @@ def test_blank_and_null_settings_count_as_absent(api: Api, run_tap: RunTap, tmp_
 
 def test_secrets_of_the_address_are_sent_and_never_shown(api: Api, run_tap: RunTap) -> None:
     """User, password and query go with every request; no log, no error and no STATE has them."""
-    url = api.url.replace("http://", "http://me:hunter2@") + "?key=t0ken&my%20key=t0ken&a%5Bb%5D=t0ken"
+    url = (
+        api.url.replace("http://", "http://me:hunter2@")
+        + "?key=t0ken&my%20key=t0ken&a%5Bb%5D=t0ken&a%5Bb%5D=2&empty="
+    )
     api.fault(r"character\?", status(503))
     run = run_tap(api_url=url, loglevel="debug").succeeded()
     assert {path.count("=t0ken") for path, _ in api.requests} == {3}
+    assert {"&a%5Bb%5D=2&empty=" in path for path, _ in api.requests} == {True}
     assert {h["Authorization"] for _, h in api.requests} == {"Basic bWU6aHVudGVyMg=="}
     assert not [word for word in SECRETS if word in run.log + run.out]
     for fault in (
         status(403),
         status(302, b"", Location="http://me:hunter2@127.0.0.2/?key=t0ken"),
         status(200, b"x"),
+        lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\nno colon\r\nContent-Length: 1\r\n\r\nx"),
     ):
         api.fault(r"character\?", fault, times=9)
         run = run_tap(api_url=url, max_attempts=2).failed()
@@ -130,6 +137,17 @@ def test_places_that_are_null_come_through(api: Api, run_tap: RunTap) -> None:
         ("--catalog", "[]", "[] is not of type"),
         ("--catalog", '{"streams": {}}', "streams: {} is not of type"),
         ("--catalog", '{"streams": [{"stream": "episodes"}]}', '"tap_stream_id" is a required property'),
+        ("--catalog", '{"streams": [{"tap_stream_id": 1}]}', "tap_stream_id: 1 is not of type"),
+        (
+            "--catalog",
+            STREAM % '"schema": {"selected": false}',
+            "schema: selected: False schema does not allow",
+        ),
+        ("--catalog", STREAM % '"schema": {"properties": {"id": 1}}', "properties: id: 1 is not of type"),
+        ("--catalog", STREAM % '"replication_key": 1', "replication_key: 1 is not of type"),
+        ("--catalog", STREAM % '"metadata": [{"metadata": {}}]', '"breadcrumb" is a required property'),
+        ("--catalog", METADATA % '"selected": "false"', 'selected: "false" is not of type'),
+        ("--catalog", METADATA % '"inclusion": "no"', 'inclusion: "no" is not one of'),
         ("--config", "{bad", "expected a file with a JSON object"),
         ("--config", "[1]", "expected a file with a JSON object"),
         ("--config", '{"max_shrink_precent": 0}', "'max_shrink_precent' was unexpected"),
@@ -221,6 +239,8 @@ def test_an_output_that_takes_nothing_is_one_line(api: Api, option: str, output:
         ("stream_maps", "{bad", "stream_maps: '{bad' is not of type 'object'"),
         ("api_url", "ftp://x", "api_url: expected http://HOST/api"),
         ("api_url", "https://me:hunter2@", "api_url: expected http://HOST/api"),
+        ("api_url", "https://me:p/hunter2@host/api", "'https://***@host/api'"),
+        ("api_url", "http://me:@hunter2@host:99999/api", "'http://***@host:99999/api'"),
         ("api_url", "http://host:99999/api", "api_url: expected http://HOST/api"),
         ("api_url", "http://[::1/api", "api_url: expected http://HOST/api"),
         ("user_agent", "a\nb", "user_agent: expected letters"),

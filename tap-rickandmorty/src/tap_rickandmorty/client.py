@@ -92,7 +92,8 @@ class ApiStream(RESTStream[Any]):
     @property
     @override
     def authenticator(self) -> Any:
-        return HTTPBasicAuth(*self.address.login) if self.address.login else super().authenticator
+        # The SDK's own takes parameters without a value out of the address.
+        return HTTPBasicAuth(*self.address.login) if self.address.login else lambda request: request
 
     @property
     @override

@@ -25,7 +25,7 @@ PREFIX = "TAP_RICKANDMORTY_"
 SCHEMAS: dict[str, Any] = json.loads((files("tap_rickandmorty") / "inputs.json").read_bytes())
 REMEDIES = {
     "state": 'give the value of the last STATE message, {"bookmarks": …}, or {} to begin anew',
-    "catalog": "give what --discover writes",
+    "catalog": "give what --discover writes; what is selected stands in its metadata",
 }
 
 
@@ -62,6 +62,13 @@ def read_json(option: str, file: IO[str]) -> str:
     if wrong:
         place = "".join(f"{step}: " for step in wrong[0].instance_path)
         raise TapError(f"--{option} {file.name}: {place}{wrong[0].message[:200]}; {REMEDIES[option]}")
+    for entry in content.get("streams", []):
+        # Other tools ask for a method in the metadata, where the SDK reads what a tap offers, and select beside it.
+        metadata = entry.setdefault("metadata", [])
+        root: dict[str, Any] = next((item["metadata"] for item in metadata if not item["breadcrumb"]), {})
+        entry["replication_method"] = entry.get("replication_method") or root.get("replication-method")
+        if "selected" in entry:
+            metadata.append({"breadcrumb": [], "metadata": {"selected": entry["selected"], **root}})
     return json.dumps(content)
 
 
@@ -96,7 +103,9 @@ def invalid_settings(config: Mapping[str, Any]) -> Iterator[str]:
     except ValueError:
         good = False
     if not good or re.search(r"\s", url):
-        yield f"api_url: expected http://HOST/api or https://HOST/api, got {safe(url)!r}"
+        # What makes it no address may be a sign of the password.
+        shown = safe(re.sub(r"//.*@", "//***@", url, flags=re.DOTALL))
+        yield f"api_url: expected http://HOST/api or https://HOST/api, no blanks, a password's signs as %2F, got {shown!r}"
     if not config["user_agent"].isprintable() or not config["user_agent"].isascii():
         yield f"user_agent: expected letters, digits and signs of ASCII, got {config['user_agent']!r}"
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import parse_qsl, unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import parse_qs, unquote, urljoin, urlsplit, urlunsplit
 
 import requests
 import urllib3
@@ -55,7 +55,7 @@ class Address:
             parts = urlsplit("")
         host = parts.netloc.rpartition("@")[2]
         self.base = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
-        self.params = dict(parse_qsl(parts.query, keep_blank_values=True))
+        self.params = parse_qs(parts.query, keep_blank_values=True)
         user, password = unquote(parts.username or ""), unquote(parts.password or "")
         self.login = (user, password) if user or password else None
 
@@ -63,7 +63,7 @@ class Address:
 def safe(text: object) -> str:
     """Return a text in one line, without the secrets of any address in it, and with long lists of ids cut."""
     line = " ".join(str(text).split())
-    line = re.sub(r"//[^/@\s]+@", "//***@", line)
+    line = re.sub(r"//[^/\s]+@", "//***@", line)
     line = re.sub(r"([?&])(?!page=)[^=&?\s]+=[^&\s'\")]*", r"\1***", line)
     return re.sub(r"(/\d+,\d+,)[\d,]{20,},(\d+)", r"\1…,\2", line)
 
@@ -246,8 +246,8 @@ class Session(requests.Session):
         self.mount("http://", adapter)
         self.hooks["response"] = _read
         self._connections = connections
-        # It logs whole addresses.
-        logging.getLogger("urllib3").setLevel(logging.INFO)
+        # It logs whole addresses, of headers that it cannot read with a traceback.
+        logging.getLogger("urllib3").setLevel(logging.ERROR)
 
     @cached_property
     def pool(self) -> ThreadPoolExecutor:
