@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tap_api import Api, Fault, Handler, Outcome, RunTap, character, move_on
+from tap_api import Api, Fault, Handler, Outcome, RunTap, character, environment, episode, move_on
 from tap_api import status as answer
+
+from testkit import programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,3 +199,64 @@ def test_counts_are_metric_points(run_tap: RunTap) -> None:
     assert {"record_count", "http_request_count", "http_request_duration", "sync_duration"} <= {
         p["metric"] for p in points
     }
+
+
+# A stream of an API that names the next page by a cursor, on the hooks that docs/onboarding.md gives.
+BY_CURSOR = """
+from singer_sdk.pagination import JSONPathPaginator
+from tap_rickandmorty import tap
+from tap_rickandmorty.client import ApiStream
+class Episodes(ApiStream):
+    name, path, primary_keys, records_jsonpath = "episodes", "/episode", ("id",), "$.items[*]"
+    def get_new_paginator(self):
+        return JSONPathPaginator("$.next")
+    def get_url_params(self, context, next_page_token):
+        return {"cursor": next_page_token}
+tap.STREAMS = [Episodes]
+tap.TapRickAndMorty.cli(["--config=ENV"])
+"""
+LAST = {"items": [episode(2)], "next": None}
+
+
+@pytest.mark.parametrize(
+    ("answers", "named"),
+    [
+        ([{"items": [episode(1)], "next": "b"}, LAST], None),
+        (
+            [
+                {"items": [episode(1)], "next": "b"},
+                {"items": [], "next": "c"},
+                {"items": None, "next": "d"},
+                LAST,
+            ],
+            None,
+        ),
+        (
+            [{"items": [episode(1)], "next": "b"}, {"error": "busy"}],
+            "***: episodes: expected records at $.items[*], got '{",
+        ),
+        ([[episode(1)]], "expected records at $.items[*], got '[{"),
+        ([{"items": {"id": 1}}], "expected records at $.items[*]"),
+        ([{"items": [None]}], "expected object, got null None"),
+        (
+            [{"items": [episode(1)], "next": "b"}, {"items": [episode(2)], "next": "b"}],
+            "episodes: the API names the page",
+        ),
+    ],
+    ids=["two", "none-in-between", "an-error", "a-list", "an-object", "a-null", "a-loop"],
+)
+def test_a_listing_by_cursor_is_read_to_its_end_or_not_activated(
+    api: Api, answers: list[Any], named: str | None
+) -> None:
+    """An answer without records is no end where another follows, and one that is no listing is no empty one."""
+    for document in answers:
+        # A byte order mark, as .NET writes it.
+        body = json.dumps(document).encode("utf-8-sig")
+        api.fault(r"episode", answer(200, body))
+    done = programs.run(sys.executable, "-c", BY_CURSOR, env=environment(api))
+    run = Outcome(done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr)
+    if named:
+        run.failed(named)
+    else:
+        assert [record["id"] for record in run.succeeded().records("episodes")] == [1, 2]
+    assert len(run.activated("episodes")) == (named is None)

@@ -13,6 +13,7 @@ import time
 from datetime import UTC, datetime
 from http import HTTPStatus
 from importlib.resources import files
+from types import NoneType
 from typing import TYPE_CHECKING, Any, cast
 
 import backoff
@@ -23,6 +24,7 @@ from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.helpers.jsonpath import extract_jsonpath
 from singer_sdk.mapper import RemoveRecordTransform
+from singer_sdk.pagination import BaseAPIPaginator, OffsetPaginator, PageNumberPaginator
 from singer_sdk.singerlib import ActivateVersionMessage
 from singer_sdk.singerlib.catalog import Metadata
 from typing_extensions import override
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     import requests
     from singer_sdk import Tap
     from singer_sdk.helpers.types import Context
-    from singer_sdk.pagination import BaseAPIPaginator
     from singer_sdk.singerlib import Catalog
 
     from tap_rickandmorty.session import Address, Answer, Session
@@ -62,6 +63,8 @@ class ApiStream(RESTStream[Any]):
         policies = {kind: str(tap.config[f"drift_{kind}"]) for kind in CONSEQUENCES}
         self.drift = Drift(self.name, schema, policies, keys=self.primary_keys)
         super().__init__(tap, schema=self.drift.outgoing)
+        new_paginator = self.get_new_paginator
+        self.get_new_paginator = lambda: _patient(new_paginator())  # type: ignore[method-assign]
 
     @property
     @override
@@ -118,7 +121,21 @@ class ApiStream(RESTStream[Any]):
 
     @override
     def parse_response(self, response: requests.Response) -> Iterable[dict[str, Any]]:
-        yield from extract_jsonpath(self.records_jsonpath, input=cast("Answer", response).document)
+        """Yield the records of an answer.
+
+        Raises:
+            ApiError: The answer has no place for records; an empty one is a list without records, or null.
+        """
+        document = cast("Answer", response).document
+        place, is_list, _ = self.records_jsonpath.partition("[*]")
+        held = list(extract_jsonpath(place, input=document))
+        if not held or (is_list and not isinstance(held[0], (list, NoneType))):
+            raise ApiError(
+                f"{self._shown(response.request)}: {self.name}: expected records at {self.records_jsonpath}, got "
+                f"{excerpt(response.content)}; look at the API, and at records_jsonpath and parse_response in {type(self).__name__}"
+            )
+        if held[0] is not None:
+            yield from extract_jsonpath(self.records_jsonpath, input=document)
 
     @property
     @override
@@ -170,7 +187,15 @@ class ApiStream(RESTStream[Any]):
     def get_records(self, context: Context | None) -> Iterable[dict[str, Any]]:
         """Yield every record; a FULL_TABLE stream is a version, activated after its last record."""
         self.begin_version()
-        yield from self.request_records(context)
+        try:
+            yield from self.request_records(context)
+        except RuntimeError as error:
+            if "Loop detected" not in str(error):
+                raise
+            raise ApiError(
+                f"{self.name}: the API names the page that it has just sent as the next one, too; run again later, or look "
+                f"at get_new_paginator in {type(self).__name__}"
+            ) from error
         self.finish()
 
     def begin_version(self) -> None:
@@ -266,6 +291,14 @@ class ApiStream(RESTStream[Any]):
         return safe(f"{request.method} {request.url}")
 
 
+def _patient(paginator: Any) -> Any:  # noqa: ANN401 (of any token)
+    """Let a paginator go on after an answer without records, where it knows another end: the SDK's would lose the rest."""
+    counts = isinstance(paginator, (PageNumberPaginator, OffsetPaginator))
+    if not counts or type(paginator).has_more is not BaseAPIPaginator.has_more:
+        paginator.continue_if_empty = lambda _: True
+    return paginator
+
+
 def _status(error: Any) -> int | None:  # noqa: ANN401 (an exception)
     return getattr(getattr(error, "response", None), "status_code", None)
 
@@ -283,7 +316,7 @@ def decoded(response: requests.Response) -> Any:  # noqa: ANN401 (JSON)
         RetriableAPIError: The body is not JSON.
     """
     try:
-        return msgspec.json.decode(response.content.removeprefix(b"\xef\xbb\xbf"))
+        return msgspec.json.decode(response.content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise RetriableAPIError(
             f"status {response.status_code}, but not JSON: {excerpt(response.content)}", response

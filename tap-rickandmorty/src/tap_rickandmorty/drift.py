@@ -84,7 +84,7 @@ class Drift:
         if self._validator.is_valid(record):
             return record
         kept: dict[str, Any] = {}
-        record_id = record.get(self._keys[0]) if self._keys else None
+        record_id = record.get(self._keys[0]) if self._keys and isinstance(record, dict) else None
         for error in list(self._validator.iter_errors(record)):
             word, detail, path = error.kind.name, error.kind.value, list(error.instance_path)
             kind = KEYWORDS.get(word, "retyped_field")

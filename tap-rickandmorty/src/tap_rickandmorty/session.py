@@ -6,6 +6,7 @@ line without secrets. Proxies and certificates come from the environment, as `re
 
 from __future__ import annotations
 
+import codecs
 import email.utils
 import logging
 import os
@@ -220,7 +221,8 @@ def _read(response: requests.Response, **_: Any) -> Answer:  # noqa: ANN401 (a h
             raise FatalAPIError(
                 f"the answer is larger than {LARGEST_BODY >> 20} MB; look at the api_url setting"
             )
-    return Answer(response, bytes(body))
+    # Some servers write a byte order mark, which no JSON has.
+    return Answer(response, bytes(body).removeprefix(codecs.BOM_UTF8))
 
 
 class Session(requests.Session):
