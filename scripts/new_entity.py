@@ -21,6 +21,7 @@ import entities
 import generated_files
 import inflection
 import landing_schemas
+import msgspec
 from command_line import OneLine, end_with
 from entities import APP, LIST, TAP, Entity
 from entity_models import model_files
@@ -51,22 +52,26 @@ def read_sample(name: str) -> list[dict[str, Any]]:
     records = []
     for number, line in enumerate(file.read_text("utf-8-sig", "surrogateescape").split("\n"), 1):
         try:
-            records += [json.loads(line.encode())] if line.strip() else []
+            # As the tap reads an answer: no NaN, no number beyond a float.
+            records += [msgspec.json.decode(line.encode())] if line.strip() else []
         except ValueError as error:
             raise ValueError(
                 f"SAMPLE={file}, line {number}: expected a JSON object in UTF-8 ({error})"
             ) from None
     if not records or not all(isinstance(record, dict) for record in records):
-        raise ValueError(f"SAMPLE={file}: expected at least one record, one JSON object per line")
+        raise ValueError(
+            f"SAMPLE={file}: expected at least one record, one JSON object per line; jq -c '.[]' makes lines of a list"
+        )
     return records
 
 
 def check_sample(entity: Entity, records: list[dict[str, Any]], since: str | None) -> None:
-    """Check that each record has the key, of integers and strings, and the field `since`.
+    """Check that each record has the field `since` and the key, of integers and strings, and that a whole version has it once.
 
     Raises:
         ValueError: One has not.
     """
+    seen: dict[tuple[Any, ...], int] = {}
     for number, record in enumerate(records, 1):
         required = (*entity.key, *([since] if since else []))
         if missing := [field for field in required if record.get(field) is None]:
@@ -76,6 +81,11 @@ def check_sample(entity: Entity, records: list[dict[str, Any]], since: str | Non
         if unfit := [field for field in entity.key if type(record[field]) not in {int, str}]:
             raise ValueError(
                 f"record {number} of the sample: {', '.join(unfit)} is neither an integer nor a string; name another --key"
+            )
+        same = seen.setdefault(tuple(record[field] for field in entity.key), number)
+        if same != number and not since:
+            raise ValueError(
+                f"record {number} of the sample: the same {', '.join(entity.key)} as record {same}; take one out, or name another --key"
             )
         if "new_fields" in record:
             raise ValueError(

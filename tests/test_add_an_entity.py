@@ -282,6 +282,9 @@ def test_a_key_is_a_list_of_fields(key: Any) -> None:
         ('{"id": 1}', "loads", "loads.sql: exists already"),
         ('{"id": {"a": 1}}', "issues", "id is neither an integer nor a string"),
         ('{"id": 1.5}', "issues", "id is neither an integer nor a string"),
+        ('{"id": 1}\n{"id": 2}\n{"id": 1}', "issues", "record 3 of the sample: the same id as record 1"),
+        ('{"id": 1, "a": NaN}', "issues", "line 1: expected a JSON object in UTF-8"),
+        ('[{"id": 1}]', "issues", "one JSON object per line; jq -c '.[]' makes lines"),
         ('{"id": 1}\nnull', "issues", "one JSON object per line"),
         ('{"id": 1}\n{"id": 2', "issues", "line 2: expected a JSON object in UTF-8"),
         # Of another encoding: its names would be columns.
