@@ -115,6 +115,8 @@ class Handler(BaseHTTPRequestHandler):
         """The API's own answer to the request."""
         self.answer(*self.server.api.page(self.path))
 
+    do_CONNECT = do_GET  # noqa: N815 (http.server's: as a proxy, for faults)
+
     def answer(self, status: int, body: bytes, **headers: str) -> None:
         """A whole answer."""
         self.send_response(status)

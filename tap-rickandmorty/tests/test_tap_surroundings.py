@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from singer_sdk.exceptions import ConfigValidationError
-from tap_api import TRUST, Api, RunTap, character, environment, location, status
+from tap_api import TRUST, Api, RunTap, character, drip_headers, environment, location, status
 from tap_rickandmorty.tap import TapRickAndMorty
 
 from testkit import programs, warm
@@ -65,6 +65,15 @@ def test_a_proxy_that_does_not_work_is_one_line(
     monkeypatch.setenv("http_proxy", proxy)
     run = run_tap(max_attempts=1).failed("/character: ")
     assert "hunter2" not in run.log
+
+
+def test_a_proxy_whose_answer_never_ends_is_one_line(
+    api: Api, run_tap: RunTap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way to an HTTPS server begins with a request to the proxy: its time is the request's."""
+    monkeypatch.setenv("https_proxy", api.url.removesuffix("/api"))
+    api.fault(r"^api\.example:443$", drip_headers, times=9)
+    run_tap(api_url="https://api.example/api", timeout=1, max_attempts=2).failed("no whole answer within 1 s")
 
 
 def test_empty_variables_count_as_absent(run_tap: RunTap, monkeypatch: pytest.MonkeyPatch) -> None:

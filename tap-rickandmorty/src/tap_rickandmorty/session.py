@@ -151,6 +151,11 @@ class _Watched:
 
     sock: socket.socket | None
 
+    def _new_conn(self) -> socket.socket:
+        # A proxy's answer to CONNECT comes before the request.
+        sock = _Deadline.current.deadline.sock = super()._new_conn()  # type: ignore[misc]
+        return cast("socket.socket", sock)
+
     def request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (urllib3's)
         super().request(*args, **kwargs)  # type: ignore[misc]
         _Deadline.current.deadline.sock = self.sock
