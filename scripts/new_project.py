@@ -73,7 +73,8 @@ true false yes no on off null dbt
 adapter api column config context database env exceptions execute flags fromjson fromyaml graph log model modules ref render
 return schema source sql target this tojson toyaml var write
 """
-ADDRESS = re.compile(r"https?://[^\s/]+\S*")
+# It stands in committed files of several languages.
+ADDRESS = re.compile(r"""https?://[^\s/@"'\\]+(/[^\s"'\\]*)?""")
 # The example's API keeps its address: its recorded answers name it.
 OURS = re.compile(r"rick(?:_and_|-and-|and)morty(?!api\.com)|Rick ?[aA]nd ?Morty|RICKANDMORTY")
 
@@ -172,7 +173,10 @@ def problems(options: argparse.Namespace, folder: Path, parts: list[str]) -> Ite
     if absent := [part for part in parts if part in PARTS and not (ROOT / PARTS[part][0]).is_dir()]:
         yield f"PARTS: {' '.join(absent)} was removed here; name what is there"
     if not ADDRESS.fullmatch(options.api):
-        yield f"API={options.api}: expected an address that begins with https:// or http://"
+        yield (
+            "API: expected an address that begins with https:// or http://, without quotes; user and password are "
+            f"for the setting api_url, since this address is committed; got {re.sub('//.*@', '//***@', options.api)}"
+        )
     if os.path.lexists(folder):
         yield f"FOLDER={options.folder}: exists already; name a new folder"
     if folder.is_relative_to(ROOT):

@@ -151,6 +151,8 @@ def test_a_new_project_has_its_name_everywhere(
         ("library x report,kestra", "with spaces between"),
         ("library x none", "PARTS= for none"),
         ("library x --api books.example", "begins with https://"),
+        ("library x --api https://me:p@ss/w0rd@books.example", "got https://***@books.example\n"),
+        ("""library x --api 'https://books.example/"a"'""", "without quotes"),
         ("library x report --empty", "cannot be without the example"),
         ("library .", "exists already"),
         ("library ''", "FOLDER is not given"),
