@@ -137,9 +137,9 @@ def run_inside(started: float) -> int:
         fail(f"the run succeeded, but its page could not be built: {clean(page.stderr)}")
     print("Where to look next:")
     print("  make tables         every table and its rows")
-    print(
-        "  make shell          a prompt for SQL; docs/questions.md has ten questions with their answers' SQL"
-    )
+    # They are about the example.
+    questions = "; docs/questions.md has ten questions with their answers' SQL"
+    print("  make shell          a prompt for SQL" + questions * (ROOT / "docs" / "questions.md").is_file())
     print(f"  {log_name}")
     if page:
         print(f"The page: {PAGE.relative_to(ROOT)}")

@@ -121,6 +121,8 @@ def test_the_walk_through_gives_a_fourth_working_entity(copy: ProjectCopy) -> No
 def test_the_walk_through_lands_another_api(copy: ProjectCopy) -> None:
     """After the page's steps the books of an API with another envelope are in their mart; run, lint and tests are green."""
     follow(copy, "Make it yours for another API")
+    assert "Where to look next:" in copy.output
+    assert "questions.md" not in copy.output
     assert re.search(r"\b3\b\W+1000\W+3\b", copy.output[copy.output.rindex("Verdict: ") :]), copy.output[
         -2000:
     ]

@@ -65,6 +65,7 @@ def test_a_proxy_that_does_not_work_is_one_line(
     monkeypatch.setenv("http_proxy", proxy)
     run = run_tap(max_attempts=1).failed("/character: ")
     assert "hunter2" not in run.log
+    assert ("connection to the proxy failed" in run.last_line()) is (proxy == "http://127.0.0.1:1")
 
 
 def test_a_proxy_whose_answer_never_ends_is_one_line(

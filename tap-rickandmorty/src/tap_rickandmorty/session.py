@@ -321,7 +321,12 @@ class Session(requests.Session):
         if isinstance(error, requests.exceptions.ContentDecodingError):
             return RetriableAPIError(f"the body is not what its Content-Encoding says ({cause})")
         if isinstance(error, BROKEN):
-            return RetriableAPIError(f"connection failed ({cause}; api_url is {self._address.base})")
+            to = (
+                "connection to the proxy"
+                if isinstance(error, requests.exceptions.ProxyError)
+                else "connection"
+            )
+            return RetriableAPIError(f"{to} failed ({cause}; api_url is {self._address.base})")
         return FatalAPIError(
             f"{cause}; look at the api_url setting, and at proxies and certificates in the environment"
         )
