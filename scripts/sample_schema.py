@@ -27,9 +27,9 @@ FORMATS = (
 
 
 def infer_object(records: list[dict[str, Any]], path: str = "") -> dict[str, Any]:
-    """Return the schema of objects: what each of them has is required."""
+    """Return the schema of objects: what each of them has is required; where none has a field, any may come."""
     names = dict.fromkeys(name for record in records for name in record)
-    return {
+    return names and {
         "additionalProperties": False,
         "required": [name for name in names if all(name in record for record in records)],
         "properties": {
@@ -56,7 +56,7 @@ def infer_field(values: list[Any], name: str) -> dict[str, Any]:
         schema |= infer_object([value for value in present if isinstance(value, dict)], f"{name}.")
     if "array" in types:
         items = [item for value in present if isinstance(value, list) for item in value]
-        schema["items"] = infer_field(items, f"An item of {name}")
+        schema["items"] = infer_field(items, f"{name}[]")
     return schema
 
 

@@ -246,6 +246,7 @@ def test_a_column_has_a_name_that_lint_takes(field: str, value: Any, landed: str
         ),
         (["2026-02-28T00:00:00Z", ""], {"type": "string"}),
         ([None], {"type": ["string", "null"]}),
+        ([{}, {}], {"type": "object"}),
     ],
 )
 def test_a_field_has_the_type_of_its_values(values: list[Any], expected: dict[str, Any]) -> None:
