@@ -210,9 +210,7 @@ class Answer(requests.Response):
 
     def __init__(self, response: requests.Response, content: bytes) -> None:
         super().__init__()
-        self.status_code, self.url, self.headers = response.status_code, response.url, response.headers
-        self.elapsed, self.request, self.encoding = response.elapsed, response.request, response.encoding
-        self.raw, self.content = response.raw, content
+        vars(self).update(vars(response), content=content)
         self.document: Any = None
 
 
