@@ -64,6 +64,24 @@ def tracker_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_reference_in_a_schema_is_followed(tracker_folder: Path) -> None:
+    """The SDK's catalog has no definitions: a target would get a field without a type, and another column than dbt expects."""
+    (file,) = tracker_folder.glob("tap-*/src/*/schemas/labels.json")
+    known = file.read_text()
+    schema = json.loads(known)
+    schema["definitions"] = {"colour": schema["properties"]["color"]}
+    schema["properties"]["color"] = {"$ref": "#/definitions/colour"}
+    file.write_text(json.dumps(schema))
+    try:
+        with serving(IssueTracker(count=1)) as source:
+            messages = OwnProject("tracker", source, tracker_folder).extract(token=TOKEN)
+    finally:
+        file.write_text(known)
+    sent = [json.loads(line) for line in messages.read_text().splitlines()]
+    (labels,) = (m["schema"] for m in sent if m["type"] == "SCHEMA" and m["stream"] == "labels")
+    assert labels["properties"]["color"] == schema["definitions"]["colour"]
+
+
 @contextmanager
 def reading(source: IssueTracker, sandbox: Sandbox, folder: Path) -> Iterator[OwnProject]:
     """The issue tracker's project on an empty warehouse."""

@@ -10,6 +10,7 @@ import itertools
 import json
 import random
 import time
+from copy import deepcopy
 from datetime import UTC, datetime
 from http import HTTPStatus
 from importlib.resources import files
@@ -27,6 +28,7 @@ from singer_sdk.mapper import RemoveRecordTransform
 from singer_sdk.pagination import BaseAPIPaginator, OffsetPaginator, PageNumberPaginator
 from singer_sdk.singerlib import ActivateVersionMessage
 from singer_sdk.singerlib.catalog import Metadata
+from singer_sdk.singerlib.schema import resolve_schema_references
 from typing_extensions import override
 
 from tap_rickandmorty.drift import CONSEQUENCES, Drift
@@ -62,7 +64,8 @@ class ApiStream(RESTStream[Any]):
         schema = json.loads((files("tap_rickandmorty") / "schemas" / f"{self.name}.json").read_bytes())
         policies = {kind: str(tap.config[f"drift_{kind}"]) for kind in CONSEQUENCES}
         self.drift = Drift(self.name, schema, policies, keys=self.primary_keys)
-        super().__init__(tap, schema=self.drift.outgoing)
+        # The SDK's catalog has no place for definitions.
+        super().__init__(tap, schema=resolve_schema_references(deepcopy(self.drift.outgoing)))
         new_paginator = self.get_new_paginator
         self.get_new_paginator = lambda: _patient(new_paginator())  # type: ignore[method-assign]
 
