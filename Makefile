@@ -57,7 +57,7 @@ export PATH := $(PATH):$(CURDIR)/$(VENVS)/uv/bin
 	dbt-changed contract site links audit image scan-image plan apply providers deploy-flows
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 # What a person types goes to the program by the environment, as it is: neither make nor a shell reads it.
 TYPED := DATA LIVE VERSION NAME FOLDER PARTS API EMPTY REASON RUN STREAM UNDO AS_OF SAMPLE SINGULAR RESOURCE KEY SINCE ALLOW ARGS ENVIRONMENT STATE_BUCKET
