@@ -67,6 +67,14 @@ class Reader(MsgSpecReader):
             ) from None
         if not isinstance(message, dict) or isinstance(message.get("type"), list | dict):
             raise TargetError(f"a line is not a Singer message: {_beginning(line)!r}; look at the tap")
+        if message.get("type") == "STATE":
+            try:
+                # It goes on as JSON, whatever else `decode` reads.
+                msgspec.json.decode(line, type=msgspec.Raw)
+            except msgspec.DecodeError as error:
+                raise TargetError(
+                    f"a STATE holds what JSON has not, such as NaN ({error}): {_beginning(line)!r}; look at the tap"
+                ) from None
         return message
 
     @override
