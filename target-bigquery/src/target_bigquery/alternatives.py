@@ -216,12 +216,12 @@ def _resolve(ref: str, place: Place) -> Any:  # noqa: ANN401
 
 def _named(schema: Any, ref: str) -> Any:  # noqa: ANN401
     """Return the subschema with a name (`$id`, `id`, `$anchor`, `$dynamicAnchor`), None where there is none."""
-    names = [("$id", ref), ("id", ref), ("$anchor", ref[1:]), ("$dynamicAnchor", ref[1:])]
     parts = [schema]
     while parts:
         part = parts.pop()
         if isinstance(part, dict):
-            if any(part.get(word) == name for word, name in names):
+            anchors = [f"#{part[word]}" for word in ("$anchor", "$dynamicAnchor") if word in part]
+            if ref in [part.get("$id"), part.get("id"), *anchors]:
                 return part
             parts += part.values()
         elif isinstance(part, list):
