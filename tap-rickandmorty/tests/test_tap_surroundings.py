@@ -181,7 +181,7 @@ def test_a_file_that_cannot_be_used_is_named(
 def test_a_state_that_another_system_wrote_counts(run_tap: RunTap, tmp_path: Path, encoding: str) -> None:
     """Windows writes a byte order mark, or UTF-16; a number may have become 1e2, and a name of the source be missing."""
     file = tmp_path / "state.json"
-    file.write_text('{"bookmarks": {"characters": {"complete_count": 1e2}}}', encoding=encoding)
+    file.write_text('{"bookmarks": {"characters": {"complete_count": 1e2}}, "streams": 3}', encoding=encoding)
     run_tap("--state", str(file)).failed("100 records when it was last whole")
 
 

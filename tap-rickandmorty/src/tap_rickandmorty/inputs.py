@@ -62,7 +62,7 @@ def read_json(option: str, file: IO[str]) -> str:
     if wrong:
         place = "".join(f"{step}: " for step in wrong[0].instance_path)
         raise TapError(f"--{option} {file.name}: {place}{wrong[0].message[:200]}; {REMEDIES[option]}")
-    for entry in content.get("streams", []):
+    for entry in content.get("streams", []) if option == "catalog" else []:
         # Other tools ask for a method in the metadata, where the SDK reads what a tap offers, and select beside it.
         metadata = entry.setdefault("metadata", [])
         root: dict[str, Any] = next((item["metadata"] for item in metadata if not item["breadcrumb"]), {})
