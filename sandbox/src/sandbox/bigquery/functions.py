@@ -166,7 +166,7 @@ def _parse_date(node: exp.StrToDate) -> exp.Expr | None:
             pattern += DATE_PARTS[one[1]][0]
             found.append(DATE_PARTS[one[1]][1])
         else:
-            pattern += f"[{one}]"
+            pattern += re.escape(one)
     parts = "|".join(f"\\{place}" for place in range(1, len(found) + 1))
     texts = (pattern + "[[:space:]]*", parts, "|".join(found))
     return call("bqv_parse_date", node.this, *map(exp.Literal.string, texts)) if found else None
