@@ -74,7 +74,7 @@ adapter api column config context database env exceptions execute flags fromjson
 return schema source sql target this tojson toyaml var write
 """
 # It stands in committed files of several languages.
-ADDRESS = re.compile(r"""https?://[^\s/@"'\\]+(/[^\s"'\\]*)?""")
+ADDRESS = re.compile(r"""https?://(\[[0-9a-fA-F:]+\]|[^\s/:@"'\\]+)(:\d+)?(/[^\s"'\\]*)?""")
 # The example's API keeps its address: its recorded answers name it.
 OURS = re.compile(r"rick(?:_and_|-and-|and)morty(?!api\.com)|Rick ?[aA]nd ?Morty|RICKANDMORTY")
 

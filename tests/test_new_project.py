@@ -152,6 +152,7 @@ def test_a_new_project_has_its_name_everywhere(
         ("library x none", "PARTS= for none"),
         ("library x --api books.example", "begins with https://"),
         ("library x --api https://me:p@ss/w0rd@books.example", "got https://***@books.example\n"),
+        ("library x --api https://me:p/hunter2@books.example", "are for the setting api_url"),
         ("""library x --api 'https://books.example/"a"'""", "without quotes"),
         ("library x report --empty", "cannot be without the example"),
         ("library .", "exists already"),
