@@ -218,6 +218,53 @@ tap.TapRickAndMorty.cli(["--config=ENV"])
 LAST = {"items": [episode(2)], "next": None}
 
 
+# Its end is an answer without records, which names a next one all the same.
+BY_SCROLL = BY_CURSOR.replace(
+    'JSONPathPaginator("$.next")',
+    'type("Scroll", (JSONPathPaginator,), {"continue_if_empty": lambda *_: False})("$.next")',
+)
+
+
+def read_by(program: str, api: Api, answers: list[Any]) -> Outcome:
+    """Run such a tap on an API that gives these answers."""
+    for document in answers:
+        # A byte order mark, as .NET writes it.
+        body = json.dumps(document).encode("utf-8-sig")
+        api.fault(r"episode", answer(200, body))
+    done = programs.run(sys.executable, "-c", program, env=environment(api))
+    return Outcome(done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("program", "answers"),
+    [
+        (
+            BY_SCROLL,
+            [
+                {"items": [episode(1)], "next": "b"},
+                {"items": [episode(2)], "next": "c"},
+                {"items": [], "next": "d"},
+            ],
+        ),
+        (
+            BY_CURSOR.replace("$.items[*]", "$.items[?(@.id<3)]"),
+            [{"items": [episode(1), episode(2)], "next": "b"}, {"items": [episode(3)], "next": None}],
+        ),
+        (
+            BY_CURSOR.replace("$.items[*]", "$.items.*"),
+            [{"items": {"a": episode(1), "b": episode(2)}, "next": "b"}, {"items": {}, "next": None}],
+        ),
+    ],
+    ids=["a-scroll", "a-filter", "by-id"],
+)
+def test_a_listing_ends_as_its_stream_says(api: Api, program: str, answers: list[Any]) -> None:
+    """A paginator's own rule for an empty answer counts, and a place that holds none of the records asked for is one."""
+    assert [record["id"] for record in read_by(program, api, answers).succeeded().records("episodes")] == [
+        1,
+        2,
+    ]
+
+
 @pytest.mark.parametrize(
     ("answers", "named"),
     [
@@ -249,12 +296,7 @@ def test_a_listing_by_cursor_is_read_to_its_end_or_not_activated(
     api: Api, answers: list[Any], named: str | None
 ) -> None:
     """An answer without records is no end where another follows, and one that is no listing is no empty one."""
-    for document in answers:
-        # A byte order mark, as .NET writes it.
-        body = json.dumps(document).encode("utf-8-sig")
-        api.fault(r"episode", answer(200, body))
-    done = programs.run(sys.executable, "-c", BY_CURSOR, env=environment(api))
-    run = Outcome(done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr)
+    run = read_by(BY_CURSOR, api, answers)
     if named:
         run.failed(named)
     else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 import time
 from copy import deepcopy
 from datetime import UTC, datetime
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
     from tap_rickandmorty.writer import Writer
 
 SHOWN_BODY = 120
+# Where a JSONPath begins to name several values, and what holds them.
+SEVERAL = re.compile(r"(?=\[(?:[*?]|\d*:)|\.\*)")
+HOLDERS: dict[str, Any] = {"": object, "[": (list, NoneType), ".": (dict, NoneType)}
 
 
 class ApiStream(RESTStream[Any]):
@@ -130,9 +134,9 @@ class ApiStream(RESTStream[Any]):
             ApiError: The answer has no place for records; an empty one is a list without records, or null.
         """
         document = cast("Answer", response).document
-        place, is_list, _ = self.records_jsonpath.partition("[*]")
+        place, several = (*SEVERAL.split(self.records_jsonpath, 1), "")[:2]
         held = list(extract_jsonpath(place, input=document))
-        if not held or (is_list and not isinstance(held[0], (list, NoneType))):
+        if not held or not isinstance(held[0], HOLDERS[several[:1]]):
             raise ApiError(
                 f"{self._shown(response.request)}: {self.name}: expected records at {self.records_jsonpath}, got "
                 f"{excerpt(response.content)}; look at the API, and at records_jsonpath and parse_response in {type(self).__name__}"
@@ -295,9 +299,10 @@ class ApiStream(RESTStream[Any]):
 
 
 def _patient(paginator: Any) -> Any:  # noqa: ANN401 (of any token)
-    """Let a paginator go on after an answer without records, where it knows another end: the SDK's would lose the rest."""
+    """Let a paginator without a rule of its own go on after an answer without records, where it knows another end."""
     counts = isinstance(paginator, (PageNumberPaginator, OffsetPaginator))
-    if not counts or type(paginator).has_more is not BaseAPIPaginator.has_more:
+    kind, sdk = type(paginator), BaseAPIPaginator
+    if kind.continue_if_empty is sdk.continue_if_empty and (not counts or kind.has_more is not sdk.has_more):
         paginator.continue_if_empty = lambda _: True
     return paginator
 
