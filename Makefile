@@ -252,9 +252,11 @@ deploy-flows: ## Deploy flows, settings and the image's digest to Kestra (.githu
 	@.github/scripts/deploy_flows.py
 
 # --- environments: one lock each, installed anew when its lock or its part's metadata changes -----------------------
-# Another make of this folder may be at it already: then it is waited for, and nothing is left to do.
+# Another make of this folder may be at it already: then it is waited for, and nothing is left to do. Not every system has the program flock.
+lock = "$(PYTHON_PATH)" -ISc 'import fcntl; fcntl.flock(9, fcntl.$1)'
 once = { mkdir -p $(VENVS) && exec 9> "$(VENVS)/.$(notdir $(@D)).lock"; } || { "$(PYTHON)" scripts/doctor.py --problems; exit 1; }; \
-  flock -n 9 || { echo "Another make installs $(@D): waiting for it"; flock 9; }; if [[ $$(find $@ $^ -newer $@ 2>&1) ]]; then
+  $(call lock,LOCK_EX | fcntl.LOCK_NB) 2>/dev/null || { echo "Another make installs $(@D): waiting for it"; $(call lock,LOCK_EX); }; \
+  if [[ "$(findstring B,$(firstword -$(MAKEFLAGS)))$$(find $@ $^ -newer $@ 2>&1)" ]]; then
 $(VENVS)/.python: $(if $(PYTHON_PATH),,no-python)
 	@$(once) { command -v uv >/dev/null || { echo "Installing uv"; "$(PYTHON_PATH)" -m venv $(VENVS)/uv && \
 	  $(VENVS)/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt; } \

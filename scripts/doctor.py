@@ -52,7 +52,7 @@ def platform() -> Iterator[Finding]:
             yield Finding("uv: none; make installs one")
         else:
             yield Finding("Python: it has no venv", "on Debian and Ubuntu, apt-get install python3-venv")
-    for program in ("bash", "flock", "git", "make"):
+    for program in ("bash", "git", "make"):
         if not shutil.which(program):
             yield Finding(f"{program}: not found", "install it")
 
