@@ -120,7 +120,9 @@ def _decimal(node: exp.DataType) -> exp.Expr | None:
 
 def _cast(node: exp.Cast) -> exp.Expr | None:
     kind = KINDS.get(node.to.this)
-    if kind is None or isinstance(node.this, exp.Null) or node.args.get("format"):
+    # A macro's argument stands in it several times: what is joined text, as a key of many columns, does without.
+    plain = (exp.Null, exp.DPipe, exp.Concat) if kind == "string" else exp.Null
+    if kind is None or isinstance(node.this, plain) or node.args.get("format"):
         return None
     safe = "safe_" if isinstance(node, exp.TryCast) and kind != "string" else ""
     return call(f"bqv_{safe}{kind}", node.this)
