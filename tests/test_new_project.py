@@ -216,9 +216,11 @@ def uncalled_macros(project: Path) -> set[str]:
     return {name for name in re.findall(r"macro (\w+)\(", text) if len(re.findall(rf"\b{name}\b", text)) == 1}
 
 
-def test_an_empty_project_has_no_macro_of_the_example(tmp_path: Path) -> None:
-    """What calls a macro leaves with the example's entities; so does the macro."""
+def test_an_empty_project_has_types_and_no_macro_of_the_example(tmp_path: Path) -> None:
+    """What calls a macro leaves with the example's entities; so does the macro. `make check` needs the packages' types."""
     output_of(ROOT, *NEW_PROJECT, "--empty", "library", str(tmp_path / "library"))
+    packages = [file.parent for file in (tmp_path / "library").glob("*/src/*/__init__.py")]
+    assert [package for package in packages if not (package / "py.typed").exists()] == []
     assert uncalled_macros(tmp_path / "library") == uncalled_macros(ROOT)
 
 
