@@ -91,63 +91,17 @@ def edited() -> Records:
 
 def odd() -> Records:
     """Records whose texts, dates, codes and addresses are odd in ways in which engines differ."""
-    texts = [
-        "",
-        " ",
-        "\u00a0",
-        "\u200b",
-        "é",
-        "e\u0301",
-        "\U0001f680",
-        "\u05e8\u05d9",
-        "\t",
-        "null",
-        "%s %d {}",
-        "a\nb",
-        "O'Hara\\",
-        "Z",
-        "z",
-        "é",
-        "unknown",
-    ]
+    words = "| |\u00a0|\u200b|é|e\u0301|\U0001f680|\u05e8\u05d9|\t|null|%s %d {}|a\nb|O'Hara\\|Z|z|é|unknown"
+    texts = words.split("|")
     days = "Dec 2, 2013|December 2,2013|December2, 2013| december  02, 2013\n|February 29, 2013|February 29, 2012|December 2, 13|December 2, 0|Sept 2, 2013|2013-12-02|December 31, 9999|January 1, 1|December 2, 99999|\u00a0May 2, 2013|May 32, 2013|May 2, \u0662\u0660\u0661\u0663|May 1, 2014"
     codes = "S01E01|S01E01|S1E1|S99999999999999999999E1|S\u0660\u0661E01|S01E01\n| S01E02|S00E00|S-1E1|S01E2147483648|S9223372036854775807E1|S02E01|S02E01|SE|S1E|S01E01E02|S01 E01"
-    urls = [
-        "/1",
-        "1",
-        "x1",
-        *(
-            f"{SITE}/character/{end}"
-            for end in (
-                "1",
-                "01",
-                "1/",
-                "1?y=2",
-                "99999999999999999999",
-                "9007199254740992",
-                "1\n",
-                " ",
-                "\u0662",
-                "-1",
-                "1.0",
-            )
-        ),
-    ]
+    ends = "1|01|1/|1?y=2|99999999999999999999|9007199254740992|1\n| |\u0662|-1|1.0"
+    urls = ["/1", "1", "x1", *(f"{SITE}/character/{end}" for end in ends.split("|"))]
     fields = {"b": 1, "a": {"z": 1.5, "y": None}, "\U0001f680": ["\u2028"]}
     return {
         "characters": [
-            character(
-                n,
-                (1, 2),
-                n % 3,
-                name=t,
-                species=t,
-                status=t,
-                type=t,
-                gender=t,
-                origin={"name": t, "url": urls[n % len(urls)]},
-                new_fields=fields if n % 2 else None,
-            )
+            character(n, (1, 2), n % 3, **dict.fromkeys(("name", "species", "status", "type", "gender"), t))
+            | {"origin": {"name": t, "url": urls[n % len(urls)]}, "new_fields": fields if n % 2 else None}
             for n, t in enumerate(texts)
         ],
         "episodes": [
