@@ -7,8 +7,6 @@ round run one after another, each round beginning with another one. The rows of 
 rows or failed is named in the table and left out of its median. With --parts or --peers the tables are printed alone.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

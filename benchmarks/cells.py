@@ -1,24 +1,20 @@
 """What is measured: parts, who does them and how, and how the rows of each run are verified."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import os
 import re
 import shutil
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from google.api_core.exceptions import NotFound
 from testkit.project_files import ROOT
 from testkit.warm import stand_in
 from testkit.whole_pipeline import RUN_ALL, Sandbox
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 PEERS_FOLDER = ROOT / "benchmarks" / "peers"
 # Records of each stream, in the real API's proportions.

@@ -8,16 +8,16 @@ hit ends the program, and nothing is written. Every row is printed; the page get
 with --places or --only.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
 import subprocess
 import sys
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from google.api_core.exceptions import NotFound
 from testkit.fault_matrix import API, BIGQUERY, BY_IDS, FIRST_PAGE, INSERT, STORAGE, UPLOAD, Fault, Rule
@@ -28,10 +28,6 @@ from testkit.whole_pipeline import Sandbox, running_sandbox
 
 from cells import TAP, TARGET, TEMPLATE_TAP, z3_target
 from tables import insert
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 RECORDS, CHARACTERS = 3, 60
 SECONDS = 240

@@ -1,7 +1,5 @@
 """What was measured as tables, and their place between two markers of a page."""
 
-from __future__ import annotations
-
 import statistics
 from pathlib import Path
 from typing import Any

@@ -1,19 +1,14 @@
 """Sphinx: these pages as a site (`make site`); a link that leads nowhere is an error."""
 
 # ruff: noqa: INP001 (Sphinx's own file)
-from __future__ import annotations
-
 import os
 import re
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from sphinx.application import Sphinx
 from testkit.project_files import REMOVED_FOLDERS
-
-if TYPE_CHECKING:
-    from sphinx.application import Sphinx
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent

@@ -3,25 +3,20 @@
 In meltano.yml and dbt_project.yml the generated lines are between marks.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import yaml
 from generated_files import ROOT
+from google.cloud.bigquery import SchemaField
 from target_bigquery.alternatives import root
 from target_bigquery.errors import TargetError
 from target_bigquery.schema import translate
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from google.cloud.bigquery import SchemaField
 
 APP = next(ROOT.glob("tap-*/pyproject.toml")).parent.name.removeprefix("tap-")
 TAP = ROOT / f"tap-{APP}" / "src" / f"tap_{APP}"

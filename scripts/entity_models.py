@@ -1,20 +1,16 @@
 """The dbt files of a new entity, from entity_templates/: staging model and mart, their descriptions and tests."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 import yaml
 from entities import APP, Entity, landing_columns, one_line, sql_type
 from generated_files import ROOT
-
-if TYPE_CHECKING:
-    from google.cloud.bigquery import SchemaField
+from google.cloud.bigquery import SchemaField
 
 STAGING = ROOT / "transform" / "models" / "staging"
 MARTS = ROOT / "transform" / "models" / "marts" / "core"
@@ -69,7 +65,7 @@ class Column:
     type: str
 
     @classmethod
-    def of(cls, entity: Entity, field: SchemaField) -> Column:
+    def of(cls, entity: Entity, field: SchemaField) -> "Column":
         """Return the column that dbt makes of one of the landing table.
 
         Its name is what dbt-bouncer.yml asks for: lower case, no keyword, and of the type that it promises.

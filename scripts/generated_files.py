@@ -6,17 +6,12 @@ A generator is a module beside this one, whose `generated` returns the text of e
 run. Exit status 1 when a check finds a difference, 2 when what a generator reads is not valid.
 """
 
-from __future__ import annotations
-
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from command_line import OneLine, end_with
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATORS = ("entities", "landing_schemas", "plugin_locks", "reference_docs")

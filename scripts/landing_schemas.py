@@ -5,24 +5,19 @@ partitioned by (by day), those it is clustered by, and its columns as BigQuery's
 them.
 """
 
-from __future__ import annotations
-
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import entities
 from entities import TAP
 from generated_files import ROOT
+from google.cloud.bigquery import SchemaField
 from target_bigquery import ledger, tables
 from target_bigquery.names import LEDGER, clean
 from target_bigquery.schema import metadata_fields
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from google.cloud.bigquery import SchemaField
 
 SOURCE = TAP / "schemas"
 SCHEMAS = ROOT / "terraform" / "schemas"

@@ -8,8 +8,7 @@ what is about them alone (without_example.py): `make entity` adds yours. With --
 example's. Exit status 2 for bad arguments, a full disk, or files that git does not list; there is no new folder then.
 """
 
-from __future__ import annotations
-
+import argparse
 import os
 import re
 import shlex
@@ -17,17 +16,13 @@ import shutil
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import yaml
 from command_line import OneLine, end_with
 from testkit.project_files import ROOT, project_files
 from without_example import without_example
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Iterator
 
 EXAMPLES_API = "https://rickandmortyapi.com/api"
 RUFF = ROOT / ".venvs" / "dev" / "bin" / "ruff"

@@ -18,21 +18,17 @@ and with status 2 where the input is no plan. With `deletion_protection = false`
 is what was asked for, outside production. The format: https://developer.hashicorp.com/terraform/internals/json-format
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import math
 import re
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from itertools import chain, zip_longest
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from command_line import end_with
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # What holds nothing, and by which nothing is reached, watched or saved.
 EMPTY = {"google_billing_budget", "google_monitoring_notification_channel"}

@@ -5,8 +5,6 @@ Meltano Hub would serve it: name, settings, capabilities. Ours are not on the Hu
 is the program itself (`--about --format=json`).
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

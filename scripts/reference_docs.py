@@ -3,18 +3,14 @@
 A table is between `<!-- name -->` and `<!-- /name -->`.
 """
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from generated_files import ROOT
 from plugin_locks import BUILT_IN, about
 
 from testkit import fault_matrix
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

@@ -5,8 +5,6 @@
 Always in Meltano's environment `local`. Exit status: the command's; 1 when another such command is under way in this folder.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import sys

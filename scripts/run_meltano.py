@@ -1,7 +1,5 @@
 """Runs `meltano run` with its progress shown and its whole log kept."""
 
-from __future__ import annotations
-
 import os
 import queue
 import shutil
@@ -11,10 +9,9 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
-if TYPE_CHECKING:
-    from run_progress import Progress
+from run_progress import Progress
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCKS = ["tap-rickandmorty", "target-bigquery", "dbt-bigquery:build"]

@@ -8,8 +8,6 @@ verdict is fail, there is no page, or another `make run` is under way here; 2 fo
 number when ended by one.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import re

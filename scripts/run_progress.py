@@ -4,8 +4,6 @@ Meltano's `--log-format json` gives a JSON object per line; with DBT_LOG_FORMAT=
 an event of dbt's own. Nothing here depends on the wording of a line.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import time

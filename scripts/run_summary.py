@@ -1,16 +1,11 @@
 """What `make run` prints when dbt is done: the problems, the verdict, and the counts of each entity at each step."""
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from run_progress import clean
-
-if TYPE_CHECKING:
-    from run_progress import Progress
+from run_progress import Progress, clean
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN_RESULTS = ROOT / "transform" / "target" / "run_results.json"

@@ -1,7 +1,5 @@
 """Infers a JSON schema from a sample of records."""
 
-from __future__ import annotations
-
 import re
 from datetime import datetime
 from typing import Any

@@ -3,8 +3,6 @@
 Files in scripts/empty/ replace those that are about the example; `make entity` then adds the entities.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,10 +1,9 @@
 """One sandbox, one Meltano project and one whole run for the tests that cross the parts."""
 
-from __future__ import annotations
-
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Never
 
 import pytest
 from testkit.programs import afterwards
@@ -20,11 +19,6 @@ from testkit.whole_pipeline import (
     running_sandbox,
 )
 from warehouse import Warehouse, open_warehouse
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Never
-
 
 # The optional folders that the tests of a file or a folder are about: without one they are skipped by its name.
 NEEDED = {

@@ -1,14 +1,14 @@
 """Google's own SQL analyzer and reference implementation (PyPI zetasql) over a catalog made of BigQuery tables."""
 
-from __future__ import annotations
-
 import json
 import re
+from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import zetasql.core.wasm_client
+from google.cloud.bigquery import SchemaField
 from google.protobuf.timestamp_pb2 import Timestamp
 from testkit.project_files import ROOT
 from wasmtime import Config
@@ -28,12 +28,7 @@ from zetasql.types import (
     ZetaSQLBuiltinFunctionOptions,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from google.cloud.bigquery import SchemaField
-
-    Table = tuple[Sequence[SchemaField], Sequence[Sequence[Any]]]
+Table = tuple[Sequence[SchemaField], Sequence[Sequence[Any]]]
 
 KINDS = {
     "STRING": TypeKind.TYPE_STRING,

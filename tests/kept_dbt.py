@@ -1,7 +1,5 @@
 """dbt kept running: one invocation per line on stdin, its outcome per line on stdout; the project is parsed once."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -5,8 +5,6 @@ OR binds less than AND. A field that is not there matches nothing but a negation
 https://cloud.google.com/logging/docs/view/logging-query-language
 """
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

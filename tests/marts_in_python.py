@@ -3,8 +3,6 @@
 It shares nothing with the SQL but the marts' names and columns.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter, defaultdict
 from datetime import UTC, date, datetime

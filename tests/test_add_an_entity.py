@@ -3,8 +3,6 @@
 Its text is the program: blocks after Create, In … after/replace … add/with, and Run are carried out in their order.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -3,24 +3,19 @@
 The figures are those of the default universe, 826 characters, 126 locations and 51 episodes.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import uuid
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from testkit.proxies import Proxy, proxied
 from testkit.target_bench import piped
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from testkit.whole_pipeline import Sandbox
+from testkit.whole_pipeline import Sandbox
 
 # A stream's first page, and its records by ids.
 REQUESTS = 6

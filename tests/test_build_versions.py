@@ -1,21 +1,26 @@
 """Which versions a build reads: after a retraction, of an older state, beside another build, and of deltas."""
 
-from __future__ import annotations
-
 import json
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from google.api_core.exceptions import NotFound
-from warehouse import MARTS, VERDICT, VERDICT_MODELS, VERSIONS, character, land, location, retract, verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from warehouse import Warehouse
+from warehouse import (
+    MARTS,
+    VERDICT,
+    VERDICT_MODELS,
+    VERSIONS,
+    Warehouse,
+    character,
+    land,
+    location,
+    retract,
+    verdict,
+)
 
 LEDGER = "`local_rickandmorty_landing._loads`"
 # All that readers of `state` see.

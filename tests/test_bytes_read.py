@@ -3,23 +3,18 @@
 BigQuery prunes partitions by constants only, and reads of a table what is left. A view is read as its own statement says.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from google.cloud import bigquery
 from testkit.project_files import ROOT
-from warehouse import ENTITIES, character, episode, location, schema
-
-if TYPE_CHECKING:
-    from testkit.whole_pipeline import BuiltPipeline
-    from warehouse import Warehouse
+from testkit.whole_pipeline import BuiltPipeline
+from warehouse import ENTITIES, Warehouse, character, episode, location, schema
 
 LANDING = "local_rickandmorty_landing"
 READERS = ("run", "--select", "stg_rickandmorty__loads", "int_build_versions", "staging", "int_landed",

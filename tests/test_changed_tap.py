@@ -1,18 +1,13 @@
 """A tap that has changed since Meltano last ran it: its new fields and settings count at the next run."""
 
-from __future__ import annotations
-
 import json
 import shlex
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from testkit.project_copy import copy_project
 from testkit.project_files import ROOT
 from testkit.whole_pipeline import program
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MELTANO = 'PATH="$PWD/.venvs/uv/bin:$PATH" .venvs/meltano/bin/meltano --environment=dev'
 CATALOG = f"{MELTANO} invoke --dump=catalog tap-rickandmorty 2>/dev/null"

@@ -1,16 +1,11 @@
 """The dbt project under dbt 2's engine, whose parser is another program: `make test-dbt-2` installs it."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from testkit.programs import run
 from testkit.project_files import ROOT
 from testkit.required_tools import missing
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # dbt 1.11 knows no other form of semantic models.
 KNOWN = "SemanticModelDeprecated"

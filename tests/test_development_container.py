@@ -1,18 +1,13 @@
 """The development container: its files fit together, and its check sees what is missing."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import yaml
 from testkit.programs import run
 from testkit.project_files import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DEVCONTAINER = ROOT / ".devcontainer"
 CONTAINER = json.loads((DEVCONTAINER / "devcontainer.json").read_text())

@@ -4,21 +4,16 @@ A fenced block of commands is run here; or is marked as needing a cloud (```bash
 or has commands that another test runs, which is named below.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from testkit.programs import run
 from testkit.project_copy import BARE_PATH, ProjectCopy, bare, copy_project
 from testkit.project_files import REMOVED_FOLDERS, ROOT, project_files
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # What a page names by its own name: the tables of a part's commands, and programs of a cloud or a container.
 COMMAND = re.compile(

@@ -1,21 +1,13 @@
 """`.env`: what a person writes into it works, and what is left empty is not a value."""
 
-from __future__ import annotations
-
 import itertools
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from testkit.project_copy import ProjectCopy, copy_project
 from testkit.project_files import ROOT
-from testkit.whole_pipeline import Project
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from testkit.whole_pipeline import Sandbox
-
+from testkit.whole_pipeline import Project, Sandbox
 
 UNIVERSE = "characters=3,locations=2,episodes=2"
 

@@ -1,21 +1,17 @@
 """A failed job raises the alert: the real log of every way to fail, through the filter of Terraform's alert."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
 import signal
 import subprocess
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from logging_filter import matches
 from testkit.programs import eventually
 from testkit.project_files import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ALERT = (ROOT / "terraform" / "modules" / "failure_alert" / "main.tf").read_text(encoding="utf-8")
 MELTANO_JOB = ROOT / ".venvs" / "meltano" / "bin" / "meltano-job"

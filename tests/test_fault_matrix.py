@@ -1,13 +1,12 @@
 """Every case of fault_matrix.py, on the wire: real processes, the sandbox's services, proxies that do the faults."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
 import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import requests
@@ -24,11 +23,7 @@ from testkit.fault_matrix import (
 )
 from testkit.proxies import Proxy, proxied
 from testkit.target_bench import SCHEMA, STATE, Bench, Pipe, piped, record, schema, whole
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from testkit.whole_pipeline import Sandbox
+from testkit.whole_pipeline import Sandbox
 
 # One more case of a kind, through the same code as another one here: CI runs them.
 REPEATED_REQUESTS = {

@@ -4,16 +4,16 @@ Each is a project of its own, made by `make new EMPTY=1` and `make entity`; then
 streams.py and the settings that the API asks for. What a second run, a deletion and a crash leave in the marts is looked at.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
 import select
 import signal
 import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -26,10 +26,6 @@ from testkit.project_files import ROOT
 from testkit.proxies import proxied
 from testkit.whole_pipeline import Sandbox, running_sandbox
 from warehouse import Warehouse, kept_dbt
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 MOST_LINES = 120
 # What the issue tracker's tap asks for beside the template's settings.

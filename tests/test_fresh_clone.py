@@ -1,23 +1,16 @@
 """A fresh clone where little is as usual: its path, its locale, a proxy that leads nowhere, no uv; and a source that collapses."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import requests
-from testkit.project_copy import bare, copy_project
+from testkit.project_copy import ProjectCopy, bare, copy_project
 from testkit.project_files import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from testkit.project_copy import ProjectCopy
 
 WITH_PAGE = (ROOT / "report").is_dir()
 RUN = 'make run DATA="it\'s données"'

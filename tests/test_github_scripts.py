@@ -1,24 +1,20 @@
 """The scripts that workflows call: the tag of a release, the packages' names, what fails a scan."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import distribution
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from testkit.programs import run, succeed
 from testkit.project_files import ROOT
 from testkit.required_tools import tool
-
-if TYPE_CHECKING:
-    import subprocess
-    from pathlib import Path
 
 SCRIPTS = ROOT / ".github" / "scripts"
 

@@ -1,23 +1,17 @@
 """Several versions of a small world, one after the other: marts, changes and snapshots show exactly what happened."""
 
-from __future__ import annotations
-
 import copy
 import json
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from marts_in_python import ENTITIES, MARTS, Load, Marts, code, day, number, numbers
 from test_marts import differences, newest_loads, served
-from testkit.whole_pipeline import RUN_ALL
-from warehouse import SITE, character, episode, location, place
-
-if TYPE_CHECKING:
-    from testkit.whole_pipeline import Project, Sandbox
-    from warehouse import Warehouse
+from testkit.whole_pipeline import RUN_ALL, Project, Sandbox
+from warehouse import SITE, Warehouse, character, episode, location, place
 
 Records = dict[str, list[dict[str, Any]]]
 SNAPSHOTS = "local_rickandmorty_snapshots"

@@ -4,20 +4,13 @@ Each location lives its own life over the versions (absent, edited, gone, back, 
 sequence of builds tries many lives at once.
 """
 
-from __future__ import annotations
-
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from warehouse import location
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from warehouse import Warehouse
+from warehouse import Warehouse, location
 
 LIVES = 60
 ONLY_HISTORY = ("run", "--select", "stg_rickandmorty__loads", "int_build_versions", "snap_locations")

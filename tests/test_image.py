@@ -4,8 +4,6 @@ buildah builds it and runs it, with chroot isolation, as root. Where no image re
 Debian with its own Python. `PYTHON_IMAGE` names a base that is reached instead.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -13,19 +11,16 @@ import subprocess
 import sys
 import tempfile
 import uuid
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from testkit.programs import run, succeed
 from testkit.project_files import ROOT
 from testkit.required_tools import missing
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from testkit.whole_pipeline import Sandbox
+from testkit.whole_pipeline import Sandbox
 
 pytestmark = pytest.mark.slow
 

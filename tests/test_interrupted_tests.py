@@ -1,17 +1,12 @@
 """A run of tests that is killed leaves nothing running."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from testkit.programs import alive, eventually
 from testkit.whole_pipeline import program
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TESTS = """
 import json, os, sys

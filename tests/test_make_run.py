@@ -1,7 +1,5 @@
 """What a person at the terminal sees of `make run`, and what it leaves when it is ended."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,15 +1,11 @@
 """The rows of every mart equal those that plain Python makes of the records the API serves."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from marts_in_python import ENTITIES, MARTS, Load, Marts
-
-if TYPE_CHECKING:
-    from testkit.whole_pipeline import BuiltPipeline, Sandbox
+from testkit.whole_pipeline import BuiltPipeline, Sandbox
 
 LEDGER = "local_rickandmorty_landing._loads"
 SCHEMA = "local_rickandmorty_marts"

@@ -1,12 +1,11 @@
 """The Meltano project in use: Meltano's own commands, and its state in the landing bucket."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from testkit.programs import succeed
@@ -15,9 +14,6 @@ from testkit.project_files import ROOT
 from testkit.whole_pipeline import IMPORTS, program, running_sandbox
 
 from testkit import warm
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 """`make new`, and a project without its optional parts: each on a copy, by the commands that a person types."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import shutil
 import sys
+from collections.abc import Callable
 from itertools import combinations
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import new_project
 import pytest
@@ -16,10 +15,6 @@ from testkit.programs import run
 from testkit.project_copy import unmarked
 from testkit.project_files import OPTIONAL_FOLDERS, ROOT, project_files
 from testkit.whole_pipeline import program
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 FOLDERS = {part: paths[0].rstrip("/") for part, paths in PARTS.items()}
 HERE = [part for part, folder in FOLDERS.items() if (ROOT / folder).is_dir()]

@@ -3,11 +3,12 @@
 They are in environments of their own, which `make test` installs.
 """
 
-from __future__ import annotations
-
 import csv
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from email.message import Message
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,11 +18,6 @@ from testkit.servers import Server
 from testkit.whole_pipeline import RESOURCES, Sandbox, program
 
 from testkit import programs
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from email.message import Message
-    from pathlib import Path
 
 # Not the dataset of the tests that share the sandbox.
 PREFIX = "others_"

@@ -1,7 +1,5 @@
 """Whole runs of the real Meltano project on the sandbox: what the one whole run has landed, and further loads elsewhere."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

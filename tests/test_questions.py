@@ -1,18 +1,14 @@
 """The questions of docs/questions.md, asked as they stand there, against plain Python over the API's records."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from marts_in_python import Marts, code, number
 from test_marts import newest_loads, served
 from testkit.project_files import ROOT
-
-if TYPE_CHECKING:
-    from testkit.whole_pipeline import BuiltPipeline
+from testkit.whole_pipeline import BuiltPipeline
 
 PAGE = (ROOT / "docs" / "questions.md").read_text(encoding="utf-8")
 QUESTIONS = dict(re.findall(r"^## (.*?)\n\n```sql\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))

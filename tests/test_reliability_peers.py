@@ -1,19 +1,13 @@
 """The generator of the peers' table: a fault that never hit gets no row."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import reliability_peers as peers
 from testkit.fault_matrix import BIGQUERY, Fault, google
 from testkit.proxies import proxied
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from testkit.whole_pipeline import Sandbox
+from testkit.whole_pipeline import Sandbox
 
 
 @pytest.fixture

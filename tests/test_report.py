@@ -1,18 +1,12 @@
 """The page of a whole run, built as Meltano builds it: it tells what the run has done."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import yaml
 from testkit.programs import succeed
 from testkit.project_files import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from testkit.whole_pipeline import BuiltPipeline
+from testkit.whole_pipeline import BuiltPipeline
 
 
 def test_the_page_tells_the_counts_of_the_run(built_pipeline: BuiltPipeline, tmp_path: Path) -> None:

@@ -1,12 +1,10 @@
 """What must hold of the files in the repository themselves."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import re
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import yaml
@@ -16,9 +14,6 @@ from testkit.programs import succeed
 from testkit.project_files import ROOT
 from testkit.required_tools import tool
 from testkit.whole_pipeline import python_program
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def tracked() -> list[str]:

@@ -1,7 +1,5 @@
 """What `make run` shows of a log: figures, warnings and errors by structure, never by wording."""
 
-from __future__ import annotations
-
 import json
 import os
 import pty

@@ -3,18 +3,17 @@
 The table says for each file what checks it; a file that no row names fails, and so does a row that names no file.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import tomllib
+from collections.abc import Callable
 from datetime import date
 from fnmatch import fnmatch
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
@@ -22,9 +21,6 @@ from jsonschema import validators
 from testkit.programs import succeed
 from testkit.project_files import ROOT, project_files
 from testkit.required_tools import missing, tool
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SUFFIXES = {".yml", ".yaml", ".toml", ".json", ".lock", ".hcl", ".tf", ".tfvars"}
 

@@ -1,7 +1,5 @@
 """What is secret in a setting is in no line, whatever goes wrong with it."""
 
-from __future__ import annotations
-
 import os
 
 import pytest

@@ -1,7 +1,5 @@
 """SIGINT and SIGTERM end tap and target, whatever the main thread waits for."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

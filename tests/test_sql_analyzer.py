@@ -1,24 +1,18 @@
 """What dbt compiles passes Google's own SQL analyzer, and gives what Google's reference implementation gives."""
 
-from __future__ import annotations
-
 import json
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from google.cloud.bigquery import QueryJob
-from googlesql import Analyzer, SqlRefusedError, evaluate
+from google.cloud.bigquery import QueryJob, SchemaField
+from googlesql import Analyzer, SqlRefusedError, Table, evaluate
 from test_documented_values import CASES, ERROR, undocumented
 from test_history import odd, world
 from testkit.programs import succeed
 from testkit.project_files import ROOT
-
-if TYPE_CHECKING:
-    from google.cloud.bigquery import SchemaField
-    from googlesql import Table
-    from testkit.whole_pipeline import BuiltPipeline
-    from warehouse import Warehouse
+from testkit.whole_pipeline import BuiltPipeline
+from warehouse import Warehouse
 
 RUN = "SELECT MAX(run_id) FROM `local_rickandmorty_landing._loads`"
 

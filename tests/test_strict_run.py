@@ -1,19 +1,14 @@
 """The whole pipeline under Google's rules: the roles that the READMEs and Terraform state, and no other, suffice for it."""
 
-from __future__ import annotations
-
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import requests
 from testkit.whole_pipeline import RUN_ALL, Project, Sandbox, local_bigquery, running_sandbox
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 UNIVERSE = "characters=60,locations=20,episodes=10"
 MARTS = "local_rickandmorty_marts"

@@ -1,7 +1,5 @@
 """Every SQL text that the target writes, through Google's own analyzer: each column type, each key type."""
 
-from __future__ import annotations
-
 import pytest
 from google.cloud.bigquery import SchemaField, TableReference
 from googlesql import Analyzer, SqlRefusedError

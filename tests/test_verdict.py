@@ -1,17 +1,12 @@
 """What a build refuses: the checks of the verdict, which stands before the marts are replaced."""
 
-from __future__ import annotations
-
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import run_summary
-from warehouse import MARTS, VERDICT, character, episode, land, location, retract, verdict
-
-if TYPE_CHECKING:
-    from warehouse import Warehouse
+from warehouse import MARTS, VERDICT, Warehouse, character, episode, land, location, retract, verdict
 
 
 def test_the_verdict_fails(warehouse: Warehouse) -> None:

@@ -1,22 +1,18 @@
 """What must hold of the workflows: least rights, pins, the Makefile's targets, and one way only to the live API."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
 import shutil
-from typing import TYPE_CHECKING, Any
+import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from testkit.programs import run, succeed
 from testkit.project_files import ROOT
 from testkit.required_tools import missing, tool
-
-if TYPE_CHECKING:
-    import subprocess
-    from pathlib import Path
 
 GITHUB = ROOT / ".github"
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))

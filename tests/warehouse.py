@@ -3,17 +3,16 @@
 Nothing of tap and target takes part, so that a test can say exactly which versions were loaded, and when.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from google.cloud import bigquery
@@ -22,9 +21,6 @@ from testkit.project_files import ROOT
 from testkit.whole_pipeline import IMPORTS, Sandbox
 
 from testkit import warm
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ENTITIES = ("characters", "episodes", "locations")
 DBT_PYTHON = ROOT / ".meltano/utilities/dbt-bigquery/venv/bin/python"

@@ -12,8 +12,6 @@ KESTRA_SETTINGS names a file with the other settings, as `terraform output -json
 Nothing is deleted; running it again changes nothing.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

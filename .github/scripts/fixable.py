@@ -8,8 +8,6 @@ A package that is malicious (OSV's MAL-…) has none and fails.
 An exception with its reason and its last day goes into osv-scanner.toml.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import sys

@@ -4,8 +4,6 @@ The environment names the server: KESTRA_URL, KESTRA_TOKEN (an API token, or use
 KESTRA_TENANT (main by default).
 """
 
-from __future__ import annotations
-
 import base64
 import http.client
 import json

@@ -4,8 +4,6 @@
 KESTRA_URL=http://localhost:8080 KESTRA_TOKEN=user:password KESTRA_NAMESPACE=rickandmorty.local kestra_pictures.py FOLDER
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

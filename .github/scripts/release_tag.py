@@ -6,8 +6,6 @@ release_tag.py TAG
 Prints name=… and version=…, as GitHub takes a step's outputs; exit status 1 when the package says another version.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 import tomllib

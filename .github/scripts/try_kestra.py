@@ -6,8 +6,6 @@
 Ends with 1 and one line where the server does something else than Kestra's engine does in tests/kestra.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import time

@@ -7,20 +7,16 @@
 FOLDER is the pipeline's own; what dlt knows of an earlier run is in it.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dlt
 from dlt.sources.rest_api import rest_api_source
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 STREAMS = {"characters": "character", "episodes": "episode", "locations": "location"}
 

@@ -1,22 +1,17 @@
 """Peer: a tap as the Singer SDK's template makes it: paging and what is read of an answer are where the template has a place for them."""
 
-from __future__ import annotations
-
 import decimal
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
+import requests
 from singer_sdk import Tap
 from singer_sdk import typing as th
 from singer_sdk.helpers.jsonpath import extract_jsonpath
 from singer_sdk.pagination import BasePageNumberPaginator
 from singer_sdk.streams import RESTStream
+from singer_sdk.streams.rest import HTTPRequest, PageContext
 from typing_extensions import override
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import requests
-    from singer_sdk.streams.rest import HTTPRequest, PageContext
 
 PLACE = th.ObjectType(th.Property("name", th.StringType), th.Property("url", th.StringType))
 LINKS = th.ArrayType(th.StringType)

@@ -1,22 +1,15 @@
 """A real browser without a window, and the page in it; a sandbox's BigQuery."""
 
-from __future__ import annotations
-
 import os
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from opened_page import ROOT, Opener
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 from testkit.required_tools import missing
 from testkit.whole_pipeline import running_sandbox
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from playwright.sync_api import Browser, Page
 
 # CI keeps this folder.
 SCREENSHOTS = ROOT / ".cache" / "report-screenshots"

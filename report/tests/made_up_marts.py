@@ -1,8 +1,6 @@
 """Rows as the page's queries give them (report/queries), made up: a small world, an empty one, a hostile one."""
 
 # ruff: noqa: SIM905 (names are easier to read and to add to than quoted ones)
-from __future__ import annotations
-
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 

@@ -1,16 +1,12 @@
 """The page of a made-up world, open in a browser."""
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import made_up_marts
+from playwright.sync_api import Browser, BrowserContext, Page, Request
 from rickandmorty_report import page as report_page
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page, Request
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,13 +1,12 @@
 """The queries on the local BigQuery, over tables as the marts' contracts say, and the command line around them."""
 
-from __future__ import annotations
-
 import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import yaml
@@ -15,10 +14,6 @@ from google.cloud import bigquery
 from opened_page import ROOT
 from rickandmorty_report import cli, marts, page
 from rickandmorty_report.errors import ReportError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 # One BigQuery where tests run side by side.
 pytestmark = pytest.mark.xdist_group("report-marts")

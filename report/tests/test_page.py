@@ -1,20 +1,13 @@
 """The page in a real browser: what it draws and says, for everyone, whatever the marts hold."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import made_up_marts
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from opened_page import html
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from opened_page import Opener
-    from playwright.sync_api import Locator, Page
+from opened_page import Opener, html
+from playwright.sync_api import Locator, Page
 
 # One browser where tests run side by side.
 pytestmark = pytest.mark.xdist_group("report-page")

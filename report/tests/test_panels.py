@@ -1,7 +1,5 @@
 """The panels' sentences against their figures, and marts in which anything is missing."""
 
-from __future__ import annotations
-
 import re
 from itertools import zip_longest
 from typing import Any

@@ -1,17 +1,12 @@
 """The sandbox's command, and one sandbox for the session."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from local_warehouse import Warehouse
 from sandbox_command import run
 from testkit.whole_pipeline import program, running_sandbox
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(scope="session")

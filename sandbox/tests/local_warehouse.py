@@ -1,7 +1,5 @@
 """Google's clients on the local services, and rows to load."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import uuid

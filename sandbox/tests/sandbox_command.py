@@ -1,16 +1,12 @@
 """The sandbox's command, run to its end or refused."""
 
-from __future__ import annotations
-
 import json
 import os
-from typing import TYPE_CHECKING, Any
+import subprocess
+from pathlib import Path
+from typing import Any
 
 from testkit import programs
-
-if TYPE_CHECKING:
-    import subprocess
-    from pathlib import Path
 
 # What exec starts in these tests: the quickest of the parts.
 API = ("exec", "--parts", "api", "--universe", "characters=3")

@@ -1,19 +1,15 @@
 """The API server answers as the API's own program did: recorded answers, replayed, and what they do not have."""
 
-from __future__ import annotations
-
 import hashlib
 import http.client
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from testkit.proxies import served
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 RECORDINGS = sorted((SHARED / "api-responses").glob("*.json"))

@@ -1,7 +1,5 @@
 """`sandbox start`, `stop` and `status` as a person uses them, and what is refused."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -10,16 +8,13 @@ import shutil
 import signal
 import socket
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from sandbox_command import API, refusal, run, state, write_records
 from testkit.programs import alive
 
 from testkit import programs
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_parts_start_once_show_where_they_are_and_stop(command: str, tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 Each test's docstring ends with the title of the page of Google's documentation that states the behaviour.
 """
 
-from __future__ import annotations
-
 import uuid
 from datetime import UTC, date, datetime, time
 from decimal import Decimal

@@ -3,16 +3,12 @@
 Each test's docstring ends with the title of the page of Google's documentation that states the behaviour.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from google.api_core import exceptions
 from local_warehouse import BUCKET, Warehouse
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def test_an_object_is_created_once(warehouse: Warehouse) -> None:

@@ -3,8 +3,6 @@
 Each test's docstring ends with the title of the page of Google's documentation that states the behaviour.
 """
 
-from __future__ import annotations
-
 from decimal import Decimal
 from typing import Any
 

@@ -1,21 +1,16 @@
 """The values of the sandbox's BigQuery against Google's documentation, for everything that the models use."""
 
-from __future__ import annotations
-
 import json
 import re
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from google.api_core import exceptions
+from google.cloud import bigquery
 from testkit.whole_pipeline import local_bigquery
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from google.cloud import bigquery
 
 TRANSFORM = Path(__file__).resolve().parents[2] / "transform"
 ERROR = object()

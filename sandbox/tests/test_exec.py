@@ -1,24 +1,19 @@
 """`sandbox exec`: what a command gets, who shares and replaces the parts, and what is left when it ends."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from sandbox_command import API, refusal, run, state
 from testkit.programs import alive, eventually
 
 from testkit import programs
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def test_exec_gives_the_environment_and_the_status_and_stops(command: str, tmp_path: Path) -> None:

@@ -1,16 +1,12 @@
 """Faults of the API server and of proxies: rules that a test puts, what a client sees of each, and the requests listed."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import requests
 from testkit.proxies import served
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @pytest.fixture(scope="module", params=["api", "proxy"])

@@ -1,17 +1,12 @@
 """`sandbox query` and `sandbox shell`: rows as they are, and errors in one line."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from sandbox_command import refusal, run
 
 from testkit import programs
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_query_shows_rows_and_errors_in_one_line(

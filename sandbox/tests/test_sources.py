@@ -1,7 +1,5 @@
 """Sources: captured folders, their names and their homes."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,12 +1,11 @@
 """The strict sandbox: roles, the order in which BigQuery asks, rate limits and sizes, as Google's documentation states them."""
 
-from __future__ import annotations
-
 import json
 import re
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import requests
@@ -17,9 +16,6 @@ from google.oauth2.credentials import Credentials
 from sandbox_command import run
 from testkit.proxies import served
 from testkit.whole_pipeline import local_bigquery
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = json.loads((ROOT / "sandbox/src/sandbox/strict/rules.json").read_text())

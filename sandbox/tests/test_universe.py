@@ -1,7 +1,5 @@
 """The made-up universe: the same for the same seed, of any size, and shaped as the real data is."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 

@@ -1,18 +1,14 @@
 """A local API, and the tap run on it as a process."""
 
-from __future__ import annotations
-
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from tap_api import TRUST, Api, Outcome, RunTap, environment, serving
 
 from testkit import programs, warm
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @pytest.fixture(autouse=True)

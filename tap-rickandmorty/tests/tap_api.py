@@ -1,26 +1,21 @@
 """A local API for the tap's tests, with real HTTP and faults on request; and how the tap is run on it."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
 import socket
+import ssl
 import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Iterator
 
 PAGE = 20
 TRUST = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -77,7 +72,7 @@ class Rule:
     """Applies a fault to requests whose path matches: `times` times, after `skip` of them."""
 
     path: str
-    fault: Fault
+    fault: "Fault"
     times: int = 1
     skip: int = 0
 
@@ -86,7 +81,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers as the API does."""
 
     protocol_version = "HTTP/1.1"
-    server: Server
+    server: "Server"
 
     def log_message(self, *_: Any) -> None:
         """Log nothing: the tests count requests."""
@@ -136,7 +131,7 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
     request_queue_size = 128
-    api: Api
+    api: "Api"
 
     def handle_error(self, *_: Any) -> None:
         """Log nothing: clients that go away are part of the tests."""
@@ -307,12 +302,12 @@ class Outcome:
             m["version"] for m in self.messages if m["type"] == "ACTIVATE_VERSION" and m["stream"] == stream
         ]
 
-    def succeeded(self) -> Outcome:
+    def succeeded(self) -> "Outcome":
         """Assert that the run succeeded; return its outcome."""
         assert self.status == 0, self.log
         return self
 
-    def failed(self, *named: str) -> Outcome:
+    def failed(self, *named: str) -> "Outcome":
         """Assert that the run failed without a traceback, with these texts in its last line; return its outcome."""
         assert self.status == 1, self.log
         assert "Traceback" not in self.log

@@ -1,7 +1,5 @@
 """Drift on schemas that are not shaped like ours, and the schema that goes out for each policy."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import jsonschema

@@ -1,15 +1,11 @@
 """What a catalog may ask for: as --discover writes it, edited by hand, of another version of the tap, or hardly anything."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tap_api import Api, Outcome, RunTap, character
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture

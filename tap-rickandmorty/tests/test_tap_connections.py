@@ -1,25 +1,20 @@
 """Ways to the API: a TLS server that only a CA of one's own vouches for, and a SOCKS server in between."""
 
-from __future__ import annotations
-
 import shutil
 import socket
 import ssl
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from requests.adapters import HTTPAdapter
 from tap_api import Api, RunTap, serving, status
 from tap_rickandmorty.session import Address, Session
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")

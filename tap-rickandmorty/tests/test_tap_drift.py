@@ -1,7 +1,5 @@
 """What the tap does when the API's records do not match the schemas."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

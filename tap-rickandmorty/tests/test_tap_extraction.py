@@ -1,20 +1,15 @@
 """What the tap sends: every record once, in order, and ACTIVATE_VERSION only when the version is whole."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from tap_api import RESOURCES, Api, RunTap, character, environment, episode, location, slow, started
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "rickandmorty"
 

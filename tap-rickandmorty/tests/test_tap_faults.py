@@ -1,7 +1,5 @@
 """What the tap does when the API fails: a table of temporary faults, one of permanent ones, one of those not retried."""
 
-from __future__ import annotations
-
 import functools
 import gzip
 import time

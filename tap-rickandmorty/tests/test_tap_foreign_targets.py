@@ -1,18 +1,14 @@
 """Behind other projects' targets, which know no versions, each record comes once."""
 
-from __future__ import annotations
-
 import csv
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tap_api import RESOURCES, Api, RunTap, character, move_on, status, truncate
 
 from testkit import programs
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:

@@ -1,16 +1,11 @@
 """The SDK's standard tap tests, against the local API."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 from singer_sdk.testing import SuiteConfig, get_tap_test_class
 from tap_api import serving
 from tap_rickandmorty.tap import TapRickAndMorty
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,12 +1,10 @@
 """The environment and the address: proxies in every form, certificates, blank settings, and secrets that stay secret."""
 
-from __future__ import annotations
-
 import json
 import os
 import shlex
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from singer_sdk.exceptions import ConfigValidationError
@@ -14,9 +12,6 @@ from tap_api import TRUST, Api, RunTap, character, drip_headers, environment, lo
 from tap_rickandmorty.tap import TapRickAndMorty
 
 from testkit import programs, warm
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SECRETS = ("hunter2", "t0ken")
 STREAM = '{"streams": [{"tap_stream_id": "episodes", %s}]}'

@@ -1,20 +1,16 @@
 """When a listing is whole: what the tap does with answers of different ages, gaps, lies, and a source that collapses."""
 
-from __future__ import annotations
-
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tap_api import Api, Fault, Handler, Outcome, RunTap, character, environment, episode, move_on
 from tap_api import status as answer
 
 from testkit import programs
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 NOTHING = answer(404, b'{"error":"There is nothing here"}')
 

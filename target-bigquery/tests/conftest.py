@@ -3,17 +3,12 @@
 The target's account has the roles of its README: datasets are the owner's to make.
 """
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 from testkit.target_bench import Bench
 from testkit.whole_pipeline import running_sandbox
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @pytest.fixture(scope="session")

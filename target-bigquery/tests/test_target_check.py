@@ -1,7 +1,5 @@
 """`target-bigquery --check`: one line per thing that a run needs."""
 
-from __future__ import annotations
-
 import socket
 from typing import Any
 

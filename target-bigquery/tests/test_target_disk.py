@@ -1,15 +1,13 @@
 """The local disk: full, left behind by a killed process, and cleaned up after an unexpected error."""
 
-from __future__ import annotations
-
 import json
 import os
 import random
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from testkit.fault_matrix import INSERT
@@ -18,9 +16,6 @@ from testkit.programs import run as run_program
 from testkit.proxies import proxied
 from testkit.target_bench import SCHEMA, STATE, Bench, record, refused, whole
 from testkit.whole_pipeline import program
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 DISK_KB = 400
 PARTS = "target-bigquery-*"

@@ -1,7 +1,5 @@
 """What a STATE proves, which bookmarks go out along the way, and which version is a delta: the lifecycle, message by message."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

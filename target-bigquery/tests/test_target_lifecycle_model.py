@@ -4,32 +4,27 @@ The target is the real one, in this process and in one thread; Cloud Storage and
 kept, in a few lines, and the tap's source grows. An attempt may die before any of its effects on them.
 """
 
-from __future__ import annotations
-
 import gzip
 import io
 import json
 import os
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from google.api_core.exceptions import Conflict, NotFound, PreconditionFailed
+from google.cloud import bigquery
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from target_bigquery.errors import TargetError
 from target_bigquery.landing import crc32c
 from target_bigquery.target import TargetBigQuery
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from google.cloud import bigquery
 
 EXAMPLES = int(os.environ.get("LIFECYCLE_EXAMPLES", "100"))
 # Shrinking takes minutes; a failing example is short as it is.
@@ -112,13 +107,13 @@ class _Storage:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def bucket(self, _: str) -> _Storage:
+    def bucket(self, _: str) -> "_Storage":
         return self
 
     def blob(self, name: str, **_: Any) -> _Blob:
         return _Blob(self._world, name)
 
-    def list_blobs(self, _: _Storage, *, prefix: str, start_offset: str | None, **__: Any) -> list[_Blob]:
+    def list_blobs(self, _: "_Storage", *, prefix: str, start_offset: str | None, **__: Any) -> list[_Blob]:
         names = sorted(name for name in self._world.objects if name.startswith(prefix))
         return [self.blob(name) for name in names if name >= (start_offset or "")]
 

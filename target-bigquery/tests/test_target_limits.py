@@ -1,19 +1,14 @@
 """What BigQuery documents as limits, on the strict sandbox: many streams, many columns, a large record."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import random
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from testkit.target_bench import SCHEMA, record, refused, succeeded, whole
-
-if TYPE_CHECKING:
-    from testkit.target_bench import Bench
+from testkit.target_bench import SCHEMA, Bench, record, refused, succeeded, whole
 
 STREAMS, COLUMNS = 200, 2000
 LARGE, COPIES = 50_000_000, 10

@@ -1,13 +1,13 @@
 """What the target loads, and what it refuses to: run as a process on the local Cloud Storage and BigQuery."""
 
-from __future__ import annotations
-
 import json
 import os
 import secrets
 import signal
+import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from google.cloud import bigquery
@@ -19,10 +19,6 @@ from testkit.programs import run as run_program
 from testkit.target_bench import SCHEMA, STATE, Bench, record, refused, succeeded, whole
 
 from testkit import warm
-
-if TYPE_CHECKING:
-    import subprocess
-    from pathlib import Path
 
 
 def test_a_whole_version_is_loaded_as_it_was_sent(bench: Bench) -> None:

@@ -1,7 +1,5 @@
 """The load methods: append-only is in test_target_loading.py; killed at every stage they are in the fault matrix."""
 
-from __future__ import annotations
-
 import uuid
 
 from google.cloud import bigquery

@@ -3,23 +3,19 @@
 Each is in an environment of its own; `make test` installs them.
 """
 
-from __future__ import annotations
-
 import json
+from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from email.message import Message
+from pathlib import Path
+from typing import Any
 
 import pytest
 from testkit.servers import Server
 from testkit.target_bench import Bench, succeeded
 
 from testkit import programs
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from email.message import Message
-    from pathlib import Path
 
 RUNS = {
     "1": [

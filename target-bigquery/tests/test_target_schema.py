@@ -1,7 +1,5 @@
 """Names and keys; the columns and values of single fields are in values.jsonl."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from typing import Any

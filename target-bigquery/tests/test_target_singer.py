@@ -9,25 +9,21 @@ A line of values.jsonl has the `schema` of a field, the values `sent`, and eithe
 `landed` in it, or why the value is `refused`.
 """
 
-from __future__ import annotations
-
 import json
 import re
+import subprocess
 import uuid
+from collections.abc import Iterator
 from decimal import Decimal
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pytest
 from target_bigquery.errors import ValueRefusedError
 from target_bigquery.schema import METADATA, translate
 from testkit.target_bench import STATE, Bench, refused, succeeded
-
-if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Iterator
 
 FOLDER = Path(__file__).parent / "singer"
 FILES = sorted(FOLDER.glob("*.singer"))

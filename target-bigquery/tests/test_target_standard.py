@@ -1,7 +1,5 @@
 """The SDK's standard target tests, against the local Cloud Storage and BigQuery."""
 
-from __future__ import annotations
-
 import pytest
 from singer_sdk.testing import get_target_test_class
 from target_bigquery.target import TargetBigQuery

@@ -1,16 +1,12 @@
 """STATE waits for the data, however long a run takes, and nothing secret is ever logged."""
 
-from __future__ import annotations
-
 import json
-from typing import IO, TYPE_CHECKING, cast
+from collections.abc import Iterator
+from typing import IO, cast
 
 import pytest
 from target_bigquery.target import TargetBigQuery
 from testkit.target_bench import SCHEMA, STATE, Bench, record, whole
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def test_no_state_before_its_data_however_long_the_run(

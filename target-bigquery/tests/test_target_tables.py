@@ -1,7 +1,5 @@
 """Existing tables: what is changed, used as it is, or refused."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """A project of its own for a source that is nothing like the example's: made by `make new EMPTY=1` and `make entity`, run, looked at."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

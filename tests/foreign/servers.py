@@ -3,21 +3,17 @@
 They are real servers on a port of this machine; what they serve is changed while they run, as a source changes.
 """
 
-from __future__ import annotations
-
 import json
 import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from email.message import Message
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 from testkit.servers import Server
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from email.message import Message
 
 TOKEN = "a-token-of-the-tests"
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)

@@ -1,15 +1,14 @@
 """One Kestra engine, one stand-in of Google Batch and one of Meltano for the tests of the flows."""
 
-from __future__ import annotations
-
 import base64
 import json
 import os
 import shutil
 import socket
 import tempfile
+from collections.abc import Iterator
+from email.message import Message
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from google_batch import GoogleBatch
@@ -18,10 +17,6 @@ from meltano_stand_in import IMPORTS, MELTANO_JOB, PROGRAMS, Meltano, MeltanoSta
 from testkit.servers import Server
 
 from testkit import warm
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from email.message import Message
 
 
 class Webhook(Server):

@@ -6,18 +6,14 @@
 "together" waits until so many calls have begun, "after" until a job has ended twice. Each call is written to `calls.jsonl`.
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Any
 
 FOLDER = Path(os.environ["FAKES"])
 ROWS = {"character": 826, "episode": 51, "location": 126}

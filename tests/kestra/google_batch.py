@@ -7,8 +7,6 @@ https://cloud.google.com/storage/docs/json_api/v1/objects.
 A job goes one state further each time it is polled; its container is a process of this machine. Tests inject the faults.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import json
@@ -21,18 +19,16 @@ import sys
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.message import Message
 from functools import cache
 from pathlib import Path
 from threading import RLock, Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from testkit.servers import Server
 
 from testkit import gcloud, warm
-
-if TYPE_CHECKING:
-    from email.message import Message
 
 TOKEN = "a-token"
 # What gcloud imports at its start and for these commands; its module `gcloud` finds the others.

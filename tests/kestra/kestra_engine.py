@@ -4,29 +4,24 @@ Where Maven or a JDK 25 is missing, or Maven Central cannot be reached for the f
 `KESTRA_JAVA_HOME` or `JAVA_HOME` names the JDK.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import deploy_flows
 import pytest
+from meltano_stand_in import MeltanoStandIn
 from testkit.programs import eventually, run
 from testkit.project_files import ROOT
 from testkit.required_tools import missing
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from meltano_stand_in import MeltanoStandIn
 
 SOURCES = Path(__file__).parent
 FLOWS = ROOT / "orchestrate" / "kestra"

@@ -1,7 +1,5 @@
 """Meltano's place in the tests of flows, adapter and Batch: what it is to do, what it was called with, and what the adapter prints."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,14 +1,13 @@
 """`meltano_job.batch` with Google's own gcloud before a stand-in of Batch, Logging and Storage, a fault at a time, without Kestra."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
 import sys
 import uuid
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from google_batch import Fault, GoogleBatch, Refused
@@ -16,9 +15,6 @@ from meltano_stand_in import MeltanoStandIn, Output
 from testkit.gcloud import require_gcloud
 from testkit.programs import eventually
 from testkit.project_files import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PACKAGE = ROOT / "orchestrate" / "meltano-job" / "src"
 EXECUTION = "3AhPUHDTd3Vk57QrBJkB07"

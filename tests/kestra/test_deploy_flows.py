@@ -1,25 +1,21 @@
 """The flows as deploy_flows.py sends them to a Kestra server: image and settings first, one interface for every runner, no secret in a line."""
 
-from __future__ import annotations
-
 import base64
 import json
 import os
 import re
+import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from email.message import Message
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from testkit.programs import run, succeed
 from testkit.project_files import ROOT
 from testkit.servers import Server
-
-if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Iterator
-    from email.message import Message
-    from pathlib import Path
 
 DEPLOY = ROOT / ".github" / "scripts" / "deploy_flows.py"
 DIGEST = "sha256:" + "a" * 64

@@ -1,18 +1,13 @@
 """The flows in Google Batch, by Google's own gcloud before a stand-in of Google's APIs."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
 
 import pytest
+from google_batch import GoogleBatch
 from kestra_engine import BATCH, BRACES, NEEDED, Engine
+from meltano_stand_in import MeltanoStandIn
 from testkit.gcloud import require_gcloud
 from testkit.programs import alive
-
-if TYPE_CHECKING:
-    from google_batch import GoogleBatch
-    from meltano_stand_in import MeltanoStandIn
 
 NETWORK = {"network": "projects/p/global/networks/n", "subnetwork": "projects/p/regions/r/subnetworks/s"}
 

@@ -1,17 +1,13 @@
 """The flows as files: Kestra's own strict validation takes them, and what they may not hold is not there."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import yaml
 from kestra_engine import FLOWS, LOCAL, PIPELINE, VARIANTS, Engine, flows
 from testkit.project_files import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

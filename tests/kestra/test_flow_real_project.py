@@ -1,16 +1,11 @@
 """The flows with the real Meltano project on the sandbox."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 from kestra_engine import ALL, Engine
 from testkit.project_files import ROOT
-
-if TYPE_CHECKING:
-    from testkit.whole_pipeline import Project
+from testkit.whole_pipeline import Project
 
 NAMESPACE = "rickandmorty.real"
 LANDED = "SELECT COUNT(*) FROM `local_rickandmorty_landing.{}s` WHERE _sdc_run_id = '{}'"

@@ -1,18 +1,13 @@
 """`meltano-job`, the program of the image, with a Meltano stood in for: the figures and the result that it leaves, and what is no success."""
 
-from __future__ import annotations
-
 import json
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from google_batch import GoogleBatch
 from meltano_stand_in import BLOCK, MANIFEST, PROGRAMS, Meltano, loaded, point, results
 from testkit.programs import foreign
-
-if TYPE_CHECKING:
-    from google_batch import GoogleBatch
-
 
 # --- figures and the result -----------------------------------------------------------------------------------------
 

@@ -1,19 +1,13 @@
 """How `meltano-job` ends: by itself, by a signal, by its time limit; and that nothing which Meltano started outlives it."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-from meltano_stand_in import BLOCK
+from meltano_stand_in import BLOCK, Meltano
 from testkit.programs import alive
-
-if TYPE_CHECKING:
-    from meltano_stand_in import Meltano
 
 # A child in Meltano's group that has ended; its parent, in a session of its own, never asks for its status.
 LEAVES_A_ZOMBIE = """#!/usr/bin/env python3

@@ -1,15 +1,10 @@
 """The settings of `meltano-job`: what reaches Meltano, and what is refused before anything runs."""
 
-from __future__ import annotations
-
 import json
 import os
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from meltano_stand_in import Meltano
+from meltano_stand_in import Meltano
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,17 @@
 """The script of the workflow kestra.yml, against a stand-in of the calls of Kestra's API that it makes."""
 
-from __future__ import annotations
-
 import json
 import re
+import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from email.message import Message
+from typing import Any
 
 import pytest
 from testkit.programs import run
 from testkit.project_files import ROOT
 from testkit.servers import Server
-
-if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Iterator
-    from email.message import Message
 
 SCRIPT = ROOT / ".github" / "scripts" / "try_kestra.py"
 WHOLE = {job: {"state": "SUCCESS", "rows": 1} for job in ("character", "episode", "location", "dbt")}

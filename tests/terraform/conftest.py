@@ -3,23 +3,19 @@
 The provider comes from the registry; where that is not reached, from the stand-in beside the repository.
 """
 
-from __future__ import annotations
-
 import gzip
 import json
 import os
 import re
 import shutil
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from terraform_runs import PRODUCTION, TERRAFORM, Applied, terraform
 from testkit.programs import succeed
 from testkit.project_files import ROOT
 from testkit.required_tools import missing
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 STAND_IN = ROOT.parent / "shared" / "tools" / "terraform-google-offline"
 

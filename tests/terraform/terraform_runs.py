@@ -1,18 +1,14 @@
 """Terraform in a copy of the configuration, and what the offline provider has applied there."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
 
 from testkit.programs import run
 from testkit.project_files import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
-    from subprocess import CompletedProcess
 
 TERRAFORM = ROOT / "terraform"
 PRODUCTION = {

@@ -1,7 +1,5 @@
 """Apply and destroy: a second plan is empty, production stays, and the script for the real provider, in which dev goes and comes again."""
 
-from __future__ import annotations
-
 import os
 import sys
 

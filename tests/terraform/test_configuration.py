@@ -1,10 +1,10 @@
 """The configuration: format, the provider's schema, terraform's own tests, checkov, and what its outputs and files say."""
 
-from __future__ import annotations
-
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,10 +14,6 @@ from terraform_runs import TERRAFORM, planned, terraform
 from testkit.programs import run
 from testkit.project_files import ROOT
 from testkit.required_tools import missing
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.mark.usefixtures("_terraform_is_there")

@@ -1,12 +1,11 @@
 """The stand-in of Google's APIs for Terraform's provider: with Google's own clients, and with plain HTTP where these have no call."""
 
-from __future__ import annotations
-
 import json
 import threading
 import urllib.error
 import urllib.request
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import google_apis
 import pytest
@@ -15,9 +14,6 @@ from google.api_core.exceptions import BadRequest, Conflict, NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, storage
 from testkit.project_files import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PROJECT = "projects/example-project"
 

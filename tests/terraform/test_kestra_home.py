@@ -1,18 +1,14 @@
 """What Kestra's machine starts with: one file that can be read as YAML, no password in it, and no disk made empty that has data."""
 
-from __future__ import annotations
-
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from terraform_runs import planned
 from testkit.programs import run
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SERVICES = ["kestra-postgres.service", "kestra.service"]
 

@@ -1,12 +1,12 @@
 """`make plan` and `make apply`: Terraform itself and its own Cloud Storage backend, on a configuration that needs no provider."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import CompletedProcess
 from uuid import uuid4
 
 import pytest
@@ -17,11 +17,6 @@ from testkit.project_copy import unmarked
 from testkit.project_files import ROOT
 from testkit.required_tools import missing
 from testkit.whole_pipeline import running_sandbox
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-    from subprocess import CompletedProcess
 
 CONFIGURATION = """\
 terraform {

@@ -1,22 +1,18 @@
 """What a plan may lose: scripts/plan_guard.py on the plans of production that other commits would make, and on single changes."""
 
-from __future__ import annotations
-
 import io
 import json
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import plan_guard
 import pytest
 from terraform_runs import PRODUCTION, TERRAFORM, Applied, guard, terraform
 from testkit.programs import run
 from testkit.project_files import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 TABLE = 'google_bigquery_table.landing["{}"]'
 

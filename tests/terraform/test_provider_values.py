@@ -1,18 +1,14 @@
 """Each value of the configuration and of its tests' mocks is one that the real provider and its services take."""
 
-from __future__ import annotations
-
 import fnmatch
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import yaml
 from terraform_runs import TERRAFORM
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 VALUE_RULES = yaml.safe_load((TERRAFORM / "tests" / "value_rules.yml").read_text(encoding="utf-8"))
 # What `terraform test` makes up for an attribute that neither configuration nor mock gives; it is sent nowhere.

@@ -1,15 +1,8 @@
 """One whole run on the project's own answers: landed, decided, in the marts."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import yaml
 from testkit.project_files import ROOT
-from testkit.whole_pipeline import RESOURCES
-
-if TYPE_CHECKING:
-    from testkit.whole_pipeline import BuiltPipeline
+from testkit.whole_pipeline import RESOURCES, BuiltPipeline
 
 ENTITIES = {e["name"]: e for e in yaml.safe_load((ROOT / "entities.yml").read_text())["entities"]}
 

@@ -10,8 +10,6 @@ Nothing leaves this machine but `terraform init`: every endpoint is 127.0.0.1, a
 With --schema-only, for a provider that has the schema and makes no calls: the steps are tried, what reaches the APIs is not.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -69,7 +67,7 @@ class Environment:
     @classmethod
     def initialized(
         cls, name: str, folder: Path, google: google_apis.Google, endpoints: dict[str, str]
-    ) -> Environment:
+    ) -> "Environment":
         """Copy the configuration and initialize it."""
         ignored = shutil.ignore_patterns(".terraform", "*.tfstate*", "*.tfplan", "*.site.tfvars")
         shutil.copytree(TERRAFORM, folder, ignore=ignored)

@@ -11,8 +11,6 @@ It is no copy of Google: it holds resources, permissions and operations, and the
 Paths are those of the APIs' REST references, after a prefix for each product (`ENDPOINTS`). Standard library only.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import threading

@@ -4,8 +4,6 @@ A shell starts a background job with SIGINT ignored, and nohup with SIGHUP ignor
 not inherited. So pytest goes on ignoring them, and what it starts does not.
 """
 
-from __future__ import annotations
-
 import signal
 
 for number in (signal.SIGINT, signal.SIGHUP):

@@ -4,8 +4,6 @@ Every case is run by test_fault_matrix.py; the tables of docs/reliability.md are
 Rules are those of the sandbox's API server and of its proxies (sandbox/README.md).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -43,7 +41,7 @@ class Fault:
         """The case's name in a test report."""
         return f"{self.place}-{self.fault}".replace(" ", "-").lower()
 
-    def ends(self, outcome: str, message: str) -> Fault:
+    def ends(self, outcome: str, message: str) -> "Fault":
         """Return the case with another outcome, and the log's last line."""
         return replace(self, outcome=outcome, message=message)
 

@@ -1,14 +1,9 @@
 """Google's own command line before a stand-in of Google's APIs."""
 
-from __future__ import annotations
-
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from testkit.required_tools import missing
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def require_gcloud() -> None:

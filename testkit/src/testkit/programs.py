@@ -1,19 +1,15 @@
 """Programs that a test runs to their end, and waiting for what others do."""
 
-from __future__ import annotations
-
 import subprocess
 import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import pytest
 
 from testkit.project_files import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 T = TypeVar("T")
 # Long for the busiest machine, and before pytest ends the test (`timeout` in pyproject.toml).

@@ -1,18 +1,13 @@
 """A copy of the project, as a person with a fresh clone has it, and commands typed in it."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from testkit.programs import afterwards
 from testkit.project_files import ROOT, project_files
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # What `make test` hands on, and what the tests of this project tell their programs, is not for a copy.
 OURS = (

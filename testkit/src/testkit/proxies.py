@@ -1,19 +1,15 @@
 """The sandbox's fault proxies before Cloud Storage and BigQuery."""
 
-from __future__ import annotations
-
 import json
 import subprocess
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import requests
 
 from testkit.programs import afterwards, eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 
 @contextmanager
@@ -29,7 +25,7 @@ def served(command: str, *arguments: str) -> Iterator[str]:
 
 
 @contextmanager
-def proxied(command: str, upstream: str) -> Iterator[Proxy]:
+def proxied(command: str, upstream: str) -> Iterator["Proxy"]:
     """Run a proxy before one service."""
     with served(command, "proxy", upstream) as url:
         yield Proxy(url)

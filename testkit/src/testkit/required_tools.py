@@ -3,8 +3,6 @@
 `REQUIRE_TOOLS`, a list with spaces, makes a missing one a failure: CI sets it, so that no check passes by not running.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

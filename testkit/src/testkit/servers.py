@@ -1,16 +1,12 @@
 """A local HTTP server for a test, on a free port."""
 
-from __future__ import annotations
-
 import contextlib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from email.message import Message
+from typing import Any
 
 
 class Server(ABC, ThreadingHTTPServer):

@@ -1,29 +1,24 @@
 """The target as a process on a dataset of its own, and the messages that tests send it."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
 import tempfile
 import uuid
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import requests
 from google.api_core.exceptions import NotFound
+from google.cloud import bigquery
 
 from testkit import warm
 from testkit.programs import eventually, run
 from testkit.project_files import ROOT
 from testkit.whole_pipeline import local_bigquery
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from google.cloud import bigquery
 
 SCHEMA = {
     "type": "SCHEMA",

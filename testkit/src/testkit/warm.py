@@ -7,8 +7,6 @@ The process id is that of a small client (warm_client.py), whose death is the pr
 or sets a variable that Python reads when it starts, runs the program itself.
 """
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import functools

@@ -3,18 +3,17 @@
 `SANDBOX_COMMAND` and `MELTANO_COMMAND` name the programs; the Makefile sets them, and `.venvs/` is where they are.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shlex
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import requests
@@ -27,9 +26,6 @@ from testkit import warm
 from testkit.programs import afterwards, succeed
 from testkit.project_files import ROOT
 from testkit.proxies import Proxy
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 SHARED_DATA = ROOT.parent / "shared" / "data" / "rickandmorty"
 RUN_ALL = ["tap-rickandmorty", "target-bigquery", "dbt-bigquery:build"]

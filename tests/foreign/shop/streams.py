@@ -1,18 +1,13 @@
 """The shop's stream: a listing by offset that holds numbers only, and a request for each record."""
 
-from __future__ import annotations
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
-from typing import TYPE_CHECKING, Any, ClassVar
-
+import requests
+from singer_sdk.helpers.types import Context
 from singer_sdk.pagination import BaseOffsetPaginator
 from tap_shop.client import ApiStream, decoded
 from typing_extensions import override
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import requests
-    from singer_sdk.helpers.types import Context
 
 LIMIT = 25
 

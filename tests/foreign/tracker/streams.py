@@ -1,16 +1,12 @@
 """The tracker's streams: issues by their change date, the comments of those that came, and the labels whole."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from singer_sdk.authenticators import BearerTokenAuthenticator
+from singer_sdk.helpers.types import Context
 from singer_sdk.pagination import HeaderLinkPaginator
 from tap_tracker.client import ApiStream
 from typing_extensions import override
-
-if TYPE_CHECKING:
-    from singer_sdk.helpers.types import Context
 
 PER_PAGE = 100
 

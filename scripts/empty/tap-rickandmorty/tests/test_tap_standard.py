@@ -1,19 +1,14 @@
 """The SDK's standard tap tests, against the sandbox on the project's own answers."""
 
-from __future__ import annotations
-
 import json
 import subprocess
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 from singer_sdk.testing import SuiteConfig, get_tap_test_class
 from tap_rickandmorty.tap import TapRickAndMorty
 from testkit.project_files import ROOT
 from testkit.whole_pipeline import program
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # The suite wants its configuration when the module is read: the sandbox's API is up by then, and ends with the tests.
 API = subprocess.Popen(
