@@ -7,8 +7,6 @@ A person then says what the fields mean, and what the mart makes of them. Exit s
 sample; nothing is written then.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess
@@ -137,7 +135,6 @@ def add_stream(text: str, entity: Entity, since: str | None, *, listing: bool) -
     if not listing:
         attributes.append(f"    primary_keys: ClassVar[tuple[str, ...]] = {entity.key!r}")
         imports += "from typing import ClassVar\n"
-        text = re.sub(r"\nif TYPE_CHECKING:\n    from tap_\w+\.client import ApiStream\n", "\n", text)
     if since:
         attributes.append(f"    replication_key = {since!r}")
     stream = f'class {name}({base}):\n    """The {entity.name}: one record each."""\n\n' + "\n".join(
@@ -145,7 +142,7 @@ def add_stream(text: str, entity: Entity, since: str | None, *, listing: bool) -
     )
     streams = ", ".join(filter(None, [known[2].strip().rstrip(","), name]))
     text = text.replace(known[0], f"{stream}\n\n\nSTREAMS: list[type[{known[1]}]] = [{streams}]")
-    return re.sub(r"(?m)^(from __future__ .*\n)", rf"\1\n{imports}", text)
+    return re.sub(r"(?m)^(from tap_)", rf"{imports}\1", text, count=1)
 
 
 def main() -> int:

@@ -4,17 +4,13 @@ Colours are the page's CSS variables, so that a chart follows the page into the 
 A parameter (`season`, `breakdown`, `measure`) is set by a control of the page.
 """
 
-from __future__ import annotations
-
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 import altair as alt
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from rickandmorty_report.marts import Row
+from rickandmorty_report.marts import Row
 
 Spec = dict[str, Any]
 

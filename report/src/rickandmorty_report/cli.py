@@ -1,20 +1,15 @@
 """The command line: `report build [--output FILE]`."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import secrets
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rickandmorty_report import marts, page
 from rickandmorty_report.errors import ReportError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 DEFAULT_OUTPUT = "output/report.html"
 

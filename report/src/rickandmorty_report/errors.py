@@ -1,7 +1,5 @@
 """The error that ends a build of the page."""
 
-from __future__ import annotations
-
 
 class ReportError(Exception):
     """Ends the program with one line and exit status 1; no page is written."""

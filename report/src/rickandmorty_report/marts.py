@@ -3,11 +3,10 @@
 A query that shows only the leading rows has the number of all in `total_rows`, and their sum in `total_count`.
 """
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from google.api_core.exceptions import BadRequest, Forbidden, GoogleAPIError, NotFound
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
@@ -16,9 +15,6 @@ from google.cloud.bigquery import DEFAULT_RETRY
 from requests import RequestException
 
 from rickandmorty_report.errors import ReportError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 Row = dict[str, Any]
 # Query (its file's name without .sql) to its rows.

@@ -4,8 +4,6 @@ Names come from an API: they are text everywhere. The template escapes, the char
 no script run but its own, by its hash, and nothing be fetched.
 """
 
-from __future__ import annotations
-
 import base64
 import functools
 import hashlib
@@ -13,17 +11,15 @@ import unicodedata
 from collections import Counter
 from datetime import UTC, date, datetime
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 import vl_convert
 from markupsafe import Markup
 
 from rickandmorty_report import panels
+from rickandmorty_report.marts import Marts, Row
 from rickandmorty_report.sentences import counted, enumeration
-
-if TYPE_CHECKING:
-    from rickandmorty_report.marts import Marts, Row
 
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 SEVERITIES = ("error", "warning", "info")

@@ -4,23 +4,18 @@ A panel is declared once: a column has its heading and where its figure comes fr
 figures under the same headings, which its tooltips show. Any value of a mart may be missing.
 """
 
-from __future__ import annotations
-
 import functools
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rickandmorty_report import charts
+from rickandmorty_report.charts import Spec
+from rickandmorty_report.marts import Marts, Row
 from rickandmorty_report.sentences import counted, distinct_names, enumeration, leaders, most_sentence
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from rickandmorty_report.charts import Spec
-    from rickandmorty_report.marts import Marts, Row
-
-    Describe = Callable[[Marts], "Panel"]
+Describe = Callable[[Marts], "Panel"]
 
 STATUSES = ("Alive", "Dead", "unknown")
 NO_SEASON = "no season"

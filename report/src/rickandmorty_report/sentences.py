@@ -1,14 +1,10 @@
 """The wording of sentences about rows: counts, enumerations, who has the most, names that tell rows apart."""
 
-from __future__ import annotations
-
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from rickandmorty_report.marts import Row
+from rickandmorty_report.marts import Row
 
 # Names in a sentence before the rest is counted.
 NAMED = 3

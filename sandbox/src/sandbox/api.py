@@ -4,24 +4,19 @@ Its answers are compared with recordings of that program: status, body and etag.
 those that a client may write: ids as numbers, lists and arrays, filters of one value.
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import hashlib
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from aiohttp import web
 
 from sandbox.faults import Faults
-from sandbox.records import entities
-
-if TYPE_CHECKING:
-    from sandbox.records import Records
+from sandbox.records import Records, entities
 
 SITE = "https://rickandmortyapi.com/api"
 PAGE = 20

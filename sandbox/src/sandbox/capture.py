@@ -1,7 +1,5 @@
 """Copies the live API into a folder of JSON lines that the API server can serve."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys

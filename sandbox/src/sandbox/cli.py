@@ -1,7 +1,5 @@
 """Start, stop and show the local stand-ins, and run commands on them."""
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import json
@@ -9,8 +7,8 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sandbox import homes
@@ -20,11 +18,7 @@ from sandbox.execution import run, using
 from sandbox.parts import EXEC_MARK, PARTS
 from sandbox.signals import ended_by_signals
 from sandbox.source import LIVE_API, Source
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sandbox.supervisor import Sandbox
+from sandbox.supervisor import Sandbox
 
 
 def _integer(most: int) -> Callable[[str], int]:

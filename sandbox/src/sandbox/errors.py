@@ -1,7 +1,5 @@
 """Errors that end a command of the sandbox with one line, and how that line names the command."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import shutil

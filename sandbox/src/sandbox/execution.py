@@ -1,7 +1,5 @@
 """A command on the sandbox: it uses the parts while it lives, and nothing that it started outlives it."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import os
@@ -11,17 +9,13 @@ import sys
 import threading
 import time
 import uuid
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from sandbox import processes
 from sandbox.errors import SandboxError
 from sandbox.parts import environment_without_mark
 from sandbox.signals import ignore_signals, on_signals
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from sandbox.supervisor import Sandbox
+from sandbox.supervisor import Sandbox
 
 # Who has started this process, before anything is started here: that may die while the parts start.
 PARENT = os.getppid()

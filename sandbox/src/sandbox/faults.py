@@ -9,8 +9,6 @@ client sees when the answer to something that has happened is lost. A rule that 
 it to the next one, and neither counts it nor spends one of its `times`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import gzip
 import json
@@ -18,15 +16,13 @@ import re
 import socket
 import struct
 import zlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 PREFIX = "/__sandbox__"
 
@@ -95,7 +91,7 @@ class Rule:
     options: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, rule: Any) -> Rule:  # noqa: ANN401 (JSON)
+    def parse(cls, rule: Any) -> "Rule":  # noqa: ANN401 (JSON)
         """Return a rule read from JSON.
 
         Raises:

@@ -5,8 +5,6 @@
 Its standard input is a pipe whose other end `sandbox exec` holds: it closes when that process ends or is killed.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -1,17 +1,11 @@
 """The sandboxes below `.sandbox`: a home per source, and `.sandbox/current`, which names the one chosen last."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sandbox.errors import SandboxError
-from sandbox.source import default_source
+from sandbox.source import Source, default_source
 from sandbox.supervisor import Sandbox
-
-if TYPE_CHECKING:
-    from sandbox.source import Source
 
 ROOT = Path(".sandbox")
 CURRENT = ROOT / "current"

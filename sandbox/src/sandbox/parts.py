@@ -1,7 +1,5 @@
 """A part of the sandbox as a process: how it is started, recognised and waited for."""
 
-from __future__ import annotations
-
 import os
 import platform
 import socket

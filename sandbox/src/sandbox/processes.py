@@ -1,7 +1,5 @@
 """Processes as Linux shows them in /proc: which one it is, who holds a lock or a port, which carry a mark in their environment."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

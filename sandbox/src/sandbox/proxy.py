@@ -1,16 +1,11 @@
 """A proxy in front of a local service: passes everything on, lists what it passed, and injects faults."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
 from yarl import URL
 
 from sandbox.faults import Faults
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # Headers of one connection, or that change when the body is read here (RFC 9110, 7.6.1).
 OWN_HEADERS = frozenset(

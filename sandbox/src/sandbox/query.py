@@ -1,14 +1,13 @@
 """Queries on the local BigQuery, with their rows as a table in the terminal."""
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import csv
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 from google.api_core.exceptions import GoogleAPIError
 from google.api_core.retry import Retry, if_exception_type
@@ -18,9 +17,6 @@ from rich.console import Console
 from rich.table import Table
 
 from sandbox.errors import SandboxError, sandbox_command
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SECONDS = 60.0
 # What does not answer on this machine is down.

@@ -1,7 +1,5 @@
 """Where the API server's records come from: a folder of API-shaped JSON lines."""
 
-from __future__ import annotations
-
 import functools
 import json
 from pathlib import Path

@@ -1,19 +1,14 @@
 """An application on a port of this machine, in the foreground, until SIGTERM or SIGINT."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import signal
 import socket
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from aiohttp import web
 
 from sandbox.errors import SandboxError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # The real API closes idle connections after as long.
 IDLE_SECONDS = 5.0

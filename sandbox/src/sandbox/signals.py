@@ -1,14 +1,9 @@
 """SIGINT, SIGTERM and SIGHUP: handled, raised or ignored."""
 
-from __future__ import annotations
-
 import signal
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from sandbox.errors import Ended
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

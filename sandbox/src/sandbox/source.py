@@ -4,8 +4,6 @@ A warehouse holds the versions of one source. So each source has a home of its o
 names the one that was chosen last.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -5,16 +5,16 @@ A guardian beside each of them (`sandbox.guardian`) ends what they leave, and st
 unless `sandbox start` has started the parts: these stay until `sandbox stop`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from sandbox import processes
 from sandbox.errors import SandboxError, sandbox_command
@@ -31,10 +31,6 @@ from sandbox.parts import (
     wait_until_healthy,
 )
 from sandbox.source import Source, default_source
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 
 class Sandbox:

@@ -12,15 +12,12 @@ died, moved or gone.
 """
 
 # ruff: noqa: SIM905 (words are easier to read and to add to than quoted ones)
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-if TYPE_CHECKING:
-    from sandbox.records import Records
+from sandbox.records import Records
 
 SITE = "https://rickandmortyapi.com/api"
 

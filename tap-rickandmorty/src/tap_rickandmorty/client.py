@@ -4,48 +4,48 @@ A stream of another API starts here: `path`, `get_new_paginator`, `authenticator
 `replication_key` are the SDK's, and do what its documentation says.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import random
 import re
 import time
+from collections.abc import Callable, Generator, Iterable
 from copy import deepcopy
 from datetime import UTC, datetime
 from http import HTTPStatus
 from importlib.resources import files
 from types import NoneType
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import backoff
 import msgspec
+import requests
 from requests.auth import HTTPBasicAuth
-from singer_sdk import RESTStream
+from singer_sdk import RESTStream, Tap
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.helpers.jsonpath import extract_jsonpath
+from singer_sdk.helpers.types import Context
 from singer_sdk.mapper import RemoveRecordTransform
 from singer_sdk.pagination import BaseAPIPaginator, OffsetPaginator, PageNumberPaginator
-from singer_sdk.singerlib import ActivateVersionMessage
+from singer_sdk.singerlib import ActivateVersionMessage, Catalog
 from singer_sdk.singerlib.catalog import Metadata
 from singer_sdk.singerlib.schema import resolve_schema_references
 from typing_extensions import override
 
 from tap_rickandmorty.drift import CONSEQUENCES, Drift
 from tap_rickandmorty.errors import ApiError, TapError
-from tap_rickandmorty.session import FIRST_PAUSE, LONGEST_PAUSE, PauseError, retry_after, safe
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
-
-    import requests
-    from singer_sdk import Tap
-    from singer_sdk.helpers.types import Context
-    from singer_sdk.singerlib import Catalog
-
-    from tap_rickandmorty.session import Address, Answer, Session
-    from tap_rickandmorty.writer import Writer
+from tap_rickandmorty.session import (
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    Address,
+    Answer,
+    PauseError,
+    Session,
+    retry_after,
+    safe,
+)
+from tap_rickandmorty.writer import Writer
 
 SHOWN_BODY = 120
 # Where a JSONPath begins to name several values, and what holds them.

@@ -4,21 +4,17 @@ There are four kinds, each with a policy: `fail` ends the run at the first recor
 end of the stream, with a count and a sample, `ignore` reports nothing. The SCHEMA sent allows what the policies let through.
 """
 
-from __future__ import annotations
-
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jsonschema_rs
 from singer_sdk import metrics
 
 from tap_rickandmorty.errors import DriftError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 logger = logging.getLogger("tap-rickandmorty.drift")
 

@@ -7,8 +7,6 @@ TapError
 └── DriftError        records do not match the schema: change schema or policy
 """
 
-from __future__ import annotations
-
 
 class TapError(Exception):
     """Ends the run with one line and exit status 1."""

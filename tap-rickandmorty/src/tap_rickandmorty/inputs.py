@@ -1,24 +1,19 @@
 """What the tap is given: settings, STATE and catalog. What it could not use is an error of one line."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
+from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import jsonschema_rs
 from dotenv import load_dotenv
+from singer_sdk.singerlib import Catalog
 
 from tap_rickandmorty.errors import TapError
 from tap_rickandmorty.session import safe
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from singer_sdk.singerlib import Catalog
 
 PREFIX = "TAP_RICKANDMORTY_"
 # Option -> the schema of its file.

@@ -1,32 +1,24 @@
 """Listings: a resource that is activated only when it was read whole (docs/decisions.md, "Reading by ids")."""
 
-from __future__ import annotations
-
 import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from http import HTTPStatus
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
+import requests
+from singer_sdk import Tap
 from singer_sdk.exceptions import FatalAPIError
+from singer_sdk.helpers.types import Context
+from singer_sdk.streams.rest import HTTPRequest, PageContext
 from typing_extensions import override
 
 from tap_rickandmorty.client import ApiStream, decoded, excerpt
 from tap_rickandmorty.drift import Metric, log_count
 from tap_rickandmorty.errors import ApiError, CollapsedError, IncompleteError
-from tap_rickandmorty.reading import NOTHING_HERE, Reading, RefusedError, parse_page
-from tap_rickandmorty.session import FIRST_PAUSE, REFUSALS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from concurrent.futures import Future
-
-    import requests
-    from singer_sdk import Tap
-    from singer_sdk.helpers.types import Context
-    from singer_sdk.streams.rest import HTTPRequest, PageContext
-
-    from tap_rickandmorty.reading import PageToken, Records
-    from tap_rickandmorty.session import Address, Answer, Session
+from tap_rickandmorty.reading import NOTHING_HERE, PageToken, Reading, Records, RefusedError, parse_page
+from tap_rickandmorty.session import FIRST_PAUSE, REFUSALS, Address, Answer, Session
 
 MOST_HELD = 5_000  # records kept until their listing is whole; above, they are sent as they come
 TRIES_BY_IDS = 2

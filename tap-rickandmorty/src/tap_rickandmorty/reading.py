@@ -4,25 +4,20 @@ Page 1 gives the count; then one address names every id up to it and a margin, s
 query. Where the API refuses such addresses, pages are read, twice (docs/decisions.md, "Reading by ids").
 """
 
-from __future__ import annotations
-
 import hashlib
 from array import array
+from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import requests
 from singer_sdk.pagination import BaseAPIPaginator
 from typing_extensions import override
 
 from tap_rickandmorty.errors import CollapsedError, IncompleteError
 
-if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    import requests
-
-    Records = list[dict[str, Any]]
+Records = list[dict[str, Any]]
 
 PAGE = 20
 NOTHING_HERE = "There is nothing here"
@@ -166,7 +161,7 @@ class Reading(BaseAPIPaginator[PageToken]):
                 raise IncompleteError("the pages held other records when they were read again")
             before = self._digest.hexdigest()
 
-    def _add(self, ids: array[int], low: int | None = None, high: int | None = None) -> None:
+    def _add(self, ids: "array[int]", low: int | None = None, high: int | None = None) -> None:
         for number in ids:
             if self._last is not None and number <= self._last:
                 raise IncompleteError(f"id {number} comes after id {self._last}")

@@ -4,21 +4,20 @@ One gate for all requests, a deadline for each, a bound on a body's size, redire
 line without secrets. Proxies and certificates come from the environment, as `requests` reads it.
 """
 
-from __future__ import annotations
-
 import codecs
 import email.utils
 import logging
 import os
 import re
 import socket
+import ssl
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from urllib.parse import parse_qs, unquote, urljoin, urlsplit, urlunsplit
 
 import requests
@@ -26,9 +25,6 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 from typing_extensions import override
-
-if TYPE_CHECKING:
-    import ssl
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0

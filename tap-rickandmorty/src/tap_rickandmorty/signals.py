@@ -1,7 +1,5 @@
 """Signals reach a main thread that waits."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

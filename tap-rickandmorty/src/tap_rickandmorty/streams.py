@@ -1,13 +1,7 @@
 """The three streams."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+from tap_rickandmorty.client import ApiStream
 from tap_rickandmorty.listing import ListingStream
-
-if TYPE_CHECKING:
-    from tap_rickandmorty.client import ApiStream
 
 
 class CharactersStream(ListingStream):

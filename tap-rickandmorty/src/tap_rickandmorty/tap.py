@@ -1,7 +1,5 @@
 """The tap: its settings, its streams, and how it ends."""
 
-from __future__ import annotations
-
 import errno
 import io
 import json
@@ -10,14 +8,16 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from types import FrameType
+from typing import Any, ClassVar, NoReturn
 
 import click
-from singer_sdk import Tap
+from singer_sdk import Stream, Tap
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.singerlib import Catalog
@@ -29,12 +29,6 @@ from tap_rickandmorty.session import Address, Session, safe
 from tap_rickandmorty.signals import repeat_signals
 from tap_rickandmorty.streams import STREAMS
 from tap_rickandmorty.writer import Writer
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import FrameType
-
-    from singer_sdk import Stream
 
 
 class TapRickAndMorty(Tap):

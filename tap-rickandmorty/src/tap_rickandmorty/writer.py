@@ -1,16 +1,10 @@
 """Writes messages: records with their stream's version and by standard output's own buffer, everything else at once."""
 
-from __future__ import annotations
-
 import sys
-from typing import TYPE_CHECKING
 
 from singer_sdk.contrib.msgspec import MsgSpecWriter
-from singer_sdk.singerlib import RecordMessage
+from singer_sdk.singerlib import Message, RecordMessage
 from typing_extensions import override
-
-if TYPE_CHECKING:
-    from singer_sdk.singerlib import Message
 
 
 class Writer(MsgSpecWriter):

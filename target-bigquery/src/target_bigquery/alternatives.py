@@ -3,18 +3,14 @@
 BigQuery has no combined types, so `schema` makes one column of a field's alternatives.
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 
 from target_bigquery.errors import TargetError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 MOST_ALTERNATIVES = 64
 JSON_TYPES = {
@@ -78,7 +74,7 @@ class Place:
     depth: int = 1
     refs: frozenset[str] = frozenset()
 
-    def into(self, name: str, *, refs: Iterable[str] = (), deeper: bool = False) -> Place:
+    def into(self, name: str, *, refs: Iterable[str] = (), deeper: bool = False) -> "Place":
         """Return the place of a subschema."""
         return replace(self, where=self.where + name, depth=self.depth + deeper, refs=self.refs.union(refs))
 

@@ -1,14 +1,11 @@
 """`target-bigquery --check`: tries what a run does, and prints one line per step with what to do."""
 
-from __future__ import annotations
-
 import os
 import sys
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NoAnswerError
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from google.api_core.exceptions import Forbidden, NotFound
 from google.cloud import bigquery
@@ -17,11 +14,7 @@ from target_bigquery.cloud import FAILURES, Cloud, message_of
 from target_bigquery.errors import TargetError
 from target_bigquery.landing import Landing
 from target_bigquery.names import LEDGER
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-    from target_bigquery.settings import Settings
+from target_bigquery.settings import Settings
 
 FOLDER = "_check/"
 TABLE_LIFETIME = timedelta(hours=1)

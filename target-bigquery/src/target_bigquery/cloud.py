@@ -1,9 +1,8 @@
 """Google's clients of one run: created once, with the run's time-outs, and their errors explained in one line."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from google.api_core.exceptions import Forbidden, GoogleAPIError
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
@@ -13,11 +12,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY as STORAGE_RETRY
 from requests import RequestException
 
 from target_bigquery.errors import TargetError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from target_bigquery.settings import Settings
+from target_bigquery.settings import Settings
 
 NO_PERMISSION = {None, "accessDenied", "forbidden", "insufficientPermissions"}
 FAILURES = (GoogleAPIError, GoogleAuthError, RequestException)

@@ -1,18 +1,14 @@
 """Columns, and the records' values in them: a record becomes the row that a JSON load job reads."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from google.cloud.bigquery import SchemaField
 
 from target_bigquery.errors import ValueRefusedError
 from target_bigquery.values import text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 
 @dataclass(frozen=True)
@@ -24,7 +20,7 @@ class Column:
     name: str = ""
     mode: str = "NULLABLE"
     description: str = field(default="", compare=False)
-    columns: tuple[Column, ...] = ()
+    columns: tuple["Column", ...] = ()
     required: frozenset[str] = field(default=frozenset(), compare=False)
     convert_one: Callable[[Any], Any] | None = field(default=None, compare=False, repr=False)
 

@@ -1,7 +1,5 @@
 """The errors that end a run."""
 
-from __future__ import annotations
-
 SHOWN = 60
 
 
@@ -20,7 +18,7 @@ class ValueRefusedError(TargetError):
         self.reason, self.path = reason, ""
 
     @classmethod
-    def of(cls, expected: str, value: object) -> ValueRefusedError:
+    def of(cls, expected: str, value: object) -> "ValueRefusedError":
         """Return the error for a value that is not what was expected."""
         try:
             text = str(value)
@@ -29,7 +27,7 @@ class ValueRefusedError(TargetError):
         shown = text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
         return cls(f"expected {expected}, got {type(value).__name__} {shown!r}")
 
-    def under(self, step: str) -> ValueRefusedError:
+    def under(self, step: str) -> "ValueRefusedError":
         """Return this error with a step before its path: a field's name, or an item's number in brackets."""
         self.path = (step or "''") + ("." if self.path and not self.path.startswith("[") else "") + self.path
         return self

@@ -4,23 +4,18 @@ A job id belongs for ever to the first job that has it, failed or not
 (https://cloud.google.com/bigquery/docs/running-jobs#generate-jobid), so a failed job is followed by the next number.
 """
 
-from __future__ import annotations
-
 import logging
 import random
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from google.api_core.exceptions import Conflict, NotFound
 from google.cloud import bigquery
 
+from target_bigquery.cloud import Cloud
 from target_bigquery.errors import TargetError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from target_bigquery.cloud import Cloud
 
 logger = logging.getLogger("target-bigquery.jobs")
 

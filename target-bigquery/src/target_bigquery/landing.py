@@ -1,25 +1,19 @@
 """The landing zone in Cloud Storage: objects are created once, their checksums verified, and never overwritten."""
 
-from __future__ import annotations
-
 import base64
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import google_crc32c
 from google.api_core.exceptions import Forbidden, NotFound, PreconditionFailed
 from google.cloud.storage.exceptions import DataCorruption
 
-from target_bigquery.cloud import FAILURES, message_of
+from target_bigquery.cloud import FAILURES, Cloud, message_of
 from target_bigquery.errors import TargetError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from target_bigquery.cloud import Cloud
-    from target_bigquery.parts import Part
+from target_bigquery.parts import Part
 
 # Bytes held in memory while a large part is sent; Google's client would read up to 100 MiB at once.
 CHUNK = 4 << 20

@@ -1,21 +1,17 @@
 """The ledger `_loads`: one row per stream, version and run, written by one job per run, and completed by later runs."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from google.cloud import bigquery
 from google.cloud.bigquery import SchemaField
 
 from target_bigquery import tables
+from target_bigquery.cloud import Cloud
+from target_bigquery.jobs import Jobs
+from target_bigquery.manifest import Manifest
 from target_bigquery.names import LEDGER
-
-if TYPE_CHECKING:
-    from target_bigquery.cloud import Cloud
-    from target_bigquery.jobs import Jobs
-    from target_bigquery.manifest import Manifest
 
 COLUMNS = {
     "run_id": ("STRING", "The run."),

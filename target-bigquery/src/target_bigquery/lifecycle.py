@@ -14,16 +14,12 @@ A version that was not announced and that no ACTIVATE_VERSION closes is never lo
 number, is loaded with whatever proof there is; `overwrite` refuses those with `end_of_input`.
 """
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from target_bigquery.errors import TargetError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class Proof(StrEnum):

@@ -1,40 +1,32 @@
 """Loads versions: parts and a manifest to Cloud Storage, a job into BigQuery, and at the end the ledger's rows."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time
-from contextlib import suppress
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import Any, cast
 
 from google.api_core.exceptions import NotFound
+from google.cloud.bigquery import SchemaField
 from singer_sdk import metrics
 
 from target_bigquery import ledger, tables
+from target_bigquery.cloud import Cloud
 from target_bigquery.errors import TargetError
 from target_bigquery.jobs import FinishedJob, Jobs
 from target_bigquery.landing import Landing, Staged
-from target_bigquery.lifecycle import Replication
+from target_bigquery.lifecycle import Proof, Replication
 from target_bigquery.load_jobs import LoadJobs
 from target_bigquery.manifest import Candidate, Earlier, Manifest, folder, stored
 from target_bigquery.names import LEDGER
 from target_bigquery.parts import Part, PartWriter
 from target_bigquery.recovery import Recovery
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-    from contextlib import AbstractContextManager
-    from datetime import datetime
-    from pathlib import Path
-
-    from google.cloud.bigquery import SchemaField
-
-    from target_bigquery.cloud import Cloud
-    from target_bigquery.lifecycle import Proof
 
 logger = logging.getLogger("target-bigquery.load")
 

@@ -1,22 +1,16 @@
 """The jobs that load a manifest: one load job for append-only and overwrite, a load job and a MERGE for upsert."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from google.api_core.exceptions import Forbidden
 from google.cloud import bigquery
+from google.cloud.bigquery import SchemaField
 
 from target_bigquery import tables
+from target_bigquery.cloud import Cloud
 from target_bigquery.errors import TargetError
-
-if TYPE_CHECKING:
-    from google.cloud.bigquery import SchemaField
-
-    from target_bigquery.cloud import Cloud
-    from target_bigquery.jobs import FinishedJob, Jobs
-    from target_bigquery.manifest import Manifest
+from target_bigquery.jobs import FinishedJob, Jobs
+from target_bigquery.manifest import Manifest
 
 UPSERT_TABLE_LIFETIME = timedelta(days=1)
 # Replaces rows, and keeps the table's schema, partitions and row access policies

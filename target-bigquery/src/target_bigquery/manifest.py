@@ -5,34 +5,28 @@ manifest's content, so every attempt finishes the same job. A later attempt of t
 rows that they have are not loaded again.
 """
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import io
 import re
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
 from google.cloud.bigquery import SchemaField
 
 from target_bigquery.errors import TargetError
-from target_bigquery.landing import Staged  # noqa: TC001 (msgspec reads the annotations)
+from target_bigquery.landing import Landing, Staged
 from target_bigquery.lifecycle import Replication
 from target_bigquery.schema import METADATA
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
-
-    from target_bigquery.landing import Landing
 
 # A deletion mark comes from the source, the rest of the metadata from the attempt.
 NOT_CONTENT = set(METADATA) - {"_sdc_deleted_at"}
@@ -115,7 +109,7 @@ class Manifest:
         return msgspec.json.encode(asdict(self))
 
     @classmethod
-    def decode(cls, content: bytes) -> Manifest:
+    def decode(cls, content: bytes) -> "Manifest":
         """Return the manifest in an object.
 
         Raises:

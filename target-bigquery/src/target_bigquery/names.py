@@ -5,15 +5,10 @@ reserved; names differ by more than case (https://cloud.google.com/bigquery/docs
 flexible names; tables: https://cloud.google.com/bigquery/docs/tables#table_naming).
 """
 
-from __future__ import annotations
-
 import hashlib
 import unicodedata
 from collections import Counter
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable
 
 LONGEST, MARK = 300, 6
 LONGEST_DESCRIPTION = 1024

@@ -1,19 +1,14 @@
 """Parts: a version's rows as gzip JSON lines on the local disk, cut at a size."""
 
-from __future__ import annotations
-
 import contextlib
 import uuid
 import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from io import FileIO
+from pathlib import Path
 
 from target_bigquery.errors import TargetError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from io import FileIO
-    from pathlib import Path
 
 BUFFER = 1 << 18
 LEVEL = 4

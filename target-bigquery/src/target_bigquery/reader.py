@@ -1,14 +1,14 @@
 """Reads messages, and the files of BATCH messages: a line that is neither is one line in the log, not a traceback."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import sys
 import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, Any, cast
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -16,10 +16,6 @@ from singer_sdk.contrib.msgspec import MsgSpecReader, decoder
 from typing_extensions import override
 
 from target_bigquery.errors import TargetError
-
-if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Callable, Iterator
 
 SHOWN = 120
 COMPRESSIONS = (None, "none", "gzip")

@@ -4,28 +4,21 @@ Each process that loads leaves a marker in Cloud Storage before its first manife
 object beside it says that the ledger has the rows. What cannot be looked up of other runs never keeps this one from ending.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
+from collections.abc import Container
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from google.api_core.exceptions import Forbidden, NotFound
 from google.cloud import bigquery
 
 from target_bigquery import ledger, tables
-from target_bigquery.cloud import FAILURES, message_of
+from target_bigquery.cloud import FAILURES, Cloud, message_of
 from target_bigquery.errors import TargetError
-from target_bigquery.manifest import folder_of_run, stored
-
-if TYPE_CHECKING:
-    from collections.abc import Container
-
-    from target_bigquery.cloud import Cloud
-    from target_bigquery.jobs import Jobs
-    from target_bigquery.landing import Landing
-    from target_bigquery.manifest import Manifest
+from target_bigquery.jobs import Jobs
+from target_bigquery.landing import Landing
+from target_bigquery.manifest import Manifest, folder_of_run, stored
 
 logger = logging.getLogger("target-bigquery.recovery")
 

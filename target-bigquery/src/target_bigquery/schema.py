@@ -4,12 +4,11 @@ Every JSON schema has a column: of one of BigQuery's own types where every allow
 Types: https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-json#details_of_loading_json_data
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from google.cloud.bigquery import SchemaField
 
@@ -25,9 +24,6 @@ from target_bigquery.columns import Column, record_converter
 from target_bigquery.errors import TargetError
 from target_bigquery.names import clean_all, described
 from target_bigquery.values import DECIMALS, converters
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Sequence
 
 DEEPEST = 15
 FORMATS = {"date-time": "TIMESTAMP", "date": "DATE", "time": "TIME", "singer.decimal": "BIGNUMERIC"}

@@ -1,21 +1,17 @@
 """The target's settings: their schema, and the values of one run."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
 import uuid
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dotenv import load_dotenv
 
 from target_bigquery.errors import TargetError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
@@ -74,7 +70,7 @@ class Settings:
         return self.part_size_mb * 1_000_000
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Settings:
+    def of(cls, config: Mapping[str, Any]) -> "Settings":
         """Return the settings of a validated config."""
         project = config.get("project") or os.environ.get("GOOGLE_CLOUD_PROJECT")
         if not project:

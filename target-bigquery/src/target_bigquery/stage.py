@@ -1,36 +1,32 @@
 """A stream on its way: its columns, and the records of the version in progress as parts on the local disk."""
 
-from __future__ import annotations
-
 import copy
 import time
+from collections.abc import Sequence
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from google.cloud.bigquery import SchemaField
 from singer_sdk import Sink
 from singer_sdk.exceptions import MissingKeyPropertiesError
 from typing_extensions import override
 
 from target_bigquery import tables
 from target_bigquery.errors import TargetError, ValueRefusedError
+from target_bigquery.landing import Staged
+from target_bigquery.lifecycle import Proof, Replication
 from target_bigquery.load import Prepared, Version
 from target_bigquery.names import LEDGER, clean
-from target_bigquery.parts import PartWriter
+from target_bigquery.parts import Part, PartWriter
 from target_bigquery.schema import metadata_fields, translate
+from target_bigquery.settings import Settings
+from target_bigquery.work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from concurrent.futures import Future
-
-    from google.cloud.bigquery import SchemaField
-
-    from target_bigquery.landing import Staged
-    from target_bigquery.lifecycle import Proof, Replication
-    from target_bigquery.parts import Part
-    from target_bigquery.settings import Settings
+    # It imports this module.
     from target_bigquery.target import TargetBigQuery
-    from target_bigquery.work import Work
 
 encoder = msgspec.json.Encoder(decimal_format="number")
 # https://cloud.google.com/bigquery/quotas#load_jobs
@@ -232,7 +228,7 @@ class StreamSink(Sink):
 
     def __init__(
         self,
-        target: TargetBigQuery,
+        target: "TargetBigQuery",
         stream_name: str,
         schema: dict[str, Any],
         key_properties: Sequence[str] | None,

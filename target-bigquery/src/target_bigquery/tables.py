@@ -1,25 +1,19 @@
 """Landing tables: created where `create_tables` is on, else checked; widened, never narrowed."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
+from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import msgspec
 from google.api_core.exceptions import BadRequest, Forbidden, NotFound, PreconditionFailed
 from google.cloud import bigquery
 from google.cloud.bigquery import SchemaField
 
+from target_bigquery.cloud import Cloud
 from target_bigquery.errors import TargetError
 from target_bigquery.names import at_source, clean, described
-
-if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator
-
-    from target_bigquery.cloud import Cloud
 
 logger = logging.getLogger("target-bigquery.tables")
 

@@ -1,7 +1,5 @@
 """The target: passes messages to the versions' lifecycle, and carries out its actions; STATE goes out last."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os
@@ -9,9 +7,11 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from types import FrameType
+from typing import Any, NoReturn, cast
 
 import click
 from singer_sdk import Target
@@ -22,28 +22,20 @@ from singer_sdk.exceptions import (
     RecordsWithoutSchemaException,
 )
 from singer_sdk.helpers.capabilities import PluginCapabilities
-from singer_sdk.mapper import RemoveRecordTransform
+from singer_sdk.mapper import RemoveRecordTransform, StreamMap
 from singer_sdk.singerlib.json import serialize_json
 from typing_extensions import override
 
 from target_bigquery import checks
 from target_bigquery.alternatives import root
 from target_bigquery.errors import TargetError
-from target_bigquery.lifecycle import Begin, Drop, Lifecycle, Load, Release
+from target_bigquery.lifecycle import Action, Begin, Drop, Lifecycle, Load, Release
 from target_bigquery.reader import Reader, batch_records
 from target_bigquery.settings import SCHEMA, Settings, invalid_variables
 from target_bigquery.signals import repeat_signals
 from target_bigquery.stage import Stage, StreamSink
 from target_bigquery.values import INT64
 from target_bigquery.work import Work
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from types import FrameType
-
-    from singer_sdk.mapper import StreamMap
-
-    from target_bigquery.lifecycle import Action
 
 PROGRESS_EVERY = 100_000
 FAILURES_CHECKED_EVERY = 1000
@@ -348,7 +340,7 @@ class TargetBigQuery(Target):
             cls._exit(target, error)
 
     @classmethod
-    def _exit(cls, target: TargetBigQuery | None, error: Exception) -> NoReturn:
+    def _exit(cls, target: "TargetBigQuery | None", error: Exception) -> NoReturn:
         if target is not None:
             # Waits for load jobs that have started, so that their outcome is in the log.
             target.close()

@@ -7,20 +7,16 @@ Grammar and ranges: https://cloud.google.com/bigquery/docs/reference/standard-sq
 https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-json#details_of_loading_json_data
 """
 
-from __future__ import annotations
-
 import math
 import re
 import sys
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from target_bigquery.errors import ValueRefusedError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 INT64 = range(-(2**63), 2**63)
 # A JSON column keeps unsigned 64 bits too.

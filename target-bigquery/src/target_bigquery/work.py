@@ -1,7 +1,5 @@
 """Background work while records are read: threads that prepare tables, upload parts and load versions."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import shutil
@@ -9,20 +7,16 @@ import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
+
+from google.cloud.bigquery import SchemaField
 
 from target_bigquery.cloud import Cloud
 from target_bigquery.errors import TargetError
-from target_bigquery.load import Loader
-from target_bigquery.parts import on_disk
-
-if TYPE_CHECKING:
-    from google.cloud.bigquery import SchemaField
-
-    from target_bigquery.landing import Staged
-    from target_bigquery.load import Prepared, Version
-    from target_bigquery.parts import Part
-    from target_bigquery.settings import Settings
+from target_bigquery.landing import Staged
+from target_bigquery.load import Loader, Prepared, Version
+from target_bigquery.parts import Part, on_disk
+from target_bigquery.settings import Settings
 
 MOST_LOADS = 4
 MOST_UPLOADS = 4

@@ -10,8 +10,6 @@ container's own business (`meltano_job.job`), lost machines Batch's. Whoever can
 Python's standard library only. Settings come from the environment (see `runners/batch.yml`).
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,15 +1,12 @@
 """The settings of a job in Google Batch, checked, and its definition (see `runners/batch.yml`)."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from meltano_job.settings import Reader
+from meltano_job.settings import Reader
 
 # Of a lost machine: https://cloud.google.com/batch/docs/troubleshooting#reserved-exit-codes
 RETRIED = {
@@ -39,7 +36,7 @@ class Place:
     credentials: str
 
     @classmethod
-    def read(cls, reader: Reader) -> Place:
+    def read(cls, reader: Reader) -> "Place":
         """Read the variables; complaints stay with the reader."""
         job = reader.job()
         execution = reader.text("EXECUTION_ID")
@@ -78,7 +75,7 @@ class Settings:
     late: float
 
     @classmethod
-    def read(cls, reader: Reader) -> Settings:
+    def read(cls, reader: Reader) -> "Settings":
         """Read the variables.
 
         Raises:

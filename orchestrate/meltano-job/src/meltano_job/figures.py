@@ -4,15 +4,11 @@ A point is singer-sdk's (https://sdk.meltano.com/en/latest/implementation/loggin
 carries it as `metric_info`.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
+from typing import Any
 
 # How a plugin prints a point whose log Meltano does not parse (https://github.com/singer-io/getting-started/blob/master/docs/SYNC_MODE.md#metric-messages).
 PRINTED_POINT = re.compile(r"(?:^|.*\s)METRIC: (?=\{)", re.DOTALL)

@@ -3,21 +3,17 @@
 Python's standard library only; `gcloud` must be on the PATH.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from meltano_job import kestra
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SECONDS_PER_CALL = 120
 # How often in a row a call may fail: what is refused stays refused, a service that is down comes back.

@@ -4,8 +4,6 @@ Exit status: Meltano's; 2 for wrong settings, 70 for a fault of this program, 12
 128 + n after signal n, SIGPIPE's when nobody reads the log any more.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -20,7 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import Any
 
 import psutil
 
@@ -28,9 +27,6 @@ from meltano_job import kestra
 from meltano_job.figures import Figures
 from meltano_job.selection import Names
 from meltano_job.settings import DBT, Attempts, Reader, SettingsError
-
-if TYPE_CHECKING:
-    from types import FrameType
 
 SECONDS_TO_END = 20.0
 OWN_FAULT = 70
@@ -63,7 +59,7 @@ class Settings:
     environment: dict[str, str]
 
     @classmethod
-    def read(cls, variables: dict[str, str]) -> Settings:
+    def read(cls, variables: dict[str, str]) -> "Settings":
         """Read the environment.
 
         Raises:

@@ -3,8 +3,6 @@
 https://kestra.io/docs/workflow-components/tasks/scripts/outputs-metrics
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """The result of a job as a JSON object in the landing bucket, beside the parts of its run."""
 
-from __future__ import annotations
-
 import json
 import os
 from typing import Any

@@ -3,8 +3,6 @@
 What a selection selects is dbt's own business (https://docs.getdbt.com/reference/node-selection/syntax); this only explains.
 """
 
-from __future__ import annotations
-
 import difflib
 import fnmatch
 import re

@@ -3,15 +3,10 @@
 An empty variable counts as not given. Every complaint is kept, so that one look at the log shows all of them.
 """
 
-from __future__ import annotations
-
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # https://en.wikipedia.org/wiki/ISO_8601#Durations, weeks to seconds; months and years have no length.
 ISO_DURATION = re.compile(

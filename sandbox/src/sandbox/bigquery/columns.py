@@ -1,7 +1,5 @@
 """BigQuery's columns as DuckDB's, and back: names that SQL reserves, other scripts, spaces."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,20 +1,15 @@
 """Writes what DDL declares of tables and views into the catalog: labels, descriptions, clustering, NOT NULL, changed columns."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlglot
-from bqemulator.catalog.models import Clustering, TableFieldSchema, TableSchema
+from bqemulator.api.dependencies import AppContext
+from bqemulator.catalog.models import Clustering, TableFieldSchema, TableMeta, TableSchema
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 from sqlglot import exp
 
 from . import patches
 from .columns import quoted
-
-if TYPE_CHECKING:
-    from bqemulator.api.dependencies import AppContext
-    from bqemulator.catalog.models import TableMeta
 
 SYNC = "catalog.ddl_sync"
 USERS = ("jobs.executor", "scripting.interpreter")

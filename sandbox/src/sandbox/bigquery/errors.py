@@ -3,18 +3,13 @@
 Google's clients retry a 500 until their time-out is over (google.cloud.bigquery.retry), which hides what is wrong.
 """
 
-from __future__ import annotations
-
 import traceback
-from typing import TYPE_CHECKING
 
 from bqemulator.domain.errors import DomainError, InvalidQueryError, UnsupportedFeatureError, ValidationError
+from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from . import patches
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI, Request
 
 SERVER_ERROR = 500
 _install = patches.get("api.errors", "install_exception_handlers")

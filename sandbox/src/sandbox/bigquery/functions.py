@@ -4,18 +4,14 @@ They become macros of DuckDB before the emulator translates the statement. `sand
 answers of Google's documentation.
 """
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import sqlglot
 from sqlglot import exp
 
 from . import parse_cache, patches
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # Halves round away from zero; a text is decimal or hexadecimal, and nothing else.
 INT64 = """CASE

@@ -3,23 +3,18 @@
 The emulator puts a view's rows into the query as a subquery, before translation.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import sqlglot
+from bqemulator.catalog.models import TableFieldSchema, TableMeta
+from bqemulator.catalog.repository import CatalogRepository
 from sqlglot import exp
 
 from . import patches
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from bqemulator.catalog.models import TableFieldSchema, TableMeta
-    from bqemulator.catalog.repository import CatalogRepository
 
 VIEWS = "sql.rewriter.information_schema"
 BUILDERS = re.compile(r"_\w+(_as_values|_values_subquery)")

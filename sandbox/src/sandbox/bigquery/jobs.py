@@ -1,17 +1,16 @@
 """Jobs: an id is used once, a job lives in one location, and jobs.get has every field of BigQuery's."""
 
-from __future__ import annotations
-
 import json
 import re
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from uuid import uuid4
 
 from bqemulator.api.dependencies import AppContext, get_caller, get_context
 from bqemulator.catalog.etag import generate_etag
-from bqemulator.catalog.models import JobMeta
+from bqemulator.catalog.models import JobMeta, JobType
 from bqemulator.domain.errors import (
     AlreadyExistsError,
     ErrorDetail,
@@ -25,11 +24,6 @@ from bqemulator.row_access.identity import CallerIdentity
 from fastapi import Depends, Request
 
 from . import loads, patches
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from bqemulator.catalog.models import JobType
 
 Ctx = Annotated[AppContext, Depends(get_context)]
 Caller = Annotated[CallerIdentity, Depends(get_caller)]

@@ -1,21 +1,17 @@
 """What a load job is asked for: its configuration, the table and the columns that it fills, and its source files."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import duckdb
+from bqemulator.api.dependencies import AppContext
+from bqemulator.catalog.models import TableFieldSchema as Field
+from bqemulator.catalog.models import TableMeta
 from bqemulator.domain.errors import NotFoundError, ValidationError
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 
 from . import patches, schemas
-
-if TYPE_CHECKING:
-    import duckdb
-    from bqemulator.api.dependencies import AppContext
-    from bqemulator.catalog.models import TableFieldSchema as Field
-    from bqemulator.catalog.models import TableMeta
 
 _path_of = patches.get("jobs.executor", "_resolve_uri")
 

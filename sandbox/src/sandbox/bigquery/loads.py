@@ -4,32 +4,26 @@ Files are staged in a table of the job's own connection. Then the table is chang
 catalog's rows of table and job: after a crash either both exist, the job and its rows, or neither does.
 """
 
-from __future__ import annotations
-
 import asyncio
 import gzip
 import uuid
 import zlib
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 import pyarrow as pa
+from bqemulator.api.dependencies import AppContext
 from bqemulator.catalog.etag import generate_etag
-from bqemulator.catalog.models import Clustering, TableMeta, TableSchema
+from bqemulator.catalog.models import Clustering, JobMeta, TableMeta, TableSchema
+from bqemulator.catalog.models import TableFieldSchema as Field
 from bqemulator.domain.errors import DomainError
 
 from . import patches, rows, schemas
 from .columns import quoted
 from .errors import refusal
 from .load_request import JobFailedError, Load, count_rows, parse, resolve_sources, resolve_target
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from bqemulator.api.dependencies import AppContext
-    from bqemulator.catalog.models import JobMeta
-    from bqemulator.catalog.models import TableFieldSchema as Field
 
 FORMATS = ("NEWLINE_DELIMITED_JSON", "JSON")
 GZIP = b"\x1f\x8b"

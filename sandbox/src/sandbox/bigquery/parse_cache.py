@@ -5,13 +5,12 @@ and for its catalog. Nearly always the tree is only read. So trees are kept by t
 them, and a rewriter that has changed its text has changed the tree too, which is then no longer shared.
 """
 
-from __future__ import annotations
-
 import functools
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import sqlglot
 from bqemulator.domain.errors import InvalidQueryError
@@ -22,9 +21,6 @@ from sqlglot.dialects.dialect import Dialect
 from sqlglot.parsers.bigquery import BigQueryParser
 
 from . import patches
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 MOST_TREES = 1000
 WHY = "each statement is parsed once"

@@ -3,20 +3,15 @@
 A patch is a top-level function with a decorator that names what it replaces and why; importing its module applies it.
 """
 
-from __future__ import annotations
-
 import importlib
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import pydantic
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from fastapi import APIRouter
+from fastapi import APIRouter
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 

@@ -4,26 +4,21 @@ Arrow's reader takes a block of lines in which everything is as it should be. An
 BigQuery's conversions, so that the error names the bad row and the reason. Dates, times and decimals are texts, which DuckDB casts.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import re
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
-from typing import IO, TYPE_CHECKING, Any
+from gzip import GzipFile
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from bqemulator.catalog.models import TableFieldSchema as Field
 from pyarrow import json as arrow_json
 
 from .schemas import kind
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from gzip import GzipFile
-
-    from bqemulator.catalog.models import TableFieldSchema as Field
 
 Scalar = str | int | Decimal  # of JSON; bool is an int
 BLOCK = 32 << 20  # bytes of text at a time

@@ -1,18 +1,13 @@
 """What an append or a patch may change in a table's schema, and the statements that change the table in DuckDB."""
 
-from __future__ import annotations
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
-
+from bqemulator.catalog.models import TableFieldSchema as Field
 from bqemulator.domain.errors import ValidationError
 
 from . import patches
 from .columns import columns, quoted
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from bqemulator.catalog.models import TableFieldSchema as Field
 
 # https://cloud.google.com/bigquery/quotas#all_tables
 MOST_COLUMNS = 10_000

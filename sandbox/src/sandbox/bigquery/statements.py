@@ -1,7 +1,5 @@
 """Statements that the emulator's translation to DuckDB gets wrong or refuses."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,8 +1,7 @@
 """Tables over REST: REQUIRED is held, columns are added and relaxed in storage too, and rows are counted when asked for."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from bqemulator.api.dependencies import AppContext, get_context
 from bqemulator.domain.errors import ResourceRef, ValidationError, resource_not_found
@@ -10,9 +9,6 @@ from bqemulator.storage.sql_identifiers import quoted_table_ref
 from fastapi import Depends, Request
 
 from . import patches, schemas
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 Ctx = Annotated[AppContext, Depends(get_context)]
 TABLES = "/projects/{project_id}/datasets/{dataset_id}/tables"

@@ -3,23 +3,18 @@
 Permissions: https://cloud.google.com/bigquery/docs/access-control#bq-permissions and the pages of each operation.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
 from sandbox.strict.limits import Limits
 from sandbox.strict.proxy import StrictProxy, described
-from sandbox.strict.rules import FORBIDDEN, Refused, denied
+from sandbox.strict.rules import FORBIDDEN, Account, Refused, Rules, denied
 from sandbox.strict.statements import Permission, permissions
-
-if TYPE_CHECKING:
-    from sandbox.strict.rules import Account, Rules
 
 API = r"/bigquery/v2/projects/[^/]+"
 DATASET = API + r"/datasets/(?P<dataset>[^/]+)"

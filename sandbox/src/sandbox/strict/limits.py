@@ -1,15 +1,11 @@
 """BigQuery's documented limits: sizes of requests, and updates of a table in a time (https://cloud.google.com/bigquery/quotas)."""
 
-from __future__ import annotations
-
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sandbox.strict.rules import FORBIDDEN, Rate, Refused, invalid
-
-if TYPE_CHECKING:
-    from sandbox.strict.statements import Permission
+from sandbox.strict.statements import Permission
 
 LABEL = re.compile(r"[\w-]*")
 TROUBLE = "For more information, see https://cloud.google.com/bigquery/docs/troubleshoot-quotas"

@@ -4,11 +4,9 @@
 "buckets": {"name": [roles]}}}. A client is an account by its bearer token; one without a token is the pipeline's.
 """
 
-from __future__ import annotations
-
 import json
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from aiohttp import ClientPayloadError, web
@@ -16,10 +14,7 @@ from yarl import URL
 
 from sandbox.faults import PREFIX
 from sandbox.proxy import Proxy
-from sandbox.strict.rules import Refused, invalid
-
-if TYPE_CHECKING:
-    from sandbox.strict.rules import Account, Rules
+from sandbox.strict.rules import Account, Refused, Rules, invalid
 
 OK = 200
 

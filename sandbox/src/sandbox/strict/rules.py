@@ -5,8 +5,6 @@ https://cloud.google.com/storage/docs/access-control/iam-roles. Only permissions
 Limits: https://cloud.google.com/bigquery/quotas and https://cloud.google.com/storage/quotas.
 """
 
-from __future__ import annotations
-
 import json
 from collections import defaultdict, deque
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """What a statement needs: the permissions on the datasets that it reads and writes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import sqlglot

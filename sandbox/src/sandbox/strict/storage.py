@@ -3,20 +3,14 @@
 Permissions: https://cloud.google.com/storage/docs/access-control/iam-json. Overwriting takes storage.objects.delete too.
 """
 
-from __future__ import annotations
-
 import re
 import time
-from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from aiohttp import web
 
 from sandbox.strict.proxy import StrictProxy, described
-from sandbox.strict.rules import FORBIDDEN, Rate, Refused, invalid
-
-if TYPE_CHECKING:
-    from sandbox.strict.rules import Account, Rules
+from sandbox.strict.rules import FORBIDDEN, Account, Rate, Refused, Rules, invalid
 
 BUCKETS = re.compile(r"/storage/v1/b/?")
 BUCKET = re.compile(r"/storage/v1/b/(?P<bucket>[^/]+)")
