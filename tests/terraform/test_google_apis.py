@@ -1,7 +1,6 @@
 """The stand-in of Google's APIs for Terraform's provider: with Google's own clients, and with plain HTTP where these have no call."""
 
 import json
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -39,13 +38,8 @@ class Apis:
 @pytest.fixture
 def apis() -> Iterator[Apis]:
     """A stand-in of its own for each test."""
-    server, google = google_apis.serve()
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield Apis(f"http://127.0.0.1:{server.server_port}", google)
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with google_apis.serving() as (port, google):
+        yield Apis(f"http://127.0.0.1:{port}", google)
 
 
 def test_every_product_of_the_configuration_has_an_endpoint() -> None:

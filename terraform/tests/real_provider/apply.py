@@ -17,7 +17,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -188,21 +187,14 @@ def main() -> int:
     )
     parser.add_argument("--schema-only", action="store_true", help="the provider makes no calls")
     schema_only = parser.parse_args().schema_only
-    server, google = google_apis.serve()
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    endpoints = google_apis.environment(server.server_port)
-    try:
-        with tempfile.TemporaryDirectory(prefix="apply-") as scratch:
-            prod = Environment.initialized("prod", Path(scratch) / "prod", google, endpoints)
-            prod.must("validate", "validate")
-            production(prod, schema_only=schema_only)
-            prod.must("terraform test", "test")
-            dev = Environment.initialized("dev", Path(scratch) / "dev", google, endpoints)
-            development(dev, schema_only=schema_only)
-    finally:
-        server.shutdown()
-        server.server_close()
+    with google_apis.serving() as (port, google), tempfile.TemporaryDirectory(prefix="apply-") as scratch:
+        endpoints = google_apis.environment(port)
+        prod = Environment.initialized("prod", Path(scratch) / "prod", google, endpoints)
+        prod.must("validate", "validate")
+        production(prod, schema_only=schema_only)
+        prod.must("terraform test", "test")
+        dev = Environment.initialized("dev", Path(scratch) / "dev", google, endpoints)
+        development(dev, schema_only=schema_only)
     print(f"ok      {len(google.calls)} calls, {len(google.resources)} resources are left")
     return 0
 

@@ -15,6 +15,8 @@ import json
 import re
 import threading
 import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -451,11 +453,17 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing; the calls are kept."""
 
 
-def serve() -> tuple[ThreadingHTTPServer, Google]:
-    """Return a server on the loopback address, not started, and what it holds."""
+@contextmanager
+def serving() -> Iterator[tuple[int, Google]]:
+    """Serve on the loopback address; give the port, and what the server holds."""
     google = Google()
     handler = type("HandlerOfOne", (Handler,), {"google": google, "lock": threading.Lock()})
-    return ThreadingHTTPServer(("127.0.0.1", 0), handler), google
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        try:
+            yield server.server_port, google
+        finally:
+            server.shutdown()
 
 
 def environment(port: int) -> dict[str, str]:
