@@ -233,8 +233,7 @@ BY_DEFAULT = {
 
 
 @pytest.mark.parametrize(
-    "case",
-    [pytest.param(c, id=c.id, marks=() if c.fault in BY_DEFAULT else pytest.mark.slow) for c in API],
+    "case", [pytest.param(c, id=c.id, marks=() if c.fault in BY_DEFAULT else pytest.mark.slow) for c in API]
 )
 def test_a_fault_of_the_api(case: Fault, bench: Bench, services: Sandbox) -> None:
     """Through tap and target: what passes is retried and lands whole; what does not lands nothing of the stream."""

@@ -183,11 +183,7 @@ def test_a_terminal_that_does_not_know_its_width_shows_the_whole_phase() -> None
     ours, theirs = pty.openpty()
     environment = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
     subprocess.run(
-        [sys.executable, "-c", FOLLOW],
-        check=True,
-        cwd=ROOT / "scripts",
-        env=environment,
-        stdout=theirs,
+        [sys.executable, "-c", FOLLOW], check=True, cwd=ROOT / "scripts", env=environment, stdout=theirs
     )
     os.close(theirs)
     assert b"  dbt 31 of 75: fct_appearances" in os.read(ours, 10_000)

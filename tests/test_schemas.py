@@ -228,8 +228,7 @@ ONE_PROCESS = pytest.mark.xdist_group("pyproject")
 
 
 @pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=ONE_PROCESS if checker(name) is pyproject else ()) for name in CHECKED],
+    "name", [pytest.param(name, marks=ONE_PROCESS if checker(name) is pyproject else ()) for name in CHECKED]
 )
 def test_a_file_is_what_its_published_schema_says(name: str) -> None:
     """Its tool's schema finds nothing wrong."""

@@ -6,17 +6,7 @@ from googlesql import Analyzer, SqlRefusedError
 from target_bigquery import ledger, tables
 from target_bigquery.schema import metadata_fields
 
-SCALARS = (
-    "STRING",
-    "INTEGER",
-    "FLOAT",
-    "NUMERIC",
-    "BIGNUMERIC",
-    "BOOLEAN",
-    "TIMESTAMP",
-    "DATE",
-    "TIME",
-)
+SCALARS = ("STRING", "INTEGER", "FLOAT", "NUMERIC", "BIGNUMERIC", "BOOLEAN", "TIMESTAMP", "DATE", "TIME")
 # Words that GoogleSQL reserves, and one of another script.
 NAMES = ("new", "old", "order", "größe", "顧客")
 LANDING = TableReference.from_string("project.dataset.things")

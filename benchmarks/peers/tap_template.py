@@ -98,7 +98,7 @@ class TapTemplate(Tap):
             th.StringType,
             default="https://rickandmortyapi.com/api",
             description="Address of the API, ending in /api.",
-        ),
+        )
     ).to_dict()
 
     @override

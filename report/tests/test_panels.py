@@ -12,10 +12,7 @@ from rickandmorty_report import page, panels
 
 Rows = list[dict[str, Any]]
 # What the queries count themselves, and the keys of the marts: never missing.
-NEVER = {
-    *("total_rows", "total_count", "place"),
-    *("breakdown", "entity", "change", "rule", "severity"),
-}
+NEVER = {*("total_rows", "total_count", "place"), *("breakdown", "entity", "change", "rule", "severity")}
 COLUMNS = {
     query: [column for column in rows[0] if column not in NEVER and not column.endswith("_id")]
     for query, rows in made_up_marts.marts().items()

@@ -47,9 +47,7 @@ class Strict:
     def bucket(self, token: str = PIPELINE, name: str = BUCKET) -> storage.Bucket:
         """The landing bucket as an account's client sees it."""
         client = storage.Client(
-            project=PROJECT,
-            credentials=Credentials(token),
-            client_options={"api_endpoint": self.storage_url},
+            project=PROJECT, credentials=Credentials(token), client_options={"api_endpoint": self.storage_url}
         )
         return client.bucket(name)
 

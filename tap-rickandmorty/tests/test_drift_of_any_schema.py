@@ -8,12 +8,7 @@ from tap_rickandmorty.drift import NEW_FIELDS, Drift
 from tap_rickandmorty.errors import DriftError
 
 TEXT = {"type": "string"}
-DEFAULTS = {
-    "new_field": "warn",
-    "missing_field": "fail",
-    "retyped_field": "fail",
-    "unknown_value": "warn",
-}
+DEFAULTS = {"new_field": "warn", "missing_field": "fail", "retyped_field": "fail", "unknown_value": "warn"}
 SCHEMAS: dict[str, tuple[dict[str, Any], list[Any], list[Any]]] = {
     # a field's schema, values that fit, values that do not
     "number": ({"type": "number"}, [1, 1.5, 0], [True, "1", None]),

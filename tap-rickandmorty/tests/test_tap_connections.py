@@ -69,12 +69,7 @@ def tls_api(certificates: Path) -> Iterator[Api]:
     ],
 )
 def test_a_ca_of_ones_own_is_trusted(  # noqa: PLR0913, PLR0917
-    tls_api: Api,
-    run_tap: RunTap,
-    monkeypatch: pytest.MonkeyPatch,
-    certificates: Path,
-    name: str,
-    value: str,
+    tls_api: Api, run_tap: RunTap, monkeypatch: pytest.MonkeyPatch, certificates: Path, name: str, value: str
 ) -> None:
     """A file, a folder, or several folders, by each variable that is usual."""
     monkeypatch.setenv(name, value.format(certificates))
@@ -84,11 +79,7 @@ def test_a_ca_of_ones_own_is_trusted(  # noqa: PLR0913, PLR0917
 
 @pytest.mark.parametrize("value", [None, "{0}/nothing", "{0}/not-there"])
 def test_a_server_that_nobody_vouches_for_is_one_line(
-    tls_api: Api,
-    run_tap: RunTap,
-    monkeypatch: pytest.MonkeyPatch,
-    certificates: Path,
-    value: str | None,
+    tls_api: Api, run_tap: RunTap, monkeypatch: pytest.MonkeyPatch, certificates: Path, value: str | None
 ) -> None:
     """Without the CA, and with a path that has none, nothing is asked and the variables are named."""
     if value:

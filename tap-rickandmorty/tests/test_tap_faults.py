@@ -144,10 +144,7 @@ NOT_RETRIED = {
     ),
     "redirect-to-another-port": (status(302, b"", Location="http://127.0.0.1:1/api"), "allow_other_hosts"),
     "redirect-to-a-file": (status(302, b"", Location="file:///etc/passwd"), "allow_other_hosts"),
-    "count-is-no-whole-number": (
-        status(200, b'{"info":{"count":45.0},"results":[]}'),
-        "expected info.count",
-    ),
+    "count-is-no-whole-number": (status(200, b'{"info":{"count":45.0},"results":[]}'), "expected info.count"),
     "results-are-an-object": (status(200, b'{"info":{"count":1},"results":{}}'), "expected info.count"),
     "results-are-null": (status(200, b'{"info":{"count":1},"results":null}'), "expected info.count"),
     "a-record-is-null": (status(200, b'{"info":{"count":1},"results":[null]}'), "expected info.count"),

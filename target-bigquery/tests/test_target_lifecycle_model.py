@@ -273,10 +273,8 @@ def check(world: World, source: Source) -> None:
     for name, style in source.styles.items():
         own = [row for row in world.rows() if row["stream"] == name]
         # A later run reads the source again, and so does a later version of the same run where it has a number.
-        of = {
-            "incremental": (),
-            "unversioned": ("_sdc_run_id",),
-        }.get(style, ("_sdc_run_id", "_sdc_table_version"))
+        known = {"incremental": (), "unversioned": ("_sdc_run_id",)}
+        of = known.get(style, ("_sdc_run_id", "_sdc_table_version"))
         counted = Counter((row["id"], *(row[column] for column in of)) for row in own)
         assert all(count == 1 for count in counted.values()), f"{name}: loaded twice: {counted}"
         if style == "incremental":

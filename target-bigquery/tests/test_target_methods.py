@@ -48,9 +48,5 @@ def test_upsert_replaces_by_key(bench: Bench) -> None:
     succeeded(bench.load(SCHEMA, *changed, whole(2), STATE, load_method="upsert"))
     rows = {row["id"]: (row["name"], row["links"], row["origin"]) for row in bench.rows()}
     origin = {"url": "u"}
-    assert rows == {
-        1: ("Ünna", ["a", "b"], origin),
-        2: ("last", [], origin),
-        3: ("Ünna", ["a", "b"], origin),
-    }
+    assert rows == {1: ("Ünna", ["a", "b"], origin), 2: ("last", [], origin), 3: ("Ünna", ["a", "b"], origin)}
     assert {t.table_id for t in bench.owner().list_tables(bench.dataset)} == {"things", "_loads"}

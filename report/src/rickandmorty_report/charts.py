@@ -128,7 +128,7 @@ def episodes(rows: list[Row]) -> Spec:
                         "datum.value"
                         if few
                         else "test(/E0*1$/, datum.value) ? substring(datum.value, 0, 3) : ''"
-                    ),
+                    )
                 ),
                 scale=alt.Scale(paddingInner=0.2),
             ),

@@ -49,9 +49,7 @@ PORT, MILLISECONDS = _integer(65535), _integer(3_600_000)
 def _add_source_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
-        "--data",
-        type=_folder,
-        help="folder with a file of JSON lines per resource, such as character.jsonl",
+        "--data", type=_folder, help="folder with a file of JSON lines per resource, such as character.jsonl"
     )
     source.add_argument("--universe", help="a made-up one: characters=826,locations=126,episodes=51,seed=1")
     parser.add_argument(

@@ -172,11 +172,7 @@ def _home(size: Size, chance: random.Random) -> int:
 
 
 def _character(
-    number: int,
-    size: Size,
-    chance: random.Random,
-    appearances: list[list[int]],
-    residents: list[list[int]],
+    number: int, size: Size, chance: random.Random, appearances: list[list[int]], residents: list[list[int]]
 ) -> dict[str, Any]:
     seen = _seen(number, size, chance)
     for episode in seen:

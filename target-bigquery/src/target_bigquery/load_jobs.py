@@ -83,11 +83,7 @@ class LoadJobs:
             ignore_unknown_values=False,
             create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
             write_disposition=disposition,
-            labels={
-                "process": self._settings.process,
-                "rows": str(manifest.rows),
-                "method": manifest.method,
-            },
+            labels={"process": self._settings.process, "rows": str(manifest.rows), "method": manifest.method},
         )
         done = self._jobs.once(
             job_id,

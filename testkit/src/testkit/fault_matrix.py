@@ -112,8 +112,7 @@ BIGQUERY = [
         REFUSED, "no permission: "
     ),
     _bigquery(
-        "no permission to make tables",
-        google(403, "accessDenied", method="POST", path="/tables", **FOR_GOOD),
+        "no permission to make tables", google(403, "accessDenied", method="POST", path="/tables", **FOR_GOOD)
     ).ends(REFUSED, "roles/bigquery.dataEditor"),
     _bigquery(
         "bucket in another location",

@@ -28,11 +28,7 @@ from . import loads, patches
 Ctx = Annotated[AppContext, Depends(get_context)]
 Caller = Annotated[CallerIdentity, Depends(get_caller)]
 KINDS: dict[str, JobType] = {"query": "QUERY", "load": "LOAD", "extract": "EXTRACT", "copy": "COPY"}
-ERRORS = {
-    "notFound": NotFoundError,
-    "accessDenied": PermissionDeniedError,
-    "duplicate": AlreadyExistsError,
-}
+ERRORS = {"notFound": NotFoundError, "accessDenied": PermissionDeniedError, "duplicate": AlreadyExistsError}
 LOCATION = "_location"  # where a job keeps it in the catalog, which has no column for it
 RUNNING: dict[tuple[str, str], JobMeta] = {}
 _insert = patches.route("api.routes.jobs", "POST", "/projects/{project_id}/jobs")
@@ -105,9 +101,7 @@ def _location(project_id: str, config: dict[str, Any], asked: str | None, ctx: A
 
 
 @patches.replaces(
-    "api.routes.jobs",
-    "_build_job_response",
-    why="errors[], location and times in the Job resource",
+    "api.routes.jobs", "_build_job_response", why="errors[], location and times in the Job resource"
 )
 def resource(project_id: str, job_id: str, job: JobMeta, config: dict[str, Any]) -> dict[str, Any]:
     """Return the Job resource."""
