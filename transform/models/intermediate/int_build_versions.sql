@@ -11,7 +11,10 @@ WITH versions AS (
         table_version IS NOT NULL
         AND retracted_at IS NULL
         AND entity IN (
-            {% for entity in var('entities') %}'{{ entity }}', {% endfor %}NULL
+            {% for entity in var('entities') %}
+                '{{ entity }}',
+            {% endfor %}
+            NULL
         )
         {% if as_of %}
             AND finished_at <= (
