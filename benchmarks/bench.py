@@ -197,9 +197,7 @@ def conditions(arguments: argparse.Namespace) -> str:
 def options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument(
-        "--size", choices=SIZES, default="small", help="characters: 826, 100,000 or 1,000,000"
-    )
+    parser.add_argument("--size", choices=SIZES, default="small", help="826, 100,000 or 1,000,000 characters")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--parts", help=f"of {', '.join(PARTS)}; default all, without meltano for the large sizes"

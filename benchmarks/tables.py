@@ -8,17 +8,7 @@ from cells import FIRST, LATER, NAMES, PARTS, SIZES
 
 PERFORMANCE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 NONE = "-"
-HEADINGS = [
-    "",
-    "median s",
-    "min",
-    "max",
-    "CPU s",
-    "peak RSS MB",
-    "API requests",
-    "records/s",
-    "rows verified",
-]
+HEADER = ["", "median s", "min", "max", "CPU s", "peak RSS MB", "API requests", "records/s", "rows verified"]
 # What must hold at the real size: the text, our cell, the other's, the most of its time.
 Key = tuple[str, str, str]
 RATIOS: dict[str, list[tuple[str, Key, Key, float]]] = {
@@ -95,7 +85,7 @@ def sections(size: str, cells: list[dict[str, Any]]) -> list[str]:
     for part, title in PARTS.items():
         if chosen := [cell for cell in cells if cell["part"] == part]:
             rows = [_row(cell, sum(SIZES[size].values())) for cell in chosen]
-            text += [f"**{title}**", table(HEADINGS, rows), *_parts(chosen)]
+            text += [f"**{title}**", table(HEADER, rows), *_parts(chosen)]
     if rows := bars(size, {(c["part"], c["peer"], c["state"]): c for c in cells}):
         text += ["**What must hold**", table(["", "bar", "measured", "holds"], rows)]
     return text

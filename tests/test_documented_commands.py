@@ -31,7 +31,7 @@ ELSEWHERE = {
     r"\S+/meltano run tap-rickandmorty target-bigquery dbt-bigquery:build$|\S+/meltano (--environment=prod )?run dbt-bigquery:build$": "tests/conftest.py::built_pipeline",
     r"\S+/meltano run dbt-bigquery:unit-test$": "tests/test_marts.py::dbt-bigquery:unit-test",
     r"env MELTANO_JOB=dbt ": "tests/kestra/test_meltano_job.py::test_a_selection_that_selects_nothing_fails_with_what_is_near",
-    r"\S+/meltano --environment=prod invoke dbt-bigquery run-operation retract|DBT_AS_OF=": "tests/test_build_versions.py::test_a_bad_version_stops_before_the_marts_and_leaves_no_trace_once_retracted",
+    r"\S+/meltano --environment=prod invoke dbt-bigquery run-operation retract|DBT_AS_OF=": "tests/test_build_versions.py::test_a_bad_version_ends_before_the_marts_and_leaves_no_trace_once_retracted",
     r"docker (build|run) ": "tests/test_image.py::test_the_image_runs_the_whole_pipeline_and_installs_nothing",
     r"docker compose (up|exec) ": "tests/test_image.py::test_the_image_for_a_laptop_runs_the_pipeline_on_its_own_sandbox",
 }

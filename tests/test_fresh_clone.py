@@ -96,9 +96,7 @@ def test_a_source_that_shrinks_fails_the_verdict_with_the_marts_as_they_were(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("source")
-def test_an_entity_that_the_api_lacks_ends_the_run_with_the_marts_as_they_were(
-    fresh_clone: ProjectCopy,
-) -> None:
+def test_an_entity_the_api_lacks_ends_the_run_with_the_marts_as_they_were(fresh_clone: ProjectCopy) -> None:
     """Characters and episodes answer, locations are 404 for good: the line names the address."""
     before = marts(fresh_clone)
     fresh_clone.run(RUN.replace("run", "up", 1))

@@ -42,14 +42,10 @@ def command() -> Path:
         ("--live --version=2", "VERSION: not allowed with LIVE"),
     ],
 )
-def test_a_source_that_is_not_there_is_one_line(
-    command: Path, tmp_path: Path, typed: str, expected: str
-) -> None:
+def test_a_source_not_there_is_one_line(command: Path, tmp_path: Path, typed: str, expected: str) -> None:
     """It says what is missing and what to type; no such version is taken for version 1."""
     (tmp_path / "character.jsonl").write_text("")
-    done = run(
-        command.with_name("python"), ROOT / "scripts" / "run_pipeline.py", *typed.split(), cwd=tmp_path
-    )
+    done = run(command.with_name("python"), ROOT / "scripts/run_pipeline.py", *typed.split(), cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert expected in done.stderr

@@ -51,9 +51,7 @@ def test_what_meltano_writes_passes_the_style_check(project_copy: Path) -> None:
     succeed(sys.executable, "-m", "yamllint", "--strict", "meltano.yml", cwd=project_copy)
 
 
-def test_state_lives_in_the_landing_bucket(
-    project_copy: Path, bucket: dict[str, str], tmp_path: Path
-) -> None:
+def test_state_is_in_the_landing_bucket(project_copy: Path, bucket: dict[str, str], tmp_path: Path) -> None:
     """With Terraform's MELTANO_STATE_BACKEND_URI a bookmark outlives the machine: another one reads it back."""
     state_id = "prod:tap-rickandmorty-to-target-bigquery"
     state: dict[str, Any] = {"bookmarks": {"characters": {"replication_key_value": "2026-11-01T00:00:00Z"}}}

@@ -65,9 +65,7 @@ def test_every_environment_is_installed_with_bytecode() -> None:
 
 
 @pytest.mark.slow
-def test_what_the_tests_start_takes_signals_though_they_run_under_nohup_in_the_background(
-    tmp_path: Path,
-) -> None:
+def test_what_tests_start_takes_signals_though_they_run_under_nohup_in_the_background(tmp_path: Path) -> None:
     """`nohup make test &` ignores SIGHUP and SIGINT, and what a test starts to send it one would wait for ever."""
     (tmp_path / "test_signals.py").write_text(
         "import signal, subprocess, sys, pytest\n"

@@ -184,9 +184,7 @@ def test_a_phone_never_scrolls_sideways(
         )
 
 
-def test_the_dark_page_is_dark_with_its_charts(
-    opened: Opener, screenshot: Callable[[Page, str], None]
-) -> None:
+def test_the_dark_page_is_dark_charts_too(opened: Opener, screenshot: Callable[[Page, str], None]) -> None:
     """Ground and bars follow the system's choice; changing it needs no reload."""
     page = opened(scheme="dark")
 

@@ -79,9 +79,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("arguments", "message"), REFUSED.values(), ids=REFUSED.keys())
-def test_wrong_arguments_are_refused_in_one_line(
-    command: str, tmp_path: Path, arguments: str, message: str
-) -> None:
+def test_wrong_arguments_are_one_line(command: str, tmp_path: Path, arguments: str, message: str) -> None:
     """The line says what is missing or wrong, in a data folder by file and line."""
     folders = {
         "empty": tmp_path,
@@ -159,9 +157,7 @@ def test_a_start_on_another_port_moves_the_part(command: str, home: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_state_that_is_lost_or_of_a_copied_folder_harms_nothing(
-    command: str, home: Path, tmp_path: Path
-) -> None:
+def test_a_state_lost_or_of_a_copied_folder_harms_nothing(command: str, home: Path, tmp_path: Path) -> None:
     """Parts that no state names are replaced; a copy of the home neither uses nor stops the parts of the first."""
     copy = tmp_path / "copy"
     assert run(command, home, "start", "--parts", "api").returncode == 0

@@ -9,9 +9,7 @@ from sandbox_command import refusal, run
 from testkit import programs
 
 
-def test_query_shows_rows_and_errors_in_one_line(
-    command: str, services: dict[str, str], tmp_path: Path
-) -> None:
+def test_query_shows_rows_and_one_line_errors(command: str, services: dict[str, str], tmp_path: Path) -> None:
     """Rows come as csv, json or a table; a wrong query is BigQuery's own message in one line."""
     good = run(command, tmp_path, "query", "SELECT 1 AS x, 'a' AS y", "--format", "csv", **services)
     assert good.stdout.split() == ["x,y", "1,a"]
@@ -47,9 +45,7 @@ def test_a_reader_that_has_enough_is_no_error(command: str, services: dict[str, 
     assert "No space left" in done.stderr
 
 
-def test_the_prompt_answers_statements_and_goes_on_after_an_error(
-    command: str, services: dict[str, str]
-) -> None:
+def test_the_prompt_answers_and_goes_on_after_an_error(command: str, services: dict[str, str]) -> None:
     """It reads statements from its input, each ended by ; or an empty line."""
     statements = "SELECT 1 AS `a b`;\nSELECT\n  nothing;\nSELECT 'after' AS word\n"
     done = programs.run(command, "shell", stdin=statements, env=os.environ | services)

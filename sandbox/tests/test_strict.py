@@ -354,9 +354,7 @@ def test_a_body_that_is_not_understood_is_400(strict: Strict, services: dict[str
 
 
 @pytest.mark.parametrize("words", [["proxy"], ["strict", "bigquery"]], ids=" ".join)
-def test_a_service_that_has_died_is_named(
-    command: str, capfd: pytest.CaptureFixture[str], words: list[str]
-) -> None:
+def test_a_dead_service_is_named(command: str, capfd: pytest.CaptureFixture[str], words: list[str]) -> None:
     """What stands before it answers 502 with its address, and its log has no traceback."""
     nowhere = "http://127.0.0.1:9"
     with served(command, *words, nowhere) as url:

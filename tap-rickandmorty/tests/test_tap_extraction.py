@@ -31,9 +31,7 @@ def test_activate_version_follows_the_last_record(run_tap: RunTap) -> None:
         assert len(run.activated(stream)) == 1
 
 
-def test_a_full_run_of_the_real_sizes_takes_six_requests_over_three_connections(
-    api: Api, run_tap: RunTap
-) -> None:
+def test_a_run_of_the_real_sizes_takes_six_requests_over_three_connections(api: Api, run_tap: RunTap) -> None:
     """826 characters, 126 locations and 51 episodes: page 1 for the count and one address for all ids, each."""
     api.records = {
         "character": [character(i) for i in range(1, 827)],

@@ -112,9 +112,7 @@ PERMANENT = {
 
 
 @pytest.mark.parametrize(("fault", "named"), PERMANENT.values(), ids=PERMANENT.keys())
-def test_a_permanent_fault_is_an_error_with_all_details(
-    api: Api, run_tap: RunTap, fault: Fault, named: str
-) -> None:
+def test_a_permanent_fault_is_an_error_in_detail(api: Api, run_tap: RunTap, fault: Fault, named: str) -> None:
     """After the attempts allowed the last line names address, what was got and the attempts; nothing is whole."""
     api.fault(r"character$", fault, times=99)
     run = run_tap(max_attempts=2, timeout=1).failed(f"GET {api.url}/character: ", named, "after 2 attempts")
@@ -163,9 +161,7 @@ def test_a_fault_that_cannot_pass_is_not_retried(api: Api, run_tap: RunTap, faul
     assert run.activated("characters") == []
 
 
-def test_redirects_within_the_host_are_followed_and_to_others_where_allowed(
-    api: Api, run_tap: RunTap
-) -> None:
+def test_redirects_on_the_host_are_followed_and_to_others_where_allowed(api: Api, run_tap: RunTap) -> None:
     """A moved path costs a request; another host is asked only with the setting."""
     api.fault(r"character$", status(301, b"", Location="/api/character?page=1"))
     run = run_tap().succeeded()

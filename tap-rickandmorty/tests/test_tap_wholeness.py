@@ -56,9 +56,7 @@ ONCE = {
 
 
 @pytest.mark.parametrize(("path", "fault"), ONCE.values(), ids=ONCE.keys())
-def test_one_answer_that_does_not_fit_is_read_again(
-    api: Api, run_tap: RunTap, path: str, fault: Fault
-) -> None:
+def test_one_odd_answer_is_read_again(api: Api, run_tap: RunTap, path: str, fault: Fault) -> None:
     """The second reading goes past the caches, is whole, and each record is sent once."""
     api.fault(path, fault)
     run = run_tap().succeeded()

@@ -149,9 +149,7 @@ def test_standard_output_is_full(bench: Bench, tmp_path: Path) -> None:
         ("--help", "> /dev/full", "standard output: No space left on device"),
     ],
 )
-def test_an_output_that_takes_nothing(
-    bench: Bench, tmp_path: Path, option: str, output: str, named: str
-) -> None:
+def test_an_output_takes_nothing(bench: Bench, tmp_path: Path, option: str, output: str, named: str) -> None:
     """Closed, as a shell's `>&-` makes it, or full: a line says so, and nothing is loaded."""
     command = shlex.join([sys.executable, "-m", "target_bigquery", "--config=ENV"])
     lines = "".join(f"{json.dumps(message)}\n" for message in [*THREE, whole(), STATE])

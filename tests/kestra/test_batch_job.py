@@ -239,9 +239,7 @@ UNKNOWN = Fault(POLL, 404, "NOT_FOUND", f"Resource '{PLACE}/jobs/{NAME}-1' was n
     ],
     ids=["a 404 that is not of the job", "a service that is down for a while", "a submission whose answer is lost", "and that is unknown still"],
 )  # fmt: skip
-def test_a_fault_that_passes_is_one_line_and_the_job_runs_once(
-    runs: Runs, faults: list[Fault], said: str
-) -> None:
+def test_a_fault_that_passes_is_one_line_and_one_job(runs: Runs, faults: list[Fault], said: str) -> None:
     """What failed is tried again, finds its job, and its success is seen."""
     runs.batch.faults = deepcopy(faults)
     done = runs.run()
@@ -390,9 +388,7 @@ SECRET = "the secret that credentials_secret names "
          f"{SECRET}takes its token from the executable {{'command': '/bin/token'}}"),
     ],
 )  # fmt: skip
-def test_a_wrong_setting_is_one_line_at_the_start(
-    runs: Runs, variable: str, value: str, message: str
-) -> None:
+def test_a_wrong_setting_is_one_line_at_once(runs: Runs, variable: str, value: str, message: str) -> None:
     """Without the secret, and nothing is asked of Google."""
     done = runs.run(**{variable: value})
     assert done.status == 2

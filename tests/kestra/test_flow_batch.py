@@ -53,9 +53,7 @@ def test_batch_submits_follows_deletes_and_restarts(
 
 
 @pytest.mark.slow
-def test_a_kill_in_kestra_ends_the_batch_job(
-    kestra: Engine, fakes: MeltanoStandIn, batch: GoogleBatch
-) -> None:
+def test_kill_in_kestra_ends_the_batch_job(kestra: Engine, fakes: MeltanoStandIn, batch: GoogleBatch) -> None:
     """Killing the run deletes the Batch job, and its container ends."""
     require_gcloud()
     fakes.behave(episode={"sleep": 86400})

@@ -52,9 +52,7 @@ def test_building_after_a_failure_means_nothing_without_dbt(kestra: Engine, fake
 # --- Restart --------------------------------------------------------------------------------------------------------
 
 
-def test_restart_runs_the_failed_jobs_again_with_the_same_run_id(
-    kestra: Engine, fakes: MeltanoStandIn
-) -> None:
+def test_restart_runs_failed_jobs_again_with_the_same_run_id(kestra: Engine, fakes: MeltanoStandIn) -> None:
     """A job whose second attempt succeeds is left alone; after two have failed Restart runs those two, then dbt; once more after one has failed again."""
     # Two attempts a time: character and location fail at first, location at the first Restart too.
     fakes.behave(character={"fail": 2}, episode={"fail": 1}, location={"fail": 4})
@@ -99,9 +97,7 @@ def test_restart_after_a_failed_build_builds_again_and_fetches_nothing(
 
 
 @pytest.mark.slow
-def test_restart_of_a_run_whose_failure_was_allowed_builds_alone(
-    kestra: Engine, fakes: MeltanoStandIn
-) -> None:
+def test_restart_of_a_run_with_an_allowed_failure_builds_alone(kestra: Engine, fakes: MeltanoStandIn) -> None:
     """A run that built after a failed job, and whose build failed: Restart runs dbt, as the input asked."""
     fakes.behave(character={"fail": 9}, dbt={"fail": 1})
     execution = kestra.start(LOCAL, jobs=["character"], execute_dbt_after_failure=True)

@@ -154,9 +154,7 @@ tasks:
 """
 
 
-def test_doing_nothing_is_no_success_however_the_run_was_started(
-    kestra: Engine, fakes: MeltanoStandIn
-) -> None:
+def test_doing_nothing_is_no_success_however_a_run_was_started(kestra: Engine, fakes: MeltanoStandIn) -> None:
     """Another flow's Subflow, as a schedule, does not ask the form's checks: both switches off, and no job, fail."""
     kestra.ask("create", source=CALLER)
     for fetch, message in ((False, "Nothing to do."), (True, "No job is chosen, nothing was fetched.")):
@@ -218,9 +216,7 @@ def test_wrong_settings_are_one_line_each_before_anything_runs(
     assert not batch.seen
 
 
-def test_a_setting_that_is_missing_is_named(
-    kestra: Engine, fakes: MeltanoStandIn, batch: GoogleBatch
-) -> None:
+def test_a_missing_setting_is_named(kestra: Engine, fakes: MeltanoStandIn, batch: GoogleBatch) -> None:
     """Without its image the variant fails at once, and the message names the setting."""
     with kestra.changed(BATCH, image=None):
         run = kestra.run(BATCH, "meltano_run", job="episode", run_id=str(uuid.uuid4()))

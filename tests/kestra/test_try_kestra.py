@@ -103,9 +103,7 @@ def test_it_runs_restarts_and_kills(kestra: Kestra) -> None:
         ({"KILLED": "SUCCESS"}, "e2 ended as SUCCESS: expected KILLED"),
     ],
 )
-def test_what_the_server_does_otherwise_is_one_line(
-    kestra: Kestra, wrong: dict[str, str], message: str
-) -> None:
+def test_what_the_server_does_wrong_is_one_line(kestra: Kestra, wrong: dict[str, str], message: str) -> None:
     """Exit status 1, and no secret."""
     kestra.wrong = wrong
     done = tried(kestra)

@@ -156,9 +156,7 @@ def test_a_misspelt_variable_is_no_plan(clone: Clone) -> None:
 def test_what_is_typed_reaches_terraform_as_it_is(clone: Clone) -> None:
     """Quotes and blanks of an address, dollars and stars: neither make nor the shell reads them, in ARGS and in ALLOW."""
     rows = 'for_each = toset(["a b", "c"])\n  input = each.key\n  triggers_replace = var.rows_days'
-    (clone.folder / "terraform" / "rows.tf").write_text(
-        f'resource "terraform_data" "rows" {{\n  {rows}\n}}\n'
-    )
+    (clone.folder / "terraform/rows.tf").write_text(f'resource "terraform_data" "rows" {{\n  {rows}\n}}\n')
     plan = clone.plan("dev")
     odd = "$(HOME)*$$'x'"
     clone.must(*plan, f"ARGS=-var=environment={odd}")
