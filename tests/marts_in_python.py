@@ -17,17 +17,8 @@ CROWD_SIZE = 100
 LAST = 1_000_000
 # As in dbt_project.yml.
 POLICIES = {
-    "missing": "fail",
-    "empty": "fail",
-    "counts": "fail",
-    "proof": "warn",
-    "drop": "fail",
-    "drift": "warn",
-    "source": "fail",
-    "order": "fail",
-    "freshness": "warn",
-    "status_values": "warn",
-    "findings_error": "warn",
+    **dict.fromkeys(("missing", "empty", "counts", "drop", "source", "order"), "fail"),
+    **dict.fromkeys(("proof", "drift", "freshness", "status_values", "findings_error"), "warn"),
     "findings_warning": "ignore",
 }
 

@@ -221,7 +221,7 @@ def test_a_version_loaded_during_a_build_waits_for_the_next(warehouse: Warehouse
         landing = pool.submit(land_meanwhile)
         done = warehouse.build("--select", "+rpt_loads", "+snap_characters")
         landing.result()
-    assert done.ok, done.messages()
+    done.succeeded()
     assert warehouse.ask("SELECT COUNT(*) FROM `local_rickandmorty_landing.characters`") == [(50,)]
     seen = state(warehouse, "staging.stg_rickandmorty__characters", "marts.dim_characters", "marts.rpt_loads")
     for rows in seen.values():

@@ -17,13 +17,8 @@ def test_the_project_parses_with_no_warning_but_the_known_one(tmp_path: Path) ->
         missing("dbt-2", "`make test-dbt-2` installs it")
     folders = ["--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path / "logs")]
     project = ["--project-dir", str(ROOT / "transform"), "--profiles-dir", str(ROOT / "transform")]
-    env = {
-        **os.environ,
-        "GOOGLE_CLOUD_PROJECT": "any",
-        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-        "NO_COLOR": "1",
-    }
-    done = run(dbt, "parse", *project, *folders, cwd=tmp_path, env=env)
+    own = {"GOOGLE_CLOUD_PROJECT": "any", "DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "NO_COLOR": "1"}
+    done = run(dbt, "parse", *project, *folders, cwd=tmp_path, env=os.environ | own)
     output = done.stdout + done.stderr
     assert done.returncode == 0, output
     warnings = [line for line in output.splitlines() if line.startswith(("[warning]", "[error]"))]

@@ -16,10 +16,8 @@ from testkit.project_files import ROOT
 ALERT = (ROOT / "terraform" / "modules" / "failure_alert" / "main.tf").read_text(encoding="utf-8")
 MELTANO_JOB = ROOT / ".venvs" / "meltano" / "bin" / "meltano-job"
 RUN_ID = "6f1c2e9a-0000-4000-8000-000000000001"
-TASK, AGENT = (
-    "projects/example-project/logs/batch_task_logs",
-    "projects/example-project/logs/batch_agent_logs",
-)
+TASK = "projects/example-project/logs/batch_task_logs"
+AGENT = "projects/example-project/logs/batch_agent_logs"
 
 
 def alert_filter() -> str:

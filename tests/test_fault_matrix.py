@@ -212,11 +212,7 @@ def test_two_runs_at_the_same_time(bench: Bench) -> None:
 
 def pipe(services: Sandbox, bench: Bench, **settings: str) -> Pipe:
     """Run tap and target as Meltano does, to their end."""
-    tap_env = {
-        **os.environ,
-        **services.env,
-        **{f"TAP_RICKANDMORTY_{k.upper()}": v for k, v in settings.items()},
-    }
+    tap_env = os.environ | services.env | {f"TAP_RICKANDMORTY_{k.upper()}": v for k, v in settings.items()}
     with piped(tap_env, bench.environment()) as running:
         running.communicate()
     return running

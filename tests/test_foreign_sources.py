@@ -50,12 +50,8 @@ def tracker_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tracker") / "an issue tracker"
     project = OwnProject("tracker", source, folder)
     issues = json.loads(json.dumps(list(source.issues.values())[:60]).replace('"-1"', '"minus_one"'))
-    samples = {
-        "issues": (issues, SINCE),
-        "comments": (source.comments(50), SINCE),
-        "labels": (source.labels, []),
-    }
-    project.make(samples, SETTINGS)
+    comments, labels = source.comments(50), source.labels
+    project.make({"issues": (issues, SINCE), "comments": (comments, SINCE), "labels": (labels, [])}, SETTINGS)
     assert project.lines <= MOST_LINES
     return folder
 
@@ -114,19 +110,13 @@ def dbt(tracker: OwnProject, tmp_path: Path) -> Iterator[Warehouse]:
         yield warehouse
 
 
-def built(dbt: Warehouse) -> None:
-    """Run `dbt build` as Meltano does."""
-    done = dbt.build()
-    assert done.ok, done.messages()
-
-
 @pytest.mark.slow
 def test_an_incremental_source_is_whole_after_each_run(tracker: OwnProject, dbt: Warehouse) -> None:
     """1,050 issues, then a delta of 3: 1,050 in the mart both times, as they are now; a full read finds a deletion."""
     source = tracker.source
     tracker.load(token=TOKEN)
     assert tracker.loads("issues") == [("incremental", 1050)]
-    built(dbt)
+    dbt.build().succeeded()
     assert len(tracker.mart("issues")) == 1050
     assert len(tracker.mart("comments")) == 2 * 21
     assert {row["label_id"] for row in tracker.mart("labels")} == {"LA_bug", "LA_feature", "LA_question"}
@@ -140,7 +130,7 @@ def test_an_incremental_source_is_whole_after_each_run(tracker: OwnProject, dbt:
     tracker.load(token=TOKEN)
     assert tracker.loads("issues")[1:] == [("incremental", 3)]
     assert any("since=" in path for path in source.asked)
-    built(dbt)
+    dbt.build().succeeded()
     second = tracker.mart("issues")
     assert len(second) == 1050
     assert {row["number"] for row in second if row["state"] == "closed"} == {7, 8, 1050}
@@ -154,7 +144,7 @@ def test_an_incremental_source_is_whole_after_each_run(tracker: OwnProject, dbt:
     assert tracker.loads("issues")[-1] == ("full", 1049)
     source.put(10, title="Changed after the full read")
     tracker.load(token=TOKEN)
-    built(dbt)
+    dbt.build().succeeded()
     third = {row["number"]: row for row in tracker.mart("issues")}
     assert len(third) == 1049
     assert 9 not in third
@@ -166,23 +156,20 @@ def test_an_incremental_source_is_whole_after_each_run(tracker: OwnProject, dbt:
 
 def a_delta_read_as_a_version_is_found(tracker: OwnProject, dbt: Warehouse) -> None:
     """The unit tests hold the right macro, and every test fails that looks at a delta read as a version."""
-    unit = dbt.dbt("test", "--select", "test_type:unit")
-    assert unit.ok, unit.messages()
-    staging = tracker.folder / "transform" / "models" / "staging" / "stg_tracker__issues.sql"
-    right = staging.read_text()
+    dbt.dbt("test", "--select", "test_type:unit").succeeded()
+    model = tracker.folder / "transform" / "models" / "staging" / "stg_tracker__issues.sql"
+    right = model.read_text()
     versions = "(SELECT MAX(table_version) FROM {{ ref('int_build_versions') }} WHERE entity = 'issues')"
     delta = "{{ source('tracker', 'issues') }} AS landing\nWHERE landing._sdc_table_version = " + versions
-    staging.write_text(right.partition("FROM ")[0] + f"FROM {delta}\n")
+    model.write_text(right.partition("FROM ")[0] + f"FROM {delta}\n")
     wrong = dbt.build("--select", "+dim_issues")
     assert any(name.startswith("every_key_is_there_") for name in wrong.of("fail")), wrong.results
     assert len(tracker.mart("issues")) == 1049, "the mart stays as it was"
     assert not dbt.dbt("test", "--select", "test_type:unit,stg_tracker__issues").ok
-    staging.write_text(
-        right.replace("newest_record_of_each_key('issues', ['id'])", "newest_version('issues')")
-    )
+    model.write_text(right.replace("newest_record_of_each_key('issues', ['id'])", "newest_version('issues')"))
     refused = dbt.build("--select", "+dim_issues")
     assert "got a delta" in refused.messages()
-    staging.write_text(right)
+    model.write_text(right)
 
 
 @pytest.mark.slow
@@ -219,7 +206,7 @@ def test_killed_between_load_and_state_nothing_is_lost_and_nothing_is_twice(
     assert target.returncode == -signal.SIGKILL
     assert tracker.state == before
     tracker.load(token=TOKEN)
-    built(dbt)
+    dbt.build().succeeded()
     found = tracker.mart("issues")
     assert len(found) == 1050
     assert sum(row["state"] == "closed" for row in found) == 3
@@ -242,9 +229,7 @@ def issues_now(tracker: OwnProject) -> dict[int, dict[str, Any]]:
 
 def is_as_the_source(tracker: OwnProject) -> None:
     """Every issue is there, as it is at the source."""
-    found = {
-        number: (row["title"], row["state"], row["comments"]) for number, row in issues_now(tracker).items()
-    }
+    found = {n: (row["title"], row["state"], row["comments"]) for n, row in issues_now(tracker).items()}
     assert found == {n: (i["title"], i["state"], i["comments"]) for n, i in tracker.source.issues.items()}
 
 
@@ -371,7 +356,7 @@ def test_a_listing_by_offset_with_a_request_for_each_record_is_landed(
         project.load()
         assert project.loads("articles") == [("full", 60), ("full", 59)]
         with kept_dbt(sandbox_alone, tmp_path, project.folder / "transform") as dbt:
-            built(dbt)
+            dbt.build().succeeded()
         assert len(project.mart("articles")) == 59
         landed = "SELECT MAX(price.amount) FROM `local_shop_staging.stg_shop__articles`"
         assert sandbox_alone.value(landed) == "9.50"
@@ -394,21 +379,15 @@ def test_names_and_values_that_languages_reserve_come_through(sandbox_alone: San
     """Keywords, builtins, signs, no English plural, composite keys, ids above 2^53, nulls, nested arrays: read, landed, built."""
     with serving(Answers()) as source:
         project = OwnProject("odd", source, tmp_path / "odd", sandbox_alone)
-        odd = {
-            entity: [
-                json.loads(line)
-                for line in (RESERVED_WORDS / f"{entity}.jsonl").read_text("utf-8").splitlines()
-            ]
-            for entity in OPTIONS
-        }
+        texts = {entity: (RESERVED_WORDS / f"{entity}.jsonl").read_text("utf-8") for entity in OPTIONS}
+        odd = {entity: [json.loads(line) for line in text.splitlines()] for entity, text in texts.items()}
         project.make({entity: (records, OPTIONS[entity]) for entity, records in odd.items()})
         for entity in yaml.safe_load((project.folder / "entities.yml").read_text())["entities"]:
             source.records[entity["resource"]] = odd[entity["name"]]
         project.load()
         with kept_dbt(sandbox_alone, tmp_path, project.folder / "transform") as dbt:
-            built(dbt)
-            unit = dbt.dbt("test", "--select", "test_type:unit")
-            assert unit.ok, unit.messages()
+            dbt.build().succeeded()
+            dbt.dbt("test", "--select", "test_type:unit").succeeded()
         for entity, records in odd.items():
             assert len(project.mart(entity)) == len(records), entity
         assert {row["order_id"] for row in project.mart("orders")} == {2**53 + 1, 2**53 + 2}

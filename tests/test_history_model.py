@@ -111,12 +111,8 @@ def follow(warehouse: Warehouse, model: Model, number: int, step: tuple[str, Any
         ).result()
         (model.retracted.add if what == "retract" else model.retracted.discard)(version)
     elif what == "change the logic":
-        text, plain, upper = (
-            cleaning.read_text(),
-            "NULLIF(landing.name, '')",
-            "NULLIF(UPPER(landing.name), '')",
-        )
-        head, tail = text.split("macro cleaned_locations", 1)
+        plain, upper = "NULLIF(landing.name, '')", "NULLIF(UPPER(landing.name), '')"
+        head, tail = cleaning.read_text().split("macro cleaned_locations", 1)
         tail = tail.replace(upper, plain) if model.upper else tail.replace(plain, upper)
         cleaning.write_text(f"{head}macro cleaned_locations{tail}")
         model.upper = not model.upper

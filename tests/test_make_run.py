@@ -103,24 +103,12 @@ def test_what_is_in_the_environment_is_not_typed(tmp_path: Path, goal: str) -> N
 @pytest.mark.parametrize(
     ("there", "typed", "expected"),
     [
-        (
-            (".python",),
-            "UV=false",
-            "behind a proxy with a certificate of its own set UV_SYSTEM_CERTS=1, or SSL_CERT_FILE",
-        ),
-        (
-            (),
-            "PYTHON=python9",
-            "make: Python 3.11 to 3.14 is needed, and python9 is not found; install one, or name one: make PYTHON=",
-        ),
-        (
-            (".python", "sandbox", "meltano"),
-            "PYTHON=false",
-            "make: Python 3.11 to 3.14 is needed, and false is ",
-        ),
+        ((".python",), "UV=false", "behind a proxy with a certificate of its own set UV_SYSTEM_CERTS=1, or SSL_CERT_FILE"),
+        ((), "PYTHON=python9", "make: Python 3.11 to 3.14 is needed, and python9 is not found; install one, or name one: make PYTHON="),
+        ((".python", "sandbox", "meltano"), "PYTHON=false", "make: Python 3.11 to 3.14 is needed, and false is "),
     ],
     ids=["registry", "no python", "another python, none, after the installation"],
-)
+)  # fmt: skip
 def test_what_cannot_be_installed_is_said_with_its_remedy(
     tmp_path: Path, there: tuple[str, ...], typed: str, expected: str
 ) -> None:

@@ -55,13 +55,10 @@ def test_state_is_in_the_landing_bucket(project_copy: Path, bucket: dict[str, st
     """With Terraform's MELTANO_STATE_BACKEND_URI a bookmark outlives the machine: another one reads it back."""
     state_id = "prod:tap-rickandmorty-to-target-bigquery"
     state: dict[str, Any] = {"bookmarks": {"characters": {"replication_key_value": "2026-11-01T00:00:00Z"}}}
-    in_the_bucket = {
-        **bucket,
-        "MELTANO_STATE_BACKEND_URI": f"gs://{bucket['TARGET_BIGQUERY_BUCKET']}/meltano-state",
-    }
+    there = bucket | {"MELTANO_STATE_BACKEND_URI": f"gs://{bucket['TARGET_BIGQUERY_BUCKET']}/meltano-state"}
     for day in ("01", "02"):
         state["bookmarks"]["characters"]["replication_key_value"] = f"2026-11-{day}T00:00:00Z"
         given = json.dumps({"singer_state": state})
-        meltano(project_copy, "state", "set", "--force", state_id, given, **in_the_bucket)
-    elsewhere = {**in_the_bucket, "MELTANO_DATABASE_URI": f"sqlite:///{tmp_path}/another-machine.db"}
+        meltano(project_copy, "state", "set", "--force", state_id, given, **there)
+    elsewhere = {**there, "MELTANO_DATABASE_URI": f"sqlite:///{tmp_path}/another-machine.db"}
     assert json.loads(meltano(project_copy, "state", "get", state_id, **elsewhere)) == {"singer_state": state}

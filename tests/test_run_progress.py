@@ -59,15 +59,9 @@ def test_counts_come_from_the_points_of_tap_and_target() -> None:
 def test_drift_is_a_warning_with_field_and_record() -> None:
     """A schema_drift point is shown as it comes, once, and kept for the end."""
     progress = Progress()
-    tags: dict[str, Any] = {
-        "stream": "characters",
-        "kind": "unknown_value",
-        "field": "status",
-        "record_id": 7,
-    }
-    line = point(
-        "tap-x", "schema_drift", 3, **tags, expected="Alive, Dead or unknown", got="Presumed\x1b[31m dead"
-    )
+    tags: dict[str, Any] = {"stream": "characters", "field": "status", "record_id": 7}
+    tags |= {"kind": "unknown_value", "expected": "Alive, Dead or unknown", "got": "Presumed\x1b[31m dead"}
+    line = point("tap-x", "schema_drift", 3, **tags)
     text = "tap-x: characters: status of record 7: unknown value in 3 records, expected Alive, Dead or unknown, got Presumed dead"
     assert progress.read(line) == [f"warning: {text}"]
     assert progress.read(line) == []
@@ -77,11 +71,9 @@ def test_drift_is_a_warning_with_field_and_record() -> None:
 def test_dbts_nodes_are_counted_and_its_warnings_have_test_and_rows() -> None:
     """The phase counts nodes of all; a warning or failure is shown as it comes, by name and number of rows."""
     progress = Progress()
-    begins = {
-        "info": {"invocation_id": "i-1", "level": "info", "name": "MainReportVersion", "msg": "x"},
-        "data": {},
-    }
-    progress.read(json.dumps({"name": "dbt-bigquery", "event": json.dumps(begins), "level": "info"}))
+    info = {"invocation_id": "i-1", "level": "info", "name": "MainReportVersion", "msg": "x"}
+    begins = json.dumps({"info": info, "data": {}})
+    progress.read(json.dumps({"name": "dbt-bigquery", "event": begins, "level": "info"}))
     assert progress.phase == "dbt reads the project"
     assert progress.read(event("started", "fct_appearances")) == []
     assert progress.phase == "dbt 1 of 75: fct_appearances"

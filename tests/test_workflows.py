@@ -230,10 +230,8 @@ def test_no_value_of_the_site_is_in_a_log_of_the_plan() -> None:
 def test_an_image_is_shipped_where_github_signs_nothing() -> None:
     """Provenance is signed where GitHub does so for this repository; elsewhere the flows are deployed all the same."""
     steps_of_image = read(GITHUB / "workflows" / "main.yml")["jobs"]["image"]["steps"]
-    (attest,) = [
-        s for s in steps_of_image if s.get("uses", "").startswith("actions/attest-build-provenance@")
-    ]
-    assert attest["if"] == "github.event.repository.visibility == 'public' || vars.ATTEST_PRIVATE == 'true'"
+    (sign,) = [s for s in steps_of_image if s.get("uses", "").startswith("actions/attest-build-provenance@")]
+    assert sign["if"] == "github.event.repository.visibility == 'public' || vars.ATTEST_PRIVATE == 'true'"
     (build,) = [s for s in steps_of_image if s.get("id") == "build"]
     assert (build["with"]["provenance"], build["with"]["sbom"]) == ("mode=max", True)
 
@@ -294,14 +292,8 @@ def test_the_live_api_is_within_reach_of_one_workflow_only() -> None:
     for workflow, name, job in jobs():
         text = json.dumps(job.get("steps", []))
         # These touch neither tap nor sandbox: Docker's build, a scan, a plan.
-        asked = set(re.findall(r"\bmake ([a-z0-9-]+)", text)) - {
-            "image",
-            "scan-image",
-            "audit",
-            "plan",
-            "test-provider",
-            "deploy-flows",
-        }
+        neither = {"image", "scan-image", "audit", "plan", "test-provider", "deploy-flows"}
+        asked = set(re.findall(r"\bmake ([a-z0-9-]+)", text)) - neither
         assert not asked or "./.github/actions/setup" in text, (workflow, name)
     action = read(GITHUB / "actions" / "setup" / "action.yml")
     first = action["runs"]["steps"][0]
@@ -327,14 +319,8 @@ def test_releases_use_no_cache() -> None:
 def test_dependabot_waits_a_week_and_sees_every_kind() -> None:
     """Each ecosystem of the repository is there, with a cool-down of at least seven days."""
     updates = yaml.safe_load((GITHUB / "dependabot.yml").read_text())["updates"]
-    assert {u["package-ecosystem"] for u in updates} == {
-        "github-actions",
-        "pip",
-        "docker",
-        "docker-compose",
-        "terraform",
-        "maven",
-    }
+    kinds = {"github-actions", "pip", "docker", "docker-compose", "terraform", "maven"}
+    assert {u["package-ecosystem"] for u in updates} == kinds
     assert all(u["cooldown"]["default-days"] >= 7 for u in updates)
 
 

@@ -53,29 +53,17 @@ REFUSED = {
     "no-json": ("api --data {no_json}", "character.jsonl, line 1: expected a JSON object in UTF-8 with id"),
     "no-utf-8": ("api --data {latin}", "character.jsonl, line 1: expected a JSON object in UTF-8 with id"),
     "id-twice": ("api --data {twice}", "line 2: id 1 is not an integer or a string, or occurs twice"),
-    "half-a-character": (
-        "api --data {surrogate}",
-        "character.jsonl, line 1: expected a JSON object in UTF-8",
-    ),
+    "half-a-character": ("api --data {surrogate}", "character.jsonl, line 1: expected a JSON object in UTF-8"),
     "not-a-number": ("api --data {nan}", "character.jsonl, line 1: expected a JSON object in UTF-8 with id"),
     "deep": ("api --data {deep}", "character.jsonl, line 1: expected a JSON object in UTF-8 with id"),
-    "two-files": (
-        "start --data {two}",
-        "of character.jsonl and characters.jsonl the first is read; remove one",
-    ),
-    "no-database-there": (
-        "--home {empty}/which? start",
-        "which?: DuckDB writes no database below a folder with ?",
-    ),
+    "two-files": ("start --data {two}", "of character.jsonl and characters.jsonl the first is read; remove one"),
+    "no-database-there": ("--home {empty}/which? start", "which?: DuckDB writes no database below a folder with ?"),
     "universe": ("start --universe planets=3", "expected characters=N"),
     "program": ("exec --parts storage -- no-such-program", "sandbox: no-such-program: no such program\n"),
     "nothing-runs": ("env", "nothing runs of"),
     "folder-of-no-system": ("capture /proc/new", "/proc"),
-    "home-is-a-file": (
-        "--home {twice}/character.jsonl exec --parts api -- true",
-        "Not a directory; name another",
-    ),
-}
+    "home-is-a-file": ("--home {twice}/character.jsonl exec --parts api -- true", "Not a directory; name another"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("arguments", "message"), REFUSED.values(), ids=REFUSED.keys())

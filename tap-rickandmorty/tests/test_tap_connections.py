@@ -3,7 +3,6 @@
 import shutil
 import socket
 import ssl
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 from requests.adapters import HTTPAdapter
 from tap_api import Api, RunTap, serving, status
 from tap_rickandmorty.session import Address, Session
+from testkit.programs import succeed
 
 
 @pytest.fixture(scope="module")
@@ -29,19 +29,9 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "basicConstraints=critical,CA:TRUE",
         "keyUsage=critical,digitalSignature,keyCertSign",
     )
-    command = [
-        "openssl",
-        *request.split(),
-        *(word for extension in extensions for word in ("-addext", extension)),
-    ]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    name = subprocess.run(
-        ["openssl", "x509", "-hash", "-noout", "-in", "cert.pem"],
-        cwd=folder,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
+    added = (word for extension in extensions for word in ("-addext", extension))
+    succeed("openssl", *request.split(), *added, cwd=folder)
+    name = succeed("openssl", "x509", "-hash", "-noout", "-in", "cert.pem", cwd=folder).strip()
     (folder / "trusted").mkdir()
     shutil.copy(folder / "cert.pem", folder / "trusted" / f"{name}.0")
     (folder / "nothing").mkdir()

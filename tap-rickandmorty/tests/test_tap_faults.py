@@ -220,21 +220,10 @@ def test_a_rate_limit_without_retry_after_is_respected(
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
-        (None, 0),
-        ("", 0),
-        ("7", 7),
-        (" 1 ", 1),
-        ("0", 0),
-        ("1.5", 1.5),
-        ("soon", 0),
-        ("-1", 0),
-        ("²", 0),
-        ("٣", 0),
-        ("1, 2", 0),
-        ("1e3", 0),
+        *[("7", 7), (" 1 ", 1), ("0", 0), ("1.5", 1.5), ("Thu, 01 Jan 2026 00:01:30 GMT", 90)],
+        *((value, 0) for value in (None, "", "soon", "-1", "²", "٣", "1, 2", "1e3")),
         ("Mon, 99 Foo 2026 99:99:99 GMT", 0),
         ("Fri, 31 Dec 99999 23:59:59 GMT", 0),
-        ("Thu, 01 Jan 2026 00:01:30 GMT", 90),
         ("Wed, 31 Dec 2025 23:58:30 GMT", 0),
     ],
 )

@@ -82,14 +82,8 @@ def test_empty_variables_count_as_absent(run_tap: RunTap, monkeypatch: pytest.Mo
 def test_blank_and_null_settings_count_as_absent(api: Api, run_tap: RunTap, tmp_path: Path) -> None:
     """In the environment and in a file: the default counts."""
     run_tap(concurrency="", timeout="", user_agent="", source="", drift_new_field="").succeeded()
-    config = {
-        "api_url": api.url,
-        "concurrency": None,
-        "timeout": None,
-        "user_agent": "",
-        "max_attempts": None,
-    }
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    nulls = dict.fromkeys(("concurrency", "timeout", "max_attempts"))
+    (tmp_path / "config.json").write_text(json.dumps({"api_url": api.url, "user_agent": "", **nulls}))
     run_tap(f"--config={tmp_path / 'config.json'}").succeeded()
 
 

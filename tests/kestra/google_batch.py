@@ -254,13 +254,8 @@ class GoogleBatch(Server):
 
     def shown(self, job: Job) -> dict[str, Any]:
         """Return a job as the API shows it."""
-        status = {"state": job.state, "statusEvents": job.events}
-        return job.definition | {
-            "name": job.name,
-            "uid": job.uid,
-            "createTime": job.created,
-            "status": status,
-        }
+        state = {"state": job.state, "statusEvents": job.events}
+        return job.definition | {"name": job.name, "uid": job.uid, "createTime": job.created, "status": state}
 
     def respond(self, method: str, path: str, headers: Message, body: bytes) -> tuple[int, bytes]:
         """Answer one request."""

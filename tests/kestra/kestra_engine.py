@@ -52,11 +52,8 @@ def java_home() -> Path:
         candidates.append(Path(java).resolve().parent.parent)
     for home in candidates:
         release = home / "release"
-        if (
-            release.is_file()
-            and 'JAVA_VERSION="25' in release.read_text()
-            and (home / "bin" / "javac").is_file()
-        ):
+        is_jdk = release.is_file() and (home / "bin" / "javac").is_file()
+        if is_jdk and 'JAVA_VERSION="25' in release.read_text():
             return home
     return missing("jdk-25", "install one, or name it in KESTRA_JAVA_HOME")
 
@@ -137,11 +134,7 @@ class Engine:
         java = java_home()
         home = built(java)
         (folder / "scratch").mkdir(parents=True, exist_ok=True)
-        options: list[str] = [
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
-            "--sun-misc-unsafe-memory-access=allow",
-        ]
+        options = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "--sun-misc-unsafe-memory-access=allow"]
         class_path = f"{home}/kestra-engine-1.jar:{(home / 'classpath.txt').read_text().strip()}"
         self._settings: dict[str, dict[str, Any]] = {}
         self._errors = (folder / "engine.log").open("w+")

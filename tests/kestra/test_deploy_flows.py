@@ -103,17 +103,12 @@ def test_terraforms_settings_go_to_kestra(kestra: Kestra, tmp_path: Path) -> Non
     """Each setting of the file is put, the map of variables as it is; the image there has no digest, and stays as it is."""
     file = tmp_path / "kestra.json"
     environment = {"MELTANO_ENVIRONMENT": "prod", "TARGET_BIGQUERY_LOCATION": "EU"}
-    file.write_text(
-        json.dumps({"gcp_region": "europe-west1", "image": "pipeline", "environment": environment})
-    )
+    settings = {"gcp_region": "europe-west1", "environment": environment}
+    file.write_text(json.dumps({**settings, "image": "pipeline"}))
     done = deploy(kestra, KESTRA_SETTINGS=str(file))
     assert done.returncode == 0, done.stderr
-    puts = {
-        path.rpartition("/kv/")[2]: json.loads(body)
-        for method, path, _, body in kestra.seen
-        if method == "PUT"
-    }
-    assert puts == {"gcp_region": "europe-west1", "environment": environment}
+    puts = [(path, json.loads(body)) for method, path, _, body in kestra.seen if method == "PUT"]
+    assert {path.rpartition("/kv/")[2]: value for path, value in puts} == settings
 
 
 @pytest.mark.parametrize(

@@ -72,12 +72,9 @@ def kestra() -> Iterator[Kestra]:
 
 def tried(kestra: Kestra) -> subprocess.CompletedProcess[str]:
     """Run the script."""
-    variables = {
-        "KESTRA_URL": kestra.url,
-        "KESTRA_TOKEN": "me:secret",
-        "KESTRA_NAMESPACE": "rickandmorty.local",
-    }
-    return run(sys.executable, SCRIPT, env={**variables, "POLL_SECONDS": "0.01"})
+    server = {"KESTRA_URL": kestra.url, "KESTRA_TOKEN": "me:secret"}
+    more = {"KESTRA_NAMESPACE": "rickandmorty.local", "POLL_SECONDS": "0.01"}
+    return run(sys.executable, SCRIPT, env=server | more)
 
 
 def test_it_runs_restarts_and_kills(kestra: Kestra) -> None:

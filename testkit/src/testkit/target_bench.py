@@ -60,13 +60,8 @@ def record(number: int, version: int | None = 1, **changes: Any) -> dict[str, An
         "created": "2026-01-01T00:00:00Z",
         **changes,
     }
-    message = {
-        "type": "RECORD",
-        "stream": "things",
-        "record": value,
-        "time_extracted": "2026-01-01T00:00:01Z",
-    }
-    return message if version is None else {**message, "version": version}
+    common = {"type": "RECORD", "stream": "things", "time_extracted": "2026-01-01T00:00:01Z"}
+    return {**common, "record": value} | ({} if version is None else {"version": version})
 
 
 def whole(version: int = 1) -> dict[str, Any]:
