@@ -158,10 +158,10 @@ def evaluate(sql: str, tables: dict[str, Table] | None = None) -> list[Any]:
     )
     try:
         with query.prepare() as prepared:
-            found = prepared.execute().content.table_data.row
+            found = prepared.execute().content.table_data
     except Exception as error:
         raise SqlRefusedError(str(error)) from error
-    return [json.loads(row.cell[0].string_value) for row in found]
+    return [json.loads(row.cell[0].string_value) for row in (found.row if found else ())]
 
 
 class Analyzer:
