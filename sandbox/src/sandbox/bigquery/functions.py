@@ -44,13 +44,14 @@ MACROS = {
     "bqv_parse_date(x, pattern, parts, form)": """CAST(strptime(
         CASE WHEN regexp_full_match(x, pattern) THEN regexp_replace(x, pattern, parts) ELSE 'no date: ' || x END,
         [form, replace(form, '%B', '%b')]) AS DATE)""",
-    # JSON has no text for NULL but null, a time stamp is RFC 3339, and beyond 2^53 an integer is a text.
+    # JSON has no text for NULL but null, a time stamp is RFC 3339, and beyond 2^53 an integer is a text, as NaN is.
     "bqv_to_json_string(x)": """CASE
         WHEN x IS NULL THEN 'null'
         WHEN typeof(x) = 'TIMESTAMP WITH TIME ZONE' THEN '"' || replace(replace(bqv_string(x), '+00', 'Z'), ' ', 'T') || '"'
         WHEN typeof(x) IN ('DOUBLE', 'FLOAT') AND isfinite(TRY_CAST(x AS DOUBLE)) THEN bqv_string(x)
-        WHEN typeof(x) = 'BIGINT' AND abs(TRY_CAST(CAST(x AS VARCHAR) AS HUGEINT)) > 9007199254740992
-          THEN '"' || CAST(x AS VARCHAR) || '"'
+        WHEN typeof(x) IN ('DOUBLE', 'FLOAT')
+          OR typeof(x) = 'BIGINT' AND abs(TRY_CAST(CAST(x AS VARCHAR) AS HUGEINT)) > 9007199254740992
+          THEN '"' || CAST(to_json(x) AS VARCHAR) || '"'
         ELSE CAST(to_json(x) AS VARCHAR) END""",
     "bqv_int64(x)": INT64.format(cast="CAST", bad="error('Bad int64 value: ' || CAST(x AS VARCHAR))"),
     "bqv_safe_int64(x)": INT64.format(cast="TRY_CAST", bad="NULL"),
@@ -68,6 +69,10 @@ MACROS = {
     "bqv_regexp_extract(x, pattern, part)": "CASE WHEN regexp_matches(x, pattern) THEN regexp_extract(x, pattern, part) END",
     # Whole units, not boundaries.
     "bqv_timestamp_diff(later, earlier, unit)": "date_sub(unit, CAST(earlier AS TIMESTAMPTZ), CAST(later AS TIMESTAMPTZ))",
+    # Before 1970 too, whole units are those that have passed; a float has not the digits of a time stamp.
+    "bqv_unix(x, unit, micros)": "epoch_us(date_trunc(unit, CAST(x AS TIMESTAMPTZ))) // micros",
+    "bqv_timestamp(x, micros)": "make_timestamptz(CAST(x AS BIGINT) * micros)",
+    "bqv_split(list, separator)": "CASE WHEN separator IS NOT NULL THEN list END",
     "bqv_divisor(x)": "CASE WHEN x = 0 THEN error('division by zero') ELSE x END",
     "bqv_text(x)": "coalesce(CAST(x AS VARCHAR), 'NULL')",
     "bqv_literal(x)": """CASE
@@ -179,6 +184,20 @@ def _timestamp_diff(node: exp.TimestampDiff) -> exp.Expr | None:
     return call("bqv_timestamp_diff", node.this, node.expression, unit)
 
 
+def _unix(node: exp.UnixMillis | exp.UnixSeconds) -> exp.Expr | None:
+    unit, micros = ("millisecond", 1000) if isinstance(node, exp.UnixMillis) else ("second", 1_000_000)
+    return call("bqv_unix", node.this, exp.Literal.string(unit), exp.Literal.number(micros))
+
+
+def _timestamp(node: exp.UnixToTime) -> exp.Expr | None:
+    return call("bqv_timestamp", node.this, exp.Literal.number(10 ** (6 - int(node.text("scale") or 0))))
+
+
+def _split(node: exp.Split) -> exp.Expr | None:
+    separator = node.expression
+    return None if separator.is_string else call("bqv_split", node.copy(), separator.copy())
+
+
 def _divided(node: exp.IntDiv | exp.Mod) -> exp.Expr | None:
     divisor = node.expression
     if isinstance(divisor, exp.Literal) and divisor.name != "0":
@@ -228,6 +247,10 @@ CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
     exp.StrToDate: _parse_date,
     exp.ArrayToString: _array_to_string,
     exp.TimestampDiff: _timestamp_diff,
+    exp.UnixMillis: _unix,
+    exp.UnixSeconds: _unix,
+    exp.UnixToTime: _timestamp,
+    exp.Split: _split,
     exp.IntDiv: _divided,
     exp.Mod: _divided,
     exp.Format: _format,
