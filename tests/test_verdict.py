@@ -32,6 +32,17 @@ def test_the_verdict_fails(warehouse: Warehouse) -> None:
 
 
 @pytest.mark.slow
+def test_a_ledger_row_by_hand_without_its_counts_fails_the_checks(warehouse: Warehouse) -> None:
+    """What the row lacks is said in the checks' own words; it is no error of a query."""
+    land(warehouse, "first")
+    warehouse.land("characters", [character(1)], "by hand", rows=None, finished_at=None)
+    assert warehouse.build(*VERDICT).of("fail") == ["verdict_passes"]
+    assert verdict(warehouse, "fail") == [(check, "characters") for check in ("counts", "drop", "empty")]
+    asked = f"SELECT expected, got FROM `{MARTS}.rpt_verdict` WHERE check_name = 'counts' AND status = 'fail'"
+    assert warehouse.ask(asked) == [("nothing in the ledger", "1 in the landing table")]
+
+
+@pytest.mark.slow
 def test_counts_that_differ_are_accepted_by_the_policy(warehouse: Warehouse) -> None:
     """The build then goes to its end: no test after the verdict asks for the same again."""
     land(warehouse, "first", rows=25)
@@ -132,7 +143,9 @@ def test_no_record_and_an_odd_status_and_an_entity_that_is_missing(warehouse: Wa
         ((), {"DBT_VERDICT_EMPTY": "never"}, policy.format("empty", "never")),
         # A variable on the command line replaces all policies.
         (("--vars", "{verdict: {drop: warn}}"), {}, policy.format("missing", "none")),
+        (("--vars", "{verdict: warn}"), {}, policy.format("missing", "none")),
         ((), limit, "drop_percent is a whole number, at most 100, got '101'"),
+        (("--vars", "{crowd_size: ten}"), {}, "crowd_size is a whole number, at most 100000, got 'ten'"),
     ):
         done = warehouse.dbt("run", "--select", "rpt_verdict", *arguments, **environment)
         assert not done.ok

@@ -1,5 +1,5 @@
 {% macro policy(check) -%}
-    {%- set chosen = env_var('DBT_VERDICT_' ~ check | upper, '') or var('verdict').get(check, 'none') -%}
+    {%- set chosen = env_var('DBT_VERDICT_' ~ check | upper, '') or (var('verdict') or {})[check] or 'none' -%}
     {%- if chosen not in ['fail', 'warn', 'ignore'] -%}
         {{ exceptions.raise_compiler_error(
             "verdict: the policy of the check " ~ check ~ " is fail, warn or ignore, got '" ~ chosen
@@ -9,12 +9,12 @@
     {{ return(chosen) }}
 {%- endmacro %}
 
-{% macro verdict_limit(name, most) -%}
-    {%- set chosen = env_var('DBT_VERDICT_' ~ name | upper, '') or var('verdict_' ~ name) | string -%}
+{% macro whole_number(name, most) -%}
+    {%- set chosen = env_var('DBT_' ~ name | upper, '') or var(name) | string -%}
     {%- if not modules.re.fullmatch('[0-9]{1,9}', chosen) or chosen | int > most -%}
         {{ exceptions.raise_compiler_error(
-            "verdict: " ~ name ~ " is a whole number, at most " ~ most ~ ", got '" ~ chosen ~ "'; set DBT_VERDICT_" ~ name | upper
-            ~ ", or the variable verdict_" ~ name ~ " in dbt_project.yml"
+            name ~ " is a whole number, at most " ~ most ~ ", got '" ~ chosen ~ "'; set DBT_" ~ name | upper
+            ~ ", or the variable " ~ name ~ " in dbt_project.yml"
         ) }}
     {%- endif -%}
     {{ return(chosen) }}

@@ -180,12 +180,12 @@ findings AS (
         'info' AS severity,
         'episodes' AS entity,
         episodes.episode_id AS record_id,
-        FORMAT('%d characters, more than {{ var("crowd_size") }}: left out of rpt_character_pairs', COUNT(*)) AS detail
+        FORMAT('%d characters, more than {{ whole_number("crowd_size", 100000) }}: left out of rpt_character_pairs', COUNT(*)) AS detail
     FROM {{ ref('stg_rickandmorty__episodes') }} AS episodes
     INNER JOIN {{ ref('int_links') }} AS links
         ON episodes.episode_id = links.linked_id AND links.link = 'appearance'
     GROUP BY episodes.episode_id
-    HAVING COUNT(*) > {{ var('crowd_size') }}
+    HAVING COUNT(*) > {{ whole_number('crowd_size', 100000) }}
 
     UNION ALL
 

@@ -4,7 +4,7 @@ WITH seen AS (
         character_id,
         episode_id
     FROM {{ ref('fct_appearances') }}
-    QUALIFY COUNT(*) OVER (PARTITION BY episode_id) <= {{ var('crowd_size') }}
+    QUALIFY COUNT(*) OVER (PARTITION BY episode_id) <= {{ whole_number('crowd_size', 100000) }}
 ),
 
 counted AS (

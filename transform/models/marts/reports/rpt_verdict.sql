@@ -1,6 +1,6 @@
 {% do refuse_empty() %}
-{% set drop_percent = verdict_limit('drop_percent', 100) %}
-{% set stale_hours = verdict_limit('stale_hours', 87600) %}
+{% set drop_percent = whole_number('verdict_drop_percent', 100) %}
+{% set stale_hours = whole_number('verdict_stale_hours', 87600) %}
 {% set as_of = var('as_of', none) or env_var('DBT_AS_OF', '') %}
 {% set counted_findings = [
     ('findings_error', 'CAST(NULL AS STRING)', 'error_count', 'the severity error'),
@@ -72,8 +72,8 @@ checked AS (
         asked.check_name,
         asked.policy,
         asked.holds,
-        asked.expected,
-        asked.got,
+        IFNULL(asked.expected, 'nothing in the ledger') AS expected,
+        IFNULL(asked.got, 'nothing in the ledger') AS got,
         asked.remedy
     FROM compared
     CROSS JOIN UNNEST([
