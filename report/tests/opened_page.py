@@ -27,13 +27,21 @@ class Opener:
         self.contexts: list[BrowserContext] = []
 
     def __call__(
-        self, world: str = "marts", *arguments: str, width: int = 1280, scheme: Any = "light"
+        self,
+        world: str = "marts",
+        *arguments: str,
+        width: int = 1280,
+        scheme: Any = "light",
+        scripts: bool = True,
     ) -> Page:
-        """Opens the page of a world and waits until its charts are drawn."""
+        """Opens the page of a world and waits until its charts are drawn, if scripts run."""
         file = self.folder / f"{world}.html"
         file.write_text(html(world, *arguments), encoding="utf-8")
         context = self.browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+            viewport={"width": width, "height": 900},
+            color_scheme=scheme,
+            reduced_motion="reduce",
+            java_script_enabled=scripts,
         )
         self.contexts.append(context)
         page = context.new_page()
@@ -41,7 +49,8 @@ class Opener:
         page.on("pageerror", lambda error: self.problems.append(str(error)))
         page.on("request", self.keep_foreign)
         page.goto(file.as_uri())
-        page.wait_for_selector("html[data-drawn]")
+        if scripts:
+            page.wait_for_selector("html[data-drawn]")
         return page
 
     def keep_foreign(self, asked: Request) -> None:

@@ -214,6 +214,16 @@ def test_paper_gets_no_controls_and_no_dark_ground(opened: Opener) -> None:
     assert 3 <= len(re.findall(rb"/Type\s*/Page\b", paper)) <= 8
 
 
+def test_without_scripts_there_is_no_control_that_does_nothing(opened: Opener) -> None:
+    """A chart says where its figures are, and every row of a list is there."""
+    page = opened(scripts=False)
+    assert page.locator(".controls").filter(visible=True).count() == 0
+    assert page.locator(".controls").count() > 2
+    said = page.locator("noscript").all_inner_texts()
+    assert said == ["The chart needs scripts; its figures are in the table below."] * 6
+    assert page.locator("#list-changes tbody tr").filter(visible=True).count() == 4
+
+
 def test_text_from_the_api_is_text(opened: Opener) -> None:
     """Names that are HTML, script or template do nothing but stand there, in tables, controls and tooltips."""
     page = opened("hostile", HOSTILE)
