@@ -179,6 +179,8 @@ UNSUPPORTED = [
     "SELECT ST_GEOGPOINT(1, 2)",
     "SELECT NO_SUCH_FUNCTION(1)",
     "-- a comment alone",
+    "CREATE TABLE {} AS SELECT x.*, y.* FROM (SELECT 1 AS id) AS x CROSS JOIN (SELECT 2 AS ID) AS y",
+    "CREATE OR REPLACE TABLE {} AS SELECT COUNT(*) FROM UNNEST([1])",
 ]
 
 
@@ -186,7 +188,7 @@ UNSUPPORTED = [
 def test_a_statement_that_cannot_be_run_is_refused_at_once(warehouse: Warehouse, sql: str) -> None:
     """It is a 4xx with a message, never a 500, which the clients would retry until their time-out: "Error messages"."""
     with pytest.raises(exceptions.ClientError) as caught:
-        warehouse.query(sql)
+        warehouse.query(sql.format(f"`{warehouse.dataset}.refused`"))
     assert caught.value.message
 
 
