@@ -1,3 +1,4 @@
+{% set crowd_size = whole_number('crowd_size', 100000) %}
 -- What a record of one entity does not say, or says oddly: rule, severity, entity, condition, detail.
 {% set oddities = [
     ('unknown_origin', 'info', 'characters', 'origin_location_id IS NULL', "IFNULL(origin_name, 'no name')"),
@@ -180,12 +181,12 @@ findings AS (
         'info' AS severity,
         'episodes' AS entity,
         episodes.episode_id AS record_id,
-        FORMAT('%d characters, more than {{ whole_number("crowd_size", 100000) }}: left out of rpt_character_pairs', COUNT(*)) AS detail
+        FORMAT('%d characters, more than {{ crowd_size }}: left out of rpt_character_pairs', COUNT(*)) AS detail
     FROM {{ ref('stg_rickandmorty__episodes') }} AS episodes
     INNER JOIN {{ ref('int_links') }} AS links
         ON episodes.episode_id = links.linked_id AND links.link = 'appearance'
     GROUP BY episodes.episode_id
-    HAVING COUNT(*) > {{ whole_number('crowd_size', 100000) }}
+    HAVING COUNT(*) > {{ crowd_size }}
 
     UNION ALL
 
