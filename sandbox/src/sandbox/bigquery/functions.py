@@ -72,6 +72,9 @@ MACROS = {
     # Before 1970 too, whole units are those that have passed; a float has not the digits of a time stamp.
     "bqv_unix(x, unit, micros)": "epoch_us(date_trunc(unit, CAST(x AS TIMESTAMPTZ))) // micros",
     "bqv_timestamp(x, micros)": "make_timestamptz(CAST(x AS BIGINT) * micros)",
+    # A week begins on Sunday, a text at 1, which 0 and what lies before it mean too.
+    "bqv_week(x)": "date_trunc('week', x + INTERVAL 1 DAY) - INTERVAL 1 DAY",
+    "bqv_start(x, start)": "CASE WHEN start = 0 OR start < -length(x) THEN 1 ELSE start END",
     "bqv_split(list, separator)": "CASE WHEN separator IS NOT NULL THEN list END",
     "bqv_divisor(x)": "CASE WHEN x = 0 THEN error('division by zero') ELSE x END",
     "bqv_text(x)": "coalesce(CAST(x AS VARCHAR), 'NULL')",
@@ -193,6 +196,19 @@ def _timestamp(node: exp.UnixToTime) -> exp.Expr | None:
     return call("bqv_timestamp", node.this, exp.Literal.number(10 ** (6 - int(node.text("scale") or 0))))
 
 
+def _week(node: exp.TimestampTrunc | exp.DatetimeTrunc) -> exp.Expr | None:
+    return call("bqv_week", node.this) if node.text("unit") == "WEEK" and not node.args.get("zone") else None
+
+
+def _substring(node: exp.Substring) -> exp.Expr | None:
+    start = node.args["start"]
+    if isinstance(start, exp.Literal) and start.name != "0":
+        return None
+    changed = node.copy()
+    changed.set("start", call("bqv_start", node.this.copy(), start.copy()))
+    return changed
+
+
 def _split(node: exp.Split) -> exp.Expr | None:
     separator = node.expression
     return None if separator.is_string else call("bqv_split", node.copy(), separator.copy())
@@ -250,6 +266,9 @@ CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
     exp.UnixMillis: _unix,
     exp.UnixSeconds: _unix,
     exp.UnixToTime: _timestamp,
+    exp.TimestampTrunc: _week,
+    exp.DatetimeTrunc: _week,
+    exp.Substring: _substring,
     exp.Split: _split,
     exp.IntDiv: _divided,
     exp.Mod: _divided,
