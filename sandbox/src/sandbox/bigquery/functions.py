@@ -75,6 +75,7 @@ MACROS = {
     # A week begins on Sunday, a text at 1, which 0 and what lies before it mean too.
     "bqv_week(x)": "date_trunc('week', x + INTERVAL 1 DAY) - INTERVAL 1 DAY",
     "bqv_start(x, start)": "CASE WHEN start = 0 OR start < -length(x) THEN 1 ELSE start END",
+    "bqv_fraction(x, whole)": "x % whole",
     "bqv_split(list, separator)": "CASE WHEN separator IS NOT NULL THEN list END",
     "bqv_divisor(x)": "CASE WHEN x = 0 THEN error('division by zero') ELSE x END",
     "bqv_text(x)": "coalesce(CAST(x AS VARCHAR), 'NULL')",
@@ -200,6 +201,12 @@ def _week(node: exp.TimestampTrunc | exp.DatetimeTrunc) -> exp.Expr | None:
     return call("bqv_week", node.this) if node.text("unit") == "WEEK" and not node.args.get("zone") else None
 
 
+def _extract(node: exp.Extract) -> exp.Expr | None:
+    # DuckDB's have the seconds with them.
+    whole = {"MILLISECOND": 1000, "MICROSECOND": 1_000_000}.get(node.name.upper())
+    return call("bqv_fraction", node.copy(), exp.Literal.number(whole)) if whole else None
+
+
 def _substring(node: exp.Substring) -> exp.Expr | None:
     start = node.args["start"]
     if isinstance(start, exp.Literal) and start.name != "0":
@@ -268,6 +275,7 @@ CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
     exp.UnixToTime: _timestamp,
     exp.TimestampTrunc: _week,
     exp.DatetimeTrunc: _week,
+    exp.Extract: _extract,
     exp.Substring: _substring,
     exp.Split: _split,
     exp.IntDiv: _divided,
