@@ -214,6 +214,12 @@ def reset(handler: Handler) -> None:
     handler.connection.close()
 
 
+def bad_header(handler: Handler) -> None:
+    """The fault of a header that is none, after which urllib3 reads no other."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nno colon\r\nContent-Length: 1\r\n\r\nx")
+    handler.close_connection = True
+
+
 def truncate(handler: Handler) -> None:
     """The fault of a body that ends before its length."""
     _, body = handler.server.api.page(handler.path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from singer_sdk.exceptions import ConfigValidationError
-from tap_api import TRUST, Api, RunTap, character, drip_headers, environment, location, status
+from tap_api import TRUST, Api, RunTap, bad_header, character, drip_headers, environment, location, status
 from tap_rickandmorty.tap import TapRickAndMorty
 
 from testkit import programs, warm
@@ -103,7 +103,7 @@ def test_secrets_of_the_address_are_sent_and_never_shown(api: Api, run_tap: RunT
         status(403),
         status(302, b"", Location="http://me:hunter2@127.0.0.2/?key=t0ken"),
         status(200, b"x"),
-        lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\nno colon\r\nContent-Length: 1\r\n\r\nx"),
+        bad_header,
     ):
         api.fault(r"character\?", fault, times=9)
         run = run_tap(api_url=url, max_attempts=2).failed()
