@@ -167,7 +167,7 @@ lint: $(VENVS)/dev/.done .meltano/.done
 
 # Each group of files with the packages of the environment that runs it; the tests folder by folder, as each has a conftest.py.
 SANDBOX_SCRIPTS := $(wildcard scripts/run_*.py) scripts/doctor.py
-TESTS := $(wildcard $(PACKAGES:%=%/tests) sandbox/tests tests tests/kestra tests/terraform)
+TESTS := $(wildcard $(PACKAGES:%=%/tests) sandbox/tests tests $(if $(JOB),tests/kestra) $(patsubst %,tests/%,$(wildcard terraform)))
 types: $(VENVS)/dev/.done $(VENVS)/sandbox/.done
 	$(DEV)/mypy $(PACKAGES:%=%/src) testkit/src \
 	  $(filter-out $(SANDBOX_SCRIPTS),$(wildcard scripts/*.py .github/scripts/*.py benchmarks/*.py docs/*.py terraform/tests/real_provider/*.py))

@@ -46,7 +46,7 @@ PARTS = {
         "tests/logging_filter.py",
         "scripts/plan_guard.py",
     ),
-    "benchmarks": ("benchmarks/", "docs/performance.md"),
+    "benchmarks": ("benchmarks/", "docs/performance.md", "tests/test_reliability_peers.py"),
 }
 # What makes new projects; a new project makes none.
 OURS_ALONE = {
