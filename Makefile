@@ -7,7 +7,8 @@ MAKEFLAGS += --no-print-directory
 
 VENVS := .venvs
 export UV_PYTHON_DOWNLOADS := never
-# Without bytecode each first start compiles; uv reads this for Meltano's plugins too.
+# Without bytecode each start compiles, ours and, at first, the packages'; uv reads this for Meltano's plugins too.
+unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE := 1
 export UV_COMPILE_BYTECODE_TIMEOUT := 600
 # Python 3.11 reads the environments' own paths in the locale's encoding, and cannot with C and a path beyond ASCII.

@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ((3, 11), (3, 14))
 REQUIRED_MB = 2000
 REQUIRED_TEMPORARY_MB = 500
+REFUSED_IN_PATHS = {":": "Python's venv", "%": "Meltano", "?": "DuckDB"}
 PREFIXES = ("TAP_RICKANDMORTY_", "TARGET_BIGQUERY_", "DBT_", "MELTANO_", "DATASET_PREFIX", "REPORT_OUTPUT")
 OURS = ("MELTANO_COMMAND", "MELTANO_SEND_ANONYMOUS_USAGE_STATS")
 
@@ -61,6 +62,10 @@ def folder() -> Iterator[Finding]:
     """The project's folder: write access, free space, files of other users."""
     remedy = "it cannot be written; clone into a folder of your own"
     yield Finding(f"folder: {ROOT}", "" if os.access(ROOT, os.W_OK) else remedy)
+    for character, program in REFUSED_IN_PATHS.items():
+        if character in str(ROOT):
+            text = f"folder: {ROOT}: {program} cannot run below a folder with {character} in its name"
+            yield Finding(text, "clone into another folder")
     for name in (".venvs", ".meltano", ".meltano/run-logs", ".sandbox", "output", "transform/target"):
         path = ROOT / name
         if path.exists() and not os.access(path, os.W_OK):

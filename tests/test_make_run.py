@@ -416,3 +416,14 @@ def test_the_doctor_names_an_environment_file_that_is_no_file(tmp_path: Path) ->
     assert done.returncode == 1
     assert "PROBLEM  .env: Is a directory; make it a file that you may read, or remove it\n" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_doctor_names_what_a_program_refuses_in_the_folders_path(tmp_path: Path) -> None:
+    """Meltano's migrations end with a traceback below a folder with a percent sign, after a minute of installing."""
+    shutil.copytree(ROOT / "scripts", folder := tmp_path / "100%: mine" / "scripts")
+    lines = run(sys.executable, folder / "doctor.py", "--problems").stderr.splitlines()
+    start = f"PROBLEM  folder: {folder.parent}: "
+    assert [line.removeprefix(start) for line in lines if line.startswith(start)] == [
+        "Python's venv cannot run below a folder with : in its name; clone into another folder",
+        "Meltano cannot run below a folder with % in its name; clone into another folder",
+    ]
