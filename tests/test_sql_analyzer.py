@@ -78,6 +78,7 @@ def canonical(rows: list[dict[str, Any]]) -> list[str]:
     return sorted(json.dumps(row, sort_keys=True, ensure_ascii=False) for row in kept)
 
 
+@pytest.mark.slow
 def test_documented_values_are_those_of_googles_implementation() -> None:
     """What documented_values.txt states, for the limits of the sandbox too."""
     given = {}
