@@ -278,8 +278,10 @@ environment = @$(once) echo "Installing $(@D)" && { "$(UV)" venv --quiet --clear
 EDITABLE_sandbox := sandbox
 EDITABLE_meltano := $(JOB)
 EDITABLE_dev := $(PACKAGES) testkit
+# The lock is whole, without what requirements/dbt-bigquery.excluded leaves out.
+OPTIONS_sql := --no-deps
 .SECONDEXPANSION:
-$(VENVS)/%/.done: requirements/%.txt $$(addsuffix /pyproject.toml,$$(EDITABLE_$$*)) | $(VENVS)/.python ; $(call environment,-r $< $(EDITABLE_$*:%=-e ./%))
+$(VENVS)/%/.done: requirements/%.txt $$(addsuffix /pyproject.toml,$$(EDITABLE_$$*)) | $(VENVS)/.python ; $(call environment,$(OPTIONS_$*) -r $< $(EDITABLE_$*:%=-e ./%))
 $(VENVS)/dbt-2/.done: | $(VENVS)/.python ; $(call environment,$(DBT_2))
 $(VENVS)/bench-%/.done: benchmarks/requirements/%.txt | $(VENVS)/.python ; $(call environment,-r $<)
 $(VENVS)/target-%/.done: tap-rickandmorty/tests/targets/%.txt | $(VENVS)/.python ; $(call environment,-r $<)
@@ -303,7 +305,7 @@ locks: | $(VENVS)/.python ## Rewrite the locks with the newest versions allowed,
 	$(LOCK) --upgrade requirements/meltano.in $(JOB:%=%/pyproject.toml) -o requirements/meltano.txt
 	$(LOCK) --upgrade sandbox/pyproject.toml -o requirements/sandbox.txt
 	$(LOCK) --upgrade --excludes requirements/dbt-bigquery.excluded requirements/dbt-bigquery.in -o requirements/dbt-bigquery.txt
-	$(PIN) --upgrade requirements/sql.in -o requirements/sql.txt
+	$(PIN) --upgrade --excludes requirements/dbt-bigquery.excluded requirements/sql.in -o requirements/sql.txt
 	$(LOCK) --upgrade requirements/report.in -o requirements/report.txt
 	$(PIN) --upgrade requirements/checkov.in -o requirements/checkov.txt
 	$(LOCK) --upgrade tap-rickandmorty/pyproject.toml -o requirements/tap-rickandmorty.txt

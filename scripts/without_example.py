@@ -16,7 +16,7 @@ DROPPED = re.compile(
         | terraform/test_google_apis
         | test_(meltano_project | other_plugins | repository | run_progress | schemas | secrets | target_sql)\.py)
     | terraform/schemas/(?!_loads)
-    | transform/(models/(history | marts/core)/ | tests/ | .*(_semantic_models | marts/reports/_unit_tests)\.yml)
+    | transform/(models/(history | marts/core)/ | tests/ | .*marts/reports/_unit_tests\.yml)
     | transform/models/.*\.sql
     | docs/(questions | performance)\.md
     """,
