@@ -20,6 +20,15 @@ def clean(text: str) -> str:
     return " ".join(ESCAPES.sub("", text.replace("\n", " ")).split())
 
 
+def parsed(text: str) -> dict[str, Any]:
+    """Return a JSON object; an empty one where the text is none."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 @dataclass
 class Progress:
     """The progress of a run. Times are seconds since `started`; counters are per stream."""
@@ -34,6 +43,8 @@ class Progress:
     dbt_errors: list[str] = field(default_factory=list)
     # Meltano's own say little more than that a part has failed; they count where no part has said why.
     meltano_errors: list[str] = field(default_factory=list)
+    # The last line that a part wrote past its log, as the last one of a traceback is: all that is known of one that could not start.
+    last_words: list[str] = field(default_factory=list)
     # dbt's invocation, by which run_results.json is recognised.
     invocation: str | None = None
     marks: dict[str, float] = field(default_factory=dict)
@@ -45,31 +56,29 @@ class Progress:
 
     def read(self, line: str) -> list[str]:
         """Read a line of the log; return the lines to show for it."""
-        try:
-            entry: Any = json.loads(line)
-        except ValueError:
-            return []
-        if not isinstance(entry, dict):
-            return []
+        entry = parsed(line)
         name, event = str(entry.get("name") or ""), str(entry.get("event") or "")
         point = entry.get("metric_info")
         if isinstance(point, dict):
             self._mark("extract and load")
             return self._metric(name, point, extractor=bool(entry.get("producer")))
-        if event.startswith("{"):
-            try:
-                logged = json.loads(event)
-            except ValueError:
-                logged = None
-            if isinstance(logged, dict) and isinstance(logged.get("info"), dict):
-                self._mark("dbt")
-                return self._dbt(logged["info"], logged.get("data") or {})
+        logged = parsed(event)
+        if isinstance(logged.get("info"), dict):
+            self._mark("dbt")
+            return self._dbt(logged["info"], logged.get("data") or {})
         if entry.get("producer") or entry.get("consumer"):
             self._mark("extract and load")
         if entry.get("level") in {"error", "critical"} and (text := clean(event)):
             if name:
                 return self._once(self.errors, f"{name}: {text}", "error")
-            self.meltano_errors.append(f"meltano: {text}")
+            self.meltano_errors += [*self.last_words, f"meltano: {text}"]
+        elif (
+            name
+            and entry.get("stdio") == "stderr"
+            and not entry.get("plugin_logger")
+            and (text := clean(event))
+        ):
+            self.last_words = [f"{name}: {text}"]
         return []
 
     def _mark(self, part: str) -> None:

@@ -128,6 +128,22 @@ def test_an_error_of_meltanos_own_is_shown_where_no_part_has_one(capsys: pytest.
     ]
 
 
+def test_a_part_that_cannot_start_is_named_with_its_last_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """As dbt 1.11 on Python 3.14: a traceback, and of Meltano only that the block has ended."""
+    progress = Progress()
+    for line in (
+        "Traceback (most recent call last):",
+        "    raise NotYet(",
+        "errors.NotYet: no such Python",
+        "",
+    ):
+        progress.read(json.dumps({"stdio": "stderr", "name": "dbt", "event": line, "level": "info"}))
+    progress.read(json.dumps({"event": "Block run completed", "level": "error"}))
+    show_problems(progress)
+    shown = ["What failed:", "  dbt: errors.NotYet: no such Python", "  meltano: Block run completed"]
+    assert capsys.readouterr().out.splitlines() == shown
+
+
 def test_an_error_of_a_plugin_is_shown_once_without_controls() -> None:
     """A repeated error is one line."""
     progress = Progress()
