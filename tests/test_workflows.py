@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -359,3 +360,19 @@ def test_line_ends_are_lf_on_every_system(tmp_path: Path) -> None:
     listed = succeed("git", "ls-files", "--eol", cwd=clone).splitlines()
     assert len(listed) > 300
     assert not [line for line in listed if "w/crlf" in line or "w/mixed" in line]
+
+
+@pytest.mark.parametrize("name", ["tap-rickandmorty", "target-bigquery"])
+def test_a_released_package_has_its_files_and_its_license(name: str, tmp_path: Path) -> None:
+    """The wheel is made from the source archive, as the workflow makes it; Apache-2.0 goes with every copy."""
+    uv = shutil.which("uv") or ROOT / ".venvs" / "uv" / "bin" / "uv"
+    built = run(uv, "build", "--offline", "--out-dir", tmp_path, ROOT / name)
+    if "network was disabled" in built.stderr:
+        missing("package-registry", "uv has kept no build backend")
+    assert built.returncode == 0, built.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    held = {path.partition("/")[2]: path for path in zipfile.ZipFile(wheel).namelist()}
+    (source,) = (ROOT / name / "src").iterdir()
+    files = {str(path.relative_to(source)) for path in source.rglob("*") if path.suffix not in {"", ".pyc"}}
+    assert {"licenses/LICENSE", "entry_points.txt", *files} <= set(held)
+    assert zipfile.ZipFile(wheel).read(held["licenses/LICENSE"]) == (ROOT / "LICENSE").read_bytes()
