@@ -152,6 +152,14 @@ def test_whatever_is_retracted_a_build_reads_the_rest(warehouse: Warehouse) -> N
     assert "run no'body: expected a run of the ledger" in done.messages()
 
 
+def test_a_selection_of_which_a_part_matches_nothing_is_an_error(warehouse: Warehouse) -> None:
+    """As a misspelt one, or a command for seeds in a project without: nothing is built, and nothing is green."""
+    for command in (("run", "--select", "dim_locations", "dim_charakters"), ("seed",)):
+        done = warehouse.dbt(*command)
+        assert not done.ok
+        assert "does not match any" in done.messages() or "Nothing to do" in done.messages()
+
+
 @pytest.mark.slow
 def test_a_part_of_a_build_needs_the_verdict(warehouse: Warehouse) -> None:
     """Marts alone, without tests, without rows, or with new versions and no verdict: no mart is made of what has not passed.

@@ -25,9 +25,9 @@ MELTANO_DATABASE_URI=sqlite:///$work/meltano.db "$meltano" --log-level warning r
 
 echo "Building: the dbt project of ${base:0:12}"
 DBT_TARGET_PATH=$work/base-target DBT_LOG_PATH=$work/base-logs \
-  "$dbt" --quiet run --project-dir "$work/base/transform" --profiles-dir "$work/base/transform"
+  "$dbt" --quiet --no-version-check run --project-dir "$work/base/transform" --profiles-dir "$work/base/transform"
 
 echo "Building: what differs from it"
 DBT_TARGET_PATH=$work/target DBT_LOG_PATH=$work/logs \
-  "$dbt" build --project-dir transform --profiles-dir transform \
+  "$dbt" --warn-error-options '{}' build --project-dir transform --profiles-dir transform \
   --select state:modified+ --defer --state "$work/base-target"

@@ -34,11 +34,10 @@ TIME_IS_OVER = 124
 CANNOT_START = 127
 # Kestra's own secrets and settings are in the environment of its worker; no job needs them.
 PRIVATE = ("SECRET_", "KESTRA_", "DATASOURCES_", "MICRONAUT_")
-# Every part logs JSON, its points and ends of blocks included. A selection of which a part matches nothing is dbt's error before anything is built.
+# Every part logs JSON, its points and ends of blocks included.
 GIVEN = {
     "DBT_LOG_FORMAT": "json",
     "DBT_USE_COLORS": "false",
-    "DBT_WARN_ERROR_OPTIONS": '{"error": ["NoNodesForSelectionCriteria", "NothingToDo"]}',
     # What this program reads.
     "DBT_WRITE_JSON": "true",
     "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
