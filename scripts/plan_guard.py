@@ -8,7 +8,7 @@ are masked. Ends with status 1 where the plan would, in a resource that `--allow
 
 - delete or replace anything but what may go (`may_go`), or make what deletes by itself (ACTING),
 - drop a column of a BigQuery table, or change its type or mode in a way for which BigQuery replaces it,
-- let data leave earlier, or leave less time to restore it (LIMITS, and the rules by which buckets and image repositories delete),
+- let data leave earlier, or leave less time to restore it (TIMES, and the rules by which buckets and image repositories delete),
 - take protection away (PROTECTIONS), or what is granted, logged or attached (ENTRIES), or change whom it lets in or what is
   watched (FIXED),
 - open something to everybody,
@@ -23,10 +23,10 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import chain, zip_longest
-from typing import Any, NamedTuple
+from typing import Any
 
 from command_line import end_with
 
@@ -38,7 +38,7 @@ PEOPLE = ("domain:", "group:", "user:")
 EVERYBODY = {"0.0.0.0/0", "::/0", "allAuthenticatedUsers", "allUsers", "authenticatedRead", "publicRead", "publicReadWrite"}  # fmt: skip
 # What deletes or replaces as soon as it is made: others' grants, objects, tables, log entries.
 ACTING = re.compile(
-    r"google_(\w+_iam_(binding|policy)|bigquery_(data_transfer_config|job)|logging_\w+_exclusion|storage_(batch_operations_job|bucket_object|transfer_job))"
+    r"google_(\w+_iam_(binding|policy)|bigquery_(data_transfer_config|job)|bigtable_gc_policy|project_default_service_accounts|logging_\w+_exclusion|storage_(batch_operations_job|bucket_object|transfer_job))"
 )
 UNKNOWN = "(known after apply)"
 SIGNS = {"create": "+", "delete": "-", "update": "~", "read": "<", "forget": "."}
@@ -47,60 +47,17 @@ RELAXED = {("REQUIRED", "NULLABLE")}
 SAME = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN", "STRUCT": "RECORD"}
 
 
-class Limit(NamedTuple):
-    """A time after which data leaves or, with `restores`, for which it can be restored; `day` is a day in its unit."""
-
-    path: str
-    day: float
-    loss: str
-    restores: bool = False
-
-
-LIMITS = (
-    Limit("time_partitioning.expiration_ms", 86_400_000, "rows would leave after {:g} days"),
-    Limit("default_partition_expiration_ms", 86_400_000, "rows of new tables would leave after {:g} days"),
-    Limit("default_table_expiration_ms", 86_400_000, "new tables would leave after {:g} days"),
-    Limit("expiration_time", 86_400_000, "the table would leave {:g} days after 1970"),
-    Limit("ttl", 86_400, "the secret would leave after {:g} days"),
-    Limit("expire_time", 86_400, "the secret would leave {:g} days after 1970"),
-    Limit("max_time_travel_hours", 24, "rows could be restored for {:g} days only", restores=True),
-    Limit("soft_delete_policy.retention_duration_seconds", 86_400, "deleted objects could be restored for {:g} days only", restores=True),
-    Limit("retention_policy.retention_period", 86_400, "objects could be deleted after {:g} days", restores=True),
-    Limit("snapshot_schedule_policy.retention_policy.max_retention_days", 1, "snapshots would be kept for {:g} days only", restores=True),
-    Limit("version_destroy_ttl", 86_400, "destroyed versions could be restored for {:g} days only", restores=True),
-)  # fmt: skip
-# Attributes that protect, with the value that does; None stands for any.
-PROTECTIONS = {
-    "cleanup_policy_dry_run": True,
-    "default_encryption_configuration.kms_key_name": None,
-    "default_event_based_hold": True,
-    "delete_contents_on_destroy": False,
-    "deletion_policy": "PREVENT",
-    "deletion_protection": True,
-    "disable_on_destroy": False,
-    "disabled": False,
-    "docker_config.immutable_tags": True,
-    "enabled": True,
-    "encryption.default_kms_key_name": None,
-    "force_destroy": False,
-    "notification_channels": None,
-    "private_ip_google_access": True,
-    "public_access_prevention": "enforced",
-    "rotation_period": None,
-    "snapshot_schedule_policy.retention_policy.on_source_disk_delete": "KEEP_AUTO_SNAPSHOTS",
-    "state": "ENABLED",
-    "uniform_bucket_level_access": True,
-    "versioning.enabled": True,
-}
-# Lists of which no entry may go: a dataset's grants, what is logged, a machine's disks, a role's permissions.
-ENTRIES = ("access", "attached_disk", "audit_log_config", "permissions")
+# Lists of which no entry may go: grants, disks, what is logged, a table's families, a role's permissions, who reaches a bucket or a cluster.
+ENTRIES = ("access", "attached_disk", "audit_log_config", "column_family", "ip_filter", "master_authorized_networks_config", "permissions")  # fmt: skip
 # By a type's end, whether a project's, a folder's or an organization's: what says whom a federation trusts, what a firewall
 # lets through, where a machine is reached, whether a role grants anything, and what is watched. Whether another value is
 # worse is not known here.
 FIXED = {
     "_alert_policy": ("alert_strategy", "combiner", "conditions"),
     "_compute_firewall": ("allow", "deny", "destination_ranges", "direction", "priority", "source_ranges", "source_tags", "target_service_accounts", "target_tags"),
+    "_bigquery_row_access_policy": ("filter_predicate", "grantees"),
     "_compute_instance": ("network_interface", "service_account", "tags"),
+    "_firestore_field": ("ttl_config",),
     "_firewall_policy_rule": ("action", "direction", "match", "priority", "target_service_accounts"),
     "_iam_custom_role": ("stage",),
     "_logging_metric": ("disabled", "filter"),
@@ -118,12 +75,13 @@ def masked(address: str) -> str:
     return re.sub(r'\["(?:[^"\\]|\\.)*@(?:[^"\\]|\\.)*"\]', '["…@…"]', address)
 
 
-def columns(fields: list[dict[str, Any]], above: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yield path, type and mode of each column, nested ones too; names have no case in BigQuery."""
+def columns(fields: list[dict[str, Any]], above: str = "") -> Iterator[tuple[str, str, str, list[Any]]]:
+    """Yield path, type, mode and policies of each column, nested ones too; names have no case in BigQuery."""
     for field in fields:
         path = f"{above}{field['name'].lower()}"
         kind = field["type"].upper()
-        yield path, SAME.get(kind, kind), (field.get("mode") or "NULLABLE").upper()
+        policies = [*((field.get("policyTags") or {}).get("names") or []), *(field.get("dataPolicies") or [])]
+        yield path, SAME.get(kind, kind), (field.get("mode") or "NULLABLE").upper(), policies
         yield from columns(field.get("fields") or [], f"{path}.")
 
 
@@ -135,12 +93,14 @@ def schema_losses(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str
     if will == UNKNOWN:
         yield f"schema would be {UNKNOWN}"
         return
-    now = {path: (kind, mode) for path, kind, mode in columns(json.loads(will or "[]"))}
-    for path, kind, mode in columns(json.loads(was)):
+    now = {path: rest for path, *rest in columns(json.loads(will or "[]"))}
+    for path, kind, mode, policies in columns(json.loads(was)):
         if path not in now:
             yield f"column {path} would be dropped with its data"
             continue
-        new_kind, new_mode = now[path]
+        new_kind, new_mode, new_policies = now[path]
+        if any(policy not in new_policies for policy in policies):
+            yield f"column {path} would lose a policy by which it is read"
         if new_kind != kind:
             yield f"column {path} would change from {kind} to {new_kind}"
         elif new_mode != mode and (mode, new_mode) not in RELAXED:
@@ -173,25 +133,59 @@ def at(value: Any, path: str) -> Any:  # noqa: ANN401 (whatever JSON holds)
 def number(value: float | str | None) -> float:
     """Return a number, the seconds of a duration such as `86400s` or `30d`, or of a time since 1970; 0 for none."""
     text = str(value or 0)
-    if "T" in text:
+    if re.match(r"\d{4}-\d\d-\d\dT", text):
         return datetime.fromisoformat(text).timestamp()
     return sum(float(count) * SECONDS[unit] for count, unit in re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text))
 
 
-def time_losses(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
-    """Yield what would leave earlier than it does, or could be restored for less time."""
-    for limit in LIMITS:
-        today, planned_for = at(before, limit.path), at(after, limit.path)
-        if planned_for == UNKNOWN:
-            yield f"{limit.path} would be {UNKNOWN}"
-        if planned_for in (today, UNKNOWN):
-            continue
-        was, will = number(today), number(planned_for)
-        if not limit.restores:
-            # No limit, or 0: it stays.
-            was, will = was or math.inf, will or math.inf
-        if will < was:
-            yield limit.loss.format(will / limit.day)
+def is_on(value: object) -> bool:
+    """Return whether a switch that protects is on, whatever its type calls that."""
+    return value in (True, "DELETE_PROTECTION_ENABLED", "ENABLED", "ENCRYPTED", "KEEP_AUTO_SNAPSHOTS", "NEVER", "POINT_IN_TIME_RECOVERY_ENABLED", "PREVENT", "PROTECTED", "enforced")  # fmt: skip
+
+
+def time_to_leave(value: float | str | None) -> float:
+    """Return a time after which data leaves: never, without one."""
+    return 0 if value == UNKNOWN else number(value) or math.inf
+
+
+# By an attribute's path, at any depth and of any type: by what it is safe, of which a change may leave no less.
+PROTECTIONS: dict[Callable[[Any], float], str] = {
+    is_on: r"""
+        \w*(delet|drop)\w*_protection\w* deletion_policy delete_rule on_source_disk_delete create_snapshot_before_destroy
+        (is_)?locked \w*_hold \w*immutable\w* cleanup_policy_dry_run retain_backups_on_delete enable_object_retention
+        \w*(backups?|binary_log|recovery|replication)_enable(d|ment) \w*(backup|encryption|log|snapshot|versioning)\w*\.(enabled|state)
+        google_\w+\.(enabled|state) uniform_bucket_level_access public_access_prevention private_ip_google_access
+        enable_private_(endpoint|nodes) private_endpoint_enforcement_enabled disable_public_ip\w* require_(ssl|tls) auth_enabled
+        iap\.enabled enforced?""",
+    lambda value: not value: r"""
+        force_(delete|destroy) hard_delete auto_delete (delete|disable|remove)_(\w+_)?on_destroy ignore_\w+_on_deletion
+        skip_grace_period google_\w+\.disabled disable_resource_versioning invoker_iam_disabled ipv4_enabled allow_external_traffic
+        (allow|enable)_public_(access|ips?) public_(endpoint|ip)_enabled gcp_public_cidrs_access_enabled""",
+    bool: r"\w*(kms|encryption)_key(_names?|_self_link)? log_bucket notification_channels rotation_period security_policy",
+}
+TIMES: dict[Callable[[Any], float], str] = {
+    number: r"""
+        \w*(retain|retention|recovery_window|time_travel)\w* \w*destroy_(ttl|scheduled_duration) snapshots_to_keep \w+_backup_limit
+        deletion_delay_hours backup_delete_lock_days""",
+    time_to_leave: r"""
+        \w*expiration_ms google_bigquery_table\.expiration_time google_secret_manager_\w+\.(ttl|expire_time) expiration_policy\.ttl
+        (auto|idle)_delete_(ttl|time) default_consent_ttl""",
+}
+
+
+def pairs(was: Any, will: Any, path: str) -> Iterator[tuple[str, Any, Any]]:  # noqa: ANN401 (whatever JSON holds)
+    """Yield the path, today's and the planned value of each attribute; of two lists of blocks, block by block where they differ."""
+    sides = (was, will)
+    if names := [name for side in sides if isinstance(side, dict) for name in side]:
+        for name in dict.fromkeys(names):
+            one, other = (side.get(name) if isinstance(side, dict) else side for side in sides)
+            yield from pairs(one, other, f"{path}.{name}")
+    elif any(isinstance(item, dict) for side in sides if isinstance(side, list) for item in side):
+        old, new = (side if isinstance(side, list) else [side] for side in sides)
+        for one, other in zip_longest([i for i in old if i not in new], [i for i in new if i not in old]):
+            yield from pairs(one, other, path)
+    else:
+        yield path, was, will
 
 
 def rules(resource: dict[str, Any], action: str) -> list[dict[str, Any]]:
@@ -245,12 +239,20 @@ def rule_losses(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
             yield f"a rule would no longer keep what it keeps today, by {', '.join(sorted(rule))}"
 
 
-def protection_losses(kind: str, before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
-    """Yield the protections that would be switched off, and what is let in by another rule than today's."""
-    for path, on in PROTECTIONS.items():
-        was, will = (at(side, path) or False for side in (before, after))
-        if (was and not will) if on is None else (was == on != will):
-            yield f"{path} would be {json.dumps(at(after, path))}"
+def safety_losses(
+    kind: str, before: dict[str, Any], after: dict[str, Any], *, deleting: bool
+) -> Iterator[str]:
+    """Yield what would be less safe: protections, times, and what is let in by another rule than today's."""
+    for path, was, will in pairs(before, after, kind):
+        for safety, names in (TIMES if deleting else PROTECTIONS | TIMES).items():
+            if re.search(rf"\b({'|'.join(names.split())})$", path) and safety(will) < safety(was):
+                today = f", today {json.dumps(was)}" if safety in TIMES else ""
+                yield f"{path.partition('.')[2]} would be {json.dumps(will)}{today}"
+    if deleting:
+        return
+    known = before.get("ddl") or []
+    if any(re.search(r"(?i)\bDROP\b", line) for line in after.get("ddl") or [] if line not in known):
+        yield "ddl would drop what is there"
     for name in ENTRIES:
         was, will = (before.get(name) or [], after.get(name) or [])
         if gone := [entry for entry in was if entry not in will]:
@@ -308,10 +310,8 @@ def losses(change: dict[str, Any], gone: set[str], *, deleting: bool) -> Iterato
     elif "update" in actions:
         if kind == "google_bigquery_table":
             yield from schema_losses(before, after)
-        yield from time_losses(before, after)
         yield from rule_losses(before, after)
-        if not deleting:
-            yield from protection_losses(kind, before, after)
+        yield from safety_losses(kind, before, after, deleting=deleting)
 
 
 def planned(text: str) -> tuple[list[dict[str, Any]], bool]:
