@@ -135,6 +135,12 @@ def test_a_plan_that_failed_leaves_none_to_apply(clone: Clone) -> None:
     clone.site("dev", 'rows_days = "many"\n')
     assert clone.make(*plan).returncode != 0
     clone.applies_nothing()
+    clone.site("dev", "rows_days = 90\n")
+    done = clone.make(*plan, "ARGS=-detailed-exitcode")
+    assert done.stderr.startswith(
+        "make: no plan was made: terraform says why above; where it does not, leave -detailed-exitcode out"
+    )
+    clone.applies_nothing()
     for words, name in ((("plan", "ENVIRONMENT=dev"), "STATE_BUCKET"), (("plan",), "ENVIRONMENT"), (("apply",), "ENVIRONMENT")):  # fmt: skip
         done = clone.make(*words)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
