@@ -2,10 +2,13 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +60,15 @@ class Runs:
             [sys.executable, "-m", "meltano_job.batch", command],
             env=environment,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
         )
 
     def end(self, process: subprocess.Popen[str]) -> Output:
         """Wait for its end."""
         with process:
-            output, _ = process.communicate()
+            output, errors = process.communicate()
+        assert not errors, errors
         return Output(process.returncode, output)
 
     def run(self, command: str = "run", **more: str) -> Output:
@@ -222,6 +227,20 @@ def test_what_an_operator_stops_in_google_cloud_stays_stopped(runs: Runs, does: 
     assert runs.batch.submitted() == [f"{NAME}-1"]
 
 
+def test_a_state_that_is_not_known_here_is_no_end(runs: Runs) -> None:
+    """What Google adds next year is awaited, as its container may run."""
+    runs.fakes.behave(episode={"sleep": 1})
+    process = runs.start()
+    eventually(runs.batch.running, "no container has started")
+    runs.batch.jobs[f"{NAME}-1"].state = "PAUSED"
+    asked = len(runs.batch.calls(POLL)) + 2
+    eventually(
+        lambda: len(runs.batch.calls(POLL)) > asked or process.poll(), "the job is not asked about any more"
+    )
+    runs.batch.jobs[f"{NAME}-1"].state = "RUNNING"
+    assert runs.end(process).status == 0
+
+
 METADATA = "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/"
 LOST_ANSWER = Fault(SUBMIT, 429, "RESOURCE_EXHAUSTED", "Quota", times=1, after=True)
 UNKNOWN = Fault(POLL, 404, "NOT_FOUND", f"Resource '{PLACE}/jobs/{NAME}-1' was not found", times=2)
@@ -283,12 +302,17 @@ def test_permission_that_is_missing_ends_after_a_few_tries(runs: Runs) -> None:
     assert len(runs.batch.calls(SUBMIT)) == 3
 
 
-def test_a_process_that_dies_is_followed_by_one_that_finds_its_job(runs: Runs) -> None:
-    """As in a crash of Kestra: the next process goes on waiting for the same job, and logs it whole."""
+@pytest.mark.parametrize("end", ["kill", "interrupt", "close"])
+def test_a_process_that_dies_is_followed_by_one_that_finds_its_job(runs: Runs, end: str) -> None:
+    """As in a crash of Kestra, by Ctrl-C, or with nobody who reads: no traceback; the next process goes on waiting for the same job, and logs it whole."""
     runs.fakes.behave(episode={"sleep": 3})
     with runs.start() as first:
         eventually(runs.batch.running, "no container has started")
-        first.kill()
+        assert first.stdout is not None
+        assert first.stderr is not None
+        ends: dict[str, Callable[[], None]] = {"kill": first.kill, "close": first.stdout.close}
+        ends.get(end, partial(first.send_signal, signal.SIGINT))()
+        assert first.stderr.read() == ""
     done = runs.run()
     assert done.status == 0
     assert done.outputs["rows"] == 51

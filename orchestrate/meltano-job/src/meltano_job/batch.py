@@ -13,6 +13,7 @@ Python's standard library only. Settings come from the environment (see `runners
 import json
 import os
 import re
+import signal
 import sys
 import time
 from datetime import datetime, timedelta
@@ -25,9 +26,9 @@ from meltano_job.settings import Reader, SettingsError, result_object
 
 # https://cloud.google.com/batch/docs/reference/rest/v1/projects.locations.jobs#State_1
 WAITING = {"STATE_UNSPECIFIED", "QUEUED", "SCHEDULED"}
-RUNNING = {*WAITING, "RUNNING"}
-ENDING = {"CANCELLATION_IN_PROGRESS", "DELETION_IN_PROGRESS"}
-STOPPED = {"CANCELLED", "DELETED", *ENDING}
+STOPPED = {"CANCELLED", "DELETED", "CANCELLATION_IN_PROGRESS", "DELETION_IN_PROGRESS"}
+# Any other, one that Google adds included, is awaited.
+ENDED = {"SUCCEEDED", "FAILED", "CANCELLED"}
 RESERVED = {**RETRIED, 50004: "the task did not answer any more", 50005: "the time limit was reached"}
 # A new job may be unknown for a moment; this often in a row it is gone.
 UNKNOWN = 3
@@ -79,7 +80,7 @@ def submitted(settings: Settings, number: int) -> str | None:
         if (job := describe(settings.place, name)) is not None:
             break
         time.sleep(settings.place.poll)
-    if job is not None and state(job) in RUNNING | {"SUCCEEDED"}:
+    if job is not None and state(job) not in STOPPED | {"FAILED"}:
         kestra.log("INFO", f"Batch job {name} found ({state(job)}); going on with it")
         return name
     return None
@@ -193,7 +194,7 @@ def wait(settings: Settings, name: str) -> tuple[dict[str, Any], Log | None]:
                     kestra.log("INFO", f"Batch job {name}: {last}")
                 if last not in WAITING:
                     log.follow()
-                if last not in RUNNING | ENDING:
+                if last in ENDED:
                     return job, log
         time.sleep(settings.place.poll)
     raise GcloudError(
@@ -332,6 +333,8 @@ def main(arguments: list[str]) -> int:
     if arguments not in (["run"], ["delete"]):
         sys.stderr.write("usage: python3 -m meltano_job.batch run|delete\n")
         return 2
+    # As by SIGTERM: without a traceback, and the Batch job goes on.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     reader = Reader(os.environ)
     try:
         if arguments == ["run"]:
@@ -346,7 +349,7 @@ def main(arguments: list[str]) -> int:
         for complaint in error.complaints:
             kestra.log("ERROR", complaint)
         return 2
-    except GcloudError as error:
+    except (GcloudError, OSError) as error:
         kestra.log("ERROR", f"job {os.environ['MELTANO_JOB']}: {error}")
         return 1
 
