@@ -60,9 +60,10 @@ REFUSED = {
     "no-database-there": ("--home {empty}/which? start", "which?: DuckDB writes no database below a folder with ?"),
     "universe": ("start --universe planets=3", "expected characters=N"),
     "program": ("exec --parts storage -- no-such-program", "sandbox: no-such-program: no such program\n"),
-    "nothing-runs": ("env", "nothing runs of"),
+    "nothing-runs": ("env", "/home start' starts it\n"),
     "folder-of-no-system": ("capture /proc/new", "/proc"),
-    "home-is-a-file": ("--home {twice}/character.jsonl exec --parts api -- true", "Not a directory; name another"),
+    "home-is-a-file": ("--home {twice}/character.jsonl start", "Not a directory; name another"),
+    "home-of-exec-is-a-file": ("--home {twice}/character.jsonl exec -- true", "Not a directory; name another"),
 }  # fmt: skip
 
 
@@ -191,7 +192,7 @@ def test_stop_and_status_with_nothing_running_are_one_line(command: str, tmp_pat
     # The command that it names can be typed as it stands.
     (named,) = re.findall(r"'(.+) start'", status.stdout)
     programs.succeed(*shlex.split(named), "--help", cwd=tmp_path)
-    for home in ([], ["--home", str(tmp_path / "none")]):
+    for home in ([], ["--home", str(tmp_path / "none")], ["--home", __file__]):
         stop = programs.run(command, *home, "stop", cwd=tmp_path)
         assert (stop.returncode, stop.stdout, stop.stderr) == (0, "nothing runs\n", "")
     assert list(tmp_path.iterdir()) == []

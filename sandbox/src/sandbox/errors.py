@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 
 
-def sandbox_command(*words: str) -> str:
-    """Return a command of the sandbox as a person can type it here: by its path where it is not on the PATH."""
-    program = Path(sys.argv[0])
-    if shutil.which("sandbox") or program.name != "sandbox":
-        return f"'{' '.join(('sandbox', *words))}'"
-    beside = os.path.relpath(program)
-    return f"'{' '.join((shlex.quote(min(beside, str(program), key=len)), *words))}'"
+def sandbox_command(words: str) -> str:
+    """Return a command of the sandbox as a person can type it here: by its path where it is not on the PATH, with the home that was named."""
+    program, named = Path(sys.argv[0]), sys.argv[1:2]
+    command = "sandbox"
+    if program.name == command and not shutil.which(command):
+        command = min(os.path.relpath(program), str(program), key=len)
+    home = sys.argv[1:3] if named == ["--home"] else [word for word in named if word.startswith("--home=")]
+    return f"'{shlex.join([command, *home])} {words}'"
 
 
 class SandboxError(Exception):

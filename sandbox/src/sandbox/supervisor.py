@@ -61,7 +61,7 @@ class Sandbox:
         """
         try:
             return Source(**json.loads(self._source.read_text()))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, TypeError) as error:
             raise SandboxError(
@@ -149,7 +149,7 @@ class Sandbox:
         Raises:
             SandboxError: A command uses them.
         """
-        if not self.home.exists():
+        if not self.home.is_dir():
             return
         with self.changing():
             if users := self.used_by():
