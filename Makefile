@@ -54,7 +54,7 @@ UV = $(shell command -v uv || echo $(VENVS)/uv/bin/uv)
 # Meltano's `uv` back end and the plugins' installation find uv on the PATH.
 export PATH := $(PATH):$(CURDIR)/$(VENVS)/uv/bin
 
-.PHONY: help run build retract query shell up down doctor tables test test-faults test-kestra test-image test-dbt-2 test-terraform test-provider bench reliability-peers new entity install check lint lint-sql types format pytest docs locks clean \
+.PHONY: help run build retract query shell up down doctor tables test foreign test-faults test-kestra test-image test-dbt-2 test-terraform test-provider bench reliability-peers new entity install check lint lint-sql types format pytest docs locks clean \
 	dbt-changed contract site links audit image scan-image plan apply providers deploy-flows
 
 help: ## Show this list
@@ -114,8 +114,10 @@ tables: $(VENVS)/sandbox/.done ## List the local BigQuery's tables and their row
 FOREIGN := $(patsubst tap-rickandmorty/tests/targets/%.txt,$(VENVS)/target-%/.done,$(wildcard tap-rickandmorty/tests/targets/*.txt)) \
 	$(patsubst target-bigquery/tests/taps/%.txt,$(VENVS)/tap-%/.done,$(wildcard target-bigquery/tests/taps/*.txt))
 # Four workers keep two cores busy: many tests wait for other programs.
-test: install $(VENVS)/checkov/.done $(FOREIGN) check ## Run lint, types and every test that is not slow, offline
+test: install $(VENVS)/checkov/.done foreign check ## Run lint, types and every test that is not slow, offline
 	@$(MAKE) pytest ARGS="-n 4 --dist loadgroup -m 'not slow'"
+
+foreign: $(FOREIGN) ## Install other projects' taps and targets, which the tests run with ours
 
 test-faults: ## Run the fault matrix alone (docs/reliability.md)
 	@$(MAKE) pytest ARGS="tests/test_fault_matrix.py $(wildcard tests/test_foreign_sources.py) target-bigquery/tests/test_target_singer.py -n 2"

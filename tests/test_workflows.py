@@ -277,6 +277,23 @@ def test_steps_run_targets_that_the_makefile_has() -> None:
     assert not asked - targets
 
 
+def test_no_tool_is_missing_unseen() -> None:
+    """Each tool without which a test is skipped is required in CI, but for what no runner has."""
+    tests = succeed("git", "ls-files", "*.py", cwd=ROOT).split()
+    asked = set(
+        re.findall(r'\bmissing\(\s*"([^"]+)"', "\n".join((ROOT / name).read_text() for name in tests))
+    )
+    environments = [*ROOT.glob("tap-*/tests/targets/*.txt"), *ROOT.glob("target-*/tests/taps/*.txt")]
+    asked |= {f"{path.parent.name[:-1]}-{path.stem}" for path in environments}
+    required = " ".join(
+        part.get("env", {}).get("REQUIRE_TOOLS", "")
+        for _, part in [*steps(), *((w, j) for w, _, j in jobs())]
+    )
+    nowhere = {"debootstrap", "go", "package-registry", "terraform-google-offline"}
+    assert len(asked) > 5
+    assert not asked - nowhere - set(re.findall(r"[\w/-]+", required))
+
+
 def test_no_long_lived_key_is_anywhere() -> None:
     """No workflow reads a secret: Google, PyPI and Pages trust the run's own identity."""
     for path in [*WORKFLOWS, *ACTIONS]:

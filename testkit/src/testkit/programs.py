@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-import pytest
-
 from testkit.project_files import ROOT
+from testkit.required_tools import missing
 
 T = TypeVar("T")
 # Long for the busiest machine, and before pytest ends the test (`timeout` in pyproject.toml).
@@ -62,7 +61,7 @@ def foreign(name: str) -> Path:
     """Return the program of another project's tap or target; skip the test where it is not installed."""
     path = ROOT / ".venvs" / name / "bin" / name
     if not path.exists():
-        pytest.skip(f"{name} is not installed; `make test` installs it")
+        missing(name, "`make foreign` installs it")
     return path
 
 
