@@ -135,7 +135,7 @@ test-terraform: $(VENVS)/checkov/.done ## Run Terraform's checks and tests alone
 	@$(MAKE) pytest ARGS=tests/terraform
 
 test-provider: ## Apply Terraform with the registry's provider, against local stand-ins of Google's APIs
-	@terraform/tests/real_provider/apply.py
+	@PYTHONPATH=testkit/src terraform/tests/real_provider/apply.py
 
 # The peers are measured, never shipped: pinned without hashes, and not audited.
 BENCHED := $(patsubst benchmarks/requirements/%.txt,$(VENVS)/bench-%/.done,$(wildcard benchmarks/requirements/*.txt))

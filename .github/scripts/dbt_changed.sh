@@ -17,7 +17,7 @@ mkdir -p "$work/base"
 git archive "$base" transform | tar -x -C "$work/base"
 trap '"${sandbox[@]}" stop' EXIT
 "${sandbox[@]}" start --universe characters=120,locations=20,episodes=10
-eval "$("${sandbox[@]}" env)"
+environment=$("${sandbox[@]}" env); eval "$environment"
 export DBT_SEND_ANONYMOUS_USAGE_STATS=false DATASET_PREFIX=local_ DBT_TARGET=local
 
 echo "Landing: tap and target of the change"

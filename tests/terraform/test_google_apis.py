@@ -17,12 +17,8 @@ from testkit.project_files import ROOT
 PROJECT = "projects/example-project"
 
 
-class Apis:
+class Apis(google_apis.GoogleApis):
     """A running stand-in."""
-
-    def __init__(self, url: str, google: google_apis.Google) -> None:
-        """Keep the address and what the server holds."""
-        self.url, self.google = url, google
 
     def call(self, method: str, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
         """One request; its status and its JSON."""
@@ -38,13 +34,15 @@ class Apis:
 @pytest.fixture
 def apis() -> Iterator[Apis]:
     """A stand-in of its own for each test."""
-    with google_apis.serving() as (port, google):
-        yield Apis(f"http://127.0.0.1:{port}", google)
+    with Apis() as running:
+        yield running
 
 
 def test_every_product_of_the_configuration_has_an_endpoint() -> None:
     """No resource's calls would go to Google: each type's product is one of the endpoints, and they are this machine's."""
-    endpoints = {n: v for n, v in google_apis.environment(1).items() if n.endswith("_ENDPOINT")}
+    endpoints = {
+        n: v for n, v in google_apis.environment("http://127.0.0.1:1").items() if n.endswith("_ENDPOINT")
+    }
     assert all(address.startswith("http://127.0.0.1:1/") for address in endpoints.values())
     # Where the endpoint is not called as the type's prefix.
     others = {

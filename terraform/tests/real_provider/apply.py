@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Apply this configuration with the provider that terraform finds, against the local stand-in for Google's APIs.
 
-    terraform/tests/real_provider/apply.py            with the provider of the registry (CI: workflow provider.yml)
+    make test-provider            with the provider of the registry (CI: workflow provider.yml)
 
 For dev and prod, with everything switched on: apply, an empty second plan, a widened column, dev's destroy, dev again, production's
 destroy refused. Each step is a line; the first that fails ends the program with status 1 and terraform's output.
@@ -187,8 +187,8 @@ def main() -> int:
     )
     parser.add_argument("--schema-only", action="store_true", help="the provider makes no calls")
     schema_only = parser.parse_args().schema_only
-    with google_apis.serving() as (port, google), tempfile.TemporaryDirectory(prefix="apply-") as scratch:
-        endpoints = google_apis.environment(port)
+    with google_apis.GoogleApis() as apis, tempfile.TemporaryDirectory(prefix="apply-") as scratch:
+        google, endpoints = apis.google, google_apis.environment(apis.url)
         prod = Environment.initialized("prod", Path(scratch) / "prod", google, endpoints)
         prod.must("validate", "validate")
         production(prod, schema_only=schema_only)

@@ -8,18 +8,17 @@ It is no copy of Google: it holds resources, permissions and operations, and the
 - a dataset with tables and a bucket with objects do not go unless that is asked for (400, 409); a protected machine does not go;
 - a table loses a column by ALTER TABLE only, and then with its data.
 
-Paths are those of the APIs' REST references, after a prefix for each product (`ENDPOINTS`). Standard library only.
+Paths are those of the APIs' REST references, after a prefix for each product (`ENDPOINTS`).
 """
 
 import json
 import re
 import threading
 import urllib.parse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from testkit.servers import Server
 
 PROJECT_NUMBER = "424242"
 TIME = "2026-01-01T00:00:00Z"
@@ -415,60 +414,35 @@ class Google:
         return self.answer(holder.answer, path)
 
 
-class Handler(BaseHTTPRequestHandler):
+class GoogleApis(Server):
     """HTTP before a Google; one call at a time."""
 
-    google: Google
-    lock: threading.Lock
-    protocol_version = "HTTP/1.1"
+    def __init__(self) -> None:
+        """Serve on the loopback address."""
+        self.google, self._lock = Google(), threading.Lock()
+        super().__init__()
 
-    def answer(self) -> None:
+    def respond(self, method: str, path: str, _: object, body: bytes) -> tuple[int, bytes]:
         """Answer one request."""
-        address = urllib.parse.urlsplit(self.path)
-        path = urllib.parse.unquote(address.path).strip("/")
-        query = dict(urllib.parse.parse_qsl(address.query))
-        length = int(self.headers.get("Content-Length") or 0)
-        text = self.rfile.read(length)
-        base = f"http://{self.headers['Host']}"
-        status, content = 200, {}
+        address = urllib.parse.urlsplit(path)
+        path, query = (
+            urllib.parse.unquote(address.path).strip("/"),
+            dict(urllib.parse.parse_qsl(address.query)),
+        )
         try:
-            body = json.loads(text) if text.strip() else {}
-            with self.lock:
-                content = self.google.call(self.command, path, query, body, base)
-        except Refused as refused:
-            status, content = refused.status, refused.body()
+            given = json.loads(body) if body.strip() else {}
+            with self._lock:
+                return 200, json.dumps(self.google.call(method, path, query, given, self.url)).encode()
         except ValueError:
-            status = 400
-            content = Refused(400, "parseError", f"{self.command} {path}: the body is no JSON").body()
-        data = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json; charset=UTF-8")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815 (http.server's names)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing; the calls are kept."""
+            refused = Refused(400, "parseError", f"{method} {path}: the body is no JSON")
+        except Refused as error:
+            refused = error
+        return refused.status, json.dumps(refused.body()).encode()
 
 
-@contextmanager
-def serving() -> Iterator[tuple[int, Google]]:
-    """Serve on the loopback address; give the port, and what the server holds."""
-    google = Google()
-    handler = type("HandlerOfOne", (Handler,), {"google": google, "lock": threading.Lock()})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        try:
-            yield server.server_port, google
-        finally:
-            server.shutdown()
-
-
-def environment(port: int) -> dict[str, str]:
-    """Return the variables that send the provider here, with a token that nobody checks."""
+def environment(url: str) -> dict[str, str]:
+    """Return the variables that send the provider there, with a token that nobody checks."""
     return {
         "GOOGLE_OAUTH_ACCESS_TOKEN": "nobody-checks-it",
-        **{name: f"http://127.0.0.1:{port}/{path}" for name, path in ENDPOINTS.items()},
+        **{name: f"{url}/{path}" for name, path in ENDPOINTS.items()},
     }

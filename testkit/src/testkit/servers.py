@@ -52,7 +52,7 @@ class _Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.wfile.write(content)
 
-    do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815 (http.server's names)
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815 (http.server's names)
 
     def log_message(self, *_: Any) -> None:
         """Log nothing; a test looks at what its server has kept."""
