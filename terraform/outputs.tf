@@ -25,15 +25,6 @@ output "environment" {
   value       = local.container_environment
 }
 
-output "github" {
-  description = "What the workflows sign in with; null without github."
-  value = var.github == null ? null : {
-    workload_identity_provider = module.github[0].provider
-    service_account            = module.ci[0].email
-    plan_service_account       = one(module.plan[*].email)
-  }
-}
-
 output "github_variables" {
   description = "The repository's variables, one per line: terraform output -raw github_variables > github.env && gh variable set --env-file github.env"
   value = var.github == null ? "" : join("", [for name, value in {

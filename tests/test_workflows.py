@@ -68,12 +68,9 @@ def test_zizmor_finds_nothing() -> None:
 
 
 def test_nothing_is_permitted_at_the_top() -> None:
-    """A workflow has no permissions, each of its jobs states its own, and concurrency is stated too."""
-    for path in WORKFLOWS:
-        workflow = read(path)
-        assert workflow["permissions"] == {}, path
-        assert all("permissions" in job for job in workflow["jobs"].values()), path
-        assert "workflow_call" in workflow[True] or workflow["concurrency"]["group"], path
+    """A workflow has no permissions; each of its jobs states its own."""
+    assert [path.name for path in WORKFLOWS if read(path)["permissions"] != {}] == []
+    assert all("permissions" in job for *_, job in jobs())
 
 
 def test_only_these_jobs_may_write_or_sign_in() -> None:
@@ -320,18 +317,15 @@ def test_the_live_api_is_within_reach_of_one_workflow_only() -> None:
 
 
 def test_nothing_privileged_runs_a_strangers_code() -> None:
-    """No trigger gives a fork's pull request the repository's rights."""
-    for path in WORKFLOWS:
-        assert not {"pull_request_target", "workflow_run", "issue_comment"} & set(read(path)[True]), path
+    """The plan, which signs in, is for this repository's own branches; zizmor refuses the triggers that give a fork such rights."""
     plan = read(GITHUB / "workflows" / "pull-request.yml")["jobs"]["plan"]
     assert "head.repo.full_name == github.repository" in plan["if"]
 
 
 def test_releases_use_no_cache() -> None:
-    """What is shipped is built from what the locks name, not from what another run has left."""
+    """What is shipped is built from what the locks name, not from what another run has left; zizmor refuses actions/cache itself."""
     found = [step for workflow, step in steps() if workflow == "release.yml"]
     assert all(s["with"]["cache"] == "false" for s in found if s.get("uses") == "./.github/actions/setup")
-    assert not [s for s in found if s.get("uses", "").startswith("actions/cache@")]
 
 
 def test_dependabot_waits_a_week_and_sees_every_kind() -> None:

@@ -65,7 +65,7 @@ run "prod" {
   }
 
   assert {
-    condition     = output.github == null
+    condition     = output.github_variables == ""
     error_message = "Without github there is nothing to sign in with."
   }
 }

@@ -88,11 +88,6 @@ run "everything_on" {
   }
 
   assert {
-    condition     = output.github.service_account == "rickandmorty-ci@example-project.iam.gserviceaccount.com" && endswith(output.github.workload_identity_provider, "/providers/github")
-    error_message = "The workflows get the account to sign in with."
-  }
-
-  assert {
     condition = output.github_variables == join("", [for line in [
       "GCP_IMAGE=europe-west1-docker.pkg.dev/example-project/rickandmorty/pipeline",
       "GCP_PLAN_SERVICE_ACCOUNT=rickandmorty-plan@example-project.iam.gserviceaccount.com",

@@ -28,35 +28,28 @@ def _weights(text: str) -> dict[str, int]:
 
 
 # Prime to each other in number, so that the names of neighbours differ in both parts.
-FIRST = tuple(
-    (
-        "Zorp Milla Grun Tavi Ösk Pell Quibb Renn Sloo Ünna Vark Wim Abra Bexley Corvo Dree Elspet Fenn "
-        "Gorrin Hexa Ilka Jorum Kip Lazlo Moxie Nub Orla Pim Quell Rusk Sabine Tull Ursk Vesna Wren Xan "
-        "Yola Zeb Ansel Brom Cass Doon Ebba Flim Gilda Hob"
-    ).split()
-)
-LAST = tuple(
-    (
-        "Glanthor Brindle Foss Marrow Çelik Twelvetrees Ag Lunt Okonjo Pfennig Quark Ravel Stoat Thimble "
-        "Umber Vantongeren Wick Xylo Yarrow Zeller Abernathy Blot Crumb Dross Everly Fiddle Grackle Hush "
-        "Inkwell Jute Kelp Larkspur Mudd Nettle Orrery Pith Quince Rook Sedge Tansy Usk Vetch Wisp"
-    ).split()
-)
+FIRST = """
+    Zorp Milla Grun Tavi Ösk Pell Quibb Renn Sloo Ünna Vark Wim Abra Bexley Corvo Dree Elspet Fenn Gorrin Hexa Ilka Jorum Kip Lazlo
+    Moxie Nub Orla Pim Quell Rusk Sabine Tull Ursk Vesna Wren Xan Yola Zeb Ansel Brom Cass Doon Ebba Flim Gilda Hob""".split()
+LAST = """
+    Glanthor Brindle Foss Marrow Çelik Twelvetrees Ag Lunt Okonjo Pfennig Quark Ravel Stoat Thimble Umber Vantongeren Wick Xylo Yarrow
+    Zeller Abernathy Blot Crumb Dross Everly Fiddle Grackle Hush Inkwell Jute Kelp Larkspur Mudd Nettle Orrery Pith Quince Rook Sedge
+    Tansy Usk Vetch Wisp""".split()
 SPECIES = _weights(
     "Human 495, Alien 268, Humanoid 108, Animal 35, Robot 22, Cronenberg 16, "
     "Mythological Creature 14, Poopybutthole 12, unknown 12, Disease 8, Parasite 10"
 )
 STATUSES = _weights("Alive 57, Dead 30, unknown 13")
 GENDERS = _weights("Male 75, Female 15, unknown 9, Genderless 1")
-TYPES = tuple("Clone Monster Game Gazorpian Plutonian Hologram Bird-Person Cyborg Superhuman".split())
-ADJECTIVES = tuple("New Old Upper Hollow Singing Second Lost Quiet Inside-Out Far Glass".split())
-PLACES = tuple("Citadel Station Moon Colony Bazaar Résidence Archive Reef Resort Prime".split())
+TYPES = "Clone Monster Game Gazorpian Plutonian Hologram Bird-Person Cyborg Superhuman".split()
+ADJECTIVES = "New Old Upper Hollow Singing Second Lost Quiet Inside-Out Far Glass".split()
+PLACES = "Citadel Station Moon Colony Bazaar Résidence Archive Reef Resort Prime".split()
 KINDS = _weights("Planet 62, Space station 8, Microverse 7, Dream 5, Cluster 5, Resort 5, TV 4, unknown 4")
 DIMENSIONS = _weights(
     "unknown 38, Replacement Dimension 24, Dimension C-500A 14, Fantasy Dimension 6, "
     "Cronenberg Dimension 5, Chair Dimension 4"
 )
-TITLES = tuple("Affair Job Trial Wedding Heist Holiday Paradox Recipe Machine Inheritance".split())
+TITLES = "Affair Job Trial Wedding Heist Holiday Paradox Recipe Machine Inheritance".split()
 SEASON = 10
 BETWEEN_SEASONS = timedelta(days=600)
 # How likely each of the first characters is in an episode; of the others, how many episodes they are in.
@@ -80,12 +73,8 @@ class Size:
     @property
     def worlds(self) -> int:
         """How many universes of the real size this is: a larger one has more stars and hubs, not busier ones."""
-        sizes = (
-            self.characters // Size.characters,
-            self.locations // Size.locations,
-            self.episodes // Size.episodes,
-        )
-        return max(1, min(sizes))
+        names = ("characters", "locations", "episodes")
+        return max(1, int(min(getattr(self, name) // getattr(Size, name) for name in names)))
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -284,10 +273,8 @@ def _place_name(number: int) -> str:
 
 
 def _created(number: int) -> str:
-    at = datetime(2017, 11, 4, 18, 48, 46, 250_000, UTC) + timedelta(
-        minutes=7 * number, milliseconds=13 * number
-    )
-    return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03}Z"
+    at = datetime(2017, 11, 4, 18, 48, 46, 250_000, UTC) + number * timedelta(minutes=7, milliseconds=13)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _location(number: int, size: Size, residents: list[int]) -> dict[str, Any]:
