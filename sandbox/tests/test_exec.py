@@ -144,6 +144,6 @@ def test_exec_neither_stops_nor_replaces_what_start_has_started(command: str, ho
     before = (home / "state.json").read_text()
     assert run(command, home, "exec", "--parts", "api", "--", "true").returncode == 0
     refused = refusal(command, home, *API, "--latency-ms", "1", "--", "true")
-    assert "sandbox stop' ends what" in refused
+    assert "home stop' ends what" in refused
     assert (home / "state.json").read_text() == before
     assert all(alive(part["pid"]) for part in json.loads(before).values())
