@@ -1,45 +1,19 @@
 """One Kestra engine, one stand-in of Google Batch and one of Meltano for the tests of the flows."""
 
 import base64
-import json
 import os
 import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
-from email.message import Message
 from pathlib import Path
 
 import pytest
 from google_batch import GoogleBatch
 from kestra_engine import BATCH, BRACES, LOCAL, NEEDED, VARIANTS, Engine
-from meltano_stand_in import IMPORTS, MELTANO_JOB, PROGRAMS, Meltano, MeltanoStandIn
-from testkit.servers import Server
+from meltano_stand_in import IMPORTS, MELTANO_JOB, PROGRAMS, Meltano, MeltanoStandIn, Webhook
 
 from testkit import warm
-
-
-class Webhook(Server):
-    """Takes what the alert posts, and the heartbeats."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.answer()
-
-    def respond(self, method: str, _: str, __: Message, body: bytes) -> tuple[int, bytes]:
-        """Keep a message."""
-        if method == "GET":
-            self.heartbeats += 1
-        else:
-            self.posts.append(json.loads(body))
-        # As Slack answers; Discord has no body.
-        return self.statuses.pop(0) if self.statuses else 200, b"ok" if self.posts else b""
-
-    def answer(self, *statuses: int) -> None:
-        """Forget the messages; answer the next ones with these statuses, then with 200."""
-        self.posts: list[dict[str, str]] = []
-        self.heartbeats = 0
-        self.statuses = list(statuses)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Meltano's place in the tests of flows, adapter and Batch: what it is to do, what it was called with, and what the adapter prints."""
+"""Meltano's place in the tests of flows, adapter and Batch: what it is to do, what it was called with, and what the adapter prints; a webhook."""
 
 import json
 import os
@@ -6,11 +6,13 @@ import shutil
 import subprocess
 import uuid
 from collections import Counter
+from email.message import Message
 from pathlib import Path
 from typing import IO, Any
 
 from testkit.programs import eventually
 from testkit.project_files import ROOT
+from testkit.servers import Server
 
 from testkit import warm
 
@@ -152,6 +154,29 @@ class Meltano(MeltanoStandIn):
     def pid(self, name: str) -> int:
         """The process id that a script has left in a file."""
         return int((self.folder / name).read_text())
+
+
+class Webhook(Server):
+    """Takes what the alert posts, and the heartbeats."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer()
+
+    def respond(self, method: str, _: str, __: Message, body: bytes) -> tuple[int, bytes]:
+        """Keep a message."""
+        if method == "GET":
+            self.heartbeats += 1
+        else:
+            self.posts.append(json.loads(body))
+        # As Slack answers; Discord has no body.
+        return self.statuses.pop(0) if self.statuses else 200, b"ok" if self.posts else b""
+
+    def answer(self, *statuses: int) -> None:
+        """Forget the messages; answer the next ones with these statuses, then with 200."""
+        self.posts: list[dict[str, str]] = []
+        self.heartbeats = 0
+        self.statuses = list(statuses)
 
 
 def as_text(content: Any) -> str:

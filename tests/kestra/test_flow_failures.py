@@ -1,17 +1,11 @@
 """What happens when a job fails, and after Kestra's own buttons, Restart and Kill; who is alerted."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
 
 import pytest
 from kestra_engine import ALL, LOCAL, Engine
+from meltano_stand_in import MeltanoStandIn, Webhook
 from testkit.programs import alive, eventually
-
-if TYPE_CHECKING:
-    from conftest import Webhook
-    from meltano_stand_in import MeltanoStandIn
 
 
 def test_one_job_fails_the_others_end_dbt_does_not_begin(

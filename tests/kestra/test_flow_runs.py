@@ -1,18 +1,13 @@
 """What a run of the flows does: the chosen jobs, then dbt, as the settings say; or nothing, with a reason."""
 
-from __future__ import annotations
-
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from google_batch import GoogleBatch
 from kestra_engine import ALL, BATCH, BRACES, ENTERPRISE, LOCAL, NEEDED, PIPELINE, Engine, RefusedError
+from meltano_stand_in import MeltanoStandIn, Webhook
 from testkit.programs import eventually
-
-if TYPE_CHECKING:
-    from conftest import Webhook
-    from google_batch import GoogleBatch
-    from meltano_stand_in import MeltanoStandIn
 
 ROWS = {"character": 826, "episode": 51, "location": 126}
 # More than 32 bits hold.
