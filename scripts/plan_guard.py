@@ -271,9 +271,7 @@ def everybody(value: Any, within: str = "") -> set[tuple[str, str]]:  # noqa: AN
         if value.get("deny") or value.get("action") == "deny":
             return set()
         grant = json.dumps(value, sort_keys=True)
-        return set().union(
-            *(everybody(item, grant) for name, item in value.items() if not name.startswith("dest"))
-        )
+        return set().union(*(everybody(v, grant) for k, v in value.items() if not k.startswith("dest")))
     if isinstance(value, list):
         return set().union(*map(everybody, value))
     text = str(value)
@@ -359,9 +357,7 @@ def main(arguments: list[str] | None = None) -> int:
         for change in changes
         if change["type"] == "google_service_account" and change["change"]["actions"] == ["delete"]
     }
-    found = [
-        (change["address"], loss) for change in changes for loss in losses(change, gone, deleting=deleting)
-    ]
+    found = [(c["address"], loss) for c in changes for loss in losses(c, gone, deleting=deleting)]
     # As it is, or as it is printed.
     named = {name for address, _ in found for name in (address, masked(address))}
     for address in sorted(allowed - named):

@@ -59,9 +59,7 @@ def test_every_environment_is_installed_with_bytecode() -> None:
             for path in folder.rglob("*.py")
             if (path.parent, path.name.partition(".")[0]) not in compiled
         ]
-        assert bare == [], (
-            "installed without UV_COMPILE_BYTECODE; remove the environment and run make install"
-        )
+        assert bare == [], "installed without UV_COMPILE_BYTECODE; remove it and run make install"
 
 
 @pytest.mark.slow

@@ -277,9 +277,7 @@ def test_steps_run_targets_that_the_makefile_has() -> None:
 def test_no_tool_is_missing_unseen() -> None:
     """Each tool without which a test is skipped is required in CI, but for what no runner has."""
     tests = succeed("git", "ls-files", "*.py", cwd=ROOT).split()
-    asked = set(
-        re.findall(r'\bmissing\(\s*"([^"]+)"', "\n".join((ROOT / name).read_text() for name in tests))
-    )
+    asked = set(re.findall(r'\bmissing\(\s*"([^"]+)"', "\n".join((ROOT / t).read_text() for t in tests)))
     environments = [*ROOT.glob("tap-*/tests/targets/*.txt"), *ROOT.glob("target-*/tests/taps/*.txt")]
     asked |= {f"{path.parent.name[:-1]}-{path.stem}" for path in environments}
     required = " ".join(

@@ -49,9 +49,7 @@ class Kestra(Server):
             if found["state"]["current"] in states and len(found["state"]["histories"]) > after:
                 return found
             time.sleep(float(os.environ.get("POLL_SECONDS") or 2))
-        return fail(
-            f"execution {execution} is {found['state']['current']}: expected {', '.join(sorted(states))}"
-        )
+        return fail(f"{execution} is {found['state']['current']}: expected {', '.join(sorted(states))}")
 
     def ended(self, execution: str, expected: str, after: int = 0) -> dict[str, Any]:
         """Wait for an execution's end in the state that is expected; return it."""

@@ -82,9 +82,7 @@ def test_wrong_arguments_are_one_line(command: str, tmp_path: Path, arguments: s
     }
     (tmp_path / "two" / "characters.jsonl").touch()
     (tmp_path / "latin" / "character.jsonl").write_bytes('{"id": 1, "name": "é"}'.encode("latin-1"))
-    assert message in refusal(
-        command, tmp_path / "home", *(part.format(**folders) for part in arguments.split())
-    )
+    assert message in refusal(command, tmp_path / "home", *(a.format(**folders) for a in arguments.split()))
 
 
 @pytest.mark.parametrize(

@@ -305,9 +305,7 @@ class GoogleBatch(Server):
         if jobs and method == "POST":
             return self.create(jobs[1], query["jobId"], json.loads(body))
         if jobs:
-            return {
-                "jobs": [self.shown(job) for job in self.jobs.values() if job.name.startswith(f"{jobs[1]}/")]
-            }
+            return {"jobs": [self.shown(j) for j in self.jobs.values() if j.name.startswith(f"{jobs[1]}/")]}
         return self.one(method, path)
 
     def one(self, method: str, path: str) -> dict[str, Any]:

@@ -234,9 +234,7 @@ def test_a_state_that_is_not_known_here_is_no_end(runs: Runs) -> None:
     eventually(runs.batch.running, "no container has started")
     runs.batch.jobs[f"{NAME}-1"].state = "PAUSED"
     asked = len(runs.batch.calls(POLL)) + 2
-    eventually(
-        lambda: len(runs.batch.calls(POLL)) > asked or process.poll(), "the job is not asked about any more"
-    )
+    eventually(lambda: len(runs.batch.calls(POLL)) > asked or process.poll(), "it is asked about no more")
     runs.batch.jobs[f"{NAME}-1"].state = "RUNNING"
     assert runs.end(process).status == 0
 
@@ -273,10 +271,7 @@ def test_a_fault_that_passes_is_one_line_and_one_job(runs: Runs, faults: list[Fa
     [
         ({"lost": 50001}, "exit code 50001 (the spot machine was taken away)"),
         pytest.param({"lost": 50005}, "exit code 50005 (the time limit was reached)", marks=pytest.mark.slow),
-        (
-            {"faults": [Fault("/tasks", 403, "PERMISSION_DENIED", "lacks batch.tasks.list")]},
-            "exit code unknown",
-        ),
+        ({"faults": [Fault("/tasks", 403, "PERMISSION_DENIED", "lacks a role")]}, "exit code unknown"),
     ],
     ids=["the machine", "the time", "unknown"],
 )

@@ -170,9 +170,7 @@ def test_kestras_scheduler_starts_the_whole_run(kestra: Engine, fakes: MeltanoSt
     kestra.run_locally(namespace, fakes)
     due = 'cron: "* * * * * *"\n    withSeconds: true\n    stopAfter: [SUCCESS, WARNING, FAILED]'
     kestra.deploy(namespace, "local", **{"disabled: true": "disabled: false", 'cron: "0 6 * * *"': due})
-    started = eventually(
-        lambda: kestra.ask("roots", namespace=namespace, flow=PIPELINE), "no run was started"
-    )
+    started = eventually(lambda: kestra.ask("roots", namespace=namespace, flow=PIPELINE), "no run began")
     run = kestra.wait(started[0])
     assert (run.state, run.states) == ("SUCCESS", dict.fromkeys([*ALL, "dbt"], "SUCCESS")), run.log()
     assert run.root["inputs"] == {

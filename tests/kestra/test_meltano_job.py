@@ -67,7 +67,7 @@ def test_a_second_attempt_counts_nothing_twice(meltano: Meltano) -> None:
     assert meltano.runs == 3
     assert (done.outputs["rows"], done.outputs["drift"]) == (51, 3)
     assert done.at("ERROR") == [
-        "job episode: failed with status 1 after 3 attempts; nothing of it has landed in half"
+        "job episode: failed with status 1 after 3 attempts; nothing has landed in half"
     ]
 
 

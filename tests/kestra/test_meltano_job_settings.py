@@ -50,11 +50,7 @@ def test_the_variables_reach_meltano_as_they_are_and_kestras_own_do_not(meltano:
         ("episode", {"DBT_SELECT": "a"}, "dbt selection is 'a': expected none, since job episode is not dbt"),
         ("episode", {"ENVIRONMENT": '{"A": "a\\u0000b"}'}, "has a text for 'A' that no variable can hold"),
         ("episode", {"ENVIRONMENT": '{"A": "\\ud800"}'}, "has a text for 'A' that no variable can hold"),
-        (
-            "episode",
-            {"ENVIRONMENT": '{"TOKEN": 987}'},
-            "environment has a number for 'TOKEN': expected a text",
-        ),
+        ("episode", {"ENVIRONMENT": '{"TOKEN": 987}'}, "has a number for 'TOKEN': expected a text"),
         ("episode", {"ENVIRONMENT": "[" * 50_000}, "environment is not JSON"),
         ("episode", {"ENVIRONMENT": '{"ATTEMPTS": "9"}'}, "environment has the key ATTEMPTS: expected it as"),
     ],

@@ -68,9 +68,7 @@ def _resource(session: requests.Session, url: str, file: TextIO) -> int:
         number += 1
         time.sleep(PAUSE)
     if written != count:
-        raise SandboxError(
-            f"{url}: {written} records on {pages} pages, the API counts {count}; capture again"
-        )
+        raise SandboxError(f"{url}: {written} records on {pages} pages, the API counts {count}; try again")
     return written
 
 

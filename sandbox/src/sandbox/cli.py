@@ -60,12 +60,8 @@ def _add_source_options(parser: argparse.ArgumentParser) -> argparse._MutuallyEx
 
 def _add_start_options(parser: argparse.ArgumentParser) -> None:
     source = _add_source_options(parser)
-    source.add_argument(
-        "--live", action="store_true", help=f"the live API, {LIVE_API}, in place of the sandbox's"
-    )
-    parser.add_argument(
-        "--source", metavar="NAME", help="the source's name (default: made of what is served)"
-    )
+    source.add_argument("--live", action="store_true", help=f"the live API, {LIVE_API}, not the sandbox's")
+    parser.add_argument("--source", metavar="NAME", help="the source's name (default: of what is served)")
     parser.add_argument(
         "--strict",
         action="store_true",

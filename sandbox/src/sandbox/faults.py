@@ -231,9 +231,7 @@ class Faults:
                 rule.hit()
                 if rule.action == "truncate":
                     return await _send_part(request, answer, body)
-                kept = {
-                    name: value for name, value in answer.headers.items() if name.lower() not in OF_THE_BODY
-                }
+                kept = {n: v for n, v in answer.headers.items() if n.lower() not in OF_THE_BODY}
                 return web.Response(status=status, body=body, headers=kept)
         return answer or await handler(request)
 

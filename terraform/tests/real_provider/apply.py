@@ -118,9 +118,7 @@ class Environment:
         if done.returncode == 0 or expected not in done.stderr:
             fail(f"{self.name}: {step}: expected {expected!r}", done.stdout + done.stderr)
         if set(self.google.resources) != before:
-            fail(
-                f"{self.name}: {step}: something went all the same", str(before ^ set(self.google.resources))
-            )
+            fail(f"{self.name}: {step}: something went anyway", str(before ^ set(self.google.resources)))
         print(f"ok      {self.name}: {step}", flush=True)
 
     def guarded(self, step: str, loss: str) -> None:

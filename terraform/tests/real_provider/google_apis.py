@@ -345,9 +345,7 @@ class Google:
             return {**done, "jobReference": job}
         for pattern, answer in FIXED:
             if found := re.fullmatch(pattern, path):
-                return {
-                    key: found.expand(text) if isinstance(text, str) else text for key, text in answer.items()
-                }
+                return {k: found.expand(v) if isinstance(v, str) else v for k, v in answer.items()}
         return None
 
     def changed(self, path: str, body: dict[str, Any]) -> dict[str, Any] | None:

@@ -197,9 +197,7 @@ def wait(settings: Settings, name: str) -> tuple[dict[str, Any], Log | None]:
                 if last in ENDED:
                     return job, log
         time.sleep(settings.place.poll)
-    raise GcloudError(
-        f"Batch job {name} has not ended in time, it is {last}; see it in Google Cloud's console"
-    )
+    raise GcloudError(f"Batch job {name} has not ended in time, it is {last}; see Google Cloud's console")
 
 
 def fetch_result(settings: Settings, job: dict[str, Any], log: Log | None) -> None:
@@ -223,9 +221,7 @@ def fetch_result(settings: Settings, job: dict[str, Any], log: Log | None) -> No
     try:
         result = gcloud.parsed(dict, gcloud.run("storage", "cat", where))
     except GcloudError as error:
-        kestra.log(
-            "WARN", f"the figures of the job have not come with its log, and {where} cannot be read: {error}"
-        )
+        kestra.log("WARN", f"the figures have not come with the log, and {where} cannot be read: {error}")
         return
     if str(result.get("started_at"))[:19] < str(job.get("createTime", ""))[:19]:
         kestra.log(
@@ -237,9 +233,7 @@ def fetch_result(settings: Settings, job: dict[str, Any], log: Log | None) -> No
         if log is None or json.dumps(line)[1:-1] not in log.errors:
             kestra.log("ERROR", line)
     kept = ("seconds", "state", "rows", "bytes", "streams", "drift", "dbt", "models")
-    kestra.write(
-        kestra.frame(outputs={key: result[key] for key in kept if key in result} | {"result": where})
-    )
+    kestra.write(kestra.frame(outputs={k: result[k] for k in kept if k in result} | {"result": where}))
 
 
 def exit_code(settings: Settings, name: str) -> int | None:

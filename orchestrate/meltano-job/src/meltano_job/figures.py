@@ -153,9 +153,7 @@ class Figures:
         if not self.nodes:
             return {}
         groups = {"passed": {"success", "pass"}, "warned": {"warn"}, "failed": FAILED}
-        counts = {
-            name: sum(node["state"] in states for node in self.nodes) for name, states in groups.items()
-        }
+        counts = {name: sum(n["state"] in states for n in self.nodes) for name, states in groups.items()}
         return {**counts, "skipped": len(self.nodes) - sum(counts.values())}
 
     @property
@@ -186,9 +184,7 @@ class Figures:
             found["drift"] = self.drift
         if self.nodes:
             found["dbt"] = self.counts
-            found["models"] = [
-                {key: node[key] for key in ("name", "state", "seconds")} for node in self._built
-            ]
+            found["models"] = [{k: node[k] for k in ("name", "state", "seconds")} for node in self._built]
         return found
 
     def metrics(self) -> list[dict[str, Any]]:

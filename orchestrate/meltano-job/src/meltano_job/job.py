@@ -240,9 +240,7 @@ class Job:
     def _conclude_fetch(self, status: int) -> int:
         if status:
             tried = len(self.attempts)
-            self._fail(
-                f"failed with status {status} after {tried} attempts; nothing of it has landed in half"
-            )
+            self._fail(f"failed with status {status} after {tried} attempts; nothing has landed in half")
         elif not self.figures.blocks:
             self._fail("Meltano ended with status 0 and ran nothing; look at the job's tasks in meltano.yml")
             return 1

@@ -17,9 +17,7 @@ class Names:
     """What a project's selections can name."""
 
     def __init__(self, manifest: dict[str, Any]) -> None:
-        nodes = [
-            node for part in ("nodes", "sources", "exposures") for node in manifest.get(part, {}).values()
-        ]
+        nodes = [n for part in ("nodes", "sources", "exposures") for n in manifest.get(part, {}).values()]
         models = [node["fqn"][1:] for node in nodes if node.get("resource_type") == "model"]
         buildable = {"model", "seed", "snapshot"}
         self.nodes = sorted(str(node["name"]) for node in nodes if node.get("resource_type") in buildable)

@@ -64,16 +64,12 @@ def sync_table(sql: str, project_id: str, ctx: AppContext) -> None:
     if meta is None or create is None:
         return
     change = _options(create)
-    names = {
-        column.name for column in create.find_all(exp.ColumnDef) if column.find(exp.NotNullColumnConstraint)
-    }
+    names = {c.name for c in create.find_all(exp.ColumnDef) if c.find(exp.NotNullColumnConstraint)}
     if names and create.expression is not None:
         # In DuckDB a query's columns come without constraints; statements.py has checked the values.
         alter = f"ALTER TABLE {quoted_table_ref(*table)} ALTER COLUMN"
         ctx.engine.execute("; ".join(f"{alter} {quoted(name)} SET NOT NULL" for name in sorted(names)))
-        change["schema_"] = TableSchema(
-            fields=tuple(_required(field, names) for field in meta.schema_.fields)
-        )
+        change["schema_"] = TableSchema(fields=tuple(_required(f, names) for f in meta.schema_.fields))
     if change:
         ctx.catalog.update_table(meta.model_copy(update=change))
 
@@ -94,9 +90,7 @@ def _sync_altered(sql: str, project_id: str, ctx: AppContext) -> None:
     meta: TableMeta | None = ctx.catalog.get_table(*_split(alter.this, project_id)) if alter else None
     if meta is None or meta.table_type != "TABLE":
         return
-    retyped = {
-        item.name.lower() for item in alter.find_all(exp.AlterColumn) if item.args.get("dtype") is not None
-    }
+    retyped = {i.name.lower() for i in alter.find_all(exp.AlterColumn) if i.args.get("dtype") is not None}
     known = {field.name: field for field in meta.schema_.fields}
     fields = []
     for stored in _introspect(meta.project_id, meta.dataset_id, meta.table_id, ctx).fields:

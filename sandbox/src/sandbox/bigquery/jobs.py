@@ -100,9 +100,7 @@ def _location(project_id: str, config: dict[str, Any], asked: str | None, ctx: A
     return dataset.location
 
 
-@patches.replaces(
-    "api.routes.jobs", "_build_job_response", why="errors[], location and times in the Job resource"
-)
+@patches.replaces("api.routes.jobs", "_build_job_response", why="errors[], location, times of a Job")
 def resource(project_id: str, job_id: str, job: JobMeta, config: dict[str, Any]) -> dict[str, Any]:
     """Return the Job resource."""
     times = {"creationTime": job.creation_time, "startTime": job.start_time, "endTime": job.end_time}

@@ -100,9 +100,7 @@ def _parsed(sql: str, read: Any) -> exp.Expr:  # noqa: ANN401 (sqlglot's)
         tree = _parse(sql, read=read)
     finally:
         BigQueryParser.SUPPORTS_IMPLICIT_UNNEST = True
-    joined = {
-        parts[0].name.lower() for join in tree.find_all(exp.Join) if len(parts := _parts(join.this)) > 1
-    }
+    joined = {parts[0].name.lower() for j in tree.find_all(exp.Join) if len(parts := _parts(j.this)) > 1}
     if joined and joined & {table.alias_or_name.lower() for table in tree.find_all(exp.Table, exp.Subquery)}:
         tree = _parse(sql, read=read)
     for node in tree.walk():

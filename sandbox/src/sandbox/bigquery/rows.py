@@ -125,9 +125,7 @@ def _conform(array: pa.Array, field: Field) -> pa.Array:
                     raise NotPlainError
                 within = one.model_copy(update={"mode": "NULLABLE"})
             inner.append(_conform(child, within))
-        return pa.StructArray.from_arrays(
-            inner, names=[one.name for one in field.fields], mask=array.is_null()
-        )
+        return pa.StructArray.from_arrays(inner, names=[f.name for f in field.fields], mask=array.is_null())
     if (form := FORMS.get(kind(field))) and pc.all(
         pc.match_substring_regex(array, f"^(?:{form})$")
     ).as_py() is False:

@@ -74,9 +74,7 @@ class StrictStorage(StrictProxy):
 
     async def _object(self, request: web.Request, body: bytes, account: Account, bucket: str) -> web.Response:
         if request.method not in METHODS:
-            self._require_on_project(
-                account, f"{request.method} of an object, whose permission is not stated"
-            )
+            self._require_on_project(account, f"{request.method} of an object, a permission not stated")
         await self._require(account, f"storage.objects.{METHODS.get(request.method)}", bucket, "object")
         answer = await self.forward(request, body)
         if answer.status == NOT_FOUND:
