@@ -19,6 +19,20 @@ def test_query_shows_rows_and_one_line_errors(command: str, services: dict[str, 
     assert "http://127.0.0.1:1, does not answer" in refusal(command, tmp_path, "query", "SELECT 1", **gone)
 
 
+def test_a_view_of_what_is_gone_hides_no_table(
+    command: str, services: dict[str, str], tmp_path: Path
+) -> None:
+    """The list has it without rows, and the line below names it; the status is not 0."""
+    made = "CREATE SCHEMA odd; CREATE TABLE odd.kept AS SELECT 1 AS x; CREATE TABLE odd.gone AS SELECT 1 AS x"
+    for sql in (*made.split("; "), "CREATE VIEW odd.a_view AS SELECT x FROM odd.gone", "DROP TABLE odd.gone"):
+        assert run(command, tmp_path, "query", sql, **services).returncode == 0
+    done = run(command, tmp_path, "query", "--tables", "--format", "csv", **services)
+    assert run(command, tmp_path, "query", "DROP SCHEMA odd CASCADE", **services).returncode == 0
+    assert {"odd,kept,table,1", "odd,a_view,view,"} <= set(done.stdout.splitlines())
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("sandbox: odd.a_view cannot be read: BigQuery: Not found: Table")
+
+
 AS_IT_IS = f"SELECT '[bold]a[/b] :warning: ö {'x' * 90}' AS `[red]t`, [DATE '2026-01-02'] AS d, b'abc' AS b, STRUCT(NULL AS n) AS s"
 
 

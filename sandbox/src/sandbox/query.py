@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from google.api_core.exceptions import GoogleAPIError
+from google.api_core.exceptions import ClientError, GoogleAPIError
 from google.api_core.retry import Retry, if_exception_type
 from google.cloud import bigquery
 from requests import RequestException
@@ -41,18 +41,25 @@ def tables(form: str) -> None:
     """Print every table and its rows.
 
     Raises:
-        SandboxError: No BigQuery is named by the environment, or it does not answer.
+        SandboxError: No BigQuery is named by the environment, it does not answer, or a view, listed without rows, is broken.
     """
     client = _client()
     rows: list[list[Any]] = []
+    broken = []
     with _errors_in_one_line():
         for dataset in client.list_datasets(timeout=SECONDS, retry=ONCE):
             for item in client.list_tables(dataset.reference, timeout=SECONDS, retry=ONCE):
                 name = f"{item.dataset_id}.{item.table_id}"
                 sql = f"SELECT COUNT(*) FROM `{name}`"  # noqa: S608 (BigQuery's own names)
-                (count,) = next(iter(_run(client, sql)))
+                try:
+                    (count,) = next(iter(_run(client, sql)))
+                except ClientError as error:
+                    count = None
+                    broken.append(f"{name} cannot be read: BigQuery: {_message(error)}")
                 rows.append([item.dataset_id, item.table_id, item.table_type.lower(), count])
     _show(["dataset", "table", "type", "rows"], rows, form)
+    if broken:
+        raise SandboxError("; ".join(broken))
 
 
 def shell() -> int:
