@@ -198,10 +198,8 @@ def rules(resource: dict[str, Any], action: str) -> list[dict[str, Any]]:
         for rule in resource.get(name) or []:
             if str(at(rule, "action.type") or at(rule, "action")).upper() in {action, UNKNOWN.upper()}:
                 parts = (at(rule, "condition"), at(rule, "most_recent_versions"))
-                conditions = [item for part in parts if isinstance(part, dict) for item in part.items()]
-                given = {
-                    k: v for k, v in conditions if v not in ("ANY", UNKNOWN) and not k.startswith("send_")
-                }
+                said = [item for part in parts if isinstance(part, dict) for item in part.items()]
+                given = {k: v for k, v in said if v not in ("ANY", UNKNOWN) and not k.startswith("send_")}
                 found.append({k: number(v) if k in COUNTS else v for k, v in given.items() if v})
     return found
 

@@ -139,9 +139,7 @@ def test_every_step_runs_with_pipefail() -> None:
 
 def test_terraforms_version_stands_once_where_dependabot_raises_it(tmp_path: Path) -> None:
     """Each workflow takes the development container's; without a version the step fails, where the action would take the newest."""
-    assert {w for w, s in steps() if s.get("uses", "").startswith("hashicorp/setup-terraform@")} == {
-        "terraform"
-    }
+    assert {w for w, s in steps() if "hashicorp/setup-terraform@" in s.get("uses", "")} == {"terraform"}
     version, setup = read(GITHUB / "actions" / "terraform" / "action.yml")["runs"]["steps"]
     assert setup["with"]["terraform_version"] == "${{ steps.version.outputs.version }}"
     dockerfile = tmp_path / ".devcontainer" / "Dockerfile"
@@ -267,9 +265,7 @@ def test_no_check_of_a_change_depends_on_what_became_known_today() -> None:
 def test_steps_run_targets_that_the_makefile_has() -> None:
     """What CI runs, anyone can: each `make` of a workflow is a target."""
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    asked = {
-        target for _, step in steps() for target in re.findall(r"\bmake ([a-z0-9-]+)", step.get("run", ""))
-    }
+    asked = {t for _, step in steps() for t in re.findall(r"\bmake ([a-z0-9-]+)", step.get("run", ""))}
     assert len(asked) >= 10
     assert not asked - targets
 

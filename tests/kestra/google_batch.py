@@ -273,9 +273,7 @@ class GoogleBatch(Server):
 
     def spoil(self, method: str, path: str, body: bytes) -> None:
         """Refuse a request that one of the faults is for."""
-        fault = next(
-            (f for f in self.faults if f.times > 0 and re.search(f.request, f"{method} {path}")), None
-        )
+        fault = next((f for f in self.faults if f.times and re.search(f.request, f"{method} {path}")), None)
         if fault is not None:
             fault.times -= 1
             if fault.after:

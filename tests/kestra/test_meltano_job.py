@@ -66,9 +66,8 @@ def test_a_second_attempt_counts_nothing_twice(meltano: Meltano) -> None:
     assert done.status == 1
     assert meltano.runs == 3
     assert (done.outputs["rows"], done.outputs["drift"]) == (51, 3)
-    assert done.at("ERROR") == [
-        "job episode: failed with status 1 after 3 attempts; nothing has landed in half"
-    ]
+    (error,) = done.at("ERROR")
+    assert error == "job episode: failed with status 1 after 3 attempts; nothing has landed in half"
 
 
 def test_the_result_lies_in_the_landing_bucket(meltano: Meltano, batch: GoogleBatch) -> None:

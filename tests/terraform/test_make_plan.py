@@ -73,11 +73,9 @@ class Clone:
         """Return the command that plans an environment's changes."""
         return "plan", f"ENVIRONMENT={environment}", f"STATE_BUCKET={self.states.name}"
 
-    def held(self, environment: str) -> list[str]:
+    def held(self, name: str) -> list[str]:
         """Return what an environment's state holds."""
-        state = json.loads(
-            self.states.blob(f"rickandmorty/{environment}/default.tfstate").download_as_bytes()
-        )
+        state = json.loads(self.states.blob(f"rickandmorty/{name}/default.tfstate").download_as_bytes())
         return [i["attributes"]["input"]["value"] for r in state["resources"] for i in r["instances"]]
 
     def must(self, *words: str) -> str:
@@ -152,9 +150,7 @@ def test_a_misspelt_variable_is_no_plan(clone: Clone) -> None:
     clone.site("dev", 'rows_days = 90\nrow_days = "data@example.com"\n')
     done = clone.make(*clone.plan("dev"))
     assert done.returncode != 0
-    assert 'does not declare a variable named "row_days"' in " ".join(
-        re.sub(r"[│\s]+", " ", done.stderr).split()
-    )
+    assert 'does not declare a variable named "row_days"' in re.sub(r"[│\s]+", " ", done.stderr)
     assert "@example.com" not in done.stdout + done.stderr
     clone.applies_nothing()
 

@@ -423,10 +423,8 @@ class GoogleApis(Server):
     def respond(self, method: str, path: str, _: object, body: bytes) -> tuple[int, bytes]:
         """Answer one request."""
         address = urllib.parse.urlsplit(path)
-        path, query = (
-            urllib.parse.unquote(address.path).strip("/"),
-            dict(urllib.parse.parse_qsl(address.query)),
-        )
+        path = urllib.parse.unquote(address.path).strip("/")
+        query = dict(urllib.parse.parse_qsl(address.query))
         try:
             given = json.loads(body) if body.strip() else {}
             with self._lock:

@@ -23,9 +23,7 @@ class Names:
         self.nodes = sorted(str(node["name"]) for node in nodes if node.get("resource_type") in buildable)
         self.tags = sorted({f"tag:{tag}" for node in nodes for tag in node.get("tags", [])})
         # Those that hold models: `staging.*` or `marts.core.*`.
-        self.folders = sorted(
-            {".".join([*path[:end], "*"]) for path in models for end in range(1, len(path))}
-        )
+        self.folders = sorted({".".join([*p[:end], "*"]) for p in models for end in range(1, len(p))})
         self._all = {str(node["name"]) for node in nodes}
         self._all |= {".".join(node["fqn"][begin:]) for node in nodes for begin in (0, 1) if node.get("fqn")}
 

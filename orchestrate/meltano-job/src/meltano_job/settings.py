@@ -14,27 +14,11 @@ ISO_DURATION = re.compile(
     re.ASCII,
 )
 # What JSON has, for messages.
-KINDS = {
-    dict: "an object",
-    list: "a list",
-    str: "a text",
-    bool: "true or false",
-    int: "a number",
-    float: "a number",
-    type(None): "null",
-}
+KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number", type(None): "null"}  # fmt: skip
 # The job that is not one of meltano.yml.
 DBT = "dbt"
 # Variables that are inputs and settings themselves: in the map they would mean nothing.
-OWN = {
-    "MELTANO_JOB",
-    "MELTANO_RUN_ID",
-    "DBT_SELECT",
-    "ENVIRONMENT",
-    "ATTEMPTS",
-    "RETRY_SECONDS",
-    "JOB_TIMEOUT",
-}
+OWN = {"MELTANO_JOB", "MELTANO_RUN_ID", "DBT_SELECT", "ENVIRONMENT", "ATTEMPTS", "RETRY_SECONDS", "JOB_TIMEOUT"}  # fmt: skip
 VARIABLE = re.compile(r"[^\0\ud800-\udfff]*")
 SECONDS = {"weeks": 604_800, "days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1}
 
