@@ -167,4 +167,7 @@ def test_a_wrong_rule_is_refused_with_its_reason(url: str, rule: dict[str, Any],
     answer = requests.put(control, data=json.dumps([{"action": "reset"}, rule]))
     assert answer.status_code == 400
     assert reason in answer.json()["error"]
+    for no_list in (rule, {}, None):
+        answer = requests.put(control, data=json.dumps(no_list))
+        assert answer.json() == {"error": "expected a list of rules"}
     assert requests.get(control).json() == []

@@ -169,6 +169,8 @@ class Faults:
     async def _put_rules(self, request: web.Request) -> web.Response:
         try:
             body = await request.json()
+            if not isinstance(body, list):
+                raise TypeError("expected a list of rules")  # noqa: TRY301 (as what is wrong in one)
             # What is no Unicode could not be sent: a lone surrogate.
             json.dumps(body, ensure_ascii=False).encode()
             rules = [Rule.parse(rule) for rule in body]
