@@ -51,14 +51,8 @@ def test_every_environment_is_installed_with_bytecode() -> None:
     ]
     assert len(folders) > 4
     for folder in folders:
-        compiled = {
-            (path.parent.parent, path.name.partition(".")[0]) for path in folder.rglob("__pycache__/*.pyc")
-        }
-        bare = [
-            path
-            for path in folder.rglob("*.py")
-            if (path.parent, path.name.partition(".")[0]) not in compiled
-        ]
+        compiled = {(p.parent.parent, p.name.partition(".")[0]) for p in folder.rglob("__pycache__/*.pyc")}
+        bare = [p for p in folder.rglob("*.py") if (p.parent, p.name.partition(".")[0]) not in compiled]
         assert bare == [], "installed without UV_COMPILE_BYTECODE; remove it and run make install"
 
 

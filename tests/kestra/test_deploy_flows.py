@@ -197,9 +197,8 @@ def test_compose_deploys_the_flows_into_the_kestra_that_it_starts(  # noqa: PLR0
     account = configuration["kestra"]["server"]["basic-auth"]
     # Micronaut's own placeholder.
     assert account["password"] == "${KESTRA_PASSWORD}"
-    basic = base64.b64encode(
-        f"{account['username']}:{server['environment']['KESTRA_PASSWORD']}".encode()
-    ).decode()
+    user = f"{account['username']}:{server['environment']['KESTRA_PASSWORD']}"
+    basic = base64.b64encode(user.encode()).decode()
     assert {authorization for _, _, authorization, _ in kestra.seen} == {f"Basic {basic}"}
     meltano_run, *_ = yaml.safe_load_all(kestra.seen[-1][3])
     assert runner in json.dumps(meltano_run["tasks"][0])

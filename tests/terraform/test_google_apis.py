@@ -40,9 +40,7 @@ def apis() -> Iterator[Apis]:
 
 def test_every_product_of_the_configuration_has_an_endpoint() -> None:
     """No resource's calls would go to Google: each type's product is one of the endpoints, and they are this machine's."""
-    endpoints = {
-        n: v for n, v in google_apis.environment("http://127.0.0.1:1").items() if n.endswith("_ENDPOINT")
-    }
+    endpoints = {n: v for n, v in google_apis.environment("http://127.0.0.1:1").items() if "_ENDPOINT" in n}
     assert all(address.startswith("http://127.0.0.1:1/") for address in endpoints.values())
     # Where the endpoint is not called as the type's prefix.
     others = {

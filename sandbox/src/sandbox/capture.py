@@ -53,11 +53,8 @@ def _resource(session: requests.Session, url: str, file: TextIO) -> int:
     while number <= pages:
         answer = _get(session, f"{url}?page={number}")
         try:
-            count, pages, records = (
-                int(answer["info"]["count"]),
-                int(answer["info"]["pages"]),
-                answer["results"],
-            )
+            count, pages = (int(answer["info"][name]) for name in ("count", "pages"))
+            records = answer["results"]
         except (LookupError, TypeError, ValueError):
             raise SandboxError(
                 f"{url}?page={number}: expected info.count, info.pages and results, as the sandbox's API serves them; nothing was captured"

@@ -132,10 +132,7 @@ class Reader:
 
     def selection(self) -> str:
         """Return what of the dbt project is built, whole where it is empty; no option, and none for another job than dbt."""
-        found, job = (
-            self._variables.get("DBT_SELECT", "").strip(),
-            self._variables.get("MELTANO_JOB", "").strip(),
-        )
+        found, job = (self.text(name, "", like=r"(?s).*") for name in ("DBT_SELECT", "MELTANO_JOB"))
         if any(word.startswith("-") for word in found.split()):
             self.refuse(f"dbt selection is {found[:80]!r}: expected names, tags and paths, no options")
         if found and job != DBT:

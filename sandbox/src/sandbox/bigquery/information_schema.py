@@ -76,9 +76,7 @@ _builders = [name for name in vars(patches.module(VIEWS)) if BUILDERS.fullmatch(
 if len(_builders) < FEWEST_BUILDERS:
     raise patches.PatchTargetMissing("sandbox: the builders of the INFORMATION_SCHEMA views are gone")
 for _name in _builders:
-    patches.replace(
-        VIEWS, _name, _with_selects(patches.get(VIEWS, _name)), "column names survive the translation"
-    )
+    patches.replace(VIEWS, _name, _with_selects(patches.get(VIEWS, _name)), "column names are kept")
 
 
 def _tables_view(catalog: CatalogRepository, project: str, dataset: str) -> str:

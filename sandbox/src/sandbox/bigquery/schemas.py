@@ -35,9 +35,7 @@ class Mismatch(Exception):  # noqa: N818 (a schema, not an error of the program)
     """A schema that the table cannot take."""
 
 
-@patches.replaces(
-    "api.routes.tables", "_parse_schema_fields", why="maxLength, precision, scale, defaults are kept"
-)
+@patches.replaces("api.routes.tables", "_parse_schema_fields", why="keeps lengths, precision, scale, default")
 def from_rest(raw: list[dict[str, Any]]) -> tuple[Field, ...]:
     """Return the fields of a TableSchema as REST has it.
 

@@ -18,9 +18,7 @@ _casts = patches.get(CTAS, "_cast_projections_to_schema")
 _translated = patches.get("jobs.error_mapper", "translate_runtime_error")
 
 
-@patches.replaces(
-    CTAS, "_first_select", why="CREATE TABLE t (columns) AS (SELECT …), as a dbt contract writes it"
-)
+@patches.replaces(CTAS, "_first_select", why="CREATE TABLE t (columns) AS (SELECT …), as of a dbt contract")
 def first_select(body: Any) -> Any:  # noqa: ANN401 (expressions)
     """Return the first SELECT of a query, within its parentheses too."""
     while isinstance(body, (exp.Subquery, exp.Paren)):

@@ -48,9 +48,7 @@ def no_extensions(self: Any) -> None:  # noqa: ANN401 (the emulator's engine)
         self.connection.execute(f"SET {setting} = false")
 
 
-@patches.replaces_method(
-    _snapshots, "capture", why="no copy of a table after each change: no FOR SYSTEM_TIME AS OF"
-)
+@patches.replaces_method(_snapshots, "capture", why="no copy at each change: no FOR SYSTEM_TIME AS OF")
 def capture(self: Any, *table: str, kind: str = "AUTO") -> Any:  # noqa: ANN401 (the emulator's)
     """Copy a table for CREATE SNAPSHOT TABLE alone."""
     return _capture(self, *table, kind=kind) if kind == "USER" else None
@@ -67,9 +65,7 @@ def no_past(self: Any, project_id: str, dataset_id: str, table_id: str, target: 
     raise patches.get("domain.errors", "UnsupportedFeatureError")(message)
 
 
-@patches.replaces_method(
-    _repository, "upsert_job", why="query jobs stay in memory: their results do not outlive it"
-)
+@patches.replaces_method(_repository, "upsert_job", why="query jobs stay in memory, as their results do")
 def upsert_job(self: Any, job: Any) -> Any:  # noqa: ANN401 (the emulator's)
     """Store a job; a query job only until the emulator stops."""
     return self._cache.upsert_job(job) if job.job_type == "QUERY" else _upsert_job(self, job)
