@@ -158,6 +158,9 @@ def test_doing_nothing_is_no_success_however_a_run_was_started(kestra: Engine, f
         assert message in run.log("ERROR")
     given: dict[str, Any] = {"run_id": str(uuid.uuid4()), "failure_allowed": True}
     assert kestra.run(LOCAL, "meltano_jobs", jobs=[], **given).state == "FAILED"
+    # Beside a job that is not there, one that ended well would be said to have failed.
+    with pytest.raises(RefusedError, match="nobody"):
+        kestra.run(LOCAL, "meltano_jobs", jobs=["episode", "nobody"], **given)
     assert not fakes.begun()
     # A job that is named twice is one job: two containers would load one run.
     assert kestra.run(LOCAL, "meltano_jobs", jobs=["episode", "episode"], **given).state == "SUCCESS"
