@@ -19,6 +19,14 @@ from target_bigquery.errors import TargetError
 
 SHOWN = 120
 COMPRESSIONS = (None, "none", "gzip")
+# What a message of each type has.
+NEEDED = {
+    "RECORD": {"stream", "record"},
+    "SCHEMA": {"stream", "schema"},
+    "STATE": {"value"},
+    "BATCH": {"stream", "encoding", "manifest"},
+    "ACTIVATE_VERSION": {"stream", "version"},
+}
 
 
 def decode(text: str | bytes) -> Any:  # noqa: ANN401 (JSON)
@@ -61,9 +69,14 @@ class Reader(MsgSpecReader):
             raise TargetError(
                 f"a line is not JSON ({error}): {_beginning(line)!r}; look at the tap: something else wrote to its standard output"
             ) from None
-        if not isinstance(message, dict) or isinstance(message.get("type"), list | dict):
-            raise TargetError(f"a line is not a Singer message: {_beginning(line)!r}; look at the tap")
-        if message.get("type") == "STATE":
+        if not isinstance(message, dict) or (kind := str(message.get("type"))) not in NEEDED:
+            raise TargetError(
+                f"a line is not a Singer message: expected a type, one of {', '.join(NEEDED)}, got {_beginning(line)!r}; look at the tap"
+            )
+        if not NEEDED[kind].issubset(message):
+            lacks = ", ".join(sorted(NEEDED[kind] - message.keys()))
+            raise TargetError(f"a {kind} lacks {lacks}: {_beginning(line)!r}; look at the tap")
+        if kind == "STATE":
             try:
                 # It goes on as JSON, whatever else `decode` reads.
                 msgspec.json.decode(line, type=msgspec.Raw)
@@ -72,13 +85,6 @@ class Reader(MsgSpecReader):
                     f"a STATE holds what JSON has not, such as NaN ({error}): {_beginning(line)!r}; look at the tap"
                 ) from None
         return message
-
-    @override
-    def _process_unknown_message(self, message_dict: dict[str, Any]) -> None:
-        raise TargetError(
-            f"a message of type {message_dict.get('type')!r}: expected SCHEMA, RECORD, STATE, BATCH or "
-            "ACTIVATE_VERSION; look at the tap"
-        )
 
 
 def _beginning(line: str | bytes) -> str:

@@ -17,7 +17,6 @@ import click
 from singer_sdk import Target
 from singer_sdk.exceptions import (
     ConfigValidationError,
-    InvalidInputLine,
     MissingKeyPropertiesError,
     RecordsWithoutSchemaException,
 )
@@ -39,7 +38,7 @@ from target_bigquery.work import Work
 
 PROGRESS_EVERY = 100_000
 FAILURES_CHECKED_EVERY = 1000
-EXPECTED_ERRORS = (TargetError, InvalidInputLine, RecordsWithoutSchemaException, MissingKeyPropertiesError)
+EXPECTED_ERRORS = (TargetError, RecordsWithoutSchemaException, MissingKeyPropertiesError)
 # What a stream map raises is its expressions' own.
 MISMAPPED = "{}: stream_maps or flattening cannot be applied to {}: {}; look at the setting"
 # The SDK lists these for every target; this one does not use them.
@@ -103,7 +102,6 @@ class TargetBigQuery(Target):
 
     @override
     def _process_schema_message(self, message_dict: dict[str, Any]) -> None:
-        self._assert_line_requires(message_dict, requires={"stream", "schema"})
         stream = _name(message_dict["stream"])
         keys = message_dict.get("key_properties") or []
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
@@ -148,7 +146,6 @@ class TargetBigQuery(Target):
 
     @override
     def _process_record_message(self, message_dict: dict[str, Any]) -> None:
-        self._assert_line_requires(message_dict, requires={"stream", "record"})
         version, extracted = self._version(message_dict), message_dict.get("time_extracted")
         self._take(message_dict["stream"], message_dict["record"], version, extracted)
 
@@ -175,7 +172,6 @@ class TargetBigQuery(Target):
 
     @override
     def _process_activate_version_message(self, message_dict: dict[str, Any]) -> None:
-        self._assert_line_requires(message_dict, requires={"stream", "version"})
         version = self._version(message_dict)
         for stream_map in self._maps(message_dict["stream"]):
             if version is not None and self.sink_exists(stream_map.stream_alias):
@@ -184,7 +180,6 @@ class TargetBigQuery(Target):
     @override
     def _process_batch_message(self, message_dict: dict[str, Any]) -> None:
         """Take the records of local JSON lines files."""
-        self._assert_line_requires(message_dict, requires={"stream", "encoding", "manifest"})
         stream, maps = message_dict["stream"], self._maps(message_dict["stream"])
         version = self._version(message_dict)
         if message_dict.get("version") is None and maps:
@@ -197,7 +192,6 @@ class TargetBigQuery(Target):
 
     @override
     def _process_state_message(self, message_dict: dict[str, Any]) -> None:
-        self._assert_line_requires(message_dict, requires={"value"})
         value = message_dict["value"]
         if not isinstance(value, dict):
             raise TargetError(f"a STATE is {str(value)[:60]!r}: expected an object; look at the tap")
