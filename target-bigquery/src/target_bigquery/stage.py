@@ -46,7 +46,7 @@ class Stage:
             raise TargetError(
                 f"{stream!r}: a stream's name has half of a surrogate pair, which is not a character"
             )
-        if self._table == LEDGER:
+        if self._table.lower() == LEDGER:
             raise TargetError(f"{stream}: this is the ledger's name; rename the stream with a stream map")
         self._keys: list[str] = []
         self._fields: list[SchemaField] = []
