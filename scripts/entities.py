@@ -128,7 +128,7 @@ def landing_columns(entity: Entity, schema: dict[str, Any]) -> dict[str, SchemaF
         ValueError: The target cannot hold such records.
     """
     try:
-        translated = translate(entity.name, root(entity.name, schema), list(entity.key))
+        translated = translate(entity.name, root(entity.name, schema, list(entity.key)), list(entity.key))
     except TargetError as error:
         raise ValueError(f"{entity.name}: {error}") from None
     return {column.source: column.field() for column in translated.columns}

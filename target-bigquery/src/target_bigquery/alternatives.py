@@ -35,7 +35,7 @@ OPEN = (
 )
 
 
-def root(stream: str, schema: Any) -> dict[str, Any]:  # noqa: ANN401 (whatever a tap sends)
+def root(stream: str, schema: Any, keys: list[str]) -> dict[str, Any]:  # noqa: ANN401 (whatever a tap sends)
     """Return a stream's schema as one object with `properties`, with combinations and references resolved."""
     if isinstance(schema, dict) and isinstance(schema.get("properties"), dict) and not COMBINED & set(schema):
         return schema
@@ -58,10 +58,11 @@ def root(stream: str, schema: Any) -> dict[str, Any]:  # noqa: ANN401 (whatever 
             merged["properties"][name] = value if same else {"anyOf": [known, value]}
     merged["required"] = sorted(frozenset.intersection(*(required_of(one) for one in objects)))
     merged.pop("additionalProperties", None)
-    if any(is_open(one) for one in objects):
+    listed = any("properties" in one for one in objects)
+    if any(is_open(one) for one in objects) or (keys and not listed):
         merged["additionalProperties"] = True
-    elif not any("properties" in one for one in objects):
-        raise TargetError(f"{stream}: the schema lists no properties; look at the tap")
+    elif not listed:
+        raise TargetError(f"{stream}: the schema lists no properties, and the tap no key; look at the tap")
     return merged
 
 

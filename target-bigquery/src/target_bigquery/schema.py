@@ -97,6 +97,8 @@ def translate(
     columns = {column.source: column for column in translator.columns(names, place, taken={*METADATA, EXTRA})}
     for key in key_properties:
         column = columns.get(key)
+        if column is None and is_open(schema):
+            continue
         if column is None:
             raise TargetError(f"{stream}: the key {key!r} is not in the schema; the tap must send it")
         if column.mode == "REPEATED" or column.type in {"RECORD", "JSON"}:

@@ -69,9 +69,10 @@ class Stage:
         """Take a schema of the stream; a version in progress is loaded into the columns of both."""
         stream, keys = self._stream, list(keys or ())
         translated = translate(stream, schema, keys, lossy=self._settings.allow_loss, wide=self._wide.add)
-        if self._settings.load_method == "upsert" and not keys:
+        self._key_columns = [column.name for column in translated.columns if column.source in keys]
+        if self._settings.load_method == "upsert" and (not keys or len(self._key_columns) < len(set(keys))):
             raise TargetError(
-                f"{stream}: upsert needs a key, and the tap names none; use append-only or overwrite"
+                f"{stream}: upsert needs a key among the schema's properties, and the tap's is {keys}; use append-only or overwrite"
             )
         fields = [*translated.fields(), *metadata_fields()]
         where = f"{stream}: the schema changed within a version"
@@ -83,7 +84,6 @@ class Stage:
             fields, _ = tables.merge(self._fields, fields, where, lossy=exact)
         self._keys, self._fields, self._translated = keys, fields, translated
         self._shapes.append(translated.fields())
-        self._key_columns = [column.name for column in translated.columns if column.source in keys]
         self._times = [name for name in TAPS_TIMES if name not in keys]
         self._prepared = None
         if self._writer is not None:

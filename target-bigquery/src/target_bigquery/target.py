@@ -108,7 +108,7 @@ class TargetBigQuery(Target):
             raise TargetError(
                 f"{stream}: key_properties is {keys!r}: expected a list of names; look at the tap"
             )
-        schema = root(stream, message_dict["schema"])
+        schema = root(stream, message_dict["schema"], keys)
         maps = self.mapper.stream_maps.get(stream)
         if not maps or (maps[0].raw_schema, maps[0].raw_key_properties) != (schema, keys):
             try:
