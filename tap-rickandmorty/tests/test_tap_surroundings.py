@@ -3,7 +3,9 @@
 import json
 import os
 import shlex
+import shutil
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -193,6 +195,26 @@ def test_settings_of_a_dotenv_file_are_checked_too(tmp_path: Path, monkeypatch: 
     with pytest.raises(ConfigValidationError) as error:
         TapRickAndMorty(parse_env_config=True)
     assert error.value.errors == ["allow_other_hosts: 'maybe' is not of type 'boolean'"]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('{"properties": {}', "JSONDecodeError"),
+        ('{"properties": {"name": {"type": "string"}}}', "KeyError: 'id'"),
+        ('{"properties": {"id": {"type": "integer"}, "x": true}}', "({} for true)"),
+        ('{"properties": {"id": {"$ref": "#/$defs/no"}}}', "'/$defs/no' does not exist"),
+    ],
+)
+def test_a_schema_that_cannot_be_used_is_named(api: Api, tmp_path: Path, text: str, named: str) -> None:
+    """A schema is written by hand: the line names its file, not a place in the tap's code."""
+    copy = shutil.copytree(str(files("tap_rickandmorty")), tmp_path / "tap_rickandmorty")
+    (copy / "schemas" / "episodes.json").write_text(text)
+    env = environment(api) | {"PYTHONPATH": str(tmp_path)}
+    run = programs.run(sys.executable, "-m", "tap_rickandmorty", "--config=ENV", "--discover", env=env)
+    assert run.returncode == 1
+    assert "episodes: schemas/episodes.json: expected a JSON schema" in run.stderr.splitlines()[-1]
+    assert named in run.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("option", ["--discover", "--test"])

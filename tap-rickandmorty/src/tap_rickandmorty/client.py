@@ -30,7 +30,7 @@ from singer_sdk.mapper import RemoveRecordTransform
 from singer_sdk.pagination import BaseAPIPaginator, OffsetPaginator, PageNumberPaginator
 from singer_sdk.singerlib import ActivateVersionMessage, Catalog
 from singer_sdk.singerlib.catalog import Metadata
-from singer_sdk.singerlib.schema import resolve_schema_references
+from singer_sdk.singerlib.schema import Schema, resolve_schema_references
 from typing_extensions import override
 
 from tap_rickandmorty.drift import CONSEQUENCES, Drift
@@ -65,11 +65,19 @@ class ApiStream(RESTStream[Any]):
     def __init__(self, tap: Tap, address: Address, session: Session) -> None:
         self.tap, self.address, self._session = tap, address, session
         self.version: int | None = None
-        schema = json.loads((files("tap_rickandmorty") / "schemas" / f"{self.name}.json").read_bytes())
         policies = {kind: str(tap.config[f"drift_{kind}"]) for kind in CONSEQUENCES}
-        self.drift = Drift(self.name, schema, policies, keys=self.primary_keys)
-        # The SDK's catalog has no place for definitions.
-        super().__init__(tap, schema=resolve_schema_references(deepcopy(self.drift.outgoing)))
+        try:
+            file = files("tap_rickandmorty") / "schemas" / f"{self.name}.json"
+            self.drift = Drift(self.name, json.loads(file.read_bytes()), policies, keys=self.primary_keys)
+            # The SDK's catalog has no place for definitions.
+            outgoing = resolve_schema_references(deepcopy(self.drift.outgoing))
+            Schema.from_dict(outgoing)
+        except Exception as error:
+            raise TapError(
+                f"{self.name}: schemas/{self.name}.json: expected a JSON schema that has the key and that the SDK reads, where every "
+                f"subschema is an object ({{}} for true), got {type(error).__name__}: {safe(error)[:200]}; look at the file"
+            ) from error
+        super().__init__(tap, schema=outgoing)
         new_paginator = self.get_new_paginator
         self.get_new_paginator = lambda: _patient(new_paginator())  # type: ignore[method-assign]
 

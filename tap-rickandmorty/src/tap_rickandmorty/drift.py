@@ -1,4 +1,4 @@
-"""Drift: records that do not match the stream's schema, which may be any JSON Schema.
+"""Drift: records that do not match the stream's schema, which may be any JSON Schema that the SDK reads.
 
 There are four kinds, each with a policy: `fail` ends the run at the first record, `warn` reports each field once, at the
 end of the stream, with a count and a sample, `ignore` reports nothing. The SCHEMA sent allows what the policies let through.
@@ -150,8 +150,6 @@ def log_count(metric: Metric, value: int, tags: dict[str, Any]) -> None:
 
 def _closed(schema: Any, root: dict[str, Any], within: tuple[str, ...] = ()) -> Any:  # noqa: ANN401 (a JSON schema)
     """Return the schema as Singer's targets read it: objects have no other properties, unless it says so."""
-    if not isinstance(schema, dict):
-        return schema
     reference = schema.get("$ref", "")
     if reference.startswith("#/") and reference not in within:
         target: Any = root
@@ -170,8 +168,6 @@ def _closed(schema: Any, root: dict[str, Any], within: tuple[str, ...] = ()) -> 
 
 def _loosened(schema: Any, policies: dict[str, str], keys: Sequence[str] = ()) -> Any:  # noqa: ANN401 (a JSON schema)
     """Return a schema that allows what the policies let through, except for keys."""
-    if not isinstance(schema, dict):
-        return schema
     loose = dict(schema)
     if policies["unknown_value"] != "fail":
         loose.pop("enum", None)
@@ -193,7 +189,7 @@ def _loosened(schema: Any, policies: dict[str, str], keys: Sequence[str] = ()) -
 
 
 def _nullable(schema: Any) -> Any:  # noqa: ANN401 (a JSON schema)
-    if not isinstance(schema, dict) or not schema.keys() & {"type", "enum", "const", *COMBINED}:
+    if not schema.keys() & {"type", "enum", "const", *COMBINED}:
         return schema
     if schema.keys() & {"enum", "const", *COMBINED}:
         described = {word: schema[word] for word in ("title", "description") if word in schema}
