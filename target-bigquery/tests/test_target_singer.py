@@ -3,7 +3,7 @@
 The first line of a file is a JSON object: `outcome` in words, exit `status`, what the `log` says (the last line where the run
 fails), the `rows` of each table without metadata, the types of some `columns`, and the `state` that goes out. It may give
 `settings` of the target, an `environment`, and a `run_id`. A line with `then` starts another run into the same tables,
-under another run id where it gives no `run_id`.
+under another run id where it gives no `run_id`. What is refused gets a STATE at the end, where it has none: it must not go out.
 
 A line of values.jsonl has the `schema` of a field, the values `sent`, and either mode and type of the `column` with what has
 `landed` in it, or why the value is `refused`.
@@ -63,16 +63,11 @@ def expected(line: str) -> dict[str, Any]:
 
 def runs(text: str) -> Iterator[tuple[dict[str, Any], str]]:
     """Yield the runs of a file: the expected result of each, and its messages."""
-    header, _, rest = text.partition("\n")
-    lines: list[str] = []
-    case = expected(header)
-    for line in rest.splitlines():
-        if line.startswith('{"then"'):
-            yield case, "\n".join(lines)
-            case, lines = expected(line), []
-        else:
-            lines.append(line)
-    yield case, "\n".join(lines) + "\n" if lines else ""
+    for run in re.split(r'^(?={"then")', text, flags=re.MULTILINE):
+        header, _, messages = run.partition("\n")
+        case = expected(header)
+        alone = case["status"] and '"STATE"' not in messages
+        yield case, messages + '{"type": "STATE", "value": {"bookmarks": {}}}\n' * bool(alone)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
