@@ -161,6 +161,7 @@ class Stage:
         # Replacing the rows by none takes a load job too, and so a part.
         writer.close(least=1 if self._settings.load_method == "overwrite" else 0)
         self._writer = None
+        wide = set() if self._settings.allow_loss else self._wide
         return Version(
             stream=self._stream,
             table=self._table,
@@ -176,7 +177,7 @@ class Stage:
             method=self._settings.load_method,
             proof=proof,
             replication=replication,
-            exact=[] if self._settings.allow_loss else tables.only(self._shapes, self._wide),
+            exact=[one for columns in self._shapes for one in columns if one.name in wide],
         )
 
     def _prepare(self) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -265,11 +265,6 @@ def _merged_type(old: SchemaField, new: SchemaField, where: str, *, top: bool, l
 
 def _changed(item: SchemaField, kind: str, mode: str, fields: Iterable[SchemaField]) -> SchemaField:
     return SchemaField(item.name, kind, mode=mode, description=item.description, fields=tuple(fields))
-
-
-def only(shapes: Iterable[Iterable[SchemaField]], names: Container[str]) -> list[SchemaField]:
-    """Return the columns of these names in several schemas."""
-    return [column for columns in shapes for column in columns if column.name in names]
 
 
 def refuse_rounding(where: str, exact: Iterable[SchemaField], fields: Iterable[SchemaField]) -> None:
