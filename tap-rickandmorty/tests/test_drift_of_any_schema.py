@@ -109,9 +109,10 @@ def test_a_missing_field_is_optional_in_the_schema_that_goes_out() -> None:
 
 @pytest.mark.parametrize("record", [{"x": "a"}, {"node_id": None, "x": "a"}, {"node_id": 7, "x": "a"}])
 def test_a_key_is_never_left_out(record: dict[str, Any]) -> None:
-    """Whatever the policies say, a record without its key, or with one of another type, is an error."""
+    """Whatever schema and policies say, a record without its key, or with one of another type, is an error."""
+    policies = {**DEFAULTS, "missing_field": "ignore", "retyped_field": "ignore"}
     with pytest.raises(DriftError, match="node_id"):
-        drift(TEXT, missing_field="ignore", retyped_field="ignore").check(record)
+        Drift("issues", {**schema(TEXT), "required": ["x"]}, policies, keys=("node_id",)).check(record)
 
 
 @pytest.mark.parametrize("name", SCHEMAS)

@@ -248,8 +248,12 @@ def read_by(program: str, api: Api, answers: list[Any]) -> Outcome:
             BY_CURSOR.replace("$.items[*]", "$.items.*"),
             [{"items": {"a": episode(1), "b": episode(2)}, "next": "b"}, {"items": {}, "next": None}],
         ),
+        (
+            BY_CURSOR.replace(", primary_keys", "").replace(', ("id",)', ""),
+            [{"items": [episode(1)], "next": "b"}, LAST],
+        ),
     ],
-    ids=["a-scroll", "a-filter", "by-id"],
+    ids=["a-scroll", "a-filter", "by-id", "without-a-key"],
 )
 def test_a_listing_ends_as_its_stream_says(api: Api, program: str, answers: list[Any]) -> None:
     """A paginator's own rule for an empty answer counts, and a place that holds none of the records asked for is one."""
@@ -296,3 +300,24 @@ def test_a_listing_by_cursor_is_read_to_its_end_or_not_activated(
     else:
         assert [record["id"] for record in run.succeeded().records("episodes")] == [1, 2]
     assert len(run.activated("episodes")) == (named is None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"created": "2017-01-01T00:00:00Z"}, "Latest value '2017-01-01T00:00:00Z' is smaller"),
+        (
+            {"created": None},
+            "retyped field created in record id 2: expected string, got null None; it cannot be",
+        ),
+        ({}, "missing field created in record id 2: expected a value, got nothing; it cannot be left out"),
+    ],
+    ids=["out-of-order", "null", "missing"],
+)
+def test_a_replication_key_that_is_not_one_ends_the_run(api: Api, changes: Any, named: str) -> None:
+    """Whatever policies allow elsewhere; no STATE goes out that says the record was read."""
+    program = BY_CURSOR.replace("    def", '    replication_key, is_sorted = "created", True\n    def', 1)
+    second = {name: value for name, value in episode(2).items() if name != "created"} | changes
+    run = read_by(program, api, [{"items": [episode(1), second], "next": None}]).failed(named)
+    assert "unexpected" not in run.log
+    assert not [message for message in run.messages if message["type"] == "STATE"]

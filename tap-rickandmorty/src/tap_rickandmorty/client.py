@@ -65,16 +65,19 @@ class ApiStream(RESTStream[Any]):
     def __init__(self, tap: Tap, address: Address, session: Session) -> None:
         self.tap, self.address, self._session = tap, address, session
         self.version: int | None = None
+        # As the SDK's constructor has them: a stream may be without keys.
+        self._primary_keys = self._replication_key = None
         policies = {kind: str(tap.config[f"drift_{kind}"]) for kind in CONSEQUENCES}
         try:
             file = files("tap_rickandmorty") / "schemas" / f"{self.name}.json"
-            self.drift = Drift(self.name, json.loads(file.read_bytes()), policies, keys=self.primary_keys)
+            keys = [*self.primary_keys, *filter(None, [self.replication_key])]
+            self.drift = Drift(self.name, json.loads(file.read_bytes()), policies, keys)
             # The SDK's catalog has no place for definitions.
             outgoing = resolve_schema_references(deepcopy(self.drift.outgoing))
             Schema.from_dict(outgoing)
         except Exception as error:
             raise TapError(
-                f"{self.name}: schemas/{self.name}.json: expected a JSON schema that has the key and that the SDK reads, where every "
+                f"{self.name}: schemas/{self.name}.json: expected a JSON schema that has the keys and that the SDK reads, where every "
                 f"subschema is an object ({{}} for true), got {type(error).__name__}: {safe(error)[:200]}; look at the file"
             ) from error
         super().__init__(tap, schema=outgoing)

@@ -54,7 +54,7 @@ class Drift:
         stream: The stream's name.
         schema: The schema of a record.
         policies: Kind of drift to policy.
-        keys: The key properties; whatever the policies say, a record has them.
+        keys: The key properties, and the replication key; whatever schema and policies say, a record has them.
 
     Attributes:
         outgoing: The schema for the catalog and for targets, which allows what the policies let through.
@@ -67,6 +67,7 @@ class Drift:
         properties = {name: item for name, item in schema.get("properties", {}).items() if name != NEW_FIELDS}
         self._keeps = NEW_FIELDS in schema.get("properties", {})
         checked = {"$schema": "http://json-schema.org/draft-07/schema#", **schema, "properties": properties}
+        checked["required"] = list({*schema.get("required", ()), *keys})
         self._validator = jsonschema_rs.validator_for(_closed(checked, schema), validate_formats=False)
         self._deviations: dict[tuple[str, str], Deviation] = {}
         self.outgoing = _loosened(schema, policies, keys)
