@@ -302,22 +302,36 @@ def test_a_listing_by_cursor_is_read_to_its_end_or_not_activated(
     assert len(run.activated("episodes")) == (named is None)
 
 
+CREATED = {"created": "2017-01-01T00:00:00Z"}
+
+
 @pytest.mark.parametrize(
-    ("changes", "named"),
+    ("changes", "bookmark", "named"),
     [
-        ({"created": "2017-01-01T00:00:00Z"}, "Latest value '2017-01-01T00:00:00Z' is smaller"),
+        (CREATED, None, "Latest value '2017-01-01T00:00:00Z' is smaller"),
+        (CREATED, {"replication_key": "id", "replication_key_value": 5}, "'replication_key': 'id'"),
         (
             {"created": None},
-            "retyped field created in record id 2: expected string, got null None; it cannot be",
+            None,
+            "retyped field created in record id 2: expected string, got null None; it cannot",
         ),
-        ({}, "missing field created in record id 2: expected a value, got nothing; it cannot be left out"),
+        (
+            {},
+            None,
+            "missing field created in record id 2: expected a value, got nothing; it cannot be left out",
+        ),
     ],
-    ids=["out-of-order", "null", "missing"],
+    ids=["out-of-order", "another-in-state", "null", "missing"],
 )
-def test_a_replication_key_that_is_not_one_ends_the_run(api: Api, changes: Any, named: str) -> None:
+def test_a_replication_key_that_is_not_one_ends_the_run(
+    api: Api, tmp_path: Path, changes: Any, bookmark: Any, named: str
+) -> None:
     """Whatever policies allow elsewhere; no STATE goes out that says the record was read."""
+    state = {"bookmarks": {"episodes": bookmark}} if bookmark else {}
+    (tmp_path / "state.json").write_text(json.dumps(state))
     program = BY_CURSOR.replace("    def", '    replication_key, is_sorted = "created", True\n    def', 1)
+    program = program.replace('["', f'["--state", {str(tmp_path / "state.json")!r}, "')
     second = {name: value for name, value in episode(2).items() if name != "created"} | changes
     run = read_by(program, api, [{"items": [episode(1), second], "next": None}]).failed(named)
     assert "unexpected" not in run.log
-    assert not [message for message in run.messages if message["type"] == "STATE"]
+    assert all(message["value"] == state for message in run.messages if message["type"] == "STATE")

@@ -22,7 +22,7 @@ import msgspec
 import requests
 from requests.auth import HTTPBasicAuth
 from singer_sdk import RESTStream, Tap
-from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
+from singer_sdk.exceptions import FatalAPIError, InvalidStreamSortException, RetriableAPIError
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.helpers.jsonpath import extract_jsonpath
 from singer_sdk.helpers.types import Context
@@ -244,6 +244,16 @@ class ApiStream(RESTStream[Any]):
     @override
     def post_process(self, row: dict[str, Any], context: Context | None = None) -> dict[str, Any] | None:
         return self.drift.check(row)
+
+    @override
+    def _increment_stream_state(self, latest_record: Any, *, context: Context | None = None) -> None:
+        try:
+            super()._increment_stream_state(latest_record, context=context)
+        except (InvalidStreamSortException, TypeError) as error:
+            raise TapError(
+                f"{self.name}: the STATE's bookmark {self.get_context_state(context)} does not go on by {self.replication_key}: {safe(error)}; "
+                f"look at is_sorted and replication_key in {type(self).__name__}, and at the API's order; --full-refresh forgets the bookmark"
+            ) from error
 
     @override
     def backoff_max_tries(self) -> int:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, NoReturn
 
 import click
 from singer_sdk import Stream, Tap
-from singer_sdk.exceptions import ConfigValidationError, InvalidStreamSortException
+from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.singerlib import Catalog
 from typing_extensions import override
@@ -145,11 +145,6 @@ def _one_line(logger: logging.Logger) -> Iterator[None]:
         _end(logger, "the program that reads the records has ended before the tap; look at its message")
     except TapError as error:
         _end(logger, str(error))
-    except InvalidStreamSortException as error:
-        _end(
-            logger,
-            f"{safe(error)} Look at the order that the API is asked for, and at the stream's is_sorted",
-        )
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.EDQUOT, errno.EFBIG, errno.ENOSPC):
             _end(logger, f"output: {error.strerror}; make room where standard output goes, and run again")
