@@ -1,20 +1,13 @@
 """The load methods: append-only is in test_target_loading.py; killed at every stage they are in the fault matrix."""
 
-import uuid
-
 from google.cloud import bigquery
 from testkit.target_bench import SCHEMA, STATE, Bench, record, schema, succeeded, whole
-
-
-def next_run(bench: Bench) -> None:
-    """Take another run id."""
-    bench.run_id = str(uuid.uuid4())
 
 
 def test_overwrite_replaces_every_row(bench: Bench) -> None:
     """The rows of the last whole version are all there is; columns the stream no longer sends, partitioning and clustering stay."""
     bench.load(SCHEMA, record(1), record(2), whole(1), STATE)
-    next_run(bench)
+    bench.run_id = "next"
     run = bench.load(schema(links=None), record(3, 2, links=None), whole(2), STATE, load_method="overwrite")
     assert run.returncode == 1, "a record may not hold what its schema lacks"
     narrow = record(3, 2)
@@ -34,7 +27,7 @@ def test_overwrite_replaces_every_row(bench: Bench) -> None:
 def test_overwrite_with_an_empty_stream_empties_the_table(bench: Bench) -> None:
     """A whole version without records means that the source has none."""
     bench.load(SCHEMA, record(1), whole(1), load_method="overwrite")
-    next_run(bench)
+    bench.run_id = "next"
     succeeded(bench.load(SCHEMA, whole(2), STATE, load_method="overwrite"))
     assert bench.rows() == []
     assert sorted(row["rows"] for row in bench.rows("_loads")) == [0, 1]
@@ -43,7 +36,7 @@ def test_overwrite_with_an_empty_stream_empties_the_table(bench: Bench) -> None:
 def test_upsert_replaces_by_key(bench: Bench) -> None:
     """Keys sent are replaced whole, new ones are added, others stay; the last record of a key counts; nothing temporary is left."""
     bench.load(SCHEMA, record(1), record(2), whole(1), load_method="upsert")
-    next_run(bench)
+    bench.run_id = "next"
     changed = [record(2, 2, name="first"), record(2, 2, name="last", links=[]), record(3, 2)]
     succeeded(bench.load(SCHEMA, *changed, whole(2), STATE, load_method="upsert"))
     rows = {row["id"]: (row["name"], row["links"], row["origin"]) for row in bench.rows()}

@@ -60,7 +60,10 @@ class Cloud:
         try:
             yield
         except FAILURES as error:
-            reason, message, settings = reason_of(error), message_of(error), self.settings
+            message, settings = message_of(error), self.settings
+            # Google's word for it.
+            given = [entry.get("reason") for entry in getattr(error, "errors", ()) if isinstance(entry, dict)]
+            reason = next(filter(None, given), None)
             if not isinstance(error, Forbidden):
                 text = f"{message}; run again with the same run id, it will not load twice"
             elif reason in NO_PERMISSION:
@@ -75,12 +78,6 @@ class Cloud:
                     "then run again with the same run id"
                 )
             raise TargetError(f"{what}: {text}") from error
-
-
-def reason_of(error: Exception) -> str | None:
-    """Return Google's one-word reason, None where there is none."""
-    reasons = [entry.get("reason") for entry in getattr(error, "errors", ()) if isinstance(entry, dict)]
-    return next((str(reason) for reason in reasons if reason), None)
 
 
 def message_of(error: Exception) -> str:

@@ -12,7 +12,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 from itertools import chain
@@ -80,11 +79,6 @@ class Manifest:
     def schema(self) -> list[SchemaField]:
         """The columns to load."""
         return [SchemaField.from_api_repr(item) for item in self.fields]
-
-    @property
-    def started(self) -> datetime:
-        """When the target began the version."""
-        return datetime.fromisoformat(self.started_at)
 
     @cached_property
     def digest(self) -> str:

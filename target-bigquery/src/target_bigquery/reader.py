@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -119,16 +119,13 @@ def batch_records(stream: str, message: dict[str, Any]) -> Iterator[tuple[str, A
             if parts.scheme:
                 # In file://folder/…, with a slash too few, the first folder is parsed as the host.
                 path = Path(unquote(parts.netloc + parts.path))
-            with _opened(path, encoding.get("compression")) as lines:
+            is_gzip = encoding.get("compression") == "gzip"
+            if is_gzip and not path.stat().st_size:
+                raise TargetError(
+                    f"{stream}: BATCH file {path} cannot be read: it is empty, and gzip begins with a header"
+                )
+            with gzip.open(path) if is_gzip else path.open("rb") as lines:
                 for number, line in enumerate(lines, 1):
                     yield f"{path}, line {number}", decode(line)
         except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
             raise TargetError(f"{stream}: BATCH file {path} cannot be read: {error}") from error
-
-
-def _opened(path: Path, compression: str | None) -> IO[bytes]:
-    if compression != "gzip":
-        return path.open("rb")
-    if not path.stat().st_size:
-        raise EOFError("it is empty, and gzip begins with a header")
-    return cast("IO[bytes]", gzip.open(path))

@@ -120,10 +120,11 @@ class Recovery:
         """Return how many of a manifest's rows are in its table; reads one partition."""
         reference = self._cloud.dataset.table(manifest.table)
         try:
+            started = datetime.fromisoformat(manifest.started_at)
             ((count,),) = self._cloud.query(
                 tables.count_statement(reference),
                 [
-                    bigquery.ScalarQueryParameter("batched_at", "TIMESTAMP", manifest.started),
+                    bigquery.ScalarQueryParameter("batched_at", "TIMESTAMP", started),
                     bigquery.ScalarQueryParameter("run_id", "STRING", manifest.run_id),
                     bigquery.ScalarQueryParameter("version", "INT64", manifest.version),
                 ],

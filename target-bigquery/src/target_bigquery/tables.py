@@ -38,7 +38,6 @@ COMPATIBLE = {
 # Versions and records are ordered by this machine's clock, which may differ this much from BigQuery's.
 CLOCKS_DIFFER = timedelta(minutes=1)
 HOW_TO_RENAME = "rename a field with a stream map, or the column: ALTER TABLE … RENAME COLUMN {} TO {}"
-HOW_TO_CREATE = "create it (Terraform does in production), or set create_tables to true"
 
 
 def ensure(
@@ -111,7 +110,8 @@ def _read_or_created(cloud: Cloud, wanted: bigquery.Table) -> bigquery.Table:
     except NotFound as error:
         if not cloud.settings.create_tables:
             raise TargetError(
-                f"table {reference} does not exist; {HOW_TO_CREATE}; the run can then be repeated"
+                f"table {reference} does not exist; create it (Terraform does in production), or set create_tables to true; the run can "
+                "then be repeated"
             ) from error
         _ensure_dataset(cloud)
     except Forbidden:

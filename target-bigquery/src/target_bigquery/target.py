@@ -196,18 +196,11 @@ class TargetBigQuery(Target):
         if not isinstance(value, dict):
             raise TargetError(f"a STATE is {str(value)[:60]!r}: expected an object; look at the tap")
         self._lifecycle.state(value)
-        if self._is_checkpoint_due():
-            self._checkpoint()
-
-    def _is_checkpoint_due(self) -> bool:
         rows, minutes = self.settings.load_every_rows, self.settings.load_every_minutes
-        return (rows is not None and self._taken - self._taken_before >= rows) or (
+        is_due = (rows is not None and self._taken - self._taken_before >= rows) or (
             minutes is not None and time.monotonic() - self._checked_at >= minutes * 60
         )
-
-    def _checkpoint(self) -> None:
-        actions = self._lifecycle.checkpoint()
-        if actions:
+        if is_due and (actions := self._lifecycle.checkpoint()):
             self._do(actions)
             self._taken_before, self._checked_at = self._taken, time.monotonic()
 
