@@ -3,7 +3,8 @@
 The first line of a file is a JSON object: `outcome` in words, exit `status`, what the `log` says (the last line where the run
 fails), the `rows` of each table without metadata, the types of some `columns`, and the `state` that goes out. It may give
 `settings` of the target, an `environment`, and a `run_id`. A line with `then` starts another run into the same tables,
-under another run id where it gives no `run_id`. What is refused gets a STATE at the end, where it has none: it must not go out.
+under another run id where it gives no `run_id`. A run without a SCHEMA gets that of `things`, whose key is `id`, an integer, and
+whose `name` is a text or null; what is refused and has no STATE gets one at its end, which must not go out.
 
 A line of values.jsonl has the `schema` of a field, the values `sent`, and either mode and type of the `column` with what has
 `landed` in it, or why the value is `refused`.
@@ -23,7 +24,7 @@ import msgspec
 import pytest
 from target_bigquery.errors import ValueRefusedError
 from target_bigquery.schema import METADATA, translate
-from testkit.target_bench import STATE, Bench, refused, succeeded
+from testkit.target_bench import STATE, Bench, refused, schema, succeeded
 
 FOLDER = Path(__file__).parent / "singer"
 FILES = sorted(FOLDER.glob("*.singer"))
@@ -35,6 +36,7 @@ VALUES = [
 LANDED = [case for case in VALUES if "landed" in case]
 REFUSED = [case for case in VALUES if "refused" in case]
 encoder = msgspec.json.Encoder(decimal_format="number")
+THINGS = schema(origin=None, links=None, created=None)
 
 
 def text(value: Any) -> Any:
@@ -66,8 +68,11 @@ def runs(text: str) -> Iterator[tuple[dict[str, Any], str]]:
     for run in re.split(r'^(?={"then")', text, flags=re.MULTILINE):
         header, _, messages = run.partition("\n")
         case = expected(header)
-        alone = case["status"] and '"STATE"' not in messages
-        yield case, messages + '{"type": "STATE", "value": {"bookmarks": {}}}\n' * bool(alone)
+        if '"SCHEMA"' not in messages and not case.get("without_schema"):
+            messages = f"{json.dumps(THINGS)}\n{messages}"
+        if case["status"] and '"STATE"' not in messages:
+            messages += '{"type": "STATE", "value": {"bookmarks": {}}}\n'
+        yield case, messages
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
