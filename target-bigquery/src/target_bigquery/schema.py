@@ -26,7 +26,10 @@ from target_bigquery.names import clean_all, described
 from target_bigquery.values import DECIMALS, converters
 
 DEEPEST = 15
-FORMATS = {"date-time": "TIMESTAMP", "date": "DATE", "time": "TIME", "singer.decimal": "BIGNUMERIC"}
+DECIMAL_TEXTS = dict.fromkeys(
+    ("singer.decimal", "x-singer.decimal"), "BIGNUMERIC"
+)  # singer-python's and the SDK's
+FORMATS = {"date-time": "TIMESTAMP", "date": "DATE", "time": "TIME", **DECIMAL_TEXTS}
 SCALARS = {"string": "STRING", "integer": "INTEGER", "number": "FLOAT", "boolean": "BOOLEAN"}
 LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 EXTRA = "_additional_properties"
