@@ -77,7 +77,8 @@ MACROS = {
     "bqv_start(x, start)": "CASE WHEN start = 0 OR start < -length(x) THEN 1 ELSE start END",
     "bqv_fraction(x, whole)": "x % whole",
     "bqv_split(list, separator)": "CASE WHEN separator IS NOT NULL THEN list END",
-    "bqv_divisor(x)": "CASE WHEN x = 0 THEN error('division by zero') ELSE x END",
+    "bqv_div(x, y)": "x // CASE WHEN y = 0 THEN error('division by zero') ELSE y END",
+    "bqv_mod(x, y)": "x % CASE WHEN y = 0 THEN error('division by zero') ELSE y END",
     "bqv_text(x)": "coalesce(CAST(x AS VARCHAR), 'NULL')",
     "bqv_literal(x)": """CASE
         WHEN x IS NULL THEN 'NULL'
@@ -221,11 +222,10 @@ def _split(node: exp.Split) -> exp.Expr | None:
     return None if separator.is_string else call("bqv_split", node.copy(), separator.copy())
 
 
-def _divided(node: exp.IntDiv | exp.Mod) -> exp.Expr | None:
-    divisor = node.expression
-    if isinstance(divisor, exp.Literal) and divisor.name != "0":
-        return None
-    return type(node)(this=node.this, expression=call("bqv_divisor", divisor.unnest()))
+def _divided(node: exp.IntDiv | exp.Mod) -> exp.Expr:
+    # sqlglot makes an operator of the function, without parentheses.
+    name = "bqv_div" if isinstance(node, exp.IntDiv) else "bqv_mod"
+    return call(name, node.this.unnest(), node.expression.unnest())
 
 
 def _format(node: exp.Format) -> exp.Expr | None:
