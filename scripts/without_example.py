@@ -49,6 +49,9 @@ EDITS = {
         (r"(?s)    history:\n.*?(?=    marts:)", ""),
         (r"    status_values: .*\n|      int_links: .*\n", ""),
     ],
+    "transform/models/marts/reports/rpt_verdict.sql": [
+        (r",\n +COUNTIF\(rule = 'unknown_status_value'.*| +\('status_values'.*\n", "")
+    ],
     "dbt-bouncer.yml": [
         (r"\^models/\(staging/stg_\|.*\)\n.*", "^models/staging/stg_"),
         (r"(?m)^  - name: check_model_names\n    include: \^models/history\n.*\n", ""),

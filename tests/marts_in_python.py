@@ -447,7 +447,7 @@ class Marts:
                 (entity, "drop", count >= before * 0.9, f"{count}"),
                 (entity, "drift", True, "new fields in 0 of its records"),
                 (entity, "source", True, "the tests"),
-                (entity, "freshness", True, "loaded 0 h ago"),
+                (entity, "freshness", True, "loaded 1 h ago"),
             ]
         return [
             {

@@ -1,34 +1,73 @@
 """What a build refuses: the checks of the verdict, which stands before the marts are replaced."""
 
 import json
-from datetime import timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import run_summary
 from warehouse import MARTS, VERDICT, Warehouse, character, episode, land, location, retract, verdict
 
+SLOW = pytest.mark.slow
+LEDGER = "`local_rickandmorty_landing._loads`"
+CHECKS = (
+    "counts", "drift", "drop", "empty", "findings_error", "findings_warning",
+    "freshness", "missing", "order", "proof", "source", "status_values",
+)  # fmt: skip
 
-def test_the_verdict_fails(warehouse: Warehouse) -> None:
-    """Each check that does not hold stops the build where its policy is fail: another source, no proof, stale, rows missing."""
-    fail = {f"DBT_VERDICT_{check}": "fail" for check in ("PROOF", "FRESHNESS")}
+
+@pytest.mark.parametrize(
+    "policy", ["fail", pytest.param("warn", marks=SLOW), pytest.param("ignore", marks=SLOW)]
+)
+def test_each_check_that_does_not_hold_does_as_its_policy_says(warehouse: Warehouse, policy: str) -> None:
+    """All of them at once: characters for most, episodes without a record, locations without a version."""
     land(warehouse, "first")
-    warehouse.build(*VERDICT, **fail).succeeded()
-    old: dict[str, Any] = {"started_at": "2026-01-01T00:00:00Z", "finished_at": "2026-01-01T00:00:30Z"}
-    land(warehouse, "second", source="made-up", proof="end_of_input", rows=25, **old)
-    done = warehouse.build(*VERDICT, DBT_WRITE_JSON="true", **fail)
-    assert not done.ok
-    assert verdict(warehouse, "fail") == [
-        (check, entity)
-        for check in ("counts", "freshness", "order", "proof", "source")
-        for entity in ("characters", "episodes", "locations")
-    ]
+    warehouse.ask(f"DELETE FROM {LEDGER} WHERE stream = 'locations'")
+    warehouse.land("episodes", [], "second", finished_at="2026-01-02T00:00:00Z")
+    old = {"started_at": "2026-01-01T00:00:00Z", "finished_at": "2026-01-01T00:00:30Z"}
+    new = [character(1, new_fields={"seen": True})]
+    warehouse.land("characters", new, "second", source="made-up", proof="end_of_input", **old, rows=2)
+    policies = {f"DBT_VERDICT_{check.upper()}": policy for check in CHECKS}
+    odd = "('x', 'error'), ('unknown_status_value', 'warning')"
+    warehouse.ask(f"INSERT `local_rickandmorty_staging.int_findings` (rule, severity) VALUES {odd}")
+    done = warehouse.build(*VERDICT, DBT_WRITE_JSON="true", **policies)
+    assert done.ok == (policy != "fail")
+    of_entities: dict[str | None, set[str]] = {
+        "characters": set(CHECKS) - {"empty", "findings_error", "findings_warning", "missing"},
+        "episodes": {"drop", "empty", "freshness", "order"},
+        "locations": {"missing"},
+        None: {"findings_error", "findings_warning", "source"},
+    }
+    found = [(check, entity) for entity, checks in of_entities.items() for check in checks]
+    assert verdict(warehouse, policy) == sorted(found, key=repr)
+    assert [verdict(warehouse, other) for other in {"fail", "warn", "ignore"} - {policy}] == [[], []]
     assert warehouse.ask(f"SELECT DISTINCT run_id FROM `{MARTS}.rpt_verdict`") == [("first",)]
     # `make run` finds it, though the verdict is not on the run that it has made.
     results = json.loads((warehouse.folder / "target" / "run_results.json").read_text())
     sql = run_summary.VERDICT.format(build_id=results["metadata"]["invocation_id"])
-    found = warehouse.ask(sql.replace("rpt_verdict", f"{MARTS}.rpt_verdict"))
-    assert [status for status, _ in found].count("fail") == 15
+    rows = warehouse.ask(sql.replace("rpt_verdict", f"{MARTS}.rpt_verdict"))
+    assert [status for status, _ in rows].count(policy) == len(found)
+
+
+@pytest.mark.slow
+def test_limits_hold_at_the_edge(warehouse: Warehouse) -> None:
+    """So many percent fewer and so many hours are let pass, a record fewer and a minute more are not."""
+    for percent, before, after, minutes, failed in (
+        (10, 20, 18, 72 * 60 - 5, []),
+        (10, 20, 17, 72 * 60 + 1, ["drop", "freshness"]),
+        (33, 3, 2, 72 * 60 + 59, ["drop", "freshness"]),
+        (34, 3, 2, 0, []),
+        (0, 20, 19, 0, ["drop"]),
+        (100, 20, 0, 0, []),
+    ):
+        warehouse.empty()
+        land(warehouse, "first", before)
+        finished = datetime.now(UTC) - timedelta(minutes=minutes)
+        warehouse.land(
+            "characters", [character(i) for i in range(after)], "second", finished_at=finished.isoformat()
+        )
+        policies = {"FRESHNESS": "fail", "ORDER": "ignore", "EMPTY": "ignore", "DROP_PERCENT": str(percent)}
+        warehouse.build(*VERDICT, **{f"DBT_VERDICT_{name}": value for name, value in policies.items()})
+        assert verdict(warehouse, "fail") == [(check, "characters") for check in failed]
 
 
 @pytest.mark.slow
@@ -115,28 +154,10 @@ def test_a_whole_version_after_deltas_is_compared_with_what_they_left(warehouse:
     assert warehouse.ask(got) == [("at most 10 % fewer records than 21",)]
 
 
-@pytest.mark.slow
-def test_no_record_and_an_odd_status_and_an_entity_that_is_missing(warehouse: Warehouse) -> None:
-    """A first load of 0 records, a status and a field that nobody knows, and a landing table without a version."""
-    warehouse.land("characters", [character(1, status="Frozen", new_fields={"seen": True})], "first")
-    warehouse.land("episodes", [], "first")
-    # An empty variable is as if it were not set, as a container's environment may have it.
-    unset = {"DBT_VERDICT_EMPTY": "", "DBT_VERDICT_DROP_PERCENT": ""}
-    done = warehouse.build(
-        *VERDICT,
-        "--select",
-        "+int_findings",
-        DBT_VERDICT_STATUS_VALUES="fail",
-        DBT_VERDICT_DRIFT="fail",
-        **unset,
-    )
-    assert not done.ok
-    assert verdict(warehouse, "fail") == [
-        ("drift", "characters"),
-        ("empty", "episodes"),
-        ("missing", "locations"),
-        ("status_values", "characters"),
-    ]
+def test_a_policy_and_a_limit_that_are_none_are_refused(warehouse: Warehouse) -> None:
+    """An empty variable is as if it were not set, as a container's environment may have it."""
+    warehouse.build(*VERDICT, DBT_VERDICT_EMPTY="", DBT_VERDICT_DROP_PERCENT="")
+    assert len(verdict(warehouse, "fail")) == 3
     policy = "the policy of the check {} is fail, warn or ignore, got '{}'"
     limit = {"DBT_VERDICT_DROP_PERCENT": "101"}
     for arguments, environment, message in (
@@ -144,6 +165,7 @@ def test_no_record_and_an_odd_status_and_an_entity_that_is_missing(warehouse: Wa
         # A variable on the command line replaces all policies.
         (("--vars", "{verdict: {drop: warn}}"), {}, policy.format("missing", "none")),
         (("--vars", "{verdict: warn}"), {}, policy.format("missing", "none")),
+        (("--vars", "{verdict: null}"), {}, policy.format("missing", "none")),
         ((), limit, "drop_percent is a whole number, at most 100, got '101'"),
         (("--vars", "{crowd_size: ten}"), {}, "crowd_size is a whole number, at most 100000, got 'ten'"),
     ):

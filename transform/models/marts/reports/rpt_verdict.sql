@@ -4,13 +4,9 @@
 {% set as_of = var('as_of', none) or env_var('DBT_AS_OF', '') %}
 {% set counted_findings = [
     ('findings_error', 'CAST(NULL AS STRING)', 'error_count', 'the severity error'),
-    ('findings_warning', 'CAST(NULL AS STRING)', 'warning_count', 'the severity warning')
+    ('findings_warning', 'CAST(NULL AS STRING)', 'warning_count', 'the severity warning'),
+    ('status_values', "'characters'", 'unknown_status_count', 'the rule unknown_status_value'),
 ] %}
-{% if 'status_values' in var('verdict') %}
-    {% do counted_findings.append(
-        ('status_values', "'characters'", 'unknown_status_count', 'the rule unknown_status_value')
-    ) %}
-{% endif %}
 
 WITH loaded_last AS (
     SELECT
@@ -42,7 +38,8 @@ compared AS (
         ) AS is_in_the_future,
         CONCAT('version ', CAST(newest.table_version AS STRING), ' of run ', newest.run_id) AS newest_version,
         CONCAT('version ', CAST(loaded_last.table_version AS STRING), ' of run ', loaded_last.run_id) AS last_version,
-        DIV(TIMESTAMP_DIFF(CURRENT_TIMESTAMP(), newest.finished_at, SECOND), 3600) AS age,
+        -- Rounded up: an hour that has begun counts.
+        DIV(TIMESTAMP_DIFF(CURRENT_TIMESTAMP(), newest.finished_at, SECOND) + 3599, 3600) AS age,
         IF(
             IFNULL(newest.replication, 'full') = 'incremental', NULL, IFNULL(landed.known_row_count, baseline.row_count)
         ) AS row_count_before,
