@@ -79,6 +79,9 @@ typed = $(foreach name,$(filter $1,$(NOT_TYPED)),$(warning $(name) of the enviro
 option = $(typed)$${$1:+$2="$$$1"}
 # What a variable that is 1 or is not given adds: 0 or `no` is not taken for 1.
 flag = $(typed)$(if $(filter-out 1,$($1)),$(error $1=$($1): expected $1=1, or leave it out))$(if $($1),$2)
+# After make new EMPTY=1 there is nothing to run, and no SQL to check.
+NO_ENTITY := $(findstring entities: [],$(file < entities.yml))
+$(if $(and $(NO_ENTITY),$(filter run build retract up lint-sql site,$(MAKECMDGOALS))),$(error there is no entity yet: make entity NAME=… SAMPLE=… adds the first (docs/onboarding.md)))
 # make run, build and retract, one at a time.
 ALONE := $(VENVS)/sandbox/bin/python scripts/run_alone.py
 
@@ -158,7 +161,7 @@ new: $(VENVS)/dev/.done ## Make a project of your own: make new NAME=library FOL
 install: $(VENVS)/dev/.done $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Install every environment
 
 check: $(VENVS)/dev/.done $(VENVS)/sql/.done $(VENVS)/sandbox/.done .meltano/.done ## Style, types, and the SQL of transform/
-	@$(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,--jobs 2) --output-sync lint types lint-sql
+	@$(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,--jobs 2) --output-sync lint types $(if $(NO_ENTITY),,lint-sql)
 
 lint: $(VENVS)/dev/.done .meltano/.done
 	$(DEV)/ruff check .

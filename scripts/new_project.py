@@ -70,6 +70,8 @@ return schema source sql target this tojson toyaml var write
 """
 # It stands in committed files of several languages.
 ADDRESS = re.compile(r"""https?://(\[[0-9a-fA-F:]+\]|[^\s/:@"'\\]+)(:\d+)?(/[^\s"'\\]*)?""")
+# What a row of the README leads to or names: of a folder's own files, as `max_attempts` is none.
+NAMED = re.compile(r"\]\((?!http)([\w./-]+\w)|`([\w.-]+/[\w./-]+)`")
 # The example's API keeps its address: its recorded answers name it.
 OURS = re.compile(r"rick(?:_and_|-and-|and)morty(?!api\.com)|Rick ?[aA]nd ?Morty|RICKANDMORTY")
 
@@ -122,11 +124,24 @@ def copy_files(files: set[str], folder: Path, parts: list[str], options: argpars
             shutil.copymode(source, target)
 
 
+def without_what_is_not_there(line: str, folder: Path) -> str:
+    """Return a line of the README without tests that did not come along; none where a table's row names anything else of that kind."""
+    for link, name in NAMED.findall(line) if line.startswith("|") else ():
+        if not (folder / (link or name)).exists():
+            if not name.startswith("tests/"):
+                return ""
+            line = re.sub(rf"`{re.escape(name)}`(, )?", "", line)
+    return line
+
+
 def adapt(folder: Path, parts: list[str], *, empty: bool) -> None:
     """Give the copy an id and a repository of its own, and take out of its files what is not there."""
     rewrite(folder / "meltano.yml", r"(?m)^project_id: .*$", f"project_id: {uuid.uuid4()}")
     rewrite(folder / "Makefile", r"(?m)^new: .*\n(\t.*\n)+\n", "")
     rewrite(folder / "scripts" / "README.md", r"(?m)^\| `make new` .*\n", "")
+    readme = folder / "README.md"
+    lines = readme.read_text(encoding="utf-8").splitlines(keepends=True)
+    readme.write_text("".join(without_what_is_not_there(line, folder) for line in lines), encoding="utf-8")
     if "report" not in parts:
         # The last of the utilities: up to the next line without indentation.
         rewrite(folder / "meltano.yml", r"(?ms)^    - name: report\n.*?(?=^\S)", "\n")

@@ -212,11 +212,23 @@ def uncalled_macros(project: Path) -> set[str]:
 
 
 def test_an_empty_project_has_types_and_no_macro_of_the_example(tmp_path: Path) -> None:
-    """What calls a macro leaves with the example's entities; so does the macro. `make check` needs the packages' types."""
-    output_of(ROOT, *NEW_PROJECT, "--empty", "library", str(tmp_path / "library"))
-    packages = [file.parent for file in (tmp_path / "library").glob("*/src/*/__init__.py")]
+    """What calls a macro leaves with the example's entities; so does the macro. `make check` needs the packages' types.
+
+    What needs an entity says how to add one, and the README leads to what is there.
+    """
+    folder = tmp_path / "library"
+    output_of(ROOT, *NEW_PROJECT, "--empty", "library", str(folder))
+    packages = [file.parent for file in folder.glob("*/src/*/__init__.py")]
     assert [package for package in packages if not (package / "py.typed").exists()] == []
-    assert uncalled_macros(tmp_path / "library") == uncalled_macros(ROOT)
+    assert uncalled_macros(folder) == uncalled_macros(ROOT)
+    for command in ("run", "build", "retract", "up", "lint-sql", "site"):
+        refused = output_of(folder, "make", "--dry-run", command, status=2)
+        assert "there is no entity yet: make entity NAME=… SAMPLE=…" in refused
+    assert "sqlfluff" not in output_of(folder, "make", "--dry-run", "check")
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    named = [link or name for link, name in new_project.NAMED.findall(readme)]
+    assert "docs/onboarding.md" in named
+    assert [name for name in named if not (folder / name).exists()] == []
 
 
 @pytest.mark.slow

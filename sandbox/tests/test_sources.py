@@ -106,9 +106,12 @@ def test_keys_are_whole_numbers_or_texts_of_any_number_of_fields(command: str, t
     (tmp_path / "line.jsonl").write_text("\ufeff" + "\r\n\r\n".join(map(json.dumps, records)) + "\n\n")
     code = (
         "import json, sys, pathlib; from sandbox import records; records.entities = lambda: ({'line': ['order', 'line']}, {}); "
+        "from sandbox.cli import main; len(sys.argv) == 3 and sys.exit(main()); "
         "print(json.dumps(records.read_folder(pathlib.Path(sys.argv[1]))))"
     )
     python = Path(command).with_name("python")
     assert json.loads(programs.succeed(python, "-c", code, tmp_path)) == {
         "line": [records[2], records[1], records[0]]
     }
+    made_up = programs.run(python, "-c", code, "api", "--universe=seed=2")
+    assert made_up.stderr.startswith("sandbox: --universe: it has no line, which entities.yml names")

@@ -35,7 +35,7 @@ class Api:
     def __init__(self, records: Records, latency: float) -> None:
         self._records = records
         keys, _ = entities()
-        self._by_id = {name: {r[keys[name][0]]: r for r in found} for name, found in records.items()}
+        self._by_id = {name: {r[key[0]]: r for r in records[name]} for name, key in keys.items()}
         # Lacks type and dimension, so no listing has it, as each is filtered by those.
         self._by_id.get("location", {}).setdefault(0, NO_PLACE)
         self._latency = latency

@@ -218,7 +218,7 @@ def _env(arguments: argparse.Namespace) -> int:
 
 def _api(arguments: argparse.Namespace) -> int:
     from sandbox.api import Api  # noqa: PLC0415
-    from sandbox.records import read_folder  # noqa: PLC0415
+    from sandbox.records import entities, read_folder  # noqa: PLC0415
     from sandbox.serving import serve  # noqa: PLC0415
     from sandbox.universe import Size, make  # noqa: PLC0415
 
@@ -228,6 +228,10 @@ def _api(arguments: argparse.Namespace) -> int:
         )
     except ValueError as error:
         raise SandboxError(f"--universe: {error}") from error
+    if unknown := ", ".join(sorted(entities()[0].keys() - records)):
+        raise SandboxError(
+            f"--universe: it has no {unknown}, which entities.yml names; serve answers of yours: --data FOLDER, or a folder answers/"
+        )
     return serve(Api(records, (arguments.latency_ms or 0) / 1000).app, arguments.port, "/api")
 
 
