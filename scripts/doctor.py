@@ -12,6 +12,7 @@ import argparse
 import importlib.util
 import locale
 import os
+import re
 import shutil
 import socket
 import sys
@@ -133,6 +134,20 @@ def variables() -> Iterator[Finding]:
         yield Finding(text)
 
 
+def misspelt() -> Iterator[Finding]:
+    """Variables of the verdict that nothing reads, in the environment and in `.env`: dbt itself cannot see them."""
+    project, given = (
+        path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        for path in (ROOT / "transform" / "dbt_project.yml", ROOT / ".env")
+    )
+    checks = re.findall(r"(?m)^    (\w+): (?:fail|warn|ignore)\b", project)
+    limits = re.findall(r"(?m)^  verdict_(\w+): \d", project)
+    read = {f"DBT_VERDICT_{name.upper()}" for name in checks + limits}
+    for name in sorted({*os.environ, *re.findall(r"(?m)^\s*(?:export\s+)?(\w+)\s*=", given)} - read):
+        if name.startswith("DBT_VERD"):
+            yield Finding(f"environment: nothing reads {name}", f"expected one of {', '.join(sorted(read))}")
+
+
 def leftovers() -> Iterator[Finding]:
     """Parts of this folder's sandbox that run though their home is gone, and a free port."""
     mark = b"SANDBOX_PART="
@@ -155,7 +170,7 @@ def leftovers() -> Iterator[Finding]:
         yield Finding(text, "look at the container's network")
 
 
-LOOKS = (platform, folder, surroundings, dotenv, variables, leftovers)
+LOOKS = (platform, folder, surroundings, dotenv, variables, misspelt, leftovers)
 
 
 def show(*, problems_only: bool) -> int:

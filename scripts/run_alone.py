@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from doctor import misspelt
+
 ROOT = Path(__file__).resolve().parent.parent
 # A shell or a .env for the cloud may set others; on the sandbox Meltano's environment is `local`.
 LOCAL = {"MELTANO_ENVIRONMENT": "local", "DATASET_PREFIX": "local_"}
@@ -20,8 +22,10 @@ def exec_on_sandbox(options: list[str], command: list[str]) -> NoReturn:
     """Replace this process by `sandbox exec` of a command; each source has a warehouse of its own.
 
     Raises:
-        SystemExit: Another one is under way.
+        SystemExit: Another one is under way, or a variable is misspelt.
     """
+    if wrong := next(misspelt(), None):
+        raise SystemExit(f"make: {wrong.text}; {wrong.remedy}")
     program = os.environ.get("SANDBOX_COMMAND") or str(ROOT / ".venvs/sandbox/bin/sandbox")
     os.chdir(ROOT)
     _hold_lock()

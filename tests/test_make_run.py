@@ -275,6 +275,31 @@ def test_what_changes_the_local_warehouse_is_local(clone: Clone) -> None:
 
 
 @pytest.mark.parametrize(
+    ("typed", "file", "misspelt"),
+    [
+        ({"DBT_VERDCT_DROP": "warn"}, "DBT_VERDICT_STALE_HOURS=9\n", "DBT_VERDCT_DROP"),
+        (
+            {"DBT_VERDICT_DROP": "warn"},
+            "#DBT_VERDICT_X=1\nexport DBT_VERDICT_DORP = warn\n",
+            "DBT_VERDICT_DORP",
+        ),
+        ({"DBT_VERDICT_DROP": "warn"}, "DBT_VERDICT_STALE_HOURS=9\n", ""),
+    ],
+)
+def test_a_misspelt_variable_of_the_verdict_is_refused(
+    clone: Clone, typed: dict[str, str], file: str, misspelt: str
+) -> None:
+    """Of the environment and of `.env`, before anything runs and by the doctor: dbt itself cannot see it."""
+    (clone.folder / "transform").mkdir()
+    shutil.copy(ROOT / "transform" / "dbt_project.yml", clone.folder / "transform")
+    (clone.folder / ".env").write_text(file)
+    for command in ([sys.executable, clone.folder / "scripts" / "doctor.py"], [*clone.alone, Path("true")]):
+        done = run(*command, env=clone.env | typed)
+        assert (done.returncode == 1) == bool(misspelt), done.stderr
+        assert f"nothing reads {misspelt}; expected one of DBT_V" in done.stdout + done.stderr or not misspelt
+
+
+@pytest.mark.parametrize(
     ("typed", "expected"),
     [
         ("run LIVE=0", "LIVE=0: expected LIVE=1, or leave it out"),
