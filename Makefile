@@ -20,8 +20,8 @@ export MELTANO_COMMAND := $(CURDIR)/$(VENVS)/meltano/bin/meltano
 export MELTANO_SEND_ANONYMOUS_USAGE_STATS := false
 # Meltano keeps each run's log in the home folder, which may be missing or not writable.
 export XDG_STATE_HOME := $(CURDIR)/.meltano
-# What would lead elsewhere: another repository in a hook of git's, another project of Meltano's, other code than the locks'.
-unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_COMMON_DIR GIT_OBJECT_DIRECTORY GIT_PREFIX MELTANO_PROJECT_ROOT PYTHONPATH PYTHONHOME
+# What would lead elsewhere: another repository in a hook of git's, another project of Meltano's, other code than the locks', a TZ that is no zone.
+unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_COMMON_DIR GIT_OBJECT_DIRECTORY GIT_PREFIX MELTANO_PROJECT_ROOT PYTHONPATH PYTHONHOME TZ
 # The environments have one Python: the one that is named, else the one that they were installed with, else python3.
 INSTALLED_PYTHON := $(file < $(VENVS)/.python)
 ifndef PYTHON
@@ -75,6 +75,8 @@ UNKNOWN := $(filter-out SQL $(TYPED) $(PROGRAMS) BASE IMAGE IMAGE_NAME PYTHON UV
   $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
 $(if $(and $(UNKNOWN),$(filter 0,$(MAKELEVEL))),$(error $(UNKNOWN): expected a name that make help shows; what a program reads goes before make: $(firstword $(UNKNOWN))=… make …))
 typed = $(foreach name,$(filter $1,$(NOT_TYPED)),$(warning $(name) of the environment is not used; type: make $@ $(name)=…))$(foreach name,$(filter $1,$(BLANK)),$(error $(name)= has no value: type one, or leave it out))
+needed = $(if $($1),,$(error $1 is not given: make $@ $(or $2,ENVIRONMENT=prod STATE_BUCKET=…)))
+RETRACTED = RUN=run REASON='why'
 # The option for a variable that is given.
 option = $(typed)$${$1:+$2="$$$1"}
 # What a variable that is 1 or is not given adds: 0 or `no` is not taken for 1.
@@ -95,7 +97,7 @@ build: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Run dbt a
 	@$(call typed,AS_OF)DBT_AS_OF="$$AS_OF" exec $(ALONE) "$$MELTANO_COMMAND" run dbt-bigquery:build
 
 retract: $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Take back what a run loaded: make retract RUN=run REASON='why' [STREAM=characters] [UNDO=1]
-	@$(call typed,RUN REASON STREAM)$(call flag,UNDO)exec $(ALONE) "$$MELTANO_COMMAND" invoke dbt-bigquery run-operation retract --args "$$("$(PYTHON)" -c \
+	@$(call typed,RUN REASON STREAM)$(call flag,UNDO)$(call needed,RUN,$(RETRACTED))$(if $(UNDO),,$(call needed,REASON,$(RETRACTED)))exec $(ALONE) "$$MELTANO_COMMAND" invoke dbt-bigquery run-operation retract --args "$$("$(PYTHON)" -c \
 	  'import json, os; e = os.environ; print(json.dumps({"run_id": e["RUN"], "reason": e["REASON"], "stream": e["STREAM"], "undo": bool(e["UNDO"])}))')"
 
 shell: $(VENVS)/sandbox/.done ## Open an SQL prompt on the local BigQuery; after make up it starts at once
@@ -232,7 +234,6 @@ TERRAFORM := terraform -chdir=terraform
 lines_of = $$(grep -oE '("(\\.|[^"\])*"|[^[:space:]])+' <<< "$$$1")
 BY_LINE := set -f; IFS=$$'\n';
 GUARD = $(TERRAFORM) show -json "$$ENVIRONMENT.tfplan" | scripts/plan_guard.py --allow $(call lines_of,ALLOW)
-needed = $(if $($(1)),,$(error $(1) is not given: make $@ ENVIRONMENT=prod STATE_BUCKET=…))
 # Each environment has a state of its own: none is ever migrated, and no workspace that a shell or .terraform names is used.
 plan apply: export TF_WORKSPACE := default
 # An earlier plan is removed first, and so is one that failed: make apply finds only a plan that succeeded.

@@ -65,8 +65,16 @@ def test_make_query_hands_the_sql_over_as_it_is(tmp_path: Path) -> None:
 
 
 def test_no_variable_leads_to_another_project(tmp_path: Path) -> None:
-    """A hook's GIT_DIR, which `make new` would write to, a shell's Meltano project, and code that goes before the locks'."""
-    names = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "MELTANO_PROJECT_ROOT", "PYTHONPATH", "PYTHONHOME")
+    """A hook's GIT_DIR, which `make new` would write to, a shell's Meltano project, code before the locks', no zone's TZ."""
+    names = (
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "MELTANO_PROJECT_ROOT",
+        "PYTHONPATH",
+        "PYTHONHOME",
+        "TZ",
+    )
     spy = python_program(tmp_path / "spy", "import json, os\nprint(json.dumps(sorted(os.environ)))\n")
     command = ("make", "--old-file=.venvs/sandbox/.done", "query", f"SANDBOX_COMMAND={spy}", "SQL=x")
     given = succeed(*command, cwd=ROOT, env=unmarked() | dict.fromkeys(names, str(tmp_path)))
@@ -311,6 +319,8 @@ def test_a_misspelt_variable_of_the_verdict_is_refused(
         ("build AS_OF=", "AS_OF= has no value"),
         ("retract RUN=7d1c REASON=half STREAM=", "STREAM= has no value"),
         ("entity NAME=issues SAMPLE=x SINCE=", "SINCE= has no value"),
+        ("retract REASON=half", "RUN is not given: make retract RUN=run REASON='why'"),
+        ("retract RUN=7d1c", "REASON is not given: make retract RUN="),
         ("run data=answers", "data: expected a name that make help shows"),
         ("retract RUN=7d1c REASON=half STREAMS=episodes", "STREAMS: expected a name"),
     ],
