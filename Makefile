@@ -83,7 +83,7 @@ option = $(typed)$${$1:+$2="$$$1"}
 flag = $(typed)$(if $(filter-out 1,$($1)),$(error $1=$($1): expected $1=1, or leave it out))$(if $($1),$2)
 # After make new EMPTY=1 there is nothing to run, and no SQL to check.
 NO_ENTITY := $(findstring entities: [],$(file < entities.yml))
-$(if $(and $(NO_ENTITY),$(filter run build retract up lint-sql site,$(MAKECMDGOALS))),$(error there is no entity yet: make entity NAME=… SAMPLE=… adds the first (docs/onboarding.md)))
+$(if $(and $(NO_ENTITY),$(filter run build retract up test lint-sql site,$(MAKECMDGOALS))),$(error there is no entity yet: make entity NAME=… SAMPLE=… adds the first (docs/onboarding.md)))
 # make run, build and retract, one at a time.
 ALONE := $(VENVS)/sandbox/bin/python scripts/run_alone.py
 

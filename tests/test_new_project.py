@@ -221,7 +221,7 @@ def test_an_empty_project_has_types_and_no_macro_of_the_example(tmp_path: Path) 
     packages = [file.parent for file in folder.glob("*/src/*/__init__.py")]
     assert [package for package in packages if not (package / "py.typed").exists()] == []
     assert uncalled_macros(folder) == uncalled_macros(ROOT)
-    for command in ("run", "build", "retract", "up", "lint-sql", "site"):
+    for command in ("run", "build", "retract", "up", "test", "lint-sql", "site"):
         refused = output_of(folder, "make", "--dry-run", command, status=2)
         assert "there is no entity yet: make entity NAME=… SAMPLE=…" in refused
     assert "sqlfluff" not in output_of(folder, "make", "--dry-run", "check")
