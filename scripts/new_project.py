@@ -161,12 +161,6 @@ def adapt(folder: Path, parts: list[str], *, empty: bool) -> None:
         subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
 
 
-def taken_names(*, empty: bool) -> set[str]:
-    """Return the names that a project cannot have: the jobs of the example's entities too, where these come along."""
-    entities = yaml.safe_load((ROOT / "entities.yml").read_text(encoding="utf-8"))["entities"]
-    return {*WORDS.split(), *(entity["singular"] for entity in entities if not empty)}
-
-
 def problems(options: argparse.Namespace, folder: Path, parts: list[str]) -> Iterator[str]:
     """Yield what is wrong with the arguments."""
     if not NAME.fullmatch(options.name):
@@ -174,7 +168,8 @@ def problems(options: argparse.Namespace, folder: Path, parts: list[str]) -> Ite
             f"NAME={options.name!r}: expected 2 to 12 lower-case letters and digits, a letter first, such as NAME=library: "
             "datasets, packages and accounts are named after it"
         )
-    if options.name in taken_names(empty=options.empty):
+    entities = yaml.safe_load((ROOT / "entities.yml").read_text(encoding="utf-8"))["entities"]
+    if options.name in {*WORDS.split(), *(entity["singular"] for entity in entities if not options.empty)}:
         yield f"NAME={options.name}: is a word of YAML or dbt, or an entity's job; choose another, such as NAME=library"
     if not options.folder:
         yield "FOLDER is not given: name a folder that does not exist yet, such as FOLDER=../library"

@@ -11,12 +11,12 @@ EMPTY = Path(__file__).resolve().parent / "empty"
 DROPPED = re.compile(
     r"""
     tap-\w+/(src/\w+/schemas/ | tests/(?!conftest|tap_api|targets/))
-    | sandbox/tests/(test_api | test_cli | test_universe)
+    | sandbox/tests/test_(api | cli | exec | faults | sources | universe)\.py
     | tests/(?!conftest | logging_filter | googlesql | kept_dbt | warehouse
         | terraform/test_google_apis
         | test_(meltano_project | other_plugins | repository | run_progress | schemas | secrets | target_sql)\.py)
     | terraform/schemas/(?!_loads)
-    | transform/(models/(history | marts/core)/ | tests/ | .*marts/reports/_unit_tests\.yml)
+    | transform/(models/(history | marts/core)/ | tests/)
     | transform/models/.*\.sql
     | docs/(questions | performance)\.md
     """,
