@@ -134,9 +134,7 @@ def built_pipeline(project: Project) -> BuiltPipeline:
     """One whole run: `meltano run tap-rickandmorty target-bigquery dbt-bigquery:build`."""
     status, log = project.run(*RUN_ALL)
     assert status == 0, log[-6000:]
-    built = BuiltPipeline(project, log)
-    shutil.copytree(project.folder / "dbt-target", built.target_dir)
-    return built
+    return BuiltPipeline(project, shutil.copytree(project.folder / "dbt-target", project.folder / "built"))
 
 
 @pytest.fixture(scope="session")

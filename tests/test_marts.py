@@ -1,6 +1,5 @@
 """The rows of every mart equal those that plain Python makes of the records the API serves."""
 
-import json
 from typing import Any
 
 import pytest
@@ -54,13 +53,13 @@ def test_every_row_of_the_mart_is_what_plain_python_makes_of_the_api(
 
 def test_every_mart_is_compared(built_pipeline: BuiltPipeline) -> None:
     """A new mart needs its plain Python."""
-    tables = built_pipeline.bigquery.list_tables(f"{built_pipeline.project}.{SCHEMA}")
+    tables = built_pipeline.sandbox.client().list_tables(SCHEMA)
     assert sorted(table.table_id for table in tables) == MARTS
 
 
 def test_the_unit_tests_of_the_models_pass(built_pipeline: BuiltPipeline) -> None:
     """`meltano run dbt-bigquery:unit-test` runs each of them on the local BigQuery."""
-    written = len(json.loads(built_pipeline.manifest.read_text(encoding="utf-8"))["unit_tests"])
-    status, log = built_pipeline.project_runner.run("dbt-bigquery:unit-test")
+    written = len(built_pipeline.manifest["unit_tests"])
+    status, log = built_pipeline.project.run("dbt-bigquery:unit-test")
     assert status == 0, log[-6000:]
     assert f"Done. PASS={written} WARN=0 ERROR=0 SKIP=0" in log

@@ -56,9 +56,8 @@ def as_served(row: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("stream", RESOURCES)
 def test_landing_equals_the_api_field_for_field(built_pipeline: BuiltPipeline, stream: str) -> None:
     """Every record that the API serves is landed, each field with its value."""
-    rows = built_pipeline.bigquery.query(
-        f"SELECT * FROM `{LANDING}.{stream}` WHERE {newest(stream)}"
-    ).result()
+    client = built_pipeline.sandbox.client()
+    rows = client.query(f"SELECT * FROM `{LANDING}.{stream}` WHERE {newest(stream)}").result()
     found = {row["id"]: as_served(dict(row)) for row in rows}
     assert found == {record["id"]: record for record in built_pipeline.sandbox.served(RESOURCES[stream])}
 
@@ -113,7 +112,7 @@ def test_the_page_of_costs_has_no_fewer_queries_than_a_build(built_pipeline: Bui
     if not page.is_file():
         pytest.skip("terraform/ was removed from this project")
     (queries,) = re.findall(r"some (\d+) per run", page.read_text(encoding="utf-8"))
-    nodes = json.loads(built_pipeline.manifest.read_text())["nodes"].values()
+    nodes = built_pipeline.manifest["nodes"].values()
     asked = [n for n in nodes if n["resource_type"] == "test" or n["config"]["materialized"] == "table"]
     assert len(asked) < int(queries)
 

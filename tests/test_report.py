@@ -12,7 +12,7 @@ from testkit.whole_pipeline import BuiltPipeline
 def test_the_page_tells_the_counts_of_the_run(built_pipeline: BuiltPipeline, tmp_path: Path) -> None:
     """`meltano run report:build` writes the page, with the counts of the newest load, which the mart agrees with."""
     output = tmp_path / "page.html"
-    runner = built_pipeline.project_runner
+    runner = built_pipeline.project
     environment = runner.environment() | {"REPORT_OUTPUT": str(output)}
     succeed(runner.command, "run", "report:build", cwd=ROOT, env=environment)
     html = output.read_text(encoding="utf-8")

@@ -23,7 +23,7 @@ RUN = "SELECT MAX(run_id) FROM `local_rickandmorty_landing._loads`"
 @pytest.fixture(scope="module")
 def analyzer(built_pipeline: BuiltPipeline) -> Analyzer:
     """The analyzer over every table and view of the local BigQuery."""
-    client = built_pipeline.bigquery
+    client = built_pipeline.sandbox.client()
     tables = {}
     for dataset in client.list_datasets():
         for item in client.list_tables(dataset.reference):
@@ -144,11 +144,11 @@ def test_every_model_gives_the_rows_of_googles_implementation(warehouse: Warehou
 
 def test_every_statement_of_a_retraction_passes(analyzer: Analyzer, built_pipeline: BuiltPipeline) -> None:
     """What `make retract` asks and changes, undone before it is done: no file of dbt's holds these statements."""
-    runner = built_pipeline.project_runner
+    runner = built_pipeline.project
     arguments = json.dumps({"run_id": built_pipeline.sandbox.value(RUN), "undo": True})
     retraction = ("run-operation", "retract", "--args", arguments)
     succeed(runner.command, "invoke", "dbt-bigquery", *retraction, cwd=ROOT, env=runner.environment())
-    jobs = built_pipeline.bigquery.list_jobs(max_results=20)
+    jobs = built_pipeline.sandbox.client().list_jobs(max_results=20)
     sent = [
         job.query for job in jobs if isinstance(job, QueryJob) and "._loads`" in job.query.replace("`.`", ".")
     ]
@@ -169,15 +169,13 @@ def test_built_columns_are_those_that_the_analyzer_derives(
     analyzer: Analyzer, built_pipeline: BuiltPipeline
 ) -> None:
     """Every view and table has the columns and types that Google's analyzer gives its statement."""
-    nodes = json.loads(built_pipeline.manifest.read_text())["nodes"].values()
+    nodes = built_pipeline.manifest["nodes"].values()
     derived, built = {}, {}
     for node in nodes:
         if node["resource_type"] == "model":
             statement = built_pipeline.target_dir / "run" / node["package_name"] / node["original_file_path"]
             derived[node["name"]] = analyzer.columns(statement.read_text().strip().rstrip(";"))
-            table = built_pipeline.bigquery.get_table(
-                f"{built_pipeline.project}.{node['schema']}.{node['name']}"
-            )
+            table = built_pipeline.sandbox.client().get_table(f"{node['schema']}.{node['name']}")
             built[node["name"]] = [(field.name, type_of(field)) for field in table.schema]
     assert len(built) > 20
     assert built == derived
@@ -185,25 +183,25 @@ def test_built_columns_are_those_that_the_analyzer_derives(
 
 def test_sources_are_the_landed_columns(built_pipeline: BuiltPipeline) -> None:
     """Each landing table is a source, and each of its columns is described there."""
-    sources = json.loads(built_pipeline.manifest.read_text())["sources"].values()
+    sources = built_pipeline.manifest["sources"].values()
     described = {
         source["name"]: {name for name, column in source["columns"].items() if column["description"]}
         for source in sources
     }
-    client = built_pipeline.bigquery
+    client = built_pipeline.sandbox.client()
     landed = {
         item.table_id: {field.name for field in client.get_table(item.reference).schema}
-        for item in client.list_tables(f"{built_pipeline.project}.local_rickandmorty_landing")
+        for item in client.list_tables("local_rickandmorty_landing")
     }
     assert described == landed
 
 
 def test_descriptions_and_labels_are_in_the_warehouse(built_pipeline: BuiltPipeline) -> None:
     """Every table carries its layer; they, the views and all columns say what they are."""
-    client = built_pipeline.bigquery
+    client = built_pipeline.sandbox.client()
     bare = []
     for layer in ("staging", "marts", "snapshots"):
-        for item in client.list_tables(f"{built_pipeline.project}.local_rickandmorty_{layer}"):
+        for item in client.list_tables(f"local_rickandmorty_{layer}"):
             table = client.get_table(item.reference)
             # The local BigQuery does not keep a view's labels.
             if not table.description or ("layer" not in table.labels and table.table_type == "TABLE"):

@@ -215,32 +215,18 @@ class Project:
 
 @dataclass
 class BuiltPipeline:
-    """What one whole run has left: dbt's manifest and folders, and a client on the local BigQuery."""
+    """What one whole run has left: its project, and dbt's target folder with compiled/ and run/."""
 
-    project_runner: Project
-    log: str
+    project: Project
+    target_dir: Path
 
     @property
     def sandbox(self) -> Sandbox:
         """The sandbox it ran on."""
-        return self.project_runner.sandbox
+        return self.project.sandbox
 
     @property
-    def target_dir(self) -> Path:
-        """Dbt's target folder as that run has left it, with compiled/ and run/."""
-        return self.project_runner.folder / "built"
-
-    @property
-    def manifest(self) -> Path:
+    def manifest(self) -> dict[str, Any]:
         """Dbt's manifest.json."""
-        return self.target_dir / "manifest.json"
-
-    @property
-    def bigquery(self) -> bigquery.Client:
-        """Google's client on the local BigQuery."""
-        return self.sandbox.client()
-
-    @property
-    def project(self) -> str:
-        """The Google Cloud project."""
-        return self.sandbox.env["GOOGLE_CLOUD_PROJECT"]
+        found: dict[str, Any] = json.loads((self.target_dir / "manifest.json").read_text(encoding="utf-8"))
+        return found
