@@ -3,6 +3,7 @@
 It shares nothing with the SQL but the marts' names and columns.
 """
 
+import json
 import re
 from collections import Counter, defaultdict
 from datetime import UTC, date, datetime
@@ -13,7 +14,6 @@ Row = dict[str, Any]
 # Rule, severity, entity, record, detail.
 Finding = tuple[str, str, str, int | None, str]
 ENTITIES = {"characters": "character", "episodes": "episode", "locations": "location"}
-CROWD_SIZE = 100
 LAST = 1_000_000
 # As in dbt_project.yml.
 POLICIES = {
@@ -40,8 +40,14 @@ def number(url: str) -> int | None:
 def unreadable(record: Row) -> int:
     """How many addresses of a record have no number; an empty one counts in a list only."""
     listed = [url for value in record.values() if isinstance(value, list) for url in value]
-    places = [value["url"] for value in record.values() if isinstance(value, dict) and value["url"]]
+    places = [value["url"] for value in record.values() if isinstance(value, dict) and value.get("url")]
     return sum(number(url) is None for url in listed + places)
+
+
+def new_fields(record: Row) -> str | None:
+    """The fields of a record that the tap does not know, as BigQuery writes JSON."""
+    found = record.get("new_fields")
+    return found and json.dumps(found, sort_keys=True, separators=(",", ":"))
 
 
 def numbers(urls: list[str]) -> list[int]:
@@ -81,6 +87,7 @@ class Marts:
         loads: What the ledger says of each entity's version.
         earlier: The records of each version before, oldest first, and what the ledger says of it; none on a first run.
         policies: What a check of the verdict does when it does not hold, where that is not the project's default.
+        crowd_size: Most characters of an episode whose pairs are counted.
     """
 
     def __init__(
@@ -89,7 +96,9 @@ class Marts:
         loads: dict[str, Load],
         earlier: list[tuple[dict[str, list[Row]], dict[str, Load]]] | None = None,
         policies: dict[str, str] | None = None,
+        crowd_size: int = 100,
     ) -> None:
+        self.crowd_size = crowd_size
         self.by_id = {entity: {r["id"]: r for r in found} for entity, found in records.items()}
         self.characters, self.episodes, self.locations = (self.by_id[entity] for entity in ENTITIES)
         self.loads = loads
@@ -294,7 +303,7 @@ class Marts:
 
     def rpt_character_pairs(self) -> list[Row]:
         """One row per pair of characters that share an episode."""
-        casts = [cast for cast in self.cast.values() if len(cast) <= CROWD_SIZE]
+        casts = [cast for cast in self.cast.values() if len(cast) <= self.crowd_size]
         alone = Counter(c for cast in casts for c in cast)
         together = Counter(pair for cast in casts for pair in combinations(sorted(cast), 2))
         rows = []
@@ -445,7 +454,12 @@ class Marts:
                 # A version of no record closes with the STATE after it: an announcement alone is no proof.
                 (entity, "proof", True, "tap" if count else "state"),
                 (entity, "drop", count >= before * 0.9, f"{count}"),
-                (entity, "drift", True, "new fields in 0 of its records"),
+                (
+                    entity,
+                    "drift",
+                    not (new := self.new_field_count(entity)),
+                    f"new fields in {new} of its records",
+                ),
                 (entity, "source", True, "the tests"),
                 (entity, "freshness", True, "loaded 1 h ago"),
             ]
@@ -459,6 +473,10 @@ class Marts:
             }
             for entity, check, holds, got in checks
         ]
+
+    def new_field_count(self, entity: str) -> int:
+        """How many records of an entity have fields that the tap does not know."""
+        return sum(new_fields(record) is not None for record in self.by_id[entity].values())
 
     def links_that_fail(self) -> list[Finding]:
         """Links that one side lists, and links that lead nowhere."""
@@ -495,6 +513,7 @@ class Marts:
         for entity, records in self.by_id.items():
             for r in records.values():
                 check(not r["name"], ("empty_name", "warning"), entity, r, "no name")
+                check(new := new_fields(r), ("new_field", "warning"), entity, r, str(new))
                 unread = unreadable(r)
                 detail = f"addresses that end in no id: {unread}"
                 check(unread, ("unreadable_address", "warning"), entity, r, detail)
@@ -521,8 +540,8 @@ class Marts:
             check(season is None, ("malformed_code", "error"), "episodes", e, detail)
             detail = "no date such as December 2, 2013"
             check(aired is None, ("malformed_air_date", "error"), "episodes", e, detail)
-            detail = f"{crowd} characters, more than {CROWD_SIZE}: left out of rpt_character_pairs"
-            check(crowd > CROWD_SIZE, ("crowded_episode", "info"), "episodes", e, detail)
+            detail = f"{crowd} characters, more than {self.crowd_size}: left out of rpt_character_pairs"
+            check(crowd > self.crowd_size, ("crowded_episode", "info"), "episodes", e, detail)
         return found
 
     def rpt_loads(self) -> list[Row]:
@@ -534,7 +553,7 @@ class Marts:
                 "row_count": len(records),
                 "landed_row_count": len(records),
                 "mart_row_count": len(records),
-                "new_field_count": 0,
+                "new_field_count": self.new_field_count(entity),
                 "started_at": self.loads[entity].loaded_at,
                 "is_newest": True,
             }
@@ -544,8 +563,10 @@ class Marts:
 
 def fields(record: Row) -> dict[str, str | None]:
     """A record's fields as rpt_changes lists them: text, nested ones by a dot, addresses by their last parts."""
-    texts: dict[str, str | None] = {}
+    texts = {"new_fields": new_fields(record)}
     for name, value in record.items():
+        if name == "new_fields":
+            continue
         if isinstance(value, list):
             texts[name] = ", ".join(
                 text.rpartition("/")[2] if text.startswith("http") else text for text in value

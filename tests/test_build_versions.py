@@ -279,6 +279,10 @@ def test_an_id_that_a_version_has_twice_stops_the_build_and_later_hides_nothing(
     warehouse.build("--select", "+rpt_changes", DBT_VERDICT_DROP="warn").succeeded()
     changed = f"SELECT record_id, field_name, value_before, value_after FROM `{MARTS}.rpt_changes`"
     assert warehouse.ask(changed) == [(3, "name", "The last", "Who 3")]
+    # Of the version before, these have left the records that they did not send.
+    warehouse.land("characters", [character(1, (1,), 1, name="New")], "upserted", method="upsert")
+    warehouse.build("--select", "+rpt_changes", DBT_VERDICT_DROP="warn").succeeded()
+    assert warehouse.ask(changed) == []
 
 
 @pytest.mark.slow
