@@ -77,7 +77,7 @@ def test_wrong_arguments_are_one_line(command: str, tmp_path: Path, arguments: s
         "latin": write_records(tmp_path / "latin"),
         "surrogate": write_records(tmp_path / "surrogate", '{"id": 1, "name": "\\ud800"}'),
         "nan": write_records(tmp_path / "nan", '{"id": 1, "value": 1e999}'),
-        "deep": write_records(tmp_path / "deep", '{"id": 1, "value": ' + "[" * 9999 + "]" * 9999 + "}"),
+        "deep": write_records(tmp_path / "deep", '{"id": 1, "value": ' + "[" * 999_999 + "]" * 999_999 + "}"),
         "two": write_records(tmp_path / "two"),
     }
     (tmp_path / "two" / "characters.jsonl").touch()
