@@ -8,6 +8,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -310,11 +311,16 @@ def main() -> int:
         stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
     try:
         return _run()
-    except BrokenPipeError:
-        # `| head` has read enough; what is left goes nowhere, at the interpreter's end too.
+    except SandboxError as error:
+        print(f"sandbox: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        # `| head` has read enough, or the disk is full: what is left goes nowhere, at the interpreter's end too.
+        with suppress(OSError):
+            sys.stdout.flush()
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
-    except (SandboxError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            return 128 + signal.SIGPIPE
         print(f"sandbox: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -140,13 +140,14 @@ def _one_line(logger: logging.Logger) -> Iterator[None]:
     except ConfigValidationError as error:
         _end(logger, f"{error}: {'; '.join(error.errors)}")
     except BrokenPipeError:
-        # The reader's own message says why it ended. Python would complain again when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader's own message says why it ended.
+        _discard_output()
         _end(logger, "the program that reads the records has ended before the tap; look at its message")
     except TapError as error:
         _end(logger, str(error))
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.EDQUOT, errno.EFBIG, errno.ENOSPC):
+            _discard_output()
             _end(logger, f"output: {error.strerror}; make room where standard output goes, and run again")
         logger.debug("unexpected", exc_info=True)
         _end(
@@ -154,6 +155,11 @@ def _one_line(logger: logging.Logger) -> Iterator[None]:
             f"{type(error).__name__}: {safe(error)}; this error is unexpected: run again with "
             f"{PREFIX}LOGLEVEL=debug for its traceback",
         )
+
+
+def _discard_output() -> None:
+    """Let nothing more go to standard output, which has failed: it would fail again when Python closes it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _end(logger: logging.Logger, message: str) -> NoReturn:
