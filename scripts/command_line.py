@@ -36,14 +36,18 @@ def end_with(main: Callable[[], int]) -> NoReturn:
             setattr(sys, name, open(number, mode))  # noqa: PTH123, SIM115 (a descriptor, for good)
     try:
         status = main()
-        print(end="", flush=True)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         status = 128 + signal.SIGINT
     except OSError as error:
         status = 128 + signal.SIGPIPE if isinstance(error, BrokenPipeError) else 1
         if status == 1:
             print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
+    finally:
         # `| head` has read enough, or the disk is full: what is left goes nowhere, at the interpreter's end too.
-        for output in (1, 2):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+        for output in (sys.stdout, sys.stderr):
+            try:
+                output.flush()
+            except OSError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
     raise SystemExit(status)
