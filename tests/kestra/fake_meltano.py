@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # ruff: noqa: T201 - a program that prints
-"""Takes Meltano's place in the tests of the flows: logs what Meltano 4.4 logs, METRIC points too, writes what dbt 1.11 writes, and does what `behaviour.json` says.
+"""Takes Meltano's place in the tests of the flows: logs what Meltano 4.4 logs, METRIC points too, writes what dbt 1.12 writes, and does what `behaviour.json` says.
 
 `FAKES` names the folder: `behaviour.json` maps a job to {"fail": times, "status": n, "sleep": seconds, "together": n, "after": job}:
 "together" waits until so many calls have begun, "after" until a job has ended twice. Each call is written to `calls.jsonl`.
