@@ -28,7 +28,7 @@ from meltano_job.settings import Reader, SettingsError, result_object
 WAITING = {"STATE_UNSPECIFIED", "QUEUED", "SCHEDULED"}
 STOPPED = {"CANCELLED", "DELETED", "CANCELLATION_IN_PROGRESS", "DELETION_IN_PROGRESS"}
 # Any other, one that Google adds included, is awaited.
-ENDED = {"SUCCEEDED", "FAILED", "CANCELLED"}
+ENDED = {"SUCCEEDED", "FAILED", "CANCELLED", "DELETED"}
 RESERVED = {**RETRIED, 50004: "the task did not answer any more", 50005: "the time limit was reached"}
 # A new job may be unknown for a moment; this often in a row it is gone.
 UNKNOWN = 3
