@@ -26,9 +26,8 @@ from target_bigquery.names import clean_all, described
 from target_bigquery.values import DECIMALS, converters
 
 DEEPEST = 15
-DECIMAL_TEXTS = dict.fromkeys(
-    ("singer.decimal", "x-singer.decimal"), "BIGNUMERIC"
-)  # singer-python's and the SDK's
+# Decimals as text: singer-python's and the SDK's.
+DECIMAL_TEXTS = {"singer.decimal": "BIGNUMERIC", "x-singer.decimal": "BIGNUMERIC"}
 FORMATS = {"date-time": "TIMESTAMP", "date": "DATE", "time": "TIME", **DECIMAL_TEXTS}
 SCALARS = {"string": "STRING", "integer": "INTEGER", "number": "FLOAT", "boolean": "BOOLEAN"}
 LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
