@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -68,6 +69,14 @@ def test_what_tests_start_takes_signals_though_they_run_under_nohup_in_the_backg
     )
     pytest = f"'{sys.executable}' -m pytest -q -c '{ROOT}/pyproject.toml' '{tmp_path}/test_signals.py'"
     succeed("bash", "-c", f"trap '' HUP INT; exec {pytest}", cwd=ROOT)
+
+
+def test_files_of_tests_are_named_in_any_order() -> None:
+    """No fixture of a folder is lost where its files and another folder's alternate, as in a list of changed files."""
+    names = [name for name in sorted(tracked()) if re.match(r"tests/(\w+/)?test_\w+\.py$", name)]
+    folders = [[*group][:2] for _, group in itertools.groupby(names, os.path.dirname)]
+    files = [file for turn in itertools.zip_longest(*folders) for file in turn if file]
+    succeed(sys.executable, "-m", "pytest", "--quiet", "--setup-plan", *files, cwd=ROOT)
 
 
 def test_every_generated_file_is_current() -> None:
