@@ -61,6 +61,7 @@ def state(warehouse: Warehouse, *tables: str) -> dict[str, list[tuple[Any, ...]]
     }
 
 
+@pytest.mark.slow
 def test_a_bad_version_ends_before_the_marts_and_leaves_no_trace_once_retracted(warehouse: Warehouse) -> None:
     """11 % fewer characters fail the verdict with the marts as they were; retracted, it is as if it had never been."""
     land(warehouse, "good", 100)

@@ -140,6 +140,7 @@ def test_every_model_gives_the_rows_of_googles_implementation(warehouse: Warehou
         assert canonical(google) == canonical([dict(row) for row in client.query_and_wait(sql)]), title
 
 
+@pytest.mark.slow
 def test_every_statement_of_a_retraction_passes(analyzer: Analyzer, built_pipeline: BuiltPipeline) -> None:
     """What `make retract` asks and changes, undone before it is done: no file of dbt's holds these statements."""
     runner = built_pipeline.project

@@ -46,6 +46,7 @@ def test_building_after_a_failure_means_nothing_without_dbt(kestra: Engine, fake
 # --- Restart --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_restart_runs_failed_jobs_again_with_the_same_run_id(kestra: Engine, fakes: MeltanoStandIn) -> None:
     """A job whose second attempt succeeds is left alone; after two have failed Restart runs those two, then dbt; once more after one has failed again."""
     # Two attempts a time: character and location fail at first, location at the first Restart too.

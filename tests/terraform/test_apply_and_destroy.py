@@ -27,6 +27,7 @@ def test_production_is_refused_to_a_destroy_as_a_whole(production: Applied) -> N
     assert production.addresses() == before
 
 
+@pytest.mark.slow
 def test_a_second_plan_is_empty(production: Applied) -> None:
     """Nothing changes, and the guard says so."""
     done = production.guard(**PRODUCTION)
