@@ -163,7 +163,7 @@ new: $(VENVS)/dev/.done ## Make a project of your own: make new NAME=library FOL
 install: $(VENVS)/dev/.done $(VENVS)/sandbox/.done $(VENVS)/meltano/.done .meltano/.done ## Install every environment
 
 check: $(VENVS)/dev/.done $(VENVS)/sql/.done $(VENVS)/sandbox/.done .meltano/.done ## Style, types, and the SQL of transform/
-	@$(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,--jobs 2) --output-sync lint types $(if $(NO_ENTITY),,lint-sql)
+	@$(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,--jobs 2) --output-sync $(if $(NO_ENTITY),,lint-sql) lint types
 
 lint: $(VENVS)/dev/.done .meltano/.done
 	$(DEV)/ruff check .
