@@ -2,7 +2,8 @@
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,19 @@ where window with within
 KEYWORDS = frozenset(RESERVED.split())
 
 
+def quoted(name: str) -> str:
+    """Return a name as SQL takes it."""
+    return name if UNQUOTED.fullmatch(name) and name not in KEYWORDS else f"`{name}`"
+
+
 @dataclass(frozen=True)
 class Column:
-    """A column: its name in the landing table, its name in staging and mart, its SQL type."""
+    """A column: its path in the landing table, its name in dbt, its SQL type, and the expression that a model reads it by."""
 
     landed: str
     name: str
     type: str
+    read: str
 
     @classmethod
     def of(cls, entity: Entity, field: SchemaField) -> "Column":
@@ -80,13 +87,19 @@ class Column:
         for pattern, promised in PROMISED_TYPES.items():
             if re.search(pattern, name) and sql_type(field) != promised:
                 name = f"{entity.singular}_{name}" if pattern.startswith("^") else f"{name}_value"
-        return cls(field.name, name, sql_type(field))
+        return cls(field.name, name, sql_type(field), quoted(field.name))
 
-    @property
-    def quoted(self) -> str:
-        """Return the landed name as SQL takes it."""
-        plain = UNQUOTED.fullmatch(self.landed) and self.landed not in KEYWORDS
-        return self.landed if plain else f"`{self.landed}`"
+    def leaves(self, entity: Entity, field: SchemaField) -> Iterator["Column"]:
+        """Yield what a mart has of this staged column: an object's fields one by one; a list of objects as it is."""
+        if self.type != "RECORD":
+            yield self
+        for inner in field.fields if self.type == "RECORD" else ():
+            api = inner.to_api_repr()
+            named = Column.of(entity, SchemaField.from_api_repr({**api, "name": f"{self.name}_{inner.name}"}))
+            column = replace(
+                named, landed=f"{self.landed}.{inner.name}", read=f"{self.read}.{quoted(inner.name)}"
+            )
+            yield from column.leaves(entity, inner)
 
     @property
     def description(self) -> str:
@@ -94,24 +107,30 @@ class Column:
         return f"{self.landed}, as the API gives it."
 
 
-def columns(entity: Entity, schema: dict[str, Any]) -> dict[str, Column]:
-    """Return the column of each field of a schema, without `new_fields`.
+def columns(entity: Entity, schema: dict[str, Any]) -> tuple[dict[str, Column], list[Column]]:
+    """Return the staged column of each field of a schema, without `new_fields`, and the columns of a mart on them.
 
     Raises:
         ValueError: The target cannot hold such records, or two columns would have one name.
     """
     landing = landing_columns(entity, schema)
-    by_field = {name: Column.of(entity, field) for name, field in landing.items() if name != "new_fields"}
-    names = [column.name for column in by_field.values()]
-    if duplicates := {name for name in names if names.count(name) > 1}:
-        raise ValueError(
-            f"the sample: two fields would be {', '.join(sorted(duplicates))} in dbt; rename one in the tap"
-        )
-    return by_field
+    landing.pop("new_fields", None)
+    by_field = {name: Column.of(entity, field) for name, field in landing.items()}
+    leaves = [
+        leaf
+        for name, column in by_field.items()
+        for leaf in replace(column, read=column.name).leaves(entity, landing[name])
+    ]
+    for names in ([column.name for column in by_field.values()], [leaf.name for leaf in leaves]):
+        if duplicates := {name for name in names if names.count(name) > 1}:
+            raise ValueError(
+                f"the sample: two fields would be {', '.join(sorted(duplicates))} in dbt; rename one in the tap"
+            )
+    return by_field, leaves
 
 
 def model_files(entity: Entity, schema: dict[str, Any]) -> dict[Path, str]:
-    """Return the files of an entity's staging model and of its mart, which leaves nested columns to a person.
+    """Return the files of an entity's staging model and of its mart, which leaves lists of objects to a person.
 
     Args:
         entity: The new entity.
@@ -120,7 +139,7 @@ def model_files(entity: Entity, schema: dict[str, Any]) -> dict[Path, str]:
     Raises:
         ValueError: The schema has no such models (see columns).
     """
-    by_field = columns(entity, schema)
+    by_field, leaves = columns(entity, schema)
     key = [by_field[field] for field in entity.key]
     first, other = ([(column, KEY_VALUES.get(column.type, (1, 2))[n]) for column in key] for n in (0, 1))
     full = entity.replication == "full"
@@ -133,7 +152,8 @@ def model_files(entity: Entity, schema: dict[str, Any]) -> dict[Path, str]:
         "entity": entity,
         "full": full,
         "columns": list(by_field.values()),
-        "flat_columns": [column for column in by_field.values() if "RECORD" not in column.type],
+        "leaves": [leaf for leaf in leaves if leaf.type != "ARRAY<RECORD>"],
+        "lists": [leaf for leaf in leaves if leaf.type == "ARRAY<RECORD>"],
         "load_columns": LOAD_COLUMNS,
         "key": key,
         "source": yaml.safe_dump(source, sort_keys=False, width=130).strip(),

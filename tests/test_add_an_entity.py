@@ -18,7 +18,7 @@ import new_entity
 import pytest
 import yaml
 from entities import Entity
-from entity_models import columns
+from entity_models import columns, model_files
 from sample_schema import infer_field, infer_object
 from testkit.project_copy import ProjectCopy, copy_project
 from testkit.project_files import ROOT
@@ -226,8 +226,24 @@ def test_a_column_has_a_name_that_lint_takes(field: str, value: Any, landed: str
     """Lower case, no word of SQL, and of the type that its ending promises (dbt-bouncer.yml); what SQL reads otherwise is quoted."""
     entity = Entity("orders", "order", "order", ("id",), "full")
     schema = {"type": "object", **infer_object([{"id": 1, field: value}])}
-    column = columns(entity, schema)[field]
-    assert (column.quoted, column.name) == (landed, name)
+    column = columns(entity, schema)[0][field]
+    assert (column.read, column.name) == (landed, name)
+
+
+def test_a_mart_has_an_objects_fields_one_by_one() -> None:
+    """As JSON:API has them, where nothing else is of use; a list of objects is named, as its grain is another."""
+    entity = Entity("orders", "order", "order", ("id",), "full")
+    fields = {"End": "2026-01-01", "tags": ["a"], "by": {"Größe": 1}, "lines": [{"sku": "a"}]}
+    schema = {"type": "object", **infer_object([{"id": 1, "order": fields}])}
+    (mart,) = (text for path, text in model_files(entity, schema).items() if path.name == "dim_orders.sql")
+    assert [line.strip(" ,") for line in mart.splitlines()[1:-3]] == [
+        "-- order.lines is a list of objects: UNNEST it in a model of its own.",
+        "SELECT",
+        "order_id",
+        "order_order.`End` AS order_order_end",
+        "order_order.tags AS order_order_tags",
+        "order_order.`by`.`Größe` AS order_order_by_grosse",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -258,7 +274,7 @@ def test_a_field_that_is_named_as_the_target_s_own_is_left_out() -> None:
     """A source that was itself landed by Singer: its metadata is not a column of the models."""
     entity = Entity("orders", "order", "order", ("id",), "full")
     records = [{"_sdc_run_id": "x", "id": 1, "name": "a"}]
-    found = columns(entity, {"type": "object", **infer_object(records)})
+    found, _ = columns(entity, {"type": "object", **infer_object(records)})
     assert list(found) == ["id", "name"]
 
 
