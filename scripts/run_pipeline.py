@@ -74,7 +74,7 @@ def source_options(data: Path | None, *, live: bool, version: int | None) -> lis
     """Return the options of `sandbox exec` for the source that was asked for; SystemExit(2) where it is not there."""
     if live:
         if not answers(LIVE_API):
-            fail(f"{LIVE_API} does not answer; `make run` without LIVE=1 uses a made-up universe", 2)
+            fail(f"{LIVE_API} does not answer; `make run` without LIVE=1 needs no network", 2)
         return ["--live"]
     if version is None and not data and ANSWERS.is_dir():
         data = ANSWERS
