@@ -11,7 +11,7 @@ from typing import Any
 import sqlglot
 from sqlglot import exp
 
-from . import parse_cache, patches
+from . import parse_cache, patches, select_names
 
 # Halves round away from zero; a text is decimal or hexadecimal, and nothing else.
 INT64 = """CASE
@@ -72,8 +72,15 @@ MACROS = {
     # Before 1970 too, whole units are those that have passed; a float has not the digits of a time stamp.
     "bqv_unix(x, unit, micros)": "epoch_us(date_trunc(unit, CAST(x AS TIMESTAMPTZ))) // micros",
     "bqv_timestamp(x, micros)": "make_timestamptz(CAST(x AS BIGINT) * micros)",
-    # A week begins on Sunday, a text at 1, which 0 and what lies before it mean too.
-    "bqv_week(x)": "date_trunc('week', x + INTERVAL 1 DAY) - INTERVAL 1 DAY",
+    # Of the type of their argument, as time_bucket is; DuckDB's week begins on Monday.
+    "bqv_week(x, days)": "time_bucket(INTERVAL 7 DAY, x, DATE '2000-01-03' - days)",
+    "bqv_day(x)": "time_bucket(INTERVAL 1 DAY, x)",
+    "bqv_months(x, months)": "time_bucket(months * INTERVAL 1 MONTH, x)",
+    "bqv_week_date(x, days)": "CAST(bqv_week(CAST(x AS TIMESTAMP), days) AS DATE)",
+    "bqv_weeks(later, earlier, days)": "(bqv_week_date(later, days) - bqv_week_date(earlier, days)) // 7",
+    "bqv_week_number(x, days)": "bqv_weeks(x, date_trunc('year', x) - INTERVAL 1 DAY, days)",
+    "bqv_week_end(x, days)": "bqv_week_date(x, days) + 6",
+    # A text begins at 1, which 0 and what lies before it mean too.
     "bqv_start(x, start)": "CASE WHEN start = 0 OR start < -length(x) THEN 1 ELSE start END",
     "bqv_fraction(x, whole)": "x % whole",
     "bqv_split(list, separator)": "CASE WHEN separator IS NOT NULL THEN list END",
@@ -95,6 +102,10 @@ DATE_PARTS = {
     "m": ("([0-9]{1,2})", "%m"),
     "Y": ("0{0,3}([1-9][0-9]{0,3})", "%Y"),
 }
+# The first days of weeks, by how many days later the next Monday is.
+DAYS = ("MONDAY", "SUNDAY", "SATURDAY", "FRIDAY", "THURSDAY", "WEDNESDAY", "TUESDAY")
+WEEKS = {"WEEK": "SUNDAY", "ISOWEEK": "MONDAY"}
+MONTHS = {"MONTH": 1, "QUARTER": 3, "YEAR": 12}
 KINDS = {
     exp.DataType.Type.TEXT: "string",
     exp.DataType.Type.BIGINT: "int64",
@@ -198,11 +209,37 @@ def _timestamp(node: exp.UnixToTime) -> exp.Expr | None:
     return call("bqv_timestamp", node.this, exp.Literal.number(10 ** (6 - int(node.text("scale") or 0))))
 
 
-def _week(node: exp.TimestampTrunc | exp.DatetimeTrunc) -> exp.Expr | None:
-    return call("bqv_week", node.this) if node.text("unit") == "WEEK" and not node.args.get("zone") else None
+def _days(unit: exp.Expr | None) -> exp.Literal | None:
+    """Return how many days before Monday the weeks of a part begin; None where it is no week."""
+    name = unit.name if unit else ""
+    day = name if isinstance(unit, exp.WeekStart) else WEEKS.get(name)
+    return exp.Literal.number(DAYS.index(day)) if day in DAYS else None
+
+
+def _trunc(node: exp.DateTrunc | exp.TimestampTrunc | exp.DatetimeTrunc) -> exp.Expr | None:
+    if node.args.get("zone"):
+        return None
+    value = exp.cast(node.this, "DATETIME") if isinstance(node, exp.DatetimeTrunc) else node.this
+    if days := _days(node.unit):
+        return call("bqv_week", value, days)
+    if isinstance(node, exp.DateTrunc) and (months := MONTHS.get(node.unit.name)):
+        return call("bqv_months", value, exp.Literal.number(months))
+    return call("bqv_day", value) if isinstance(node, exp.DateTrunc) and node.unit.name == "DAY" else None
+
+
+def _weeks(node: exp.DateDiff | exp.DatetimeDiff) -> exp.Expr | None:
+    days = _days(node.args.get("unit"))
+    return call("bqv_weeks", node.this, node.expression, days) if days else None
+
+
+def _last_day(node: exp.LastDay) -> exp.Expr | None:
+    days = _days(node.args.get("unit"))
+    return call("bqv_week_end", node.this, days) if days else None
 
 
 def _extract(node: exp.Extract) -> exp.Expr | None:
+    if isinstance(node.this, exp.WeekStart):
+        return call("bqv_week_number", node.expression, _days(node.this))
     # DuckDB's have the seconds with them.
     whole = {"MILLISECOND": 1000, "MICROSECOND": 1_000_000}.get(node.name.upper())
     return call("bqv_fraction", node.copy(), exp.Literal.number(whole)) if whole else None
@@ -273,8 +310,12 @@ CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
     exp.UnixMillis: _unix,
     exp.UnixSeconds: _unix,
     exp.UnixToTime: _timestamp,
-    exp.TimestampTrunc: _week,
-    exp.DatetimeTrunc: _week,
+    exp.TimestampTrunc: _trunc,
+    exp.DatetimeTrunc: _trunc,
+    exp.DateTrunc: _trunc,
+    exp.DateDiff: _weeks,
+    exp.DatetimeDiff: _weeks,
+    exp.LastDay: _last_day,
     exp.Extract: _extract,
     exp.Substring: _substring,
     exp.Split: _split,
@@ -295,10 +336,10 @@ def with_values(sql: str) -> str:
         tree = parse_cache.reading(sqlglot.parse_one)(sql, read="bigquery")
     except sqlglot.errors.SqlglotError:
         return str(_ctas(sql))
-    if not tree.find(*CHANGES):
+    if not tree.find(*CHANGES, *select_names.CLAUSES):
         return str(_ctas(sql))
     tree = tree.copy()
-    changed = False
+    changed = select_names.resolve(tree)
     # From the leaves up: what is replaced takes its children along.
     for node in reversed(list(tree.walk())):
         change = CHANGES.get(type(node))
