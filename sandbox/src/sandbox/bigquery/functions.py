@@ -209,7 +209,7 @@ def _timestamp(node: exp.UnixToTime) -> exp.Expr | None:
     return call("bqv_timestamp", node.this, exp.Literal.number(10 ** (6 - int(node.text("scale") or 0))))
 
 
-def _days(unit: exp.Expr | None) -> exp.Literal | None:
+def _days(unit: exp.Expr | None) -> exp.Expr | None:
     """Return how many days before Monday the weeks of a part begin; None where it is no week."""
     name = unit.name if unit else ""
     day = name if isinstance(unit, exp.WeekStart) else WEEKS.get(name)

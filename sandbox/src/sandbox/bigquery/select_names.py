@@ -14,7 +14,8 @@ CLAUSES = (exp.Group, exp.Having, exp.Order, exp.Qualify)
 
 def resolve(tree: exp.Expr) -> bool:
     """Put what a name stands for in its place, in each SELECT of a statement; return whether there was one."""
-    return any([_resolve(select) for select in tree.find_all(exp.Select)])  # noqa: C419 (each of them)
+    resolved = [_resolve(select) for select in tree.find_all(exp.Select)]
+    return any(resolved)
 
 
 def _resolve(select: exp.Select) -> bool:
@@ -55,28 +56,29 @@ def _names(select: exp.Select) -> dict[str, int]:
         if counts[name] == 1
         and name
         and not item.is_star
-        and not (_is_plain(item.unalias()) and item.unalias().name.lower() == name)
+        and not (
+            isinstance(column := item.unalias(), exp.Column)
+            and not column.table
+            and column.name.lower() == name
+        )
     }
-
-
-def _is_plain(node: exp.Expr) -> bool:
-    return isinstance(node, exp.Column) and not node.table
 
 
 def _grouped(select: exp.Select) -> Iterator[exp.Column]:
     """Yield the names that are all of an item of GROUP BY; within an item, BigQuery knows columns only."""
     group = select.args.get("group")
-    for part in ("expressions", "rollup", "cube", "grouping_sets"):
-        for node in list(group.args.get(part) or ()) if group else ():
-            whole = [node]
-            while whole:
-                item = whole.pop()
-                if isinstance(item, (exp.Rollup, exp.Cube, exp.GroupingSets, exp.Tuple)):
-                    whole += item.expressions
-                elif isinstance(item, exp.Paren):
-                    whole.append(item.this)
-                elif _is_plain(item):
-                    yield item
+    parts = group.args if group else {}
+    items = [
+        item for part in ("expressions", "rollup", "cube", "grouping_sets") for item in parts.get(part) or ()
+    ]
+    while items:
+        item = items.pop()
+        if isinstance(item, (exp.Rollup, exp.Cube, exp.GroupingSets, exp.Tuple)):
+            items += item.expressions
+        elif isinstance(item, exp.Paren):
+            items.append(item.this)
+        elif isinstance(item, exp.Column) and not item.table:
+            yield item
 
 
 def _by(select: exp.Select, column: exp.Column, place: int) -> exp.Expr:
@@ -94,4 +96,4 @@ def _item(select: exp.Select, place: int) -> exp.Expr:
 def _columns(clause: exp.Expr) -> list[exp.Column]:
     """The plain names of a clause, without those of its subqueries, which have lists of their own."""
     nodes = clause.walk(prune=lambda node: isinstance(node, exp.Query))
-    return [node for node in nodes if _is_plain(node)]
+    return [node for node in nodes if isinstance(node, exp.Column) and not node.table]
