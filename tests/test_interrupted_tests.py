@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from testkit.programs import alive, eventually
 from testkit.whole_pipeline import program
 
@@ -37,18 +39,32 @@ def test_what_killed_tests_have_started_ends(tmp_path: Path) -> None:
 
 
 COMMANDS = """
-import sys
+import os, sys
 from pathlib import Path
+from testkit import programs
 from testkit.project_copy import ProjectCopy
 
+if sys.argv[2:]:
+    programs.afterwards = lambda *end: os.kill(os.getpid(), 9)
 ProjectCopy(Path(sys.argv[1])).run("echo $$; sleep infinity")
 """
 
 
-def test_what_killed_tests_run_in_a_copy_of_the_project_ends(tmp_path: Path) -> None:
+def in_folder(folder: Path) -> list[Path]:
+    """The processes that work in a folder."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        with suppress(OSError):
+            found += [link] if link.readlink() == folder else []
+    return found
+
+
+@pytest.mark.parametrize("early", [(), ("early",)], ids=["in them", "as they begin"])
+def test_what_killed_tests_run_in_a_copy_of_the_project_ends(tmp_path: Path, early: tuple[str, ...]) -> None:
     """Nobody else would stop it, and the sandbox of the copy is not stopped while it is in use."""
     log = tmp_path.with_suffix(".log")
-    with subprocess.Popen([sys.executable, "-c", COMMANDS, str(tmp_path)]) as tests:
-        pid = int(eventually(lambda: log.read_text() if log.exists() else None, "nothing has begun"))
-        tests.kill()
-    eventually(lambda: not alive(pid), f"process {pid} did not end")
+    with subprocess.Popen([sys.executable, "-c", COMMANDS, str(tmp_path), *early]) as tests:
+        if not early:
+            eventually(lambda: log.exists() and log.read_text(), "nothing has begun")
+            tests.kill()
+    eventually(lambda: not in_folder(tmp_path), f"a process in {tmp_path} did not end")

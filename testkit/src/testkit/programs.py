@@ -2,10 +2,10 @@
 
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from testkit.project_files import ROOT
 from testkit.required_tools import missing
@@ -45,6 +45,24 @@ def afterwards(*command: str | Path) -> Iterator[None]:
     ) as waiting:
         yield
     assert waiting.returncode == 0, f"{command}: exit status {waiting.returncode}"
+
+
+@contextmanager
+def ending_with_us(
+    command: Sequence[str | Path], end: Sequence[str], **options: Any
+) -> Iterator[subprocess.Popen[str]]:
+    """Start a program that `end` with its process id ends after this block, also when this process is killed in it.
+
+    It begins once that is arranged: what this process cannot end any more would run for ever.
+    """
+    waiting = ["sh", "-c", 'read -r go && exec "$@" </dev/null', "sh", *command]
+    with (
+        subprocess.Popen(waiting, stdin=subprocess.PIPE, text=True, **options) as process,
+        afterwards(*end, str(process.pid)),
+    ):
+        assert process.stdin is not None
+        print("go", file=process.stdin, flush=True)
+        yield process
 
 
 def eventually(found: Callable[[], T | None], missing: str) -> T:

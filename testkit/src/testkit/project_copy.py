@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from testkit.programs import afterwards
+from testkit.programs import ending_with_us
 from testkit.project_files import ROOT, project_files
 
 # What `make test` hands on, and what the tests of this project tell their programs, is not for a copy.
@@ -57,16 +57,15 @@ class ProjectCopy:
         log = self.folder.with_suffix(".log")
         with (
             log.open("w", encoding="utf-8") as out,
-            subprocess.Popen(
+            ending_with_us(
                 ["bash", "-euo", "pipefail", "-c", commands],
+                ["sh", "-c", 'kill -s KILL -- "-$0" 2>/dev/null || true'],
                 cwd=self.folder,
                 env={**self.env, "NO_COLOR": "1", **env},
-                stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             ) as process,
-            afterwards("sh", "-c", 'kill -s KILL -- "-$0" 2>/dev/null || true', str(process.pid)),
         ):
             ended = process.wait()
         text = log.read_text(encoding="utf-8", errors="replace")

@@ -9,16 +9,13 @@ from typing import Any
 
 import requests
 
-from testkit.programs import afterwards, eventually
+from testkit.programs import ending_with_us, eventually
 
 
 @contextmanager
 def served(command: str, *arguments: str) -> Iterator[str]:
     """Run `sandbox api`, `proxy` or `strict`; give its address."""
-    with (
-        subprocess.Popen([command, *arguments], stdout=subprocess.PIPE, text=True) as process,
-        afterwards("kill", str(process.pid)),
-    ):
+    with ending_with_us([command, *arguments], ["kill"], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         yield json.loads(process.stdout.readline())["url"]
     assert process.returncode == 0
