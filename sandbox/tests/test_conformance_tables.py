@@ -181,6 +181,13 @@ UNSUPPORTED = [
     "-- a comment alone",
     "CREATE TABLE {} AS SELECT x.*, y.* FROM (SELECT 1 AS id) AS x CROSS JOIN (SELECT 2 AS ID) AS y",
     "CREATE OR REPLACE TABLE {} AS SELECT COUNT(*) FROM UNNEST([1])",
+    "SELECT @@project_id",
+    # DuckDB's own.
+    "DESCRIBE SELECT 1",
+    "EXPLAIN SELECT 1",
+    "SHOW TABLES",
+    "PRAGMA version",
+    "COPY (SELECT 1) TO '/dev/null'",
 ]
 
 
@@ -192,6 +199,34 @@ def test_a_statement_that_cannot_be_run_is_refused_at_once(warehouse: Warehouse,
     assert caught.value.message
 
 
+CHANGES = [
+    ("DELETE {}", "must have a WHERE clause"),
+    ("UPDATE {} SET a = 2", "must have a WHERE clause"),
+    ("UPDATE {} SET a = n FROM UNNEST([2, 3]) AS n WHERE a = 1", "at most one source row"),
+    (
+        "MERGE {} AS t USING UNNEST([2, 3]) AS n ON t.a = 1 WHEN MATCHED THEN UPDATE SET a = n",
+        "at most one source row",
+    ),
+]
+
+
+@pytest.mark.parametrize(("sql", "message"), CHANGES)
+def test_a_change_that_bigquery_refuses_changes_no_row(warehouse: Warehouse, sql: str, message: str) -> None:
+    """Rows are named, and each is changed once at most: "Data manipulation language"."""
+    name = warehouse.new_name()
+    warehouse.query(f"CREATE TABLE `{name}` AS SELECT 1 AS a")
+    with pytest.raises(exceptions.BadRequest, match=message):
+        warehouse.query(sql.format(f"`{name}`"))
+    assert warehouse.query(f"SELECT a FROM `{name}`") == [(1,)]
+    warehouse.query(
+        f"MERGE `{name}` AS t USING UNNEST([1, 3]) AS n ON a = n WHEN MATCHED THEN UPDATE SET a = n + 1"
+    )
+    warehouse.query(f"UPDATE `{name}` SET a = n + 1 FROM UNNEST([2, 4]) AS n WHERE a = n")
+    assert warehouse.query(f"SELECT a FROM `{name}`") == [(3,)]
+    warehouse.query(f"DELETE `{name}` WHERE a = 3")
+    assert warehouse.count(warehouse.bigquery.get_table(name)) == 0
+
+
 def test_what_is_not_understood_is_refused_at_once(warehouse: Warehouse) -> None:
     """A request that cannot be carried out is 400, never a 500, which the clients would retry: "Error messages"."""
     table = {"tableReference": {"projectId": "p", "datasetId": warehouse.dataset, "tableId": "t"}}
@@ -201,6 +236,14 @@ def test_what_is_not_understood_is_refused_at_once(warehouse: Warehouse) -> None
             path=f"/projects/{warehouse.bigquery.project}/datasets/{warehouse.dataset}/tables",
             data={**table, "schema": {"fields": [{"type": "STRING"}]}},
         )
+
+
+def test_an_answer_to_what_was_not_foreseen_is_the_last_of_its_connection(warehouse: Warehouse) -> None:
+    """The server ends the connection; a client that used it again, as `make shell`, would take BigQuery for gone."""
+    client = warehouse.bigquery
+    url = f"{client._connection.API_BASE_URL}/bigquery/v2/projects/{client.project}/queries"  # noqa: SLF001 (as the client has it)
+    answer = client._http.post(url, json={"query": "SELECT STRUCT(1, 2)", "useLegacySql": False})  # noqa: SLF001 (as it is)
+    assert (answer.status_code, answer.headers["Connection"]) == (400, "close")
 
 
 def test_an_array_of_a_row_is_joined_by_its_name(warehouse: Warehouse) -> None:

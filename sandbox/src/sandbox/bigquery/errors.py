@@ -29,7 +29,8 @@ def refusal(error: Exception) -> DomainError:
 async def _answer(_: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, DomainError) or error.http_status >= SERVER_ERROR:
         error = refusal(error)
-    return JSONResponse(status_code=error.http_status, content=error.to_bigquery_error())
+    # What was not foreseen ends the connection too: the client is not to use it again.
+    return JSONResponse(error.to_bigquery_error(), error.http_status, {"Connection": "close"})
 
 
 @patches.replaces(

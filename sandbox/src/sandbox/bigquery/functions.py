@@ -4,11 +4,13 @@ They become macros of DuckDB before the emulator translates the statement. `sand
 answers of Google's documentation.
 """
 
+import itertools
 import re
 from collections.abc import Callable
 from typing import Any
 
 import sqlglot
+from bqemulator.domain.errors import InvalidQueryError
 from sqlglot import exp
 
 from . import parse_cache, patches, select_names
@@ -48,7 +50,12 @@ MACROS = {
     "bqv_to_json_string(x)": """CASE
         WHEN x IS NULL THEN 'null'
         WHEN typeof(x) = 'TIMESTAMP WITH TIME ZONE' THEN '"' || replace(replace(bqv_string(x), '+00', 'Z'), ' ', 'T') || '"'
-        WHEN typeof(x) IN ('DOUBLE', 'FLOAT') AND isfinite(TRY_CAST(x AS DOUBLE)) THEN bqv_string(x)
+        WHEN typeof(x) = 'TIMESTAMP'
+          THEN '"' || replace(replace(bqv_string(timezone('UTC', TRY_CAST(x AS TIMESTAMP))), '+00', ''), ' ', 'T') || '"'
+        WHEN typeof(x) LIKE 'DECIMAL(%' AND (contains(bqv_string(x), '.') OR abs(TRY_CAST(x AS DOUBLE)) > 9007199254740992)
+          THEN '"' || bqv_string(x) || '"'
+        WHEN typeof(x) LIKE 'DECIMAL(%' OR typeof(x) IN ('DOUBLE', 'FLOAT') AND isfinite(TRY_CAST(x AS DOUBLE)) THEN bqv_string(x)
+        WHEN typeof(x) = 'BLOB' THEN '"' || to_base64(TRY_CAST(x AS BLOB)) || '"'
         WHEN typeof(x) IN ('DOUBLE', 'FLOAT')
           OR typeof(x) = 'BIGINT' AND abs(TRY_CAST(CAST(x AS VARCHAR) AS HUGEINT)) > 9007199254740992
           THEN '"' || CAST(to_json(x) AS VARCHAR) || '"'
@@ -72,14 +79,25 @@ MACROS = {
     # Before 1970 too, whole units are those that have passed; a float has not the digits of a time stamp.
     "bqv_unix(x, unit, micros)": "epoch_us(date_trunc(unit, CAST(x AS TIMESTAMPTZ))) // micros",
     "bqv_timestamp(x, micros)": "make_timestamptz(CAST(x AS BIGINT) * micros)",
-    # Of the type of their argument, as time_bucket is; DuckDB's week begins on Monday.
-    "bqv_week(x, days)": "time_bucket(INTERVAL 7 DAY, x, DATE '2000-01-03' - days)",
-    "bqv_day(x)": "time_bucket(INTERVAL 1 DAY, x)",
-    "bqv_months(x, months)": "time_bucket(months * INTERVAL 1 MONTH, x)",
-    "bqv_week_date(x, days)": "CAST(bqv_week(CAST(x AS TIMESTAMP), days) AS DATE)",
-    "bqv_weeks(later, earlier, days)": "(bqv_week_date(later, days) - bqv_week_date(earlier, days)) // 7",
-    "bqv_week_number(x, days)": "bqv_weeks(x, date_trunc('year', x) - INTERVAL 1 DAY, days)",
-    "bqv_week_end(x, days)": "bqv_week_date(x, days) + 6",
+    # Unlike date_trunc they keep the type; weeks begin `day` days after Monday.
+    "bqv_months(x, months)": "time_bucket(to_months(months), x)",
+    "bqv_days(x, days, day)": "time_bucket(to_days(days), x, to_days(day))",
+    "bqv_weeks(later, earlier, day)": """date_diff(
+        'day', bqv_days(CAST(earlier AS TIMESTAMP), 7, day), bqv_days(CAST(later AS TIMESTAMP), 7, day)) // 7""",
+    "bqv_week_number(x, day)": "bqv_weeks(x, date_trunc('year', x) - INTERVAL 1 DAY, day)",
+    # The text of a time where its clock shows `zone`, with the distance from UTC.
+    "bqv_zone_text(x, zone, minutes)": """replace(bqv_string(timezone('UTC', timezone(zone, x))), '+00',
+        CASE WHEN minutes < 0 THEN '-' ELSE '+' END || lpad(CAST(abs(minutes) // 60 AS VARCHAR), 2, '0')
+        || CASE WHEN minutes % 60 != 0 THEN ':' || lpad(CAST(abs(minutes) % 60 AS VARCHAR), 2, '0') ELSE '' END)""",
+    "bqv_in_zone(x, zone)": "bqv_zone_text(x, zone, date_diff('minute', timezone('UTC', x), timezone(zone, x)))",
+    "bqv_from_zone(x, zone)": "timezone(zone, CAST(x AS TIMESTAMP))",
+    # TRY, which SAFE. becomes, takes no error().
+    "bqv_count(x)": "CASE WHEN x < 0 THEN CAST('a negative number: ' || x AS BIGINT) ELSE x END",
+    # A digit of its own has a blank before it.
+    "bqv_padded(x)": "replace(replace(x, chr(1) || '0', ' '), chr(1), '')",
+    "bqv_json_type(x)": """CASE CAST(json_type(x) AS VARCHAR)
+        WHEN 'VARCHAR' THEN 'string' WHEN 'OBJECT' THEN 'object' WHEN 'ARRAY' THEN 'array' WHEN 'BOOLEAN' THEN 'boolean'
+        WHEN 'NULL' THEN 'null' ELSE CASE WHEN x IS NOT NULL THEN 'number' END END""",
     # A text begins at 1, which 0 and what lies before it mean too.
     "bqv_start(x, start)": "CASE WHEN start = 0 OR start < -length(x) THEN 1 ELSE start END",
     "bqv_fraction(x, whole)": "x % whole",
@@ -93,6 +111,7 @@ MACROS = {
         WHEN typeof(x) = 'DATE' THEN 'DATE "' || CAST(x AS VARCHAR) || '"'
         ELSE CAST(x AS VARCHAR) END""",
     "bqv_grouped(x)": "format('{:,}', CAST(x AS BIGINT))",
+    "bqv_grouped_float(x, form)": "format(form, CAST(x AS DOUBLE))",
 }
 SPECIFIER = re.compile(r"%(?:%|[-+ #0']*(?:\d+|\*)?(?:\.(?:\d+|\*))?[a-zA-Z])")
 # Of PARSE_DATE: a month's name may be short, and where the format has a blank the text has any number of them.
@@ -102,10 +121,6 @@ DATE_PARTS = {
     "m": ("([0-9]{1,2})", "%m"),
     "Y": ("0{0,3}([1-9][0-9]{0,3})", "%Y"),
 }
-# The first days of weeks, by how many days later the next Monday is.
-DAYS = ("MONDAY", "SUNDAY", "SATURDAY", "FRIDAY", "THURSDAY", "WEDNESDAY", "TUESDAY")
-WEEKS = {"WEEK": "SUNDAY", "ISOWEEK": "MONDAY"}
-MONTHS = {"MONTH": 1, "QUARTER": 3, "YEAR": 12}
 KINDS = {
     exp.DataType.Type.TEXT: "string",
     exp.DataType.Type.BIGINT: "int64",
@@ -116,6 +131,10 @@ KINDS = {
 # Of a column: all digits, and those after the point. Where none are stated, DuckDB has 18 with 3; it has 38 at most.
 DIGITS = {exp.DataType.Type.DECIMAL: (38, 9), exp.DataType.Type.BIGDECIMAL: (38, 18)}
 TEXTS = {"t": "bqv_text", "T": "bqv_literal"}
+# Unicode's white space; Python has the separators 28 to 31 with it.
+BLANK = "\t\n\v\f\r" + "".join(filter(str.isspace, map(chr, range(32, 0x3001))))
+MONTHS = {"MONTH": 1, "QUARTER": 3, "YEAR": 12}
+WEEKDAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
 GROUP = re.compile(r"\\.|\[(?:\\.|[^\]])*\]|\((?!\?)|\(\?P?<(?![=!])", re.DOTALL)
 
 _engine = patches.get("storage.engine", "DuckDBEngine")
@@ -209,37 +228,116 @@ def _timestamp(node: exp.UnixToTime) -> exp.Expr | None:
     return call("bqv_timestamp", node.this, exp.Literal.number(10 ** (6 - int(node.text("scale") or 0))))
 
 
-def _days(unit: exp.Expr | None) -> exp.Expr | None:
-    """Return how many days before Monday the weeks of a part begin; None where it is no week."""
-    name = unit.name if unit else ""
-    day = name if isinstance(unit, exp.WeekStart) else WEEKS.get(name)
-    return exp.Literal.number(DAYS.index(day)) if day in DAYS else None
+def _first_day(unit: exp.Expr | None) -> int | None:
+    """Return the days from Monday to the first one of the weeks of a date part; None where it is another part."""
+    if isinstance(unit, exp.WeekStart):
+        return WEEKDAYS.index(unit.name.upper())
+    return {"WEEK": 6, "ISOWEEK": 0}.get(unit.name.upper()) if unit else None
 
 
 def _trunc(node: exp.DateTrunc | exp.TimestampTrunc | exp.DatetimeTrunc) -> exp.Expr | None:
+    day, unit = _first_day(node.args.get("unit")), node.text("unit").upper()
+    value = exp.cast(node.this, "DATE") if node.this.is_string else node.this
+    if isinstance(node, exp.DatetimeTrunc):
+        value = exp.cast(node.this, "DATETIME")
     if node.args.get("zone"):
         return None
-    value = exp.cast(node.this, "DATETIME") if isinstance(node, exp.DatetimeTrunc) else node.this
-    if days := _days(node.unit):
-        return call("bqv_week", value, days)
-    if isinstance(node, exp.DateTrunc) and (months := MONTHS.get(node.unit.name)):
-        return call("bqv_months", value, exp.Literal.number(months))
-    return call("bqv_day", value) if isinstance(node, exp.DateTrunc) and node.unit.name == "DAY" else None
+    if unit in MONTHS:
+        return call("bqv_months", value, exp.Literal.number(MONTHS[unit]))
+    if day is None and unit != "DAY":
+        return None
+    return call("bqv_days", value, *map(exp.Literal.number, (1, 0) if day is None else (7, day)))
 
 
 def _weeks(node: exp.DateDiff | exp.DatetimeDiff) -> exp.Expr | None:
-    days = _days(node.args.get("unit"))
-    return call("bqv_weeks", node.this, node.expression, days) if days else None
+    day = _first_day(node.args.get("unit"))
+    return None if day is None else call("bqv_weeks", node.this, node.expression, exp.Literal.number(day))
 
 
 def _last_day(node: exp.LastDay) -> exp.Expr | None:
-    days = _days(node.args.get("unit"))
-    return call("bqv_week_end", node.this, days) if days else None
+    day = _first_day(node.args.get("unit"))
+    if day is None:
+        return None
+    return exp.cast(call("bqv_days", node.this, *map(exp.Literal.number, (7, day))), "DATE") + 6
+
+
+def _parse_timestamp(node: exp.StrToTime) -> exp.Expr | None:
+    zone, has_zone = node.args.get("zone"), "%z" in node.text("format")
+    if not zone and not has_zone:
+        return None
+    changed = node.copy()
+    changed.set("zone", None)
+    return call("bqv_from_zone", changed, exp.Literal.string("UTC") if has_zone else zone)
+
+
+def _string(node: exp.String) -> exp.Expr | None:
+    zone = node.args.get("zone")
+    return call("bqv_in_zone", exp.cast(node.this, "TIMESTAMPTZ"), zone) if zone else None
+
+
+def _trim(node: exp.Trim) -> exp.Expr | None:
+    if node.expression:
+        return None
+    changed = node.copy()
+    changed.set("expression", exp.Literal.string(BLANK))
+    return changed
+
+
+def _counted(node: exp.Substring | exp.Left | exp.Right | exp.Repeat) -> exp.Expr | None:
+    place = {exp.Substring: "length", exp.Repeat: "times"}.get(type(node), "expression")
+    count = node.args.get(place)
+    if count is None or isinstance(count, exp.Literal):
+        return None
+    changed = node.copy()
+    changed.set(place, call("bqv_count", count.copy()))
+    return changed
+
+
+def _time_text(node: exp.TimeToStr) -> exp.Expr | None:
+    if "%-d" not in node.text("format"):
+        return None
+    changed = node.copy()
+    changed.set("format", exp.Literal.string(node.text("format").replace("%-d", "\1%d")))
+    return call("bqv_padded", changed)
+
+
+def _select(node: exp.Select) -> exp.Expr | None:
+    """Columns without a name are f0_, f1_ … in what a query returns."""
+    if node.parent is not None or node.args.get("kind"):
+        return None
+    names = map("f{}_".format, itertools.count())
+    for one in node.expressions:
+        if not isinstance(one, (exp.Alias, exp.Column, exp.Star)):
+            one.replace(exp.alias_(one.copy(), one.name if isinstance(one, exp.Dot) else next(names)))
+    return node
+
+
+def _rows(node: exp.Delete | exp.Update) -> exp.Expr:
+    if node.parent is None and not node.args.get("where"):
+        raise InvalidQueryError(f"{node.key.upper()} must have a WHERE clause")
+    if node.args.get("tables") and not node.this:  # DELETE t, without FROM
+        node.set("this", node.args["tables"][0])
+        node.set("tables", None)
+    return node
+
+
+def _foreign(node: exp.Describe | exp.Pragma | exp.Copy | exp.Command) -> exp.Expr | None:
+    """Refuse DuckDB's own statements."""
+    word = node.name.upper() if isinstance(node, exp.Command) else node.key.upper()
+    if word in {"COPY", "DESCRIBE", "EXPLAIN", "PRAGMA", "SHOW"}:
+        raise InvalidQueryError(f'Syntax error: Unexpected identifier "{word}" at [1:1]', location="query")
+    return None
+
+
+def _parameter(node: exp.Parameter) -> exp.Expr | None:
+    if isinstance(node.this, exp.Parameter):
+        raise InvalidQueryError(f"The sandbox's BigQuery has no system variables: @@{node.this.name}")
+    return None
 
 
 def _extract(node: exp.Extract) -> exp.Expr | None:
     if isinstance(node.this, exp.WeekStart):
-        return call("bqv_week_number", node.expression, _days(node.this))
+        return call("bqv_week_number", node.expression, exp.Literal.number(_first_day(node.this)))
     # DuckDB's have the seconds with them.
     whole = {"MILLISECOND": 1000, "MICROSECOND": 1_000_000}.get(node.name.upper())
     return call("bqv_fraction", node.copy(), exp.Literal.number(whole)) if whole else None
@@ -248,10 +346,10 @@ def _extract(node: exp.Extract) -> exp.Expr | None:
 def _substring(node: exp.Substring) -> exp.Expr | None:
     start = node.args["start"]
     if isinstance(start, exp.Literal) and start.name != "0":
-        return None
+        return _counted(node)
     changed = node.copy()
     changed.set("start", call("bqv_start", node.this.copy(), start.copy()))
-    return changed
+    return _counted(changed) or changed
 
 
 def _split(node: exp.Split) -> exp.Expr | None:
@@ -278,9 +376,17 @@ def _format(node: exp.Format) -> exp.Expr | None:
             return one
         place += 1
         macro = TEXTS.get(one[-1]) or ("bqv_grouped" if "'" in one else None)
+        form: tuple[exp.Expr, ...] = ()
         if macro is None:
             return one
-        arguments[place - 1] = call(macro, arguments[place - 1])
+        if macro == "bqv_grouped" and one[-1] in "fF":
+            digits = one[:-1].partition(".")[2] or "6"
+            one, macro, form = (
+                re.sub(r"[.]\d+", "", one),
+                "bqv_grouped_float",
+                (exp.Literal.string(f"{{:,.{digits}f}}"),),
+            )
+        arguments[place - 1] = call(macro, arguments[place - 1], *form)
         return one[:-1].replace("'", "") + "s"
 
     changed = SPECIFIER.sub(text, words.name)
@@ -310,12 +416,28 @@ CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
     exp.UnixMillis: _unix,
     exp.UnixSeconds: _unix,
     exp.UnixToTime: _timestamp,
+    exp.DateTrunc: _trunc,
     exp.TimestampTrunc: _trunc,
     exp.DatetimeTrunc: _trunc,
-    exp.DateTrunc: _trunc,
     exp.DateDiff: _weeks,
     exp.DatetimeDiff: _weeks,
     exp.LastDay: _last_day,
+    exp.StrToTime: _parse_timestamp,
+    exp.String: _string,
+    exp.Trim: _trim,
+    exp.Left: _counted,
+    exp.Right: _counted,
+    exp.Repeat: _counted,
+    exp.TimeToStr: _time_text,
+    exp.JSONType: lambda node: call("bqv_json_type", node.this),
+    exp.Select: _select,
+    exp.Delete: _rows,
+    exp.Update: _rows,
+    exp.Describe: _foreign,
+    exp.Pragma: _foreign,
+    exp.Copy: _foreign,
+    exp.Command: _foreign,
+    exp.Parameter: _parameter,
     exp.Extract: _extract,
     exp.Substring: _substring,
     exp.Split: _split,
@@ -336,7 +458,7 @@ def with_values(sql: str) -> str:
         tree = parse_cache.reading(sqlglot.parse_one)(sql, read="bigquery")
     except sqlglot.errors.SqlglotError:
         return str(_ctas(sql))
-    if not tree.find(*CHANGES, *select_names.CLAUSES):
+    if not tree.find(*CHANGES):
         return str(_ctas(sql))
     tree = tree.copy()
     changed = select_names.resolve(tree)

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 
 from sqlglot import exp
 
-CLAUSES = (exp.Group, exp.Having, exp.Order, exp.Qualify)
-
 
 def resolve(tree: exp.Expr) -> bool:
     """Put what a name stands for in its place, in each SELECT of a statement; return whether there was one."""

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import sqlglot
 from bqemulator.domain.errors import InvalidQueryError
 from sqlglot import exp
 
@@ -52,14 +53,12 @@ def translated(error: Exception, **named: Any) -> Exception:  # noqa: ANN401 (th
     return mapped
 
 
-@patches.replaces_method(
-    _engine, "execute", why="no columns without a name, or of one: DuckDB makes up count_star() and id_1"
-)
+@patches.replaces_method(_engine, "execute", why="columns have names of their own; no row is changed twice")
 def execute(self: Any, sql: str, parameters: list[Any] | None = None) -> Any:  # noqa: ANN401 (the emulator's)
     """Execute a statement of DuckDB's.
 
     Raises:
-        InvalidQueryError: A column of the table or view that it makes has no name, or that of another.
+        InvalidQueryError: A column that it makes has no name, or that of another; or it would change a row twice.
     """
     if made := MADE_OF.match(sql):
         columns = _execute(self, f"DESCRIBE {sql[made.end() :]}", parameters).fetchall()
@@ -72,4 +71,61 @@ def execute(self: Any, sql: str, parameters: list[Any] | None = None) -> Any:  #
             else:
                 continue
             raise InvalidQueryError(wrong, location="query")
+    if (twice := _matched_twice(sql)) and _execute(self, twice, parameters).fetchall():
+        wrong = "UPDATE/MERGE must match at most one source row for each target row"
+        raise InvalidQueryError(wrong, location="query")
     return _execute(self, sql, parameters)
+
+
+def _matched_twice(sql: str) -> str | None:
+    """Return a query for rows of the target that MERGE, or UPDATE … FROM, would change twice."""
+    if not sql.startswith(("MERGE ", "UPDATE ")):
+        return None
+    tree = sqlglot.parse_one(sql, read="duckdb")
+    if isinstance(tree, exp.Merge):
+        matched = [one for one in tree.args["whens"].expressions if one.args["matched"]]
+        source, conditions = tree.args["using"], [one.args.get("condition") or exp.true() for one in matched]
+        where = exp.and_(tree.args["on"], exp.or_(*conditions)) if matched else None
+    else:
+        source, where = (tree.args.get("from_") or exp.From()).this, tree.args["where"].this
+    if source is None or where is None:
+        return None
+    rows = (
+        exp.select("1")
+        .from_(tree.this)
+        .join(source)
+        .where(where)
+        .group_by(f"{tree.this.alias_or_name}.rowid")
+    )
+    return rows.having("COUNT(*) > 1").limit(1).sql("duckdb")
+
+
+def _offsets(select: exp.Select) -> list[exp.Identifier]:
+    sources = [select.args.get("from_"), *(select.args.get("joins") or ())]
+    unnested = [one.this for one in sources if one and isinstance(one.this, exp.Unnest)]
+    return [one.args["offset"] for one in unnested if one.args.get("offset")]
+
+
+@patches.replaces(
+    "sql.rewriter.unnest_offset",
+    "_rebase_offset_columns",
+    why="an offset counts from 0 in `*` too, and is taken once",
+)
+def rebase(tree: exp.Expr, _: set[str]) -> bool:
+    """Count each offset of UNNEST from 0, where DuckDB counts from 1, in the query that has it and those within."""
+    for column in list(tree.find_all(exp.Column)):
+        select = None if column.table else column.find_ancestor(exp.Select)
+        while select and all(one.name != column.name for one in _offsets(select)):
+            select = select.find_ancestor(exp.Select)
+        if select and not isinstance(column.parent, exp.Star):
+            named = isinstance(column.parent, exp.Select)
+            column.replace(exp.alias_(column - 1, column.name) if named else exp.paren(column - 1))
+    for star in list(tree.find_all(exp.Star)):
+        if isinstance(star.parent, exp.Select) and (offsets := _offsets(star.parent)):
+            kept = star.args.get("replace") or []
+            known = {one.name for one in (*(star.args.get("except_") or ()), *kept)}
+            added = [
+                exp.alias_(exp.column(one.copy()) - 1, one.copy()) for one in offsets if one.name not in known
+            ]
+            star.set("replace", [*kept, *added])
+    return True
