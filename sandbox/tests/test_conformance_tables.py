@@ -52,6 +52,31 @@ def test_a_numeric_has_nine_digits_after_the_point(warehouse: Warehouse) -> None
         assert kinds == ["NUMERIC", "NUMERIC", "RECORD"]
 
 
+def test_a_query_and_its_table_have_the_same_columns(warehouse: Warehouse) -> None:
+    """JSON and sums are what they are within structs and arrays too; what has no name is f0_, f1_: "Query syntax"."""
+    sql = "SELECT 'a', COUNT(*), ANY_VALUE(s.a.b), {} FROM (SELECT STRUCT(STRUCT(1 AS b) AS a) AS s)"
+    made = "JSON '1' AS j, [JSON '1'] AS js, STRUCT(JSON '{}' AS j, SUM(1) AS n) AS r, SUM(1) AS n, [SUM(1)] AS ns"
+    rows = warehouse.bigquery.query_and_wait(sql.format(made))
+    assert [field.name for field in rows.schema[:3]] == ["f0_", "f1_", "f2_"]
+    assert list(*rows)[3:] == [1, [1], {"j": {}, "n": 1}, 1, [1]]
+    table = warehouse.new_name()
+    warehouse.query(f"CREATE TABLE `{table}` AS SELECT {made}")
+    assert warehouse.bigquery.get_table(table).schema == [
+        F("j", "JSON"),
+        F("js", "JSON", "REPEATED"),
+        F("r", "RECORD", fields=[F("j", "JSON"), F("n", "INTEGER")]),
+        F("n", "INTEGER"),
+        F("ns", "INTEGER", "REPEATED"),
+    ]
+
+
+def test_a_table_may_have_a_long_name(warehouse: Warehouse) -> None:
+    """It has up to 1,024 bytes: "Create and use tables"."""
+    name = f"{warehouse.dataset}.{'t' * 1024}"
+    warehouse.query(f"CREATE TABLE `{name}` AS SELECT 1 AS a")
+    assert warehouse.query(f"SELECT a FROM `{name}`") == [(1,)]
+
+
 RESERVED = ["default", "order", "end", "from", "group", "select", "struct"]
 NAMES = [*RESERVED, "名前", "größe", "grüße", "two words", "a-b"]
 NAMED = [F(name, "STRING") for name in NAMES]
@@ -225,6 +250,16 @@ def test_a_change_that_bigquery_refuses_changes_no_row(warehouse: Warehouse, sql
     assert warehouse.query(f"SELECT a FROM `{name}`") == [(3,)]
     warehouse.query(f"DELETE `{name}` WHERE a = 3")
     assert warehouse.count(warehouse.bigquery.get_table(name)) == 0
+
+
+def test_a_table_has_a_new_name(warehouse: Warehouse) -> None:
+    """ALTER TABLE RENAME TO: it is there under the new name, and not under the old: "Data definition language"."""
+    name = warehouse.new_name()
+    warehouse.query(f"CREATE TABLE `{name}` AS SELECT 1 AS a")
+    warehouse.query(f"ALTER TABLE `{name}` RENAME TO renamed")
+    assert warehouse.count(warehouse.bigquery.get_table(f"{warehouse.dataset}.renamed")) == 1
+    with pytest.raises(exceptions.NotFound):
+        warehouse.bigquery.get_table(name)
 
 
 def test_what_is_not_understood_is_refused_at_once(warehouse: Warehouse) -> None:

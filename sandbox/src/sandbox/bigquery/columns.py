@@ -14,7 +14,7 @@ NAMES = (
         "storage.sql_identifiers",
         "_SQL_SAFE_ID_RE",
         r"^[A-Za-z0-9_][A-Za-z0-9_\-]{0,254}$",
-        r"^\w[\w\-]{0,254}$",
+        r"^\w[\w\-]{0,1023}$",
     ),
     ("domain.ids", "_TABLE_RE", r"^[A-Za-z0-9_\-]{1,1024}$", r"^[\w\-]{1,1024}$"),
 )

@@ -10,6 +10,7 @@ from sqlglot import exp
 
 from . import patches
 from .columns import quoted
+from .schemas import introspect
 
 SYNC = "catalog.ddl_sync"
 USERS = ("jobs.executor", "scripting.interpreter")
@@ -18,7 +19,6 @@ _view = patches.get(SYNC, "sync_created_view")
 _detect_table = patches.get(SYNC, "_detect_plain_create_table")
 _detect_view = patches.get(SYNC, "_detect_plain_create_view")
 _split = patches.get(SYNC, "_split_target")
-_introspect = patches.get(SYNC, "_introspect_schema")
 
 
 def _parse_as(sql: str, kind: type[exp.Expr]) -> Any:  # noqa: ANN401 (a statement of that kind)
@@ -90,12 +90,16 @@ def _sync_altered(sql: str, project_id: str, ctx: AppContext) -> None:
     meta: TableMeta | None = ctx.catalog.get_table(*_split(alter.this, project_id)) if alter else None
     if meta is None or meta.table_type != "TABLE":
         return
+    if renamed := alter.find(exp.AlterRename):
+        ctx.catalog.delete_table(meta.project_id, meta.dataset_id, meta.table_id)
+        ctx.catalog.create_table(meta.model_copy(update={"table_id": renamed.this.name}))
+        return
     retyped = {i.name.lower() for i in alter.find_all(exp.AlterColumn) if i.args.get("dtype") is not None}
     known = {field.name: field for field in meta.schema_.fields}
     fields = []
-    for stored in _introspect(meta.project_id, meta.dataset_id, meta.table_id, ctx).fields:
+    for stored in introspect(meta.project_id, meta.dataset_id, meta.table_id, ctx).fields:
         field = known.get(stored.name, stored)
-        change = {"type": stored.type} if stored.name.lower() in retyped else {}
+        change: dict[str, Any] = {"type": stored.type} if stored.name.lower() in retyped else {}
         if field.mode != "REPEATED":
             change["mode"] = stored.mode
         fields.append(field.model_copy(update=change))

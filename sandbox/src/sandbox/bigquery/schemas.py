@@ -3,8 +3,12 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from bqemulator.api.dependencies import AppContext
 from bqemulator.catalog.models import TableFieldSchema as Field
+from bqemulator.catalog.models import TableSchema
 from bqemulator.domain.errors import ValidationError
+from bqemulator.storage.sql_identifiers import quoted_table_ref
+from sqlglot import exp
 
 from . import patches
 from .columns import columns, quoted
@@ -29,6 +33,12 @@ TEXTS = {
 }
 _parse = patches.get("api.routes.tables", "_parse_schema_fields")
 _render = patches.get("api.routes.tables", "_field_to_rest")
+
+
+# What DuckDB has of these is a text in Arrow, and a decimal.
+LOST_IN_ARROW = {exp.DataType.Type.JSON: "JSON", exp.DataType.Type.INT128: "INTEGER"}
+_response = patches.get("jobs.executor", "build_response_schema")
+_introspect = patches.get("catalog.ddl_sync", "_introspect_schema")
 
 
 class Mismatch(Exception):  # noqa: N818 (a schema, not an error of the program)
@@ -154,3 +164,39 @@ def alterations(table: str, old: Iterable[Field], new: Iterable[Field]) -> Itera
             yield f"ALTER TABLE {table} ALTER COLUMN {column} TYPE {duckdb_type(field)}"
         if (was.mode, field.mode) == ("REQUIRED", "NULLABLE"):
             yield f"ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL"
+
+
+def _exact(field: dict[str, Any], kind: exp.DataType) -> dict[str, Any]:
+    """Return a field as REST has it, with the types that Arrow has lost; `kind` is DuckDB's."""
+    if kind.this in (exp.DataType.Type.ARRAY, exp.DataType.Type.LIST):
+        return _exact(field, kind.expressions[0])
+    if field.get("fields"):
+        inner = zip(field["fields"], kind.expressions, strict=True)
+        return field | {"fields": [_exact(one, column.args["kind"]) for one, column in inner]}
+    return field | {"type": LOST_IN_ARROW.get(kind.this, field["type"])}
+
+
+def _parsed(kind: str) -> exp.DataType | None:
+    return exp.DataType.build(kind, dialect="duckdb") if "JSON" in kind or "HUGEINT" in kind else None
+
+
+@patches.replaces(
+    "jobs.executor",
+    "build_response_schema",
+    why="JSON and sums within structs and arrays",
+    also=("api.routes.jobs",),
+)
+def response(schema: Any) -> list[dict[str, Any]]:  # noqa: ANN401 (Arrow's)
+    """Return the columns of a query's rows."""
+    kinds = [_parsed((field.metadata or {}).get(b"bqemu.duckdb_type", b"").decode()) for field in schema]
+    return [_exact(one, known) if known else one for one, known in zip(_response(schema), kinds, strict=True)]
+
+
+@patches.replaces("catalog.ddl_sync", "_introspect_schema", why="JSON, and sums, of CREATE TABLE")
+def introspect(project_id: str, dataset_id: str, table_id: str, ctx: AppContext) -> TableSchema:
+    """Return the columns of a table that a statement has made or altered."""
+    rows = ctx.engine.execute(f"DESCRIBE {quoted_table_ref(project_id, dataset_id, table_id)}").fetchall()
+    kinds = [_parsed(row[1]) for row in rows]
+    fields = map(to_rest, _introspect(project_id, dataset_id, table_id, ctx).fields)
+    exact = [_exact(field, known) if known else field for field, known in zip(fields, kinds, strict=True)]
+    return TableSchema(fields=from_rest(exact))
