@@ -12,13 +12,13 @@ import argparse
 import importlib.util
 import locale
 import os
-import re
 import shutil
 import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from checked_dbt import misspelt
 from command_line import end_with
 
 if TYPE_CHECKING:
@@ -102,28 +102,41 @@ def surroundings() -> Iterator[Finding]:
         yield Finding(text)
 
 
+def assignments() -> list[tuple[str, str | None]]:
+    """Return each line of `.env` as its name, empty for a comment, and its value; None where it assigns nothing."""
+    path, found = ROOT / ".env", []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+        name, equals, value = (part.strip() for part in line.partition("="))
+        name = "" if name.startswith("#") else name.removeprefix("export ").strip()
+        # A comment, and quotes with nothing in them, are no value either.
+        value = "" if value.startswith("#") else value.strip("'\"")
+        found.append((name, value if equals and len(name.split()) == 1 else None))
+    return found
+
+
+def environment() -> set[str]:
+    """Return the names of the environment, and those of `.env`."""
+    given = assignments() if (ROOT / ".env").is_file() else []
+    return {*os.environ, *(name for name, value in given if value is not None)}
+
+
 def dotenv() -> Iterator[Finding]:
-    """`.env`: its lines; names only, never values."""
-    path = ROOT / ".env"
-    if not path.exists():
-        return
+    """`.env`: its lines, and names that the verdict does not know; names only, never values."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = assignments()
     except OSError as error:
         yield Finding(f".env: {error.strerror}", "make it a file that you may read, or remove it")
         return
-    for number, line in enumerate(lines, 1):
-        name, equals, value = (part.strip() for part in line.partition("="))
-        if not name or name.startswith("#"):
-            continue
-        name = name.removeprefix("export ").strip()
-        # A comment, and quotes with nothing in them, are no value either.
-        value = "" if value.startswith("#") else value.strip("'\"")
-        if not equals or len(name.split()) > 1:
+    for number, (name, value) in enumerate(lines, 1):
+        if name and value is None:
             yield Finding(f".env: line {number} is not NAME=value", "put a # before it")
-        elif not value:
+        elif name and not value:
             yield Finding(f".env: line {number}: {name} has no value", "put a # before it")
-    yield Finding(f".env: {len(lines)} lines")
+    if lines:
+        yield Finding(f".env: {len(lines)} lines")
+    for line in misspelt(environment()):
+        text, _, remedy = line.partition("; ")
+        yield Finding(f"environment: {text}", remedy)
 
 
 def variables() -> Iterator[Finding]:
@@ -132,20 +145,6 @@ def variables() -> Iterator[Finding]:
     if present and "SANDBOX_EXEC" not in os.environ:
         text = f"environment: {', '.join(present)} set: they go before meltano.yml and .env"
         yield Finding(text)
-
-
-def misspelt() -> Iterator[Finding]:
-    """Variables of the verdict that nothing reads, in the environment and in `.env`: dbt itself cannot see them."""
-    project, given = (
-        path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        for path in (ROOT / "transform" / "dbt_project.yml", ROOT / ".env")
-    )
-    checks = re.findall(r"(?m)^    (\w+): (?:fail|warn|ignore)\b", project)
-    limits = re.findall(r"(?m)^  verdict_(\w+): \d", project)
-    read = {f"DBT_VERDICT_{name.upper()}" for name in checks + limits}
-    for name in sorted({*os.environ, *re.findall(r"(?m)^\s*(?:export\s+)?(\w+)\s*=", given)} - read):
-        if name.startswith("DBT_VERD"):
-            yield Finding(f"environment: nothing reads {name}", f"expected one of {', '.join(sorted(read))}")
 
 
 def leftovers() -> Iterator[Finding]:
@@ -170,7 +169,7 @@ def leftovers() -> Iterator[Finding]:
         yield Finding(text, "look at the container's network")
 
 
-LOOKS = (platform, folder, surroundings, dotenv, variables, misspelt, leftovers)
+LOOKS = (platform, folder, surroundings, dotenv, variables, leftovers)
 
 
 def show(*, problems_only: bool) -> int:

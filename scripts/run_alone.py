@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from doctor import misspelt
+from checked_dbt import misspelt
+from doctor import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 # A shell or a .env for the cloud may set others; on the sandbox Meltano's environment is `local`.
@@ -24,8 +25,8 @@ def exec_on_sandbox(options: list[str], command: list[str]) -> NoReturn:
     Raises:
         SystemExit: Another one is under way, or a variable is misspelt.
     """
-    if wrong := next(misspelt(), None):
-        raise SystemExit(f"make: {wrong.text}; {wrong.remedy}")
+    for line in misspelt(environment()):
+        raise SystemExit(f"make: {line}")
     program = os.environ.get("SANDBOX_COMMAND") or str(ROOT / ".venvs/sandbox/bin/sandbox")
     os.chdir(ROOT)
     _hold_lock()
