@@ -61,6 +61,19 @@ def state(warehouse: Warehouse, *tables: str) -> dict[str, list[tuple[Any, ...]]
     }
 
 
+def test_what_was_never_loaded_is_said_with_what_loads_it(warehouse: Warehouse) -> None:
+    """One entity's table, and no dataset at all, as in a new warehouse: `make build` comes too early."""
+    client = warehouse.sandbox.client()
+    client.delete_table("local_rickandmorty_landing.episodes")
+    assert (
+        "landing, found no episodes; load them first: make run" in warehouse.dbt(*VERSIONS_ALONE).messages()
+    )
+    client.delete_dataset("local_rickandmorty_landing", delete_contents=True)
+    assert (
+        "found no _loads, characters, episodes, locations; load" in warehouse.dbt(*VERSIONS_ALONE).messages()
+    )
+
+
 @pytest.mark.slow
 def test_a_bad_version_ends_before_the_marts_and_leaves_no_trace_once_retracted(warehouse: Warehouse) -> None:
     """11 % fewer characters fail the verdict with the marts as they were; retracted, it is as if it had never been."""

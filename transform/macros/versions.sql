@@ -1,3 +1,19 @@
+{% macro refuse_what_was_never_loaded() -%}
+    {%- set ledger = source('rickandmorty', '_loads') -%}
+    {%- set missing = [] -%}
+    {%- for table in ['_loads'] + var('entities') | list if execute and flags.WHICH in ('build', 'run') -%}
+        {%- if load_relation(ledger.incorporate(path={'identifier': table})) is none -%}
+            {%- do missing.append(table) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- if missing -%}
+        {{ exceptions.raise_compiler_error(
+            "expected the ledger and each entity's table in " ~ ledger.schema ~ ", found no " ~ missing | join(", ")
+            ~ "; load them first: make run, or meltano run tap-rickandmorty target-bigquery"
+        ) }}
+    {%- endif -%}
+{%- endmacro %}
+
 {% macro build_versions(stream, newest=none) -%}
     {%- set build = ref('int_build_versions') -%}
     {%- if not execute or flags.WHICH == 'compile' -%}

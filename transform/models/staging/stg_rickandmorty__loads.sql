@@ -1,3 +1,4 @@
+{% do refuse_what_was_never_loaded() %}
 SELECT
     -- key
     ledger.run_id,
