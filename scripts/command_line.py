@@ -35,7 +35,12 @@ def end_with(main: Callable[[], int]) -> NoReturn:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 (positional only)
             setattr(sys, name, open(number, mode))  # noqa: PTH123, SIM115 (a descriptor, for good)
     try:
-        status = main()
+        try:
+            status = main()
+        except SystemExit as ended:
+            if ended.code:
+                raise
+            status = 0  # --help
         sys.stdout.flush()
     except KeyboardInterrupt:
         status = 128 + signal.SIGINT

@@ -260,11 +260,12 @@ def test_a_folder_that_cannot_be_written_is_one_line(clone: Clone, name: str) ->
     [
         pytest.param("| head -1", 128 + signal.SIGPIPE, "", marks=pytest.mark.slow),
         ("> /dev/full", 1, "make run: [Errno 28] No space left on device\n"),
+        ("--help > /dev/full", 1, "run_pipeline: [Errno 28] No space left on device\n"),
     ],
 )
 def test_a_run_whose_output_goes_nowhere_ends(clone: Clone, output: str, status: int, last: str) -> None:
     """Quietly before `| head`, as any program; in one line below the doctor's where the disk is full."""
-    typed = f"{shlex.join(map(str, clone.command))} {output}; echo ${{PIPESTATUS[0]}}"
+    typed = f"PYTHONUNBUFFERED= {shlex.join(map(str, clone.command))} {output}; echo ${{PIPESTATUS[0]}}"
     done = run("bash", "-c", typed, env=clone.env | {"SSL_CERT_FILE": "/nowhere.pem"})
     assert done.stdout.splitlines()[-1] == str(status)
     assert (done.stderr == "") == (last == "")

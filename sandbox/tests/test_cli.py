@@ -177,6 +177,12 @@ def test_a_full_disk_is_one_line(command: str, tmp_path: Path) -> None:
     refused = refusal(command, tmp_path, "start", SANDBOX_MIN_FREE_MB="much")
     assert refused == "sandbox: SANDBOX_MIN_FREE_MB=much: expected a number of megabytes\n"
     # Where no byte can be written.
+    patches = [str(Path(command).with_name("python")), "-m", "sandbox.bigquery", "patches"]
+    for typed in ([command, "--help"], patches):
+        done = programs.run("sh", "-c", f"PYTHONUNBUFFERED= {shlex.join(typed)} > /dev/full")
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1] == "sandbox: [Errno 28] No space left on device"
+        assert "Traceback" not in done.stderr
     full = shlex.join([command, "--home", str(tmp_path), "stop"])
     assert run(command, tmp_path, "start", "--parts", "storage").returncode == 0
     pid = state(tmp_path)["storage"]["pid"]

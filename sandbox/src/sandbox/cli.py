@@ -289,9 +289,12 @@ def _name_bigquery(arguments: argparse.Namespace) -> None:
 
 
 def _run() -> int:
-    arguments = _parser().parse_args()
-    status = int(arguments.run(arguments))
-    sys.stdout.flush()
+    try:
+        arguments = _parser().parse_args()
+        status = int(arguments.run(arguments))
+    finally:
+        # After --help too.
+        sys.stdout.flush()
     return status
 
 

@@ -3,7 +3,9 @@
 `python -m sandbox.bigquery patches` lists the patches with their reasons.
 """
 
+import contextlib
 import gc
+import os
 import sys
 
 from sandbox.bigquery import patches
@@ -15,22 +17,27 @@ def main() -> int:
     gc.disable()
     patches.skip_what_is_unused()
     patches.check_versions()
-    # Importing these applies their patches.
-    from sandbox.bigquery import (  # noqa: F401, PLC0415
-        columns,
-        ddl,
-        errors,
-        functions,
-        information_schema,
-        jobs,
-        parse_cache,
-        statements,
-        tables,
-        unused_features,
-    )
+    # Importing these applies their patches. The emulator logs meanwhile.
+    with contextlib.redirect_stdout(sys.stderr):
+        from sandbox.bigquery import (  # noqa: F401, PLC0415
+            columns,
+            ddl,
+            errors,
+            functions,
+            information_schema,
+            jobs,
+            parse_cache,
+            statements,
+            tables,
+            unused_features,
+        )
 
     if sys.argv[1:] == ["patches"]:
-        print("\n".join(f"{what:55} {why}" for what, why in patches.REASONS))  # noqa: T201 (what was asked for)
+        text = "".join(f"{what:55} {why}\n" for what, why in patches.REASONS)
+        try:
+            os.write(sys.stdout.fileno(), text.encode())
+        except OSError as error:
+            raise SystemExit(f"sandbox: {error}") from None
         return 0
     from bqemulator.cli import main as run  # noqa: PLC0415 (after the patches)
 
