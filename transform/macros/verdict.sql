@@ -37,7 +37,7 @@
 {%- endmacro %}
 
 {% macro refuse_empty() -%}
-    {%- if execute and flags.WHICH in ('build', 'run') and flags.EMPTY and load_relation(this) is not none -%}
+    {%- if execute and flags.WHICH in ('build', 'run') and flags.EMPTY and model.resource_type == 'model' and load_relation(this) is not none -%}
         {{ exceptions.raise_compiler_error(
             this ~ ": --empty reads no row, and would put an empty table in its place; build without it, or with a DATASET_PREFIX of its own"
         ) }}
