@@ -58,7 +58,7 @@ def test_a_query_and_its_table_have_the_same_columns(warehouse: Warehouse) -> No
     made = "JSON '1' AS j, [JSON '1'] AS js, STRUCT(JSON '{}' AS j, SUM(1) AS n) AS r, SUM(1) AS n, [SUM(1)] AS ns"
     rows = warehouse.bigquery.query_and_wait(sql.format(made))
     assert [field.name for field in rows.schema[:3]] == ["f0_", "f1_", "f2_"]
-    assert list(*rows)[3:] == [1, [1], {"j": {}, "n": 1}, 1, [1]]
+    assert list(*rows)[3:] == [1, ["1"], {"j": {}, "n": 1}, 1, [1]]
     table = warehouse.new_name()
     warehouse.query(f"CREATE TABLE `{table}` AS SELECT {made}")
     assert warehouse.bigquery.get_table(table).schema == [

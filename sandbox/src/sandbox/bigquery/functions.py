@@ -24,6 +24,20 @@ INT64 = """CASE
         THEN {cast}(ltrim(CAST(x AS VARCHAR), '-') AS BIGINT) * (CASE WHEN starts_with(CAST(x AS VARCHAR), '-') THEN -1 ELSE 1 END)
       ELSE {bad} END
     ELSE {cast}(x AS BIGINT) END"""
+# A text of a date or a time is a literal's, without what DuckDB takes besides: "epoch", 2024/01/05, no seconds.
+DATE_TEXT = r"(?:[1-9]\d{3}|0[1-9]\d{2}|00[1-9]\d|000[1-9])-\d{1,2}-\d{1,2}"
+TIME_TEXT = rf"{DATE_TEXT}(?:[Tt ]\d{{1,2}}:\d{{1,2}}:\d{{1,2}}(?:[.]\d{{0,6}})?)?"
+TEXTS_OF = {
+    "date": ("DATE", DATE_TEXT),
+    "datetime": ("TIMESTAMP", TIME_TEXT),
+    "timestamp": (
+        "TIMESTAMPTZ",
+        rf"{TIME_TEXT}(?: ?(?:[Zz]|[+-]\d{{1,2}}(?::\d{{2}})?|[A-Za-z_]+(?:/[A-Za-z_]+)*))?",
+    ),
+}
+WHEN = """CASE
+    WHEN typeof(x) = 'VARCHAR' AND x IS NOT NULL AND NOT regexp_full_match(CAST(x AS VARCHAR), '{form}') THEN {bad}
+    ELSE {cast}(x AS {type}) END"""
 BOOL = """CASE
     WHEN typeof(x) = 'VARCHAR' AND x IS NOT NULL THEN CASE lower(CAST(x AS VARCHAR))
       WHEN 'true' THEN true WHEN 'false' THEN false ELSE {bad} END
@@ -69,6 +83,14 @@ MACROS = {
         for kind, scale in (("numeric", 9), ("bignumeric", 18))
         for safe, cast in (("", "CAST"), ("safe_", "TRY_CAST"))
     },
+    **{
+        f"bqv_{safe}{kind}(x)": WHEN.format(form=form, bad=bad, cast=cast, type=name)
+        for kind, (name, form) in TEXTS_OF.items()
+        for safe, cast, bad in (
+            ("", "CAST", f"error('Invalid {kind}: ' || CAST(x AS VARCHAR))"),
+            ("safe_", "TRY_CAST", "NULL"),
+        )
+    },
     "bqv_at(list, place)": """CASE
         WHEN place < 0 OR place >= len(list) THEN error('Array index ' || place || ' is out of bounds (overflow)')
         ELSE list[place + 1] END""",
@@ -78,13 +100,13 @@ MACROS = {
     "bqv_timestamp_diff(later, earlier, unit)": "date_sub(unit, CAST(earlier AS TIMESTAMPTZ), CAST(later AS TIMESTAMPTZ))",
     # Before 1970 too, whole units are those that have passed; a float has not the digits of a time stamp.
     "bqv_unix(x, unit, micros)": "epoch_us(date_trunc(unit, CAST(x AS TIMESTAMPTZ))) // micros",
-    "bqv_timestamp(x, micros)": "make_timestamptz(CAST(x AS BIGINT) * micros)",
+    "bqv_epoch(x, micros)": "make_timestamptz(CAST(x AS BIGINT) * micros)",
     # Unlike date_trunc they keep the type; weeks begin `day` days after Monday.
     "bqv_months(x, months)": "time_bucket(to_months(months), x)",
     "bqv_days(x, days, day)": "time_bucket(to_days(days), x, to_days(day))",
+    "bqv_week_number(x, day)": "(dayofyear(x) + 6 - (isodow(x) + 6 - day) % 7) // 7",
     "bqv_weeks(later, earlier, day)": """date_diff(
         'day', bqv_days(CAST(earlier AS TIMESTAMP), 7, day), bqv_days(CAST(later AS TIMESTAMP), 7, day)) // 7""",
-    "bqv_week_number(x, day)": "bqv_weeks(x, date_trunc('year', x) - INTERVAL 1 DAY, day)",
     # The text of a time where its clock shows `zone`, with the distance from UTC.
     "bqv_zone_text(x, zone, minutes)": """replace(bqv_string(timezone('UTC', timezone(zone, x))), '+00',
         CASE WHEN minutes < 0 THEN '-' ELSE '+' END || lpad(CAST(abs(minutes) // 60 AS VARCHAR), 2, '0')
@@ -125,6 +147,10 @@ KINDS = {
     exp.DataType.Type.TEXT: "string",
     exp.DataType.Type.BIGINT: "int64",
     exp.DataType.Type.BOOLEAN: "bool",
+    exp.DataType.Type.DATE: "date",
+    exp.DataType.Type.DATETIME: "datetime",
+    exp.DataType.Type.TIMESTAMP: "datetime",
+    exp.DataType.Type.TIMESTAMPTZ: "timestamp",
     exp.DataType.Type.DECIMAL: "numeric",
     exp.DataType.Type.BIGDECIMAL: "bignumeric",
 }
@@ -159,6 +185,8 @@ def _cast(node: exp.Cast) -> exp.Expr | None:
     # A macro's argument stands in it several times: what is joined text, as a key of many columns, does without.
     plain = (exp.Null, exp.DPipe, exp.Concat) if kind == "string" else exp.Null
     if kind is None or isinstance(node.this, plain) or node.args.get("format"):
+        return None
+    if kind in TEXTS_OF and node.this.is_string and not isinstance(node, exp.TryCast):
         return None
     safe = "safe_" if isinstance(node, exp.TryCast) and kind != "string" else ""
     return call(f"bqv_{safe}{kind}", node.this)
@@ -214,7 +242,14 @@ def _array_to_string(node: exp.ArrayToString) -> exp.Expr | None:
     return None if node.args.get("null") else call("bqv_array_to_string", node.this, node.expression)
 
 
+def _timestamp_unit(node: exp.TimestampDiff | exp.TimestampAdd | exp.TimestampSub) -> None:
+    unit = node.text("unit").upper()
+    if unit in MONTHS or unit == "WEEK":
+        raise InvalidQueryError(f"{node.sql_name()} does not support the {unit} date part")
+
+
 def _timestamp_diff(node: exp.TimestampDiff) -> exp.Expr | None:
+    _timestamp_unit(node)
     unit = exp.Literal.string(node.text("unit").lower())
     return call("bqv_timestamp_diff", node.this, node.expression, unit)
 
@@ -225,7 +260,7 @@ def _unix(node: exp.UnixMillis | exp.UnixSeconds) -> exp.Expr | None:
 
 
 def _timestamp(node: exp.UnixToTime) -> exp.Expr | None:
-    return call("bqv_timestamp", node.this, exp.Literal.number(10 ** (6 - int(node.text("scale") or 0))))
+    return call("bqv_epoch", node.this, exp.Literal.number(10 ** (6 - int(node.text("scale") or 0))))
 
 
 def _first_day(unit: exp.Expr | None) -> int | None:
@@ -336,8 +371,10 @@ def _parameter(node: exp.Parameter) -> exp.Expr | None:
 
 
 def _extract(node: exp.Extract) -> exp.Expr | None:
-    if isinstance(node.this, exp.WeekStart):
-        return call("bqv_week_number", node.expression, exp.Literal.number(_first_day(node.this)))
+    # ISOWEEK is the emulator's.
+    day = _first_day(node.this)
+    if day is not None and node.name.upper() != "ISOWEEK":
+        return call("bqv_week_number", node.expression, exp.Literal.number(day))
     # DuckDB's have the seconds with them.
     whole = {"MILLISECOND": 1000, "MICROSECOND": 1_000_000}.get(node.name.upper())
     return call("bqv_fraction", node.copy(), exp.Literal.number(whole)) if whole else None
@@ -413,6 +450,8 @@ CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
     exp.StrToDate: _parse_date,
     exp.ArrayToString: _array_to_string,
     exp.TimestampDiff: _timestamp_diff,
+    exp.TimestampAdd: _timestamp_unit,
+    exp.TimestampSub: _timestamp_unit,
     exp.UnixMillis: _unix,
     exp.UnixSeconds: _unix,
     exp.UnixToTime: _timestamp,

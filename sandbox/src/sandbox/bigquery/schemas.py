@@ -188,7 +188,9 @@ def _parsed(kind: str) -> exp.DataType | None:
 )
 def response(schema: Any) -> list[dict[str, Any]]:  # noqa: ANN401 (Arrow's)
     """Return the columns of a query's rows."""
-    kinds = [_parsed((field.metadata or {}).get(b"bqemu.duckdb_type", b"").decode()) for field in schema]
+    texts = ((field.metadata or {}).get(b"bqemu.duckdb_type", b"").decode() for field in schema)
+    # JSON_QUERY_ARRAY of a text has texts, and is JSON[] in DuckDB.
+    kinds = [_parsed(text.replace("JSON[]", "VARCHAR[]")) for text in texts]
     return [_exact(one, known) if known else one for one, known in zip(_response(schema), kinds, strict=True)]
 
 
