@@ -7,11 +7,16 @@ in silence. https://cloud.google.com/bigquery/docs/reference/standard-sql/query-
 from collections import Counter
 from collections.abc import Iterator
 
+from bqemulator.domain.errors import InvalidQueryError
 from sqlglot import exp
 
 
 def resolve(tree: exp.Expr) -> bool:
-    """Put what a name stands for in its place, in each SELECT of a statement; return whether there was one."""
+    """Put what a name stands for in its place, in each SELECT of a statement; return whether there was one.
+
+    Raises:
+        InvalidQueryError: A name stands for two items of the list, or for an aggregate within another.
+    """
     resolved = [_resolve(select) for select in tree.find_all(exp.Select)]
     return any(resolved)
 
@@ -19,17 +24,29 @@ def resolve(tree: exp.Expr) -> bool:
 def _resolve(select: exp.Select) -> bool:
     names = _names(select)
     replaced = False
+    listed = Counter(item.alias_or_name.lower() for item in select.expressions)
     for column in _grouped(select):
+        if listed[column.name.lower()] > 1:
+            raise InvalidQueryError(f"Name {column.name} in GROUP BY clause is ambiguous", location="query")
         if place := names.get(column.name.lower()):
             column.replace(_by(select, column, place))
             replaced = True
     for clause in filter(None, map(select.args.get, ("having", "qualify", "order"))):
         for column in _columns(clause):
             place = names.get(column.name.lower())
+            inside = column.find_ancestor(exp.AggFunc, exp.Window, exp.Select)
+            if place and isinstance(inside, exp.AggFunc) and not isinstance(inside.parent, exp.Window):
+                _refuse_aggregation(select.expressions[place - 1])
             if place and not _is_read_so(column, clause, select, names):
                 column.replace(_item(select, place))
                 replaced = True
     return replaced
+
+
+def _refuse_aggregation(item: exp.Expr) -> None:
+    aggregates = item.find_all(exp.AggFunc)
+    if any(not isinstance(found.parent, exp.Window) for found in aggregates):
+        raise InvalidQueryError("Aggregations of aggregations are not allowed", location="query")
 
 
 def _is_read_so(column: exp.Column, clause: exp.Expr, select: exp.Select, names: dict[str, int]) -> bool:
