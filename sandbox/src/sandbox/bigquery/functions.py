@@ -94,6 +94,9 @@ MACROS = {
     "bqv_at(list, place)": """CASE
         WHEN place < 0 OR place >= len(list) THEN error('Array index ' || place || ' is out of bounds (overflow)')
         ELSE list[place + 1] END""",
+    # DuckDB counts the items of a list from 1, those of JSON from 0.
+    "bqv_item(x, place)": "x[CASE WHEN typeof(x) = 'JSON' THEN place ELSE place + 1 END]",
+    "bqv_json_text(x)": "CASE WHEN typeof(x) = 'JSON' THEN json_extract_string(to_json(x), '$') ELSE bqv_string(x) END",
     # No match is NULL; a match of nothing is ''.
     "bqv_regexp_extract(x, pattern, part)": "CASE WHEN regexp_matches(x, pattern) THEN regexp_extract(x, pattern, part) END",
     # Whole units, not boundaries.
@@ -197,9 +200,11 @@ def _json_format(node: exp.JSONFormat) -> exp.Expr | None:
 
 
 def _at(node: exp.Bracket) -> exp.Expr | None:
+    place = node.expressions[0]
+    if node.args.get("offset") is None and place.is_number:
+        return call("bqv_item", node.this, place)
     if node.args.get("offset") is None or node.args.get("safe") or len(node.expressions) != 1:
         return None
-    place = node.expressions[0]
     return call(
         "bqv_at",
         node.this,
@@ -307,7 +312,11 @@ def _parse_timestamp(node: exp.StrToTime) -> exp.Expr | None:
 
 def _string(node: exp.String) -> exp.Expr | None:
     zone = node.args.get("zone")
-    return call("bqv_in_zone", exp.cast(node.this, "TIMESTAMPTZ"), zone) if zone else None
+    return (
+        call("bqv_in_zone", exp.cast(node.this, "TIMESTAMPTZ"), zone)
+        if zone
+        else call("bqv_json_text", node.this)
+    )
 
 
 def _trim(node: exp.Trim) -> exp.Expr | None:
