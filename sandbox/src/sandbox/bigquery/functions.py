@@ -74,6 +74,9 @@ MACROS = {
           OR typeof(x) = 'BIGINT' AND abs(TRY_CAST(CAST(x AS VARCHAR) AS HUGEINT)) > 9007199254740992
           THEN '"' || CAST(to_json(x) AS VARCHAR) || '"'
         ELSE CAST(to_json(x) AS VARCHAR) END""",
+    "bqv_to_json(x)": "CAST(bqv_to_json_string(x) AS JSON)",
+    "bqv_slice(list, first, last)": """list_slice(
+        list, first + CASE WHEN first < 0 THEN 0 ELSE 1 END, last + CASE WHEN last < 0 THEN 0 ELSE 1 END)""",
     "bqv_int64(x)": INT64.format(cast="CAST", bad="error('Bad int64 value: ' || CAST(x AS VARCHAR))"),
     "bqv_safe_int64(x)": INT64.format(cast="TRY_CAST", bad="NULL"),
     "bqv_bool(x)": BOOL.format(cast="CAST", bad="error('Bad bool value: ' || CAST(x AS VARCHAR))"),
@@ -196,7 +199,9 @@ def _cast(node: exp.Cast) -> exp.Expr | None:
 
 
 def _json_format(node: exp.JSONFormat) -> exp.Expr | None:
-    return None if node.args.get("options") else call("bqv_to_json_string", node.this)
+    if node.args.get("options"):
+        return None
+    return call("bqv_to_json" if node.args.get("to_json") else "bqv_to_json_string", node.this)
 
 
 def _at(node: exp.Bracket) -> exp.Expr | None:
@@ -454,6 +459,7 @@ CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
     exp.Cast: _cast,
     exp.TryCast: _cast,
     exp.JSONFormat: _json_format,
+    exp.ArraySlice: lambda node: call("bqv_slice", node.this, node.args["start"], node.args["end"]),
     exp.Bracket: _at,
     exp.RegexpExtract: _regexp_extract,
     exp.StrToDate: _parse_date,
