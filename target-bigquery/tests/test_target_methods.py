@@ -1,7 +1,11 @@
 """The load methods: append-only is in test_target_loading.py; killed at every stage they are in the fault matrix."""
 
+from urllib.parse import quote
+
+import pytest
+import requests
 from google.cloud import bigquery
-from testkit.target_bench import SCHEMA, STATE, Bench, record, schema, succeeded, whole
+from testkit.target_bench import SCHEMA, STATE, Bench, record, refused, schema, succeeded, whole
 
 
 def test_overwrite_replaces_every_row(bench: Bench) -> None:
@@ -43,3 +47,23 @@ def test_upsert_replaces_by_key(bench: Bench) -> None:
     origin = {"url": "u"}
     assert rows == {1: ("Ünna", ["a", "b"], origin), 2: ("last", [], origin), 3: ("Ünna", ["a", "b"], origin)}
     assert {t.table_id for t in bench.owner().list_tables(bench.dataset)} == {"things", "_loads"}
+
+
+@pytest.mark.parametrize("method", ["append-only", "overwrite", "upsert"])
+def test_a_run_whose_objects_have_been_deleted_is_loaded_once(bench: Bench, method: str) -> None:
+    """A lifecycle rule has taken the manifests, and the run has loaded rows after an empty version: its job is found."""
+    sent = [SCHEMA, whole(1), record(1, 2), whole(2), STATE]
+    succeeded(bench.load(*sent, load_method=method))
+    before = bench.rows(), bench.rows("_loads")
+    objects = f"{bench.env['STORAGE_EMULATOR_HOST']}/storage/v1/b/local-landing/o"
+    with bench.as_account(buckets={"*": ["roles/owner"]}):
+        for name in [item["name"] for item in requests.get(objects).json()["items"]]:
+            if bench.run_id in name:
+                requests.delete(f"{objects}/{quote(name, safe='')}").raise_for_status()
+    for _ in range(2):
+        run = bench.load(SCHEMA, record(1, 3), whole(3), STATE, load_method=method)
+        refused(run, f"run {bench.run_id} loaded rows by job", "run with another run id")
+    bench.run_id = "next"
+    succeeded(bench.load(SCHEMA, whole(4), STATE))
+    assert bench.rows() == before[0]
+    assert len(bench.rows("_loads")) == len(before[1]) + 1

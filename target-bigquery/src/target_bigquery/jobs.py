@@ -48,11 +48,15 @@ class Jobs:
     def __init__(self, cloud: Cloud) -> None:
         self._cloud, self._settings = cloud, cloud.settings
 
-    def statement(self, base: str, sql: str, what: str, parameters: Iterable[Any] = ()) -> FinishedJob:
+    def labels(self, digest: str = "") -> dict[str, str]:
+        """Return the labels by which a job that is found is recognised; `digest` is of what it does, as for `once`."""
+        return {"process": self._settings.process, "digest": digest}
+
+    def statement(
+        self, base: str, sql: str, what: str, parameters: Iterable[Any] = (), digest: str = ""
+    ) -> FinishedJob:
         """Run a statement that changes data, `once`."""
-        config = bigquery.QueryJobConfig(
-            query_parameters=list(parameters), labels={"process": self._settings.process}
-        )
+        config = bigquery.QueryJobConfig(query_parameters=list(parameters), labels=self.labels(digest))
         return self.once(
             base,
             lambda job_id: self._cloud.bigquery.query(
@@ -64,6 +68,7 @@ class Jobs:
                 **self._cloud.call,
             ),
             what,
+            digest,
         )
 
     def find(self, job_id: str) -> Any | None:  # noqa: ANN401 (any kind of job)
@@ -73,13 +78,14 @@ class Jobs:
         except NotFound:
             return None
 
-    def once(self, base: str, submit: Callable[[str], Any], what: str) -> FinishedJob:
+    def once(self, base: str, submit: Callable[[str], Any], what: str, digest: str = "") -> FinishedJob:
         """Run a job under the first id of `base`-0, `base`-1 … that no failed job has, unless one has succeeded.
 
         Args:
             base: The id without its number.
             submit: Starts the job under the id it is given.
             what: The job, for messages.
+            digest: Of what the job does; a job that has succeeded with another is refused.
         """
         fresh, pause, began = 0, FIRST_PAUSE, time.monotonic()
         for attempt in range(MOST_ATTEMPTS):
@@ -87,6 +93,11 @@ class Jobs:
             job, started_here = self._start(job_id, submit)
             error = self._wait(job)
             if error is None:
+                if not has_digest(job, digest):
+                    raise TargetError(
+                        f"{what}: run {self._settings.run_id} loaded rows by job {job_id}, and the bucket has lost their manifest, "
+                        "with which these would be compared; run with another run id"
+                    )
                 return FinishedJob(job, started_here)
             fresh += started_here
             reason, text = str(error.get("reason")), str(error.get("message"))
@@ -140,6 +151,11 @@ class Jobs:
             pause = min(LONGEST_POLL, pause * 1.5)
         error: dict[str, Any] | None = job.error_result
         return error
+
+
+def has_digest(job: Any, digest: str) -> bool:  # noqa: ANN401
+    """Return whether a job does what the digest stands for."""
+    return bool((job.labels or {}).get("digest", "") == digest)
 
 
 def why(job: Any) -> str:  # noqa: ANN401

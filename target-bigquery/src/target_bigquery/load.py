@@ -157,7 +157,7 @@ class Loader:
             if version.method == "overwrite" and version.replication is Replication.INCREMENTAL:
                 self._refuse_to_replace(version)
             staged = [self._sent(part) for part in chosen]
-            manifest = self._manifest(version, ready.fields, staged, len(earlier.manifests))
+            manifest = self._manifest(version, ready.fields, staged, earlier.manifests[-1:])
             self._recovery.mark_begun()
             if self._landing.create(manifest.name, manifest.encode()):
                 earlier.add(manifest)
@@ -212,14 +212,15 @@ class Loader:
         return staged
 
     def _manifest(
-        self, version: Version, fields: list[SchemaField], parts: list[Staged], place: int
+        self, version: Version, fields: list[SchemaField], parts: list[Staged], last: list[Manifest]
     ) -> Manifest:
         return Manifest(
             destination=self._settings.destination,
             run_id=self._settings.run_id,
             stream=version.stream,
             table=version.table,
-            place=place,
+            place=sum(manifest.place + 1 for manifest in last),
+            load=sum(manifest.load + bool(manifest.parts) for manifest in last),
             version=version.number,
             method=version.method,
             replication=version.replication,

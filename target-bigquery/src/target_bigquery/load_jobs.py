@@ -63,6 +63,7 @@ class LoadJobs:
             job_id,
             tables.merge_statement(table, reference, manifest.schema, manifest.keys),
             f"{manifest.stream}: merge into {table}",
+            digest=manifest.digest,
         )
         self._cloud.bigquery.delete_table(reference, not_found_ok=True, **call)
         return done
@@ -83,7 +84,11 @@ class LoadJobs:
             ignore_unknown_values=False,
             create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
             write_disposition=disposition,
-            labels={"process": self._settings.process, "rows": str(manifest.rows), "method": manifest.method},
+            labels={
+                **self._jobs.labels(manifest.digest),
+                "rows": str(manifest.rows),
+                "method": manifest.method,
+            },
         )
         done = self._jobs.once(
             job_id,
@@ -96,6 +101,7 @@ class LoadJobs:
                 **self._cloud.call,
             ),
             f"{manifest.stream}: nothing was loaded into {table} (its parts are in gs://{self._settings.bucket}/{manifest.name})",
+            manifest.digest,
         )
         if done.job.output_rows != manifest.rows:
             raise TargetError(

@@ -38,8 +38,8 @@ row_encoder = msgspec.json.Encoder(order="deterministic", decimal_format="number
 class Manifest:
     """One load: a version of a stream, its parts, and their description.
 
-    `destination` is project and dataset. `place` is its number among the run's loads of the stream, from 0. `fields` are the columns to load, as BigQuery's API
-    has them. Times are ISO 8601.
+    `destination` is project and dataset. `place` is its number among the run's manifests of the stream, `load` the number
+    of those before it that have parts. `fields` are the columns to load, as BigQuery's API has them. Times are ISO 8601.
     """
 
     destination: str
@@ -47,6 +47,7 @@ class Manifest:
     stream: str
     table: str
     place: int
+    load: int
     version: int
     method: str
     replication: str
@@ -92,11 +93,15 @@ class Manifest:
 
     @property
     def job_id(self) -> str:
-        """The id of the job that changes the table, without the attempt's number."""
+        """The id of the job that changes the table, without the attempt's number.
+
+        It does not depend on the rows: BigQuery, which keeps it for six months, refuses it to a repeated run also when the
+        manifests have been deleted.
+        """
         dataset = self.destination.rpartition(".")[2]
         table = re.sub(r"[^A-Za-z0-9_]", "_", self.table[:200])
-        kind = "merge" if self.method == "upsert" else "load"
-        return f"{dataset[:200]}-{table}-{self.run_id}-{self.place}-{self.digest}-{kind}"
+        of = hashlib.sha256(f"{self.destination} {self.extractor} {self.table}".encode()).hexdigest()[:16]
+        return f"{dataset[:200]}-{table}-{self.run_id}-{self.load}-{of}"
 
     def encode(self) -> bytes:
         """Return the object's content."""

@@ -16,7 +16,7 @@ from google.cloud import bigquery
 from target_bigquery import ledger, tables
 from target_bigquery.cloud import FAILURES, Cloud, message_of
 from target_bigquery.errors import TargetError
-from target_bigquery.jobs import Jobs
+from target_bigquery.jobs import Jobs, has_digest
 from target_bigquery.landing import Landing
 from target_bigquery.manifest import Manifest, folder_of_run, stored
 
@@ -92,7 +92,7 @@ class Recovery:
     def _row(self, manifest: Manifest) -> dict[str, Any] | None:
         """Return the ledger's row of another process's load, None where its rows are not in the table."""
         job_id = manifest.job_id
-        job = self._job(job_id)
+        job = self._job(job_id, manifest.digest)
         if job is None and manifest.parts and self.rows_of(manifest) != manifest.rows:
             return None
         logger.warning(
@@ -104,13 +104,13 @@ class Recovery:
         row = ledger.row(manifest, job)
         return row if job or not manifest.parts else {**row, "job_id": f"{job_id}-0"}
 
-    def _job(self, job_id: str) -> Any | None:  # noqa: ANN401 (any kind of job)
-        """Return the attempt at a job that succeeded, None where none has or the job is another account's."""
+    def _job(self, job_id: str, digest: str) -> Any | None:  # noqa: ANN401 (any kind of job)
+        """Return the attempt at a job that succeeded, None where none has or the job is another account's or other rows'."""
         try:
             for attempt in range(MOST_ATTEMPTS):
                 job = self._jobs.find(f"{job_id}-{attempt}")
                 if job is None or (job.state == "DONE" and not job.error_result):
-                    return job
+                    return job if job and has_digest(job, digest) else None
         except Forbidden:
             # The table itself shows what was loaded.
             return None
