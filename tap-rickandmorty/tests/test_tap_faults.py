@@ -20,7 +20,7 @@ from tap_api import (
     status,
     truncate,
 )
-from tap_rickandmorty.session import retry_after
+from tap_rickandmorty.session import Address, Session, retry_after
 
 GZIP = {"Content_Encoding": "gzip"}
 TEMPORARY = {
@@ -169,6 +169,18 @@ def test_redirects_on_the_host_are_followed_and_to_others_where_allowed(api: Api
     api.fault(r"character$", status(307, b"", Location=f"{elsewhere}/character?page=1"))
     run = run_tap(allow_other_hosts="true").succeeded()
     assert len(run.records("characters")) == 45
+
+
+@pytest.mark.parametrize(("host", "kept"), [("localhost", False), ("127.0.0.1", True)])
+def test_a_key_in_a_header_stays_on_the_host(api: Api, host: str, *, kept: bool) -> None:
+    """Whatever the header's name; what the request is about goes on to another host."""
+    api.fault(r"character$", status(307, b"", Location=f"{api.url.replace('127.0.0.1', host)}/episode"))
+    session = Session(Address(api.url), 1, 0, other_hosts=True)
+    secret = {"X-Api-Key": "abc", "Authorization": "abc"}
+    answer = session.get(f"{api.url}/character", headers={"Cache-Control": "no-cache", **secret})
+    asked = api.requests[-1][1]
+    assert (answer.status_code, asked["Cache-Control"]) == (200, "no-cache")
+    assert (asked.keys() & secret.keys()) == (secret.keys() if kept else set())
 
 
 def test_a_pause_longer_than_the_budget_is_an_error_at_once(api: Api, run_tap: RunTap) -> None:

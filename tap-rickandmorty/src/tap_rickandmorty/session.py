@@ -33,6 +33,16 @@ LARGEST_BODY = 32 << 20
 CHUNK = 64 << 10
 BROKEN = (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError, ConnectionError)
 REFUSALS = frozenset({429, 503})
+# What a header of another name says, such as an API's key, may be a secret.
+OPEN_HEADERS = {
+    "accept",
+    "accept-encoding",
+    "cache-control",
+    "connection",
+    "content-length",
+    "content-type",
+    "user-agent",
+}
 
 
 class Address:
@@ -304,6 +314,15 @@ class Session(requests.Session):
                     "change api_url, or set allow_other_hosts"
                 )
         return target
+
+    @override
+    def rebuild_auth(self, prepared_request: Any, response: Any) -> None:
+        # To another host requests sends all of them but Authorization.
+        headers = prepared_request.headers
+        if self.should_strip_auth(response.request.url, prepared_request.url):  # type: ignore[no-untyped-call]
+            for name in [name for name in headers if name.lower() not in OPEN_HEADERS]:
+                del headers[name]
+        super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
 
     def _classified(self, error: Exception, seconds: float) -> RetriableAPIError | FatalAPIError:
         """Return the SDK's error for one of requests: worth a retry or not, with the cause in one line."""
