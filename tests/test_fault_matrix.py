@@ -187,6 +187,19 @@ def test_another_run_mends_the_ledger_after_a_crash(kill: Kill, bench: Bench, bi
     assert ledger(bench) == sorted([(killed, 1), (bench.run_id, 3)])
 
 
+def test_a_schema_that_has_changed_since_the_target_was_killed(bench: Bench, bigquery: Proxy) -> None:
+    """What the killed attempt decided is loaded before the table gets the key and the types of now."""
+    (kill,) = (kill for kill in KILLS["append-only"] if kill.stage == "before the load job")
+    killed_at(kill, bench, bigquery, schema(n={"type": "integer"}), record(1, n=2), whole(), STATE)
+    number: dict[str, Any] = {"type": "number", "multipleOf": 0.1}
+    changed = {**schema(id={"type": ["integer", "null"]}, n=number), "key_properties": ["name"]}
+    run = bench.load(changed, record(None, 2, n=2.5), whole(2), STATE)
+    assert run.returncode == 0, run.stderr
+    rows = bench.rows()
+    assert {(row["id"], row["n"]) for row in rows} == {(1, 2), (None, 2.5)}
+    assert len(rows) == 2
+
+
 def test_two_processes_of_one_run_at_the_same_time(bench: Bench) -> None:
     """A runner that starts a job twice: both end well, rows and ledger have the run once."""
     first = bench.start(SCHEMA, record(1, 1), record(2, 1), whole(1), STATE)

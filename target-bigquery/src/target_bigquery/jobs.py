@@ -103,7 +103,9 @@ class Jobs:
             reason, text = str(error.get("reason")), str(error.get("message"))
             limited = reason in RATE_LIMIT_REASONS or any(one in text for one in CONFLICT_MESSAGES)
             if fresh and not (limited or reason in TRANSIENT_REASONS):
-                raise TargetError(f"{what}: job {job_id} failed: {why(job)}")
+                raise TargetError(
+                    f"{what}: job {job_id} failed: {why(job)}; mend that, or run with another run id"
+                )
             if fresh >= FRESH_ATTEMPTS and (
                 not limited or time.monotonic() - began > self._settings.load_timeout_seconds
             ):

@@ -89,12 +89,14 @@ class Loader:
     def prepare(self, stream: str, table: str, fields: list[SchemaField], keys: list[str]) -> Prepared:
         """Create or check a stream's table, before anything of it is loaded."""
         with self._explaining(stream, table):
-            columns = tables.ensure(self._cloud, self._cloud.dataset.table(table), stream, fields, keys)
             with self._lock:
-                if table not in self._earlier:
-                    decided = [manifest for manifest in self._decided if manifest.table == table]
-                    self._earlier[table] = Earlier(decided, self._landing.read)
-            return Prepared(columns, self._earlier[table])
+                decided = [manifest for manifest in self._decided if manifest.table == table]
+                earlier = self._earlier.setdefault(table, Earlier(decided, self._landing.read))
+            for manifest in decided:
+                # Into the columns that it was decided for.
+                self._finish(manifest)
+            columns = tables.ensure(self._cloud, self._cloud.dataset.table(table), stream, fields, keys)
+            return Prepared(columns, earlier)
 
     def upload(self, part: Part, prepared: Future[Prepared]) -> Staged | Part:
         """Move a part to Cloud Storage; leave it on disk where it must be compared with an earlier attempt."""

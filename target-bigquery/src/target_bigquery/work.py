@@ -58,8 +58,15 @@ class Work:
             raise TargetError(
                 f"the streams {other!r} and {stream!r} would both be table {table}; rename one with a stream map"
             )
-        loader = self.loader
-        return self._start(self._preparing, lambda: loader.prepare(stream, table, fields, keys))
+        loader, before = self.loader, self._last.get(stream)
+
+        def prepare() -> Prepared:
+            # Until it is loaded, the table keeps the columns of the version before.
+            if before is not None:
+                before.result()
+            return loader.prepare(stream, table, fields, keys)
+
+        return self._start(self._preparing, prepare)
 
     def upload(self, part: Part, prepared: Future[Prepared]) -> Future[Staged | Part]:
         """Start the upload of a part."""

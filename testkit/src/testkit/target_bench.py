@@ -50,7 +50,7 @@ def schema(**properties: Any) -> dict[str, Any]:
     return changed
 
 
-def record(number: int, version: int | None = 1, **changes: Any) -> dict[str, Any]:
+def record(number: int | None, version: int | None = 1, **changes: Any) -> dict[str, Any]:
     """A RECORD message."""
     value = {
         "id": number,
