@@ -108,7 +108,7 @@ def batch_records(stream: str, message: dict[str, Any]) -> Iterator[tuple[str, A
             "jsonl, with gzip or without; change batch_config in the tap"
         )
     for address in files:
-        path = Path(address)
+        path, number = Path(address), 0
         try:
             parts = urlsplit(address)
             if parts.scheme not in {"", "file"}:
@@ -128,4 +128,5 @@ def batch_records(stream: str, message: dict[str, Any]) -> Iterator[tuple[str, A
                 for number, line in enumerate(lines, 1):
                     yield f"{path}, line {number}", decode(line)
         except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
-            raise TargetError(f"{stream}: BATCH file {path} cannot be read: {error}") from error
+            at = f" at line {number}" if number else ""
+            raise TargetError(f"{stream}: BATCH file {path} cannot be read{at}: {error}") from error

@@ -51,7 +51,7 @@ METADATA = {
 class Translated:
     """A stream's schema in BigQuery: its columns without metadata, and what its records must have.
 
-    `moment` checks a time of the target's own metadata. `extra` is the JSON column of the fields that the schema allows and
+    `moment` checks a time of the target's own metadata, and cuts nanoseconds. `extra` is the JSON column of the fields that the schema allows and
     does not list, None where it allows none.
     """
 
@@ -113,7 +113,8 @@ def translate(
     if is_open(schema):
         description = "Fields that the schema allows and does not list."
         extra = replace(translator.json, source=EXTRA, name=EXTRA, description=description)
-    return Translated(tuple(columns.values()), required, translator.converters["TIMESTAMP"], extra)
+    moment = converters(lossy=True)["TIMESTAMP"]
+    return Translated(tuple(columns.values()), required, moment, extra)
 
 
 def metadata_fields() -> list[SchemaField]:

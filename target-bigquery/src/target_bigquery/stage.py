@@ -194,7 +194,8 @@ class Stage:
     def _refused(self, record: dict[str, Any], why: str) -> ValueRefusedError:
         which = ", ".join(f"{key} {record.get(key)!r}" for key in self._keys)
         return ValueRefusedError(
-            f"{self._stream}: record {which or f'number {self.rows + 1} of its version'}: {why}"
+            f"{self._stream}: record {which or f'number {self.rows + 1} of its version'}: {why}; nothing of it is loaded; "
+            "correct it at the source, change it with stream_maps, or deselect it"
         )
 
     def _row(self, record: dict[str, Any], time_extracted: str | None) -> dict[str, Any]:
@@ -210,7 +211,7 @@ class Stage:
                 if value is not None:
                     row[name] = self._moment(name, value)
         except ValueRefusedError as error:
-            raise self._refused(record, f"{error}; nothing of it is loaded") from None
+            raise self._refused(record, str(error)) from None
         return row
 
     def _moment(self, name: str, value: Any) -> Any:  # noqa: ANN401 (a tap's own)

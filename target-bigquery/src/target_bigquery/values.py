@@ -47,6 +47,7 @@ LOOSE = re.compile(
 FIRST_DAY, LAST_DAY = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
 EDGE_YEARS = ("0001", "9999")
 MICROSECOND_DIGITS = 6
+UNLESS = " unless allow_loss is set"
 
 # Digits before and after the point (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#decimal_types).
 DECIMALS = {"NUMERIC": (29, 9), "BIGNUMERIC": (38, 38)}
@@ -164,7 +165,7 @@ def _decimal(value: Any, *, kind: str, lossy: bool) -> str:  # noqa: ANN401
     whole, _, fraction = (text or "").partition(".")
     kept = fraction.rstrip("0")
     if text is None or (len(kept) > after and not lossy):
-        raise ValueRefusedError.of(f"{kind}, that is at most {after} digits after the point", value)
+        raise ValueRefusedError.of(f"{kind}, that is at most {after} digits after the point{UNLESS}", value)
     kept = kept[:after]
     return f"{whole}.{kept}" if kept else whole
 
@@ -182,7 +183,9 @@ def _timestamp(value: Any, *, lossy: bool) -> str:  # noqa: ANN401
                 return at.isoformat()
         except (ValueError, OverflowError):
             pass
-    raise ValueRefusedError.of("a TIMESTAMP from year 1 to 9999 in ISO 8601, of at most microseconds", value)
+    raise ValueRefusedError.of(
+        f"a TIMESTAMP from year 1 to 9999 in ISO 8601, of at most microseconds{UNLESS}", value
+    )
 
 
 def _date(value: Any) -> str:  # noqa: ANN401
@@ -213,7 +216,7 @@ def _time(value: Any, *, lossy: bool) -> str:  # noqa: ANN401
             return datetime.combine(date(2000, 1, 2), of_day).astimezone(UTC).time().isoformat()
         except ValueError:
             pass
-    raise ValueRefusedError.of("a TIME of at most microseconds in ISO 8601", value)
+    raise ValueRefusedError.of(f"a TIME in ISO 8601, of at most microseconds{UNLESS}", value)
 
 
 def _iso(text: str, *, lossy: bool) -> str:
