@@ -258,6 +258,12 @@ def hang_up(handler: Handler) -> None:
     handler.close_connection = True
 
 
+def no_status(handler: Handler) -> None:
+    """The fault of a body without a status line, as HTTP/0.9 has it."""
+    handler.close_connection = True
+    handler.wfile.write(handler.server.api.page(handler.path)[1])
+
+
 def bad_json(handler: Handler) -> None:
     """The fault of a body of right length whose JSON is cut."""
     _, body = handler.server.api.page(handler.path)
@@ -319,6 +325,7 @@ class Outcome:
         assert "Traceback" not in self.log
         for text in named:
             assert text in self.last_line()
+        assert len(self.last_line()) < 1000
         return self
 
     def last_line(self) -> str:

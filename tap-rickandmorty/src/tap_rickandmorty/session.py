@@ -31,6 +31,7 @@ LONGEST_PAUSE = 30.0
 MOST_REDIRECTS = 5
 LARGEST_BODY = 32 << 20
 CHUNK = 64 << 10
+LONGEST_CAUSE = 200  # of an error in the log: it may be the whole of a body
 BROKEN = (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError, ConnectionError)
 REFUSALS = frozenset({429, 503})
 # What a header of another name says, such as an API's key, may be a secret.
@@ -326,7 +327,7 @@ class Session(requests.Session):
 
     def _classified(self, error: Exception, seconds: float) -> RetriableAPIError | FatalAPIError:
         """Return the SDK's error for one of requests: worth a retry or not, with the cause in one line."""
-        cause = safe(_innermost(error))
+        cause = safe(_innermost(error))[:LONGEST_CAUSE]
         if isinstance(error, requests.exceptions.Timeout):
             return RetriableAPIError(f"no whole answer within {seconds:.0f} s")
         if isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in cause:
