@@ -202,7 +202,7 @@ class Stage:
         for key in self._keys:
             if record.get(key) is None:
                 raise MissingKeyPropertiesError(
-                    f"{self._stream}: a record lacks its key {key}; the tap must send it"
+                    f"{self._stream}: record number {self.rows + 1} of its version lacks its key {key}; the tap must send it"
                 )
         try:
             row = self._translated.row(record)
