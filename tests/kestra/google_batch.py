@@ -189,12 +189,12 @@ class GoogleBatch(Server):
         """Return whether a container has been started."""
         return any(job.process for job in self.jobs.values())
 
-    def operator(self, name: str, does: str) -> None:
-        """What a person does in the console: `cancel` or `delete`."""
+    def operator(self, name: str, state: str) -> None:
+        """What a person does in the console, by the state in which it leaves a job."""
         with self.lock:
             job = self.jobs[name]
             self.end_container(job)
-            job.state = {"cancel": "CANCELLATION_IN_PROGRESS", "delete": "DELETION_IN_PROGRESS"}[does]
+            job.state = state
 
     # --- containers -----------------------------------------------------------------------------------------------
 

@@ -203,7 +203,7 @@ def test_the_log_is_read_as_it_grows_and_not_whole_each_time(runs: Runs) -> None
     before = len(runs.batch.log_reads)
     eventually(lambda: len(runs.batch.log_reads) > before + 1, "the log was not read again")
     assert max(runs.batch.log_reads[before:]) < 50
-    runs.batch.operator(f"{NAME}-1", "cancel")
+    runs.batch.operator(f"{NAME}-1", "CANCELLATION_IN_PROGRESS")
     assert runs.end(process).status == 1
 
 
@@ -211,15 +211,19 @@ def test_the_log_is_read_as_it_grows_and_not_whole_each_time(runs: Runs) -> None
 
 
 @pytest.mark.parametrize(
-    ("does", "message"),
-    [("cancel", "was cancelled"), pytest.param("delete", "was deleted", marks=pytest.mark.slow)],
+    ("state", "message"),
+    [
+        ("CANCELLATION_IN_PROGRESS", "was cancelled"),
+        ("DELETED", "was deleted"),
+        pytest.param("DELETION_IN_PROGRESS", "was deleted", marks=pytest.mark.slow),
+    ],
 )
-def test_what_an_operator_stops_in_google_cloud_stays_stopped(runs: Runs, does: str, message: str) -> None:
+def test_what_an_operator_stops_in_google_cloud_stays_stopped(runs: Runs, state: str, message: str) -> None:
     """A cancelled and a deleted job end the run in one line, and no other job is submitted."""
     runs.fakes.behave(episode={"sleep": 86400})
     process = runs.start(ATTEMPTS="5")
     eventually(runs.batch.running, "no container has started")
-    runs.batch.operator(f"{NAME}-1", does)
+    runs.batch.operator(f"{NAME}-1", state)
     done = runs.end(process)
     assert done.status == 1
     (error,) = done.at("ERROR")
