@@ -41,6 +41,10 @@ def test_each_check_that_does_not_hold_does_as_its_policy_says(warehouse: Wareho
     assert verdict(warehouse, policy) == sorted(found, key=repr)
     assert [verdict(warehouse, other) for other in {"fail", "warn", "ignore"} - {policy}] == [[], []]
     assert warehouse.ask(f"SELECT DISTINCT run_id FROM `{MARTS}.rpt_verdict`") == [("first",)]
+    ((missing,),) = warehouse.ask(
+        f"SELECT message FROM `{MARTS}.rpt_verdict` WHERE check_name = 'missing' AND status = '{policy}'"
+    )
+    assert "meltano run location" in missing
     # `make run` finds it, though the verdict is not on the run that it has made.
     results = json.loads((warehouse.folder / "target" / "run_results.json").read_text())
     sql = run_summary.VERDICT.format(build_id=results["metadata"]["invocation_id"])

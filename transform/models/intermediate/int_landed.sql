@@ -6,6 +6,7 @@
     {% set baseline = versions | selectattr('is_baseline') | map(attribute='replication') | list %}
     SELECT
         '{{ entity }}' AS entity,
+        '{{ described.singular }}' AS job,
         COUNT(*) AS landed_row_count,
         COUNT({{ json_text('landing.new_fields') }}) AS new_field_count,
         {% if wholes and baseline == ['incremental'] %}

@@ -23,6 +23,7 @@ WITH loaded_last AS (
 compared AS (
     SELECT
         landed.entity,
+        landed.job,
         landed.landed_row_count,
         landed.new_field_count,
         newest.table_version,
@@ -80,7 +81,7 @@ checked AS (
             compared.table_version IS NOT NULL AS holds,
             'a loaded version' AS expected,
             IFNULL(CONCAT('version ', CAST(compared.table_version AS STRING)), 'none') AS got,
-            'run the job that loads it, such as meltano run character' AS remedy
+            CONCAT('run the job that loads it: meltano run ', compared.job) AS remedy
         ),
         STRUCT(
             'empty' AS check_name,
