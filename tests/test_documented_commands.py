@@ -143,6 +143,13 @@ def test_each_file_that_readme_names_is_there() -> None:
             )
 
 
+@pytest.mark.parametrize("package", ["tap-rickandmorty", "target-bigquery"])
+def test_the_readme_of_a_package_has_no_link_into_the_repository(package: str) -> None:
+    """PyPI shows it alone."""
+    text = (ROOT / package / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"\]\((?!https:)[^)]*\)", text) == []
+
+
 # From Python and from uv.
 OTHERS_SAY = {"UnicodeDecodeError: 'ascii' codec", "invalid peer certificate: UnknownIssuer"}
 
