@@ -125,7 +125,9 @@ def copy_files(files: set[str], folder: Path, parts: list[str], options: argpars
 
 
 def without_what_is_not_there(line: str, folder: Path) -> str:
-    """Return a line of the README without tests that did not come along; none where a table's row names anything else of that kind."""
+    """Return a line of the README without tests that did not come along; none where it is about anything else of that kind."""
+    if line.startswith("The page") and not (folder / PARTS["report"][0]).exists():
+        return ""
     for link, name in NAMED.findall(line) if line.startswith("|") else ():
         if not (folder / (link or name)).exists():
             if not name.startswith("tests/"):

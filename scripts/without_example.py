@@ -43,6 +43,13 @@ ITEMS, TABLES = (ITEM.replace("%d", indent) for indent in "26")
 MACRO = r"\{%-? macro (\w+)\((?:.|\n)*?endmacro -?%\}\n*"
 # What leaves a file besides.
 EDITS = {
+    "README.md": [
+        (r"The domain is a toy.*\n|The data comes from .*\n", ""),
+        (
+            r"(?s)What `make run` prints.*?(?=\| you want to)",
+            "The first entity: `make entity NAME=… SAMPLE=…`, from a sample of its records ([docs/onboarding.md](docs/onboarding.md)).\n\n",
+        ),
+    ],
     "transform/models/_project.yml": [(r"(?s)\nexposures:.*", "")],
     "transform/dbt_project.yml": [
         (r"(?s)  # Most characters of an episode.*?(?=  # What a check of rpt_verdict)", ""),

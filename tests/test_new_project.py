@@ -115,6 +115,7 @@ def test_a_new_project_has_its_name_everywhere(
     assert "plugins/loaders/target-bigquery--library.lock" in names
     assert not [name for name in names if "rickandmorty" in name.lower()]
     assert {part for part, top in FOLDERS.items() if (folder / top).is_dir()} == set(parts)
+    assert ("The page" in (folder / "README.md").read_text(encoding="utf-8")) == ("report" in parts)
     for name in names:
         text = (folder / name).read_bytes().lower().replace(b"rickandmortyapi.com", b"")
         assert not re.search(rb"rick.?and.?morty", text), name
@@ -229,6 +230,8 @@ def test_an_empty_project_has_types_and_no_macro_of_the_example(tmp_path: Path) 
     named = [link or name for link, name in new_project.NAMED.findall(readme)]
     assert "docs/onboarding.md" in named
     assert [name for name in named if not (folder / name).exists()] == []
+    assert "`make entity NAME=… SAMPLE=…`" in readme.partition("| you want to |")[0]
+    assert not re.search("universe|characters|episodes|locations|The page|toy|rickandmortyapi", readme)
 
 
 @pytest.mark.slow
