@@ -241,9 +241,11 @@ def safety_losses(
     kind: str, before: dict[str, Any], after: dict[str, Any], *, deleting: bool
 ) -> Iterator[str]:
     """Yield what would be less safe: protections, times, and what is let in by another rule than today's."""
-    for path, was, will in pairs(before, after, kind):
-        for safety, names in (TIMES if deleting else PROTECTIONS | TIMES).items():
-            if re.search(rf"\b({'|'.join(names.split())})$", path) and safety(will) < safety(was):
+    attributes = [*pairs(before, after, kind)]
+    for safety, names in (TIMES if deleting else PROTECTIONS | TIMES).items():
+        ends = re.compile(rf"\b({'|'.join(names.split())})$")
+        for path, was, will in attributes:
+            if ends.search(path) and safety(will) < safety(was):
                 today = f", today {json.dumps(was)}" if safety in TIMES else ""
                 yield f"{path.partition('.')[2]} would be {json.dumps(will)}{today}"
     if deleting:
