@@ -104,6 +104,24 @@ def test_restart_of_a_run_with_an_allowed_failure_builds_alone(kestra: Engine, f
     assert run.outputs["jobs"]["character"]["state"] == "FAILED"
 
 
+@pytest.mark.slow
+def test_a_replay_of_the_task_that_failed_goes_on_to_the_end(
+    kestra: Engine, fakes: MeltanoStandIn, webhook: Webhook
+) -> None:
+    """Kestra's Replay makes another run of it, under the same run id: one that fails again is a failure with its alert, one that succeeds builds."""
+    fakes.behave(episode={"fail": 4})
+    webhook.answer(200)
+    with kestra.changed(LOCAL, alert_secret="ALERT_WEBHOOK"):  # noqa: S106 - a name
+        run = kestra.run(LOCAL, jobs=["episode"])
+        again, last = (
+            kestra.wait(kestra.ask("replay", id=run.root["id"], task="fetch")["id"]) for _ in range(2)
+        )
+    assert [r.state for r in (run, again, last)] == ["FAILED", "FAILED", "SUCCESS"]
+    assert len(webhook.posts) == 2
+    assert fakes.times == {"episode": 5, "dbt": 1}
+    assert fakes.run_ids == {last.outputs["run_id"]}
+
+
 # --- Kill -----------------------------------------------------------------------------------------------------------
 
 

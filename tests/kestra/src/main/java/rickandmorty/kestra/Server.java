@@ -2,6 +2,7 @@ package rickandmorty.kestra;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.kestra.core.executor.command.ExecutionCommand;
+import io.kestra.core.executor.command.Replay;
 import io.kestra.core.executor.command.Restart;
 import io.kestra.core.models.executions.Execution;
 import io.kestra.core.models.executions.TaskRun;
@@ -22,6 +23,8 @@ import io.kestra.core.services.FlowService;
 import io.kestra.core.services.KVStoreService;
 import io.kestra.core.services.TaskOutputService;
 import io.kestra.core.storages.kv.KVValueAndMetadata;
+import io.kestra.core.utils.Await;
+import io.kestra.core.utils.IdUtils;
 import io.micronaut.context.ApplicationContext;
 import io.micronaut.core.type.Argument;
 import io.micronaut.data.model.Pageable;
@@ -111,9 +114,10 @@ public final class Server {
                 yield Map.of();
             }
             case "restart" -> {
-                restart((String) request.get("id"));
+                command(Restart.from(execution((String) request.get("id")), null));
                 yield Map.of();
             }
+            case "replay" -> replay(execution((String) request.get("id")), (String) request.get("task"));
             case "start" -> start((String) request.get("namespace"), (String) request.get("flow"), (Map<String, Object>) request.get("inputs"));
             case "kill" -> {
                 bean(TestRunnerUtils.class).killExecution(execution((String) request.get("id")));
@@ -153,10 +157,19 @@ public final class Server {
         return Map.of("id", execution.getId());
     }
 
-    /** What POST /executions/{id}/restart does. */
+    /** What POST /executions/{id}/restart and others of the kind do. */
     @SuppressWarnings("unchecked")
-    private void restart(String id) throws Exception {
-        context.getBean(Argument.of(DispatchQueueInterface.class, ExecutionCommand.class)).emit(Restart.from(execution(id), null));
+    private void command(ExecutionCommand command) throws Exception {
+        context.getBean(Argument.of(DispatchQueueInterface.class, ExecutionCommand.class)).emit(command);
+    }
+
+    /** What POST /executions/{id}/replay does: another execution, from a task of this one on. */
+    private Object replay(Execution execution, String task) throws Exception {
+        String id = IdUtils.create();
+        TaskRun run = execution.getTaskRunList().stream().filter(r -> r.getTaskId().equals(task)).findFirst().orElseThrow();
+        command(Replay.from(execution, id, run.getId(), null, null));
+        Await.until(() -> bean(ExecutionRepositoryInterface.class).findById(TENANT, id).isPresent(), Duration.ofMillis(50), Duration.ofSeconds(20));
+        return Map.of("id", id);
     }
 
     private Execution execution(String id) {
