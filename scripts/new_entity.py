@@ -64,7 +64,7 @@ def read_sample(name: str) -> list[dict[str, Any]]:
 
 
 def check_sample(entity: Entity, records: list[dict[str, Any]], since: str | None) -> None:
-    """Check that each record has the field `since` and the key, of integers and strings, and that a whole version has it once.
+    """Check that each record has the field `since`, which can be sorted, and the key, of integers and strings, once in a whole version.
 
     Raises:
         ValueError: One has not.
@@ -79,6 +79,10 @@ def check_sample(entity: Entity, records: list[dict[str, Any]], since: str | Non
         if unfit := [field for field in entity.key if type(record[field]) not in {int, str}]:
             raise ValueError(
                 f"record {number} of the sample: {', '.join(unfit)} is neither an integer nor a string; name another --key"
+            )
+        if since and not re.match(r"\d{4}-?\d\d|-?[\d.]+$", json.dumps(record[since]).strip('"')):
+            raise ValueError(
+                f"record {number} of the sample: {since} is neither a number nor a date such as 2026-01-31; name another --since"
             )
         same = seen.setdefault(tuple(record[field] for field in entity.key), number)
         if same != number and not since:

@@ -61,10 +61,10 @@ OURS_ALONE = {
 OF_THE_EXAMPLE = {"report", "benchmarks"}
 # Account ids of Google Cloud have 30 characters at most, and the longest of Terraform's adds 18 to the name.
 NAME = re.compile(r"[a-z][a-z0-9]{1,11}")
-# What YAML does not read as a string, dbt's own project, and the names that dbt allows no project
-# (BANNED_PROJECT_NAMES in its contracts/project.py).
+# What YAML does not read as a string, dbt's own project, what a macro calls of Jinja's, and the names that dbt allows no
+# project (BANNED_PROJECT_NAMES in its contracts/project.py).
 WORDS = """
-true false yes no on off null dbt
+true false yes no on off null dbt namespace
 adapter api column config context database env exceptions execute flags fromjson fromyaml graph log model modules ref render
 return schema source sql target this tojson toyaml var write
 """

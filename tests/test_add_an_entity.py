@@ -295,6 +295,8 @@ def test_a_key_is_a_list_of_fields(key: Any) -> None:
         ('{"id": 1}', "character --resource people", "character is there twice"),
         ('{"id": 1}', "issues --key number", "no number; name another KEY or SINCE"),
         ('{"id": 1}', "issues --since changed", "record 1 of the sample: no changed"),
+        ('{"id": 1, "a": true}', "issues --since a", "record 1 of the sample: a is neither a number"),
+        ('{"id": 1, "a": "3 days ago"}', "issues --since a", "a date such as 2026-01-31"),
         ('{"id": 1}', "characters --singular hero", "characters is there twice"),
         ('{"id": 1}', "loads", "loads.sql: exists already"),
         ('{"id": {"a": 1}}', "issues", "id is neither an integer nor a string"),

@@ -142,6 +142,7 @@ def test_a_new_project_has_its_name_everywhere(
         ("'' x", "NAME='': expected"),
         ("yes x", "a word of YAML or dbt"),
         ("target x", "a word of YAML or dbt"),
+        ("namespace x", "a word of YAML or dbt"),
         ("character x", "or an entity's job"),
         ("library x reports", "reports unknown; choose from report kestra"),
         ("library x report,kestra", "with spaces between"),
