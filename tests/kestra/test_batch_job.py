@@ -231,16 +231,22 @@ def test_what_an_operator_stops_in_google_cloud_stays_stopped(runs: Runs, state:
     assert runs.batch.submitted() == [f"{NAME}-1"]
 
 
-def test_a_state_that_is_not_known_here_is_no_end(runs: Runs) -> None:
-    """What Google adds next year is awaited, as its container may run."""
+@pytest.mark.parametrize("state", ["SCHEDULED", "PAUSED"])
+def test_a_job_that_waits_is_no_end_and_says_why(runs: Runs, state: str) -> None:
+    """A quota of machines, which Batch tries again and again, is one line; a state that Google adds next year is awaited, as its container may run."""
     runs.fakes.behave(episode={"sleep": 1})
     process = runs.start()
     eventually(runs.batch.running, "no container has started")
-    runs.batch.jobs[f"{NAME}-1"].state = "PAUSED"
+    job = runs.batch.jobs[f"{NAME}-1"]
+    job.state = state
+    quota = "VM in Managed Instance Group meets error: Batch Error: code - CODE_GCE_QUOTA_EXCEEDED, description - error count is {}"
+    job.events = [{"type": "OPERATIONAL_INFO", "description": quota.format(count)} for count in (4, 8)]
     asked = len(runs.batch.calls(POLL)) + 2
     eventually(lambda: len(runs.batch.calls(POLL)) > asked or process.poll(), "it is asked about no more")
-    runs.batch.jobs[f"{NAME}-1"].state = "RUNNING"
-    assert runs.end(process).status == 0
+    job.state = "RUNNING"
+    done = runs.end(process)
+    assert done.status == 0
+    assert [line for line in done.at("WARN") if "QUOTA" in line] == [f"Batch: {quota.format(4)}"]
 
 
 METADATA = "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/"

@@ -166,6 +166,16 @@ def earlier(when: str) -> str:
         return ""
 
 
+def warn(job: dict[str, Any], told: set[str]) -> None:
+    """Log what Batch says of the job's machines (no quota, no capacity), each kind once: it tries again without end, and counts."""
+    for event in job.get("status", {}).get("statusEvents", []):
+        text = str(event.get("description"))
+        kind = (re.findall(r"CODE_\w+", text) or [text])[0]
+        if event.get("type") == "OPERATIONAL_INFO" and kind not in told:
+            told.add(kind)
+            kestra.log("WARN", f"Batch: {text}")
+
+
 def wait(settings: Settings, name: str) -> tuple[dict[str, Any], Log | None]:
     """Wait for the job's end and follow its log; return it as it ended, with state DELETED where it was deleted.
 
@@ -175,6 +185,7 @@ def wait(settings: Settings, name: str) -> tuple[dict[str, Any], Log | None]:
     deadline = time.monotonic() + (1 + MOST_MACHINES) * (settings.limit + 600) + QUEUEING
     budget = RetryBudget(f"asking about Batch job {name}")
     log: Log | None = None
+    told: set[str] = set()
     last, unknown = "", 0
     while time.monotonic() < deadline:
         try:
@@ -192,6 +203,7 @@ def wait(settings: Settings, name: str) -> tuple[dict[str, Any], Log | None]:
                 if state(job) != last:
                     last = state(job)
                     kestra.log("INFO", f"Batch job {name}: {last}")
+                warn(job, told)
                 if last not in WAITING:
                     log.follow()
                 if last in ENDED:
