@@ -62,11 +62,8 @@ class Server:
                 text = answer.read()
         except urllib.error.HTTPError as error:
             said = " ".join(error.read(2000).decode("utf-8", "replace").split())[:400]
-            said = (
-                f"it redirects to {moved}; set KESTRA_URL to that"
-                if (moved := error.headers["Location"])
-                else said
-            )
+            if moved := error.headers["Location"]:
+                said = f"it redirects to {moved}; set KESTRA_URL to that"
             if error.code == HTTPStatus.UNAUTHORIZED:
                 said += " look at KESTRA_TOKEN; a password of fewer than 8 characters, or without a capital, a small letter and a digit, is not taken"
             fail(f"{method} {address}: status {error.code}: {said.strip() or error.reason}")

@@ -112,8 +112,9 @@ class Log:
 
     def __init__(self, settings: Settings, job: dict[str, Any]) -> None:
         self._settings = settings
-        self._created = str(job.get("createTime", "1970-01-01T00:00:00Z"))
-        self._filter = f'logName="projects/{settings.place.project}/logs/batch_task_logs" AND labels.job_uid="{job.get("uid")}"'
+        created = job.get("createTime", "1970-01-01T00:00:00Z")
+        name = f"projects/{settings.place.project}/logs/batch_task_logs"
+        self._filter = f'logName="{name}" AND labels.job_uid="{job.get("uid")}" AND timestamp>="{created}"'
         self._since = ""
         self._seen: set[str] = set()
         self.refused = self._warned = False
@@ -125,11 +126,9 @@ class Log:
         if self.refused:
             return
         # By the time of arrival: a late line is a new one, and what was passed on is not read again.
-        when = f'receiveTimestamp>="{self._since}"' if self._since else f'timestamp>="{self._created}"'
-        since = f'timestamp>="{self._created}" AND {when}' if self._since else when
+        wanted = self._filter + (f' AND receiveTimestamp>="{self._since}"' if self._since else "")
+        project = f"--project={self._settings.place.project}"
         try:
-            project = f"--project={self._settings.place.project}"
-            wanted = f"{self._filter} AND {since}"
             entries = gcloud.read(list, "logging", "read", wanted, project, "--order=asc")
         except GcloudError as error:
             self.refused = error.refused
