@@ -68,8 +68,8 @@ true false yes no on off null dbt namespace
 adapter api column config context database env exceptions execute flags fromjson fromyaml graph log model modules ref render
 return schema source sql target this tojson toyaml var write
 """
-# It stands in committed files of several languages.
-ADDRESS = re.compile(r"""https?://(\[[0-9a-fA-F:]+\]|[^\s/:@"'\\]+)(:\d+)?(/[^\s"'\\]*)?""")
+# It stands in committed files of several languages: Meltano fills in $x, an f-string {x}.
+ADDRESS = re.compile(r"""https?://(\[[0-9a-fA-F:]+\]|[^\s/:@"'\\${}|`#]+)(:\d+)?(/[^\s"'\\${}|`#]*)?""")
 # What a row of the README leads to or names: of a folder's own files, as `max_attempts` is none.
 NAMED = re.compile(r"\]\((?!http)([\w./-]+\w)|`([\w.-]+/[\w./-]+)`")
 # The example's API keeps its address: its recorded answers name it.
@@ -181,8 +181,8 @@ def problems(options: argparse.Namespace, folder: Path, parts: list[str]) -> Ite
         yield f"PARTS: {' '.join(absent)} was removed here; name what is there"
     if not ADDRESS.fullmatch(options.api):
         yield (
-            "API: expected an address that begins with https:// or http://, without quotes; user and password are "
-            f"for the setting api_url, since this address is committed; got {re.sub('//.*@', '//***@', options.api)}"
+            "API: expected an address that begins with https:// or http://, without quotes, with %24 for $ and so on for {}|`#; "
+            f"user and password are for the setting api_url, since this address is committed; got {re.sub('//.*@', '//***@', options.api)}"
         )
     if os.path.lexists(folder):
         yield f"FOLDER={options.folder}: exists already; name a new folder"

@@ -151,6 +151,8 @@ def test_a_new_project_has_its_name_everywhere(
         ("library x --api https://me:p@ss/w0rd@books.example", "got https://***@books.example\n"),
         ("library x --api https://me:p/hunter2@books.example", "are for the setting api_url"),
         ("""library x --api 'https://books.example/"a"'""", "without quotes"),
+        ("library x --api 'https://books.example/{y}'", "%24 for $"),
+        ("library x --api 'https://$HOST/api'", "%24 for $"),
         ("library x report --empty", "cannot be without the example"),
         ("library .", "exists already"),
         ("library ''", "FOLDER is not given"),
