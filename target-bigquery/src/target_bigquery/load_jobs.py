@@ -84,11 +84,7 @@ class LoadJobs:
             ignore_unknown_values=False,
             create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
             write_disposition=disposition,
-            labels={
-                **self._jobs.labels(manifest.digest),
-                "rows": str(manifest.rows),
-                "method": manifest.method,
-            },
+            labels=self._jobs.labels(manifest.digest),
         )
         done = self._jobs.once(
             job_id,
