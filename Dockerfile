@@ -51,7 +51,6 @@ RUN meltano --log-level warning install report \
 # What is neither Meltano nor a plugin's environment: a layer of its own.
 FROM build AS rest
 COPY transform/ transform/
-COPY scripts/checked_dbt.py scripts/
 # What a run writes goes to the one writable folder. What installs packages goes, a tenth of the image, and uv's locks, anybody's to write.
 RUN /opt/uv/bin/uv pip uninstall --quiet --python /opt/meltano/bin/python pip uv virtualenv \
     && rm -rf /opt/meltano/.lock .meltano/run .meltano/logs .meltano/meltano.db .meltano/cache .meltano/*/*/venv/.lock \

@@ -12,13 +12,13 @@ import argparse
 import importlib.util
 import locale
 import os
+import re
 import shutil
 import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from checked_dbt import misspelt
 from command_line import end_with
 
 if TYPE_CHECKING:
@@ -114,10 +114,17 @@ def assignments() -> list[tuple[str, str | None]]:
     return found
 
 
-def environment() -> set[str]:
-    """Return the names of the environment, and those of `.env`."""
+def misspelt() -> Iterator[str]:
+    """Yield a line for each name, of the environment or `.env`, that starts as the verdict's do and is none: dbt cannot see it."""
+    project = ROOT / "transform" / "dbt_project.yml"
+    text = project.read_text(encoding="utf-8") if project.is_file() else ""
+    checks = re.findall(r"(?m)^    (\w+): (?:fail|warn|ignore)\b", text)
+    limits = re.findall(r"(?m)^  verdict_(\w+): \d", text)
+    read = {f"DBT_VERDICT_{name.upper()}" for name in checks + limits}
     given = assignments() if (ROOT / ".env").is_file() else []
-    return {*os.environ, *(name for name, value in given if value is not None)}
+    for name in sorted({*os.environ, *(name for name, value in given if value is not None)} - read):
+        if name.startswith("DBT_VERD"):
+            yield f"nothing reads {name}; expected one of {', '.join(sorted(read))}"
 
 
 def dotenv() -> Iterator[Finding]:
@@ -134,7 +141,7 @@ def dotenv() -> Iterator[Finding]:
             yield Finding(f".env: line {number}: {name} has no value", "put a # before it")
     if lines:
         yield Finding(f".env: {len(lines)} lines")
-    for line in misspelt(environment()):
+    for line in misspelt():
         text, _, remedy = line.partition("; ")
         yield Finding(f"environment: {text}", remedy)
 

@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from checked_dbt import misspelt
-from doctor import environment
+from doctor import misspelt
 
 ROOT = Path(__file__).resolve().parent.parent
 # A shell or a .env for the cloud may set others; on the sandbox Meltano's environment is `local`.
@@ -25,7 +24,7 @@ def exec_on_sandbox(options: list[str], command: list[str]) -> NoReturn:
     Raises:
         SystemExit: Another one is under way, or a variable is misspelt.
     """
-    for line in misspelt(environment()):
+    for line in misspelt():
         raise SystemExit(f"make: {line}")
     program = os.environ.get("SANDBOX_COMMAND") or str(ROOT / ".venvs/sandbox/bin/sandbox")
     os.chdir(ROOT)

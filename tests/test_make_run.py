@@ -308,21 +308,6 @@ def test_a_misspelt_variable_of_the_verdict_is_refused(
         assert f"nothing reads {misspelt}; expected one of DBT_V" in done.stdout + done.stderr or not misspelt
 
 
-def test_meltano_refuses_a_misspelt_variable_of_the_verdict(tmp_path: Path) -> None:
-    """In a container, too, where no make is: before dbt starts."""
-    meltano = (
-        program("MELTANO_COMMAND", ".venvs/meltano/bin/meltano"),
-        "invoke",
-        "dbt-bigquery",
-        "--version",
-    )
-    env = unmarked() | {"MELTANO_DATABASE_URI": f"sqlite:///{tmp_path}/meltano.db"}
-    assert "Core" in succeed(*meltano, cwd=ROOT, env=env | {"DBT_VERDICT_DROP": "warn"})
-    done = run(*meltano, cwd=ROOT, env=env | {"DBT_VERDICT_DORP": "warn"})
-    assert done.returncode == 1
-    assert "dbt: nothing reads DBT_VERDICT_DORP; expected one of DBT_V" in done.stderr
-
-
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [

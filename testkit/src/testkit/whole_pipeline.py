@@ -183,7 +183,6 @@ class Project:
         """
         folder = self.folder / "meltano"
         if not folder.exists():
-            (self.folder / "scripts").symlink_to(ROOT / "scripts")
             for venv in (ROOT / ".meltano").glob("*/*/venv"):
                 own = folder / venv.relative_to(ROOT / ".meltano")
                 (own / "bin").mkdir(parents=True)
