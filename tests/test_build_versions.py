@@ -61,6 +61,7 @@ def state(warehouse: Warehouse, *tables: str) -> dict[str, list[tuple[Any, ...]]
     }
 
 
+@pytest.mark.slow
 def test_what_was_never_loaded_is_said_with_what_loads_it(warehouse: Warehouse) -> None:
     """One entity's table, and no dataset at all, as in a new warehouse: `make build` comes too early."""
     # With the unit tests, which have no warehouse.

@@ -158,6 +158,7 @@ def test_a_whole_version_after_deltas_is_compared_with_what_they_left(warehouse:
     assert warehouse.ask(got) == [("at most 10 % fewer records than 21",)]
 
 
+@pytest.mark.slow
 def test_a_policy_and_a_limit_that_are_none_are_refused(warehouse: Warehouse) -> None:
     """An empty variable is as if it were not set, as a container's environment may have it."""
     warehouse.build(*VERDICT, DBT_VERDICT_EMPTY="", DBT_VERDICT_DROP_PERCENT="")

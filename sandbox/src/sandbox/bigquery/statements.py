@@ -87,7 +87,8 @@ def _matched_twice(sql: str) -> str | None:
         source, conditions = tree.args["using"], [one.args.get("condition") or exp.true() for one in matched]
         where = exp.and_(tree.args["on"], exp.or_(*conditions)) if matched else None
     else:
-        source, where = (tree.args.get("from_") or exp.From()).this, tree.args["where"].this
+        source = (tree.args.get("from_") or exp.From()).this
+        where = (tree.args.get("where") or exp.Where()).this
     if source is None or where is None:
         return None
     rows = (
