@@ -44,6 +44,7 @@ IMAGE_NAME ?= rickandmorty-pipeline
 OSV_VERSION := v2.6.0
 # dbt 2's engine, which transform/ does not run on yet, but is to parse under.
 DBT_2 := dbt==2.0.0rc196
+METRICFLOW := dbt-metricflow==0.15.0 dbt-bigquery==1.12.1
 OSV := .cache/osv-scanner-$(OSV_VERSION)/osv-scanner
 LOCKS := $(wildcard requirements/*.txt)
 # report, orchestrate, terraform and benchmarks may be removed: a rule does without what is not there (docs/onboarding.md).
@@ -54,7 +55,7 @@ UV = $(shell command -v uv || echo $(VENVS)/uv/bin/uv)
 # Meltano's `uv` back end and the plugins' installation find uv on the PATH.
 export PATH := $(PATH):$(CURDIR)/$(VENVS)/uv/bin
 
-.PHONY: help run build retract query shell up down doctor tables test foreign test-faults test-kestra test-image test-dbt-2 test-terraform test-provider bench reliability-peers new entity install check lint lint-sql types format pytest docs locks clean \
+.PHONY: help run build retract query shell up down doctor tables test foreign test-faults test-kestra test-image test-dbt-2 test-metricflow test-terraform test-provider bench reliability-peers new entity install check lint lint-sql types format pytest docs locks clean \
 	dbt-changed contract site links audit image scan-image plan apply providers deploy-flows
 
 help: ## Show this list
@@ -135,6 +136,9 @@ test-image: ## Build the image and run it on the sandbox; needs root and buildah
 
 test-dbt-2: install $(VENVS)/dbt-2/.done ## Parse transform/ with dbt 2's engine, which is installed for it
 	@$(MAKE) pytest ARGS=tests/test_dbt_2.py
+
+test-metricflow: install $(VENVS)/metricflow/.done ## Ask for the metrics with dbt's own engine, which is installed for it
+	@$(MAKE) pytest ARGS=tests/test_metricflow.py
 
 test-terraform: $(VENVS)/checkov/.done ## Run Terraform's checks and tests alone
 	@$(MAKE) pytest ARGS=tests/terraform
@@ -289,6 +293,7 @@ EDITABLE_dev := $(PACKAGES) testkit
 OPTIONS_sql := --no-deps
 .SECONDEXPANSION:
 $(VENVS)/%/.done: requirements/%.txt $$(addsuffix /pyproject.toml,$$(EDITABLE_$$*)) | $(VENVS)/.python ; $(call environment,$(OPTIONS_$*) -r $< $(EDITABLE_$*:%=-e ./%))
+$(VENVS)/metricflow/.done: requirements/metricflow.excluded | $(VENVS)/.python ; $(call environment,--excludes $< $(METRICFLOW))
 $(VENVS)/dbt-2/.done: | $(VENVS)/.python ; $(call environment,$(DBT_2))
 $(VENVS)/bench-%/.done: benchmarks/requirements/%.txt | $(VENVS)/.python ; $(call environment,-r $<)
 $(VENVS)/target-%/.done: tap-rickandmorty/tests/targets/%.txt | $(VENVS)/.python ; $(call environment,-r $<)

@@ -46,7 +46,13 @@ def test_the_development_container_has_every_tool_that_a_test_asks_for() -> None
     } | {"chromium"}
     not_programs = {"hashicorp/google", "terraform-google-offline", "kestra-engine", "validate-pyproject", "package-registry"}  # fmt: skip
     privileged = {"buildah", "debootstrap"}
-    by_make = {"actionlint": "go", "checkov": "python", "dbt-2": "python", "jdk-25": "java"}
+    by_make = {
+        "actionlint": "go",
+        "checkov": "python",
+        "dbt-2": "python",
+        "metricflow": "python",
+        "jdk-25": "java",
+    }
     check = (DEVCONTAINER / "check.sh").read_text()
     checked = set(re.findall(r"(?m)^tool (\w+)", check))
     assert {by_make.get(name, name) for name in asked - not_programs - privileged} <= checked
