@@ -125,23 +125,26 @@ test: install $(VENVS)/checkov/.done foreign check ## Run lint, types and every 
 
 foreign: $(FOREIGN) ## Install other projects' taps and targets, which the tests run with ours
 
+# What a project of one's own has no tests of is skipped by its name.
+tested = $(if $(wildcard $(1)),@$(MAKE) pytest ARGS="$(1) $(2)",@echo "make $@: skipped, as $(1) is not in this project")
+
 test-faults: ## Run the fault matrix alone (docs/reliability.md)
-	@$(MAKE) pytest ARGS="tests/test_fault_matrix.py $(wildcard tests/test_foreign_sources.py) target-bigquery/tests/test_target_singer.py -n 2"
+	$(call tested,tests/test_fault_matrix.py,$(wildcard tests/test_foreign_sources.py) target-bigquery/tests/test_target_singer.py -n 2)
 
 test-kestra: ## Run the tests of the flows on Kestra's engine alone
-	@$(MAKE) pytest ARGS="-n 3 --dist loadgroup tests/kestra"
+	$(call tested,tests/kestra,-n 3 --dist loadgroup)
 
 test-image: ## Build the image and run it on the sandbox; needs root and buildah
-	@$(MAKE) pytest ARGS="tests/test_image.py -rP"
+	$(call tested,tests/test_image.py,-rP)
 
 test-dbt-2: install $(VENVS)/dbt-2/.done ## Parse transform/ with dbt 2's engine, which is installed for it
-	@$(MAKE) pytest ARGS=tests/test_dbt_2.py
+	$(call tested,tests/test_dbt_2.py)
 
 test-metricflow: install $(VENVS)/metricflow/.done ## Ask for the metrics with dbt's own engine, which is installed for it
-	@$(MAKE) pytest ARGS=tests/test_metricflow.py
+	$(call tested,tests/test_metricflow.py)
 
 test-terraform: $(VENVS)/checkov/.done ## Run Terraform's checks and tests alone
-	@$(MAKE) pytest ARGS=tests/terraform
+	$(call tested,tests/terraform)
 
 test-provider: ## Apply Terraform with the registry's provider, against local stand-ins of Google's APIs
 	@PYTHONPATH=testkit/src terraform/tests/real_provider/apply.py

@@ -14,7 +14,7 @@ DROPPED = re.compile(
     | sandbox/tests/test_(api | cli | exec | faults | sources | universe)\.py
     | tests/(?!conftest | logging_filter | googlesql | kept_dbt | warehouse
         | terraform/test_google_apis
-        | test_(meltano_project | other_plugins | repository | run_progress | schemas | secrets | target_sql)\.py)
+        | test_(dbt_2 | meltano_project | other_plugins | repository | run_progress | schemas | secrets | target_sql)\.py)
     | terraform/schemas/(?!_loads)
     | transform/(models/(history | marts/core)/ | tests/)
     | transform/models/.*\.sql

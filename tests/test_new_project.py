@@ -229,6 +229,8 @@ def test_an_empty_project_has_types_and_no_macro_of_the_example(tmp_path: Path) 
         refused = output_of(folder, "make", "--dry-run", command, status=2)
         assert "there is no entity yet: make entity NAME=… SAMPLE=…" in refused
     assert "sqlfluff" not in output_of(folder, "make", "--dry-run", "check")
+    for tests in ("faults", "kestra", "image"):
+        assert "skipped, as tests/" in output_of(folder, "make", f"test-{tests}")
     readme = (folder / "README.md").read_text(encoding="utf-8")
     named = [link or name for link, name in new_project.NAMED.findall(readme)]
     assert "docs/onboarding.md" in named
