@@ -41,7 +41,9 @@ def deltas(warehouse: Warehouse) -> Iterator[Warehouse]:
         "SELECT landing.id, landing.name\nFROM {{ newest_record_of_each_key('locations', ['id']) }}\n"
     )
     yield warehouse
-    model.unlink()
+    # What dbt has compiled of it would be a model to other tests.
+    for file in (model, *(warehouse.folder / "target").rglob(model.name)):
+        file.unlink()
 
 
 def state(warehouse: Warehouse, *tables: str) -> dict[str, list[tuple[Any, ...]]]:
