@@ -114,8 +114,8 @@ def assignments() -> list[tuple[str, str | None]]:
     return found
 
 
-def misspelt() -> Iterator[str]:
-    """Yield a line for each name, of the environment or `.env`, that starts as the verdict's do and is none: dbt cannot see it."""
+def misspelt() -> Iterator[Finding]:
+    """Yield each name, of the environment or `.env`, that starts as the verdict's do and is none: dbt cannot see it."""
     project = ROOT / "transform" / "dbt_project.yml"
     text = project.read_text(encoding="utf-8") if project.is_file() else ""
     checks = re.findall(r"(?m)^    (\w+): (?:fail|warn|ignore)\b", text)
@@ -124,7 +124,7 @@ def misspelt() -> Iterator[str]:
     given = assignments() if (ROOT / ".env").is_file() else []
     for name in sorted({*os.environ, *(name for name, value in given if value is not None)} - read):
         if name.startswith("DBT_VERD"):
-            yield f"nothing reads {name}; expected one of {', '.join(sorted(read))}"
+            yield Finding(f"environment: nothing reads {name}", f"expected one of {', '.join(sorted(read))}")
 
 
 def dotenv() -> Iterator[Finding]:
@@ -141,9 +141,7 @@ def dotenv() -> Iterator[Finding]:
             yield Finding(f".env: line {number}: {name} has no value", "put a # before it")
     if lines:
         yield Finding(f".env: {len(lines)} lines")
-    for line in misspelt():
-        text, _, remedy = line.partition("; ")
-        yield Finding(f"environment: {text}", remedy)
+    yield from misspelt()
 
 
 def variables() -> Iterator[Finding]:

@@ -24,8 +24,8 @@ def exec_on_sandbox(options: list[str], command: list[str]) -> NoReturn:
     Raises:
         SystemExit: Another one is under way, or a variable is misspelt.
     """
-    for line in misspelt():
-        raise SystemExit(f"make: {line}")
+    for wrong in misspelt():
+        raise SystemExit(f"make: {wrong.text}; {wrong.remedy}")
     program = os.environ.get("SANDBOX_COMMAND") or str(ROOT / ".venvs/sandbox/bin/sandbox")
     os.chdir(ROOT)
     _hold_lock()
