@@ -184,7 +184,7 @@ def test_sigterm_loads_nothing(bench: Bench) -> None:
         bench.await_table()
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate()
-    assert process.returncode == 128 + signal.SIGTERM
+    assert process.returncode == 128 + signal.SIGTERM, err
     assert out == ""
     assert "ended by SIGTERM; what was not whole is not loaded" in err
     assert bench.rows() == []
