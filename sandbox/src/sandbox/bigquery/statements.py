@@ -1,6 +1,8 @@
 """Statements that the emulator's translation to DuckDB gets wrong or refuses."""
 
+import itertools
 import re
+from collections.abc import Callable
 from typing import Any
 
 import sqlglot
@@ -130,3 +132,52 @@ def rebase(tree: exp.Expr, _: set[str]) -> bool:
             ]
             star.set("replace", [*kept, *added])
     return True
+
+
+def _select(node: exp.Select) -> exp.Expr | None:
+    """Columns without a name are f0_, f1_ … in what a query returns."""
+    if node.parent is not None or node.args.get("kind"):
+        return None
+    unnamed = [one for one in node.expressions if not isinstance(one, (exp.Alias, exp.Column, exp.Star))]
+    names = map("f{}_".format, itertools.count())
+    for one in unnamed:
+        one.replace(exp.alias_(one.copy(), one.name if isinstance(one, exp.Dot) else next(names)))
+    return node if unnamed else None
+
+
+def _rows(node: exp.Delete | exp.Update) -> exp.Expr | None:
+    if node.parent is None and not node.args.get("where"):
+        raise InvalidQueryError(f"{node.key.upper()} must have a WHERE clause")
+    if node.this or not node.args.get("tables"):
+        return None
+    # DELETE t, without FROM
+    node.set("this", node.args["tables"][0])
+    node.set("tables", None)
+    return node
+
+
+def _foreign(node: exp.Describe | exp.Pragma | exp.Copy | exp.Command) -> exp.Expr | None:
+    """Refuse DuckDB's own statements."""
+    word = node.name.upper() if isinstance(node, exp.Command) else node.key.upper()
+    if word in {"COPY", "DESCRIBE", "EXPLAIN", "PRAGMA", "SHOW"}:
+        raise InvalidQueryError(f'Syntax error: Unexpected identifier "{word}" at [1:1]', location="query")
+    return None
+
+
+def _parameter(node: exp.Parameter) -> exp.Expr | None:
+    if isinstance(node.this, exp.Parameter):
+        raise InvalidQueryError(f"The sandbox's BigQuery has no system variables: @@{node.this.name}")
+    return None
+
+
+# What becomes of a node of BigQuery's statement (functions.py).
+CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
+    exp.Select: _select,
+    exp.Delete: _rows,
+    exp.Update: _rows,
+    exp.Describe: _foreign,
+    exp.Pragma: _foreign,
+    exp.Copy: _foreign,
+    exp.Command: _foreign,
+    exp.Parameter: _parameter,
+}

@@ -1,0 +1,194 @@
+"""Dates and times as BigQuery has them: their texts, parts, weeks and zones.
+
+Macros of DuckDB, and which node of a statement becomes a call of which; functions.py puts both to use.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from bqemulator.domain.errors import InvalidQueryError
+from sqlglot import exp
+
+# A text of a date or a time is a literal's, without what DuckDB takes besides: "epoch", 2024/01/05, no seconds.
+DATE_TEXT = r"(?:[1-9]\d{3}|0[1-9]\d{2}|00[1-9]\d|000[1-9])-\d{1,2}-\d{1,2}"
+TIME_TEXT = rf"{DATE_TEXT}(?:[Tt ]\d{{1,2}}:\d{{1,2}}:\d{{1,2}}(?:[.]\d{{0,6}})?)?"
+TEXTS_OF = {
+    "date": ("DATE", DATE_TEXT),
+    "datetime": ("TIMESTAMP", TIME_TEXT),
+    "timestamp": (
+        "TIMESTAMPTZ",
+        rf"{TIME_TEXT}(?: ?(?:[Zz]|[+-]\d{{1,2}}(?::\d{{2}})?|[A-Za-z_]+(?:/[A-Za-z_]+)*))?",
+    ),
+}
+WHEN = """CASE
+    WHEN typeof(x) = 'VARCHAR' AND x IS NOT NULL AND NOT regexp_full_match(CAST(x AS VARCHAR), '{form}') THEN {bad}
+    ELSE {cast}(x AS {type}) END"""
+MONTHS = {"MONTH": 1, "QUARTER": 3, "YEAR": 12}
+WEEKDAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
+# Of PARSE_DATE: a month's name may be short, and where the format has a blank the text has any number of them.
+DATE_PARTS = {
+    **dict.fromkeys("Bbh", ("([[:alpha:]]+)", "%B")),
+    **dict.fromkeys("de", ("([0-9]{1,2})", "%d")),
+    "m": ("([0-9]{1,2})", "%m"),
+    "Y": ("0{0,3}([1-9][0-9]{0,3})", "%Y"),
+}
+MACROS = {
+    # TRY, which SAFE. becomes, takes no error().
+    "bqv_parse_date(x, pattern, parts, form)": """CAST(strptime(
+        CASE WHEN regexp_full_match(x, pattern) THEN regexp_replace(x, pattern, parts) ELSE 'no date: ' || x END,
+        [form, replace(form, '%B', '%b')]) AS DATE)""",
+    **{
+        f"bqv_{safe}{kind}(x)": WHEN.format(form=form, bad=bad, cast=cast, type=name)
+        for kind, (name, form) in TEXTS_OF.items()
+        for safe, cast, bad in (
+            ("", "CAST", f"error('Invalid {kind}: ' || CAST(x AS VARCHAR))"),
+            ("safe_", "TRY_CAST", "NULL"),
+        )
+    },
+    # Whole units, not boundaries.
+    "bqv_timestamp_diff(later, earlier, unit)": "date_sub(unit, CAST(earlier AS TIMESTAMPTZ), CAST(later AS TIMESTAMPTZ))",
+    # Before 1970 too, whole units are those that have passed; a float has not the digits of a time stamp.
+    "bqv_unix(x, unit, micros)": "epoch_us(date_trunc(unit, CAST(x AS TIMESTAMPTZ))) // micros",
+    "bqv_epoch(x, micros)": "make_timestamptz(CAST(x AS BIGINT) * micros)",
+    # Unlike date_trunc they keep the type; weeks begin `day` days after Monday.
+    "bqv_months(x, months)": "time_bucket(to_months(months), x)",
+    "bqv_days(x, days, day)": "time_bucket(to_days(days), x, to_days(day))",
+    "bqv_week_number(x, day)": "(dayofyear(x) + 6 - (isodow(x) + 6 - day) % 7) // 7",
+    "bqv_weeks(later, earlier, day)": """date_diff(
+        'day', bqv_days(CAST(earlier AS TIMESTAMP), 7, day), bqv_days(CAST(later AS TIMESTAMP), 7, day)) // 7""",
+    # The text of a time where its clock shows `zone`, with the distance from UTC.
+    "bqv_zone_text(x, zone, minutes)": """replace(bqv_string(timezone('UTC', timezone(zone, x))), '+00',
+        CASE WHEN minutes < 0 THEN '-' ELSE '+' END || lpad(CAST(abs(minutes) // 60 AS VARCHAR), 2, '0')
+        || CASE WHEN minutes % 60 != 0 THEN ':' || lpad(CAST(abs(minutes) % 60 AS VARCHAR), 2, '0') ELSE '' END)""",
+    "bqv_in_zone(x, zone)": "bqv_zone_text(x, zone, date_diff('minute', timezone('UTC', x), timezone(zone, x)))",
+    "bqv_from_zone(x, zone)": "timezone(zone, CAST(x AS TIMESTAMP))",
+    # A digit of its own has a blank before it.
+    "bqv_padded(x)": "replace(replace(x, chr(1) || '0', ' '), chr(1), '')",
+    "bqv_fraction(x, whole)": "x % whole",
+}
+
+
+def call(name: str, *arguments: Any) -> exp.Anonymous:  # noqa: ANN401 (expressions)
+    """Return a call of one of the macros."""
+    return exp.Anonymous(this=name, expressions=list(arguments))
+
+
+def _parse_date(node: exp.StrToDate) -> exp.Expr | None:
+    pattern, found = "[[:space:]]*", []
+    for one in re.findall(r"%.|\s+|[^%\s]", node.text("format")):
+        if one.isspace():
+            pattern += "[[:space:]]*"
+        elif one.startswith("%"):
+            if one[1] not in DATE_PARTS:
+                return None
+            pattern += DATE_PARTS[one[1]][0]
+            found.append(DATE_PARTS[one[1]][1])
+        else:
+            pattern += re.escape(one)
+    parts = "|".join(f"\\{place}" for place in range(1, len(found) + 1))
+    texts = (pattern + "[[:space:]]*", parts, "|".join(found))
+    return call("bqv_parse_date", node.this, *map(exp.Literal.string, texts)) if found else None
+
+
+def _timestamp_unit(node: exp.TimestampDiff | exp.TimestampAdd | exp.TimestampSub) -> None:
+    unit = node.text("unit").upper()
+    if unit in MONTHS or unit == "WEEK":
+        raise InvalidQueryError(f"{node.sql_name()} does not support the {unit} date part")
+
+
+def _timestamp_diff(node: exp.TimestampDiff) -> exp.Expr | None:
+    _timestamp_unit(node)
+    unit = exp.Literal.string(node.text("unit").lower())
+    return call("bqv_timestamp_diff", node.this, node.expression, unit)
+
+
+def _unix(node: exp.UnixMillis | exp.UnixSeconds) -> exp.Expr | None:
+    unit, micros = ("millisecond", 1000) if isinstance(node, exp.UnixMillis) else ("second", 1_000_000)
+    return call("bqv_unix", node.this, exp.Literal.string(unit), exp.Literal.number(micros))
+
+
+def _timestamp(node: exp.UnixToTime) -> exp.Expr | None:
+    return call("bqv_epoch", node.this, exp.Literal.number(10 ** (6 - int(node.text("scale") or 0))))
+
+
+def _first_day(unit: exp.Expr | None) -> int | None:
+    """Return the days from Monday to the first one of the weeks of a date part; None where it is another part."""
+    if isinstance(unit, exp.WeekStart):
+        return WEEKDAYS.index(unit.name.upper())
+    return {"WEEK": 6, "ISOWEEK": 0}.get(unit.name.upper()) if unit else None
+
+
+def _trunc(node: exp.DateTrunc | exp.TimestampTrunc | exp.DatetimeTrunc) -> exp.Expr | None:
+    day, unit = _first_day(node.args.get("unit")), node.text("unit").upper()
+    value = node.this
+    if isinstance(node, exp.DatetimeTrunc):
+        value = exp.cast(value, "DATETIME")
+    elif value.is_string:
+        value = exp.cast(value, "DATE")
+    if node.args.get("zone"):
+        return None
+    if unit in MONTHS:
+        return call("bqv_months", value, exp.Literal.number(MONTHS[unit]))
+    if day is None and unit != "DAY":
+        return None
+    return call("bqv_days", value, *map(exp.Literal.number, (1, 0) if day is None else (7, day)))
+
+
+def _weeks(node: exp.DateDiff | exp.DatetimeDiff) -> exp.Expr | None:
+    day = _first_day(node.args.get("unit"))
+    return None if day is None else call("bqv_weeks", node.this, node.expression, exp.Literal.number(day))
+
+
+def _last_day(node: exp.LastDay) -> exp.Expr | None:
+    day = _first_day(node.args.get("unit"))
+    if day is None:
+        return None
+    return exp.cast(call("bqv_days", node.this, *map(exp.Literal.number, (7, day))), "DATE") + 6
+
+
+def _parse_timestamp(node: exp.StrToTime) -> exp.Expr | None:
+    zone, has_zone = node.args.get("zone"), "%z" in node.text("format")
+    if not zone and not has_zone:
+        return None
+    changed = node.copy()
+    changed.set("zone", None)
+    return call("bqv_from_zone", changed, exp.Literal.string("UTC") if has_zone else zone)
+
+
+def _time_text(node: exp.TimeToStr) -> exp.Expr | None:
+    if "%-d" not in node.text("format"):
+        return None
+    changed = node.copy()
+    changed.set("format", exp.Literal.string(node.text("format").replace("%-d", "\1%d")))
+    return call("bqv_padded", changed)
+
+
+def _extract(node: exp.Extract) -> exp.Expr | None:
+    # ISOWEEK is the emulator's.
+    day = _first_day(node.this)
+    if day is not None and node.name.upper() != "ISOWEEK":
+        return call("bqv_week_number", node.expression, exp.Literal.number(day))
+    # DuckDB's have the seconds with them.
+    whole = {"MILLISECOND": 1000, "MICROSECOND": 1_000_000}.get(node.name.upper())
+    return call("bqv_fraction", node.copy(), exp.Literal.number(whole)) if whole else None
+
+
+CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
+    exp.StrToDate: _parse_date,
+    exp.TimestampDiff: _timestamp_diff,
+    exp.TimestampAdd: _timestamp_unit,
+    exp.TimestampSub: _timestamp_unit,
+    exp.UnixMillis: _unix,
+    exp.UnixSeconds: _unix,
+    exp.UnixToTime: _timestamp,
+    exp.DateTrunc: _trunc,
+    exp.TimestampTrunc: _trunc,
+    exp.DatetimeTrunc: _trunc,
+    exp.DateDiff: _weeks,
+    exp.DatetimeDiff: _weeks,
+    exp.LastDay: _last_day,
+    exp.StrToTime: _parse_timestamp,
+    exp.TimeToStr: _time_text,
+    exp.Extract: _extract,
+}
