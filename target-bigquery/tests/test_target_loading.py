@@ -183,6 +183,8 @@ def test_sigterm_loads_nothing(bench: Bench) -> None:
     with bench.start(SCHEMA, record(1)) as process:
         bench.await_table()
         process.send_signal(signal.SIGTERM)
+        # Its input stays open until it has ended: at the end of the input it would end by itself.
+        process.wait()
         out, err = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM, err
     assert out == ""
