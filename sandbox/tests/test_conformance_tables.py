@@ -46,10 +46,16 @@ def test_a_numeric_has_nine_digits_after_the_point(warehouse: Warehouse) -> None
     warehouse.query(
         f"CREATE TABLE `{copy}` AS SELECT id, CAST(price AS NUMERIC) AS price, item FROM `{table}`"
     )
-    for name in (table, copy):
+    # As dbt makes a model with a contract.
+    contract = warehouse.new_name()
+    columns = "id NUMERIC, price NUMERIC, item STRUCT<price NUMERIC>"
+    warehouse.query(f"CREATE TABLE `{contract}` ({columns}) AS (SELECT id, price, item FROM `{copy}`)")
+    for name in (table, copy, contract):
         assert warehouse.query(f"SELECT * FROM `{name}`") == [(price, price, {"price": price})]
         kinds = [field.field_type for field in warehouse.bigquery.get_table(name).schema]
         assert kinds == ["NUMERIC", "NUMERIC", "RECORD"]
+    casts = f"CAST([NUMERIC '{price}'] AS ARRAY<NUMERIC>), CAST('1.225' AS NUMERIC(5, 2)), SAFE_CAST('1e9' AS NUMERIC(5, 2))"
+    assert warehouse.query(f"SELECT {casts}") == [([price], Decimal("1.23"), None)]
 
 
 def test_a_query_and_its_table_have_the_same_columns(warehouse: Warehouse) -> None:

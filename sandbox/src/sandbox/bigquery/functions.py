@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlglot
 from sqlglot import exp
+from sqlglot.dialects.bigquery import BigQuery
 
 from . import dates, parse_cache, patches, select_names, statements
 from .dates import call
@@ -117,6 +118,8 @@ GROUP = re.compile(r"\\.|\[(?:\\.|[^\]])*\]|\((?!\?)|\(\?P?<(?![=!])", re.DOTALL
 _engine = patches.get("storage.engine", "DuckDBEngine")
 _start = _engine._register_builtin_udfs  # noqa: SLF001 (replaced below)
 _ctas = patches.get("sql.translator", "rewrite_create_table_schema_ctas")
+# By it a cast would lose its digits whenever a statement is written out between two of the emulator's steps.
+del BigQuery.Generator.TRANSFORMS[exp.Cast]
 
 
 def _decimal(node: exp.DataType) -> exp.Expr | None:
@@ -135,7 +138,8 @@ def _cast(node: exp.Cast) -> exp.Expr | None:
     if kind in dates.TEXTS_OF and node.this.is_string and not isinstance(node, exp.TryCast):
         return None
     safe = "safe_" if isinstance(node, exp.TryCast) and kind != "string" else ""
-    return call(f"bqv_{safe}{kind}", node.this)
+    value = call(f"bqv_{safe}{kind}", node.this)
+    return type(node)(this=value, to=node.to) if node.to.this in DIGITS else value
 
 
 def _json_format(node: exp.JSONFormat) -> exp.Expr | None:
