@@ -15,7 +15,11 @@ TYPES: dict[type, str] = {
 }
 # Format, its pattern, and the ending of a name that promises it where no record has a value.
 FORMATS = (
-    ("date-time", re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?"), "_at"),
+    (
+        "date-time",
+        re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6}0*)?)?(Z|[+-]\d\d:?\d\d)?"),
+        "_at",
+    ),
     ("date", re.compile(r"\d{4}-\d\d-\d\d"), "_date"),
 )
 
