@@ -45,9 +45,12 @@ PARTS = {
         "tests/test_failure_alert.py",
         "tests/logging_filter.py",
         "scripts/plan_guard.py",
+        ".github/workflows/provider.yml",
     ),
     "benchmarks": ("benchmarks/", "docs/performance.md", "tests/test_reliability_peers.py"),
 }
+# By Dependabot's name, what it fails without.
+UPDATED = {"docker-compose": "compose.yaml", "maven": "tests/kestra/pom.xml", "terraform": "terraform"}
 # What makes new projects; a new project makes none.
 OURS_ALONE = {
     "scripts/new_project.py",
@@ -144,7 +147,11 @@ def adapt(folder: Path, parts: list[str], *, empty: bool) -> None:
     readme = folder / "README.md"
     lines = readme.read_text(encoding="utf-8").splitlines(keepends=True)
     readme.write_text("".join(without_what_is_not_there(line, folder) for line in lines), encoding="utf-8")
+    dependabot = folder / ".github" / "dependabot.yml"
+    for ecosystem in (name for name, file in UPDATED.items() if not (folder / file).exists()):
+        rewrite(dependabot, rf"(?m)^  - package-ecosystem: {ecosystem}\n(    .*\n)+", "")
     if "report" not in parts:
+        rewrite(dependabot, ', "/report"', "")
         # The last of the utilities: up to the next line without indentation.
         rewrite(folder / "meltano.yml", r"(?ms)^    - name: report\n.*?(?=^\S)", "\n")
     if "kestra" not in parts:

@@ -116,6 +116,16 @@ def test_a_new_project_has_its_name_everywhere(
     assert not [name for name in names if "rickandmorty" in name.lower()]
     assert {part for part, top in FOLDERS.items() if (folder / top).is_dir()} == set(parts)
     assert ("The page" in (folder / "README.md").read_text(encoding="utf-8")) == ("report" in parts)
+    # Dependabot fails where it finds nothing to update.
+    dependabot = (folder / ".github" / "dependabot.yml").read_text(encoding="utf-8")
+    for place in (
+        *re.findall(r'"/([\w/-]*)"', dependabot),
+        *["compose.yaml"] * ("docker-compose" in dependabot),
+    ):
+        assert (folder / place).exists(), place
+    if "terraform" not in parts:
+        assert not (folder / ".github" / "workflows" / "provider.yml").exists()
+        assert "skipped, as terraform/" in output_of(folder, "make", "test-provider")
     for name in names:
         text = (folder / name).read_bytes().lower().replace(b"rickandmortyapi.com", b"")
         assert not re.search(rb"rick.?and.?morty", text), name
@@ -237,6 +247,23 @@ def test_an_empty_project_has_types_and_no_macro_of_the_example(tmp_path: Path) 
     assert [name for name in named if not (folder / name).exists()] == []
     assert "`make entity NAME=… SAMPLE=…`" in readme.partition("| you want to |")[0]
     assert not re.search("universe|characters|episodes|locations|The page|toy|rickandmortyapi", readme)
+
+
+@pytest.mark.slow
+def test_the_tests_that_an_empty_project_keeps_have_types(tmp_path: Path) -> None:
+    """Checked alone, and without what mypy has seen before: another file may import what one forgot."""
+    output_of(
+        ROOT,
+        *NEW_PROJECT,
+        "--empty",
+        "library",
+        str(tmp_path / "library"),
+        *{*HERE} - {"report", "benchmarks"},
+    )
+    for folder in ("tests", "tests/terraform"):
+        if files := [str(file) for file in (tmp_path / "library" / folder).glob("*.py")]:
+            mypy = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / folder)]
+            output_of(tmp_path / "library", *mypy, *files)
 
 
 @pytest.mark.slow

@@ -11,7 +11,8 @@ import pytest
 from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import BadRequest, Conflict, NotFound
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import bigquery, storage
+from google.cloud import bigquery
+from google.cloud.storage import Client
 from testkit.project_files import ROOT
 
 PROJECT = "projects/example-project"
@@ -145,7 +146,7 @@ def test_bigquery_as_googles_library_calls_it(apis: Apis) -> None:
 
 def test_cloud_storage_as_googles_library_calls_it(apis: Apis) -> None:
     """A bucket is made, described, given permissions and deleted."""
-    client = storage.Client(
+    client = Client(
         "example-project",
         credentials=AnonymousCredentials(),
         client_options=ClientOptions(api_endpoint=apis.url),
