@@ -63,7 +63,7 @@ class Stage:
         self._sequence = 0
         # The last times and their texts: many records share one.
         self._received: tuple[int, str] = (0, "")
-        self._last_moment: tuple[Any, str] = ("", "")
+        self._last_moment: tuple[Any, str] = (None, "")
 
     def reshape(self, schema: dict[str, Any], keys: Sequence[str] | None) -> None:
         """Take a schema of the stream; a version in progress is loaded into the columns of both."""

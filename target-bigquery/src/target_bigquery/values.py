@@ -48,6 +48,7 @@ FIRST_DAY, LAST_DAY = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 
 EDGE_YEARS = ("0001", "9999")
 MICROSECOND_DIGITS = 6
 UNLESS = " unless allow_loss is set"
+FINEST = f", of at most microseconds{UNLESS}"
 
 # Digits before and after the point (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#decimal_types).
 DECIMALS = {"NUMERIC": (29, 9), "BIGNUMERIC": (38, 38)}
@@ -183,9 +184,7 @@ def _timestamp(value: Any, *, lossy: bool) -> str:  # noqa: ANN401
                 return at.isoformat()
         except (ValueError, OverflowError):
             pass
-    raise ValueRefusedError.of(
-        f"a TIMESTAMP from year 1 to 9999 in ISO 8601, of at most microseconds{UNLESS}", value
-    )
+    raise ValueRefusedError.of(f"a TIMESTAMP from year 1 to 9999 in ISO 8601{'' if lossy else FINEST}", value)
 
 
 def _date(value: Any) -> str:  # noqa: ANN401
@@ -216,7 +215,7 @@ def _time(value: Any, *, lossy: bool) -> str:  # noqa: ANN401
             return datetime.combine(date(2000, 1, 2), of_day).astimezone(UTC).time().isoformat()
         except ValueError:
             pass
-    raise ValueRefusedError.of(f"a TIME in ISO 8601, of at most microseconds{UNLESS}", value)
+    raise ValueRefusedError.of(f"a TIME in ISO 8601{'' if lossy else FINEST}", value)
 
 
 def _iso(text: str, *, lossy: bool) -> str:
