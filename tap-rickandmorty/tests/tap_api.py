@@ -258,6 +258,12 @@ def hang_up(handler: Handler) -> None:
     handler.close_connection = True
 
 
+def early_hints(handler: Handler) -> None:
+    """The answer after informational ones, as CDNs send them (RFC 8297)."""
+    handler.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n")
+    handler.serve()
+
+
 def no_status(handler: Handler) -> None:
     """The fault of a body without a status line, as HTTP/0.9 has it."""
     handler.close_connection = True

@@ -14,6 +14,7 @@ from tap_api import (
     bad_json,
     drip_body,
     drip_headers,
+    early_hints,
     hang_up,
     no_status,
     reset,
@@ -74,9 +75,12 @@ def test_a_temporary_fault_is_retried(api: Api, run_tap: RunTap, fault: str, pat
     assert "Traceback" not in run.log
 
 
-def test_a_connection_closed_by_the_server_is_reopened(api: Api, run_tap: RunTap) -> None:
-    """A server that closes each kept-alive connection after its answer costs connections, not records."""
-    api.fault(r"/api/", hang_up, times=99)
+@pytest.mark.parametrize("manner", [hang_up, early_hints])
+def test_what_a_server_may_do_to_a_connection_costs_no_record(
+    api: Api, run_tap: RunTap, manner: Fault
+) -> None:
+    """It may close it after each answer, or send ahead of one what is none."""
+    api.fault(r"/api/", manner, times=99)
     run = run_tap(concurrency=1).succeeded()
     assert len(run.records("characters")) == 45
     assert len(run.records("locations")) == 21

@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache, cached_property
+from http import HTTPStatus
+from http.client import HTTPResponse
 from typing import Any, cast
 from urllib.parse import parse_qs, unquote, urljoin, urlsplit, urlunsplit
 
@@ -153,9 +155,19 @@ class _Deadline(threading.Timer):
                 self.sock.shutdown(socket.SHUT_RDWR)
 
 
+class _FinalResponse(HTTPResponse):
+    """The answer after informational ones (RFC 9110, 15.2), of which http.client passes over no other than 100."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        version, status, reason = super()._read_status()  # type: ignore[misc]
+        informational = HTTPStatus.SWITCHING_PROTOCOLS < status < HTTPStatus.OK
+        return version, HTTPStatus.CONTINUE if informational else status, reason
+
+
 class _Watched:
     """A connection that registers its socket with this thread's deadline."""
 
+    response_class = _FinalResponse
     sock: socket.socket | None
 
     def _new_conn(self) -> socket.socket:
