@@ -28,13 +28,13 @@ from singer_sdk.helpers.jsonpath import extract_jsonpath
 from singer_sdk.helpers.types import Context
 from singer_sdk.mapper import RemoveRecordTransform
 from singer_sdk.pagination import BaseAPIPaginator, OffsetPaginator, PageNumberPaginator
-from singer_sdk.singerlib import ActivateVersionMessage, Catalog
+from singer_sdk.singerlib import ActivateVersionMessage, Catalog, RecordMessage
 from singer_sdk.singerlib.catalog import Metadata
 from singer_sdk.singerlib.schema import Schema, resolve_schema_references
 from typing_extensions import override
 
 from tap_rickandmorty.drift import CONSEQUENCES, Drift
-from tap_rickandmorty.errors import ApiError, TapError
+from tap_rickandmorty.errors import MISMAPPED, ApiError, TapError
 from tap_rickandmorty.session import (
     FIRST_PAUSE,
     LONGEST_PAUSE,
@@ -244,6 +244,14 @@ class ApiStream(RESTStream[Any]):
     @override
     def post_process(self, row: dict[str, Any], context: Context | None = None) -> dict[str, Any] | None:
         return self.drift.check(row)
+
+    @override
+    def _generate_record_messages(self, record: dict[str, Any]) -> Generator[RecordMessage, None, None]:
+        try:
+            yield from super()._generate_record_messages(record)
+        except Exception as error:
+            which = ", ".join(str(record.get(key)) for key in self.primary_keys)
+            raise TapError(f"{self.name}: {MISMAPPED.format(f'record {which}', safe(error))}") from error
 
     @override
     def _increment_stream_state(self, latest_record: Any, *, context: Context | None = None) -> None:

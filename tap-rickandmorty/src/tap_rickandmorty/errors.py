@@ -7,6 +7,9 @@ TapError
 └── DriftError        records do not match the schema: change schema or policy
 """
 
+# What a stream map raises is its expressions' own.
+MISMAPPED = "stream_maps or flattening cannot be applied to {}: {}; look at the setting"
+
 
 class TapError(Exception):
     """Ends the run with one line and exit status 1."""

@@ -18,12 +18,12 @@ from typing import Any, ClassVar, NoReturn
 
 import click
 from singer_sdk import Stream, Tap
-from singer_sdk.exceptions import ConfigValidationError
+from singer_sdk.exceptions import ConfigValidationError, MappingError
 from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.singerlib import Catalog
 from typing_extensions import override
 
-from tap_rickandmorty.errors import TapError
+from tap_rickandmorty.errors import MISMAPPED, TapError
 from tap_rickandmorty.inputs import PREFIX, check_streams, invalid_settings, invalid_variables, read_json
 from tap_rickandmorty.session import Address, Session, safe
 from tap_rickandmorty.signals import repeat_signals
@@ -143,6 +143,8 @@ def _one_line(logger: logging.Logger) -> Iterator[None]:
         # The reader's own message says why it ended.
         _discard_output()
         _end(logger, "the program that reads the records has ended before the tap; look at its message")
+    except MappingError as error:
+        _end(logger, MISMAPPED.format("the streams", safe(error)))
     except TapError as error:
         _end(logger, str(error))
     except Exception as error:
