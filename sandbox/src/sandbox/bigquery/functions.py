@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import sqlglot
+from bqemulator.domain.errors import InvalidQueryError
 from sqlglot import exp
 from sqlglot.dialects.bigquery import BigQuery
 
@@ -32,10 +33,8 @@ MACROS = {
     "bqv_fail(words)": "error(words)",
     # No fraction, milliseconds or microseconds; no zeros that say nothing.
     "bqv_string(x)": """CASE
-        WHEN typeof(x) = 'TIMESTAMP WITH TIME ZONE' THEN strftime(TRY_CAST(x AS TIMESTAMPTZ), CASE
-          WHEN epoch_us(TRY_CAST(x AS TIMESTAMPTZ)) % 1000000 = 0 THEN '%Y-%m-%d %H:%M:%S+00'
-          WHEN epoch_us(TRY_CAST(x AS TIMESTAMPTZ)) % 1000 = 0 THEN '%Y-%m-%d %H:%M:%S.%g+00'
-          ELSE '%Y-%m-%d %H:%M:%S.%f+00' END)
+        WHEN starts_with(typeof(x), 'TIME') THEN regexp_replace(regexp_replace(CAST(x AS VARCHAR),
+          '([.]\\d(?:\\d{3})?)([+]|$)', '\\100\\2'), '([.]\\d{2}(?:\\d{3})?)([+]|$)', '\\10\\2')
         WHEN typeof(x) IN ('DOUBLE', 'FLOAT') THEN regexp_replace(CAST(x AS VARCHAR), '[.]0$', '')
         WHEN typeof(x) LIKE 'DECIMAL(%' AND contains(CAST(x AS VARCHAR), '.')
           THEN rtrim(rtrim(CAST(x AS VARCHAR), '0'), '.')
@@ -76,6 +75,10 @@ MACROS = {
     "bqv_json_text(x)": "CASE WHEN typeof(x) = 'JSON' THEN json_extract_string(to_json(x), '$') ELSE bqv_string(x) END",
     # No match is NULL; a match of nothing is ''.
     "bqv_regexp_extract(x, pattern, part)": "CASE WHEN regexp_matches(x, pattern) THEN regexp_extract(x, pattern, part) END",
+    # A pattern with a group, escapes and classes aside, means its group.
+    "bqv_regexp_extract_by(x, pattern)": """CASE
+        WHEN regexp_matches(regexp_replace(pattern, '\\\\.|\\[(\\\\.|[^]])*\\]', '', 'g'), '[(]([^?]|[?]P?<)')
+        THEN bqv_regexp_extract(x, pattern, 1) ELSE bqv_regexp_extract(x, pattern, 0) END""",
     # TRY, which SAFE. becomes, takes no error().
     "bqv_count(x)": "CASE WHEN x < 0 THEN CAST('a negative number: ' || x AS BIGINT) ELSE x END",
     "bqv_json_type(x)": """CASE CAST(json_type(x) AS VARCHAR)
@@ -84,13 +87,24 @@ MACROS = {
     # A text begins at 1, which 0 and what lies before it mean too.
     "bqv_start(x, start)": "CASE WHEN start = 0 OR start < -length(x) THEN 1 ELSE start END",
     "bqv_split(list, separator)": "CASE WHEN separator IS NOT NULL THEN list END",
+    # Texts, bytes or arrays: the emulator would make a text of them all.
+    "bqv_concat(x, y)": "x || y",
+    # In a text, null is no value.
+    "bqv_json_query(x, path)": """CASE
+        WHEN typeof(x) = 'JSON' THEN CAST(json_extract(x, path) AS VARCHAR)
+        ELSE nullif(CAST(json_extract(x, path) AS VARCHAR), 'null') END""",
     "bqv_div(x, y)": "x // CASE WHEN y = 0 THEN error('division by zero') ELSE y END",
     "bqv_mod(x, y)": "x % CASE WHEN y = 0 THEN error('division by zero') ELSE y END",
-    "bqv_text(x)": "coalesce(CAST(x AS VARCHAR), 'NULL')",
+    "bqv_text(x)": """coalesce(
+        CASE WHEN typeof(x) IN ('DOUBLE', 'FLOAT') THEN CAST(x AS VARCHAR) ELSE bqv_string(x) END, 'NULL')""",
     "bqv_literal(x)": """CASE
         WHEN x IS NULL THEN 'NULL'
         WHEN typeof(x) = 'VARCHAR' THEN CAST(to_json(CAST(x AS VARCHAR)) AS VARCHAR)
-        WHEN typeof(x) = 'DATE' THEN 'DATE "' || CAST(x AS VARCHAR) || '"'
+        WHEN typeof(x) = 'TIMESTAMP WITH TIME ZONE' THEN 'TIMESTAMP "' || bqv_string(x) || '"'
+        WHEN typeof(x) = 'TIMESTAMP' THEN 'DATETIME "' || bqv_string(x) || '"'
+        WHEN typeof(x) IN ('DATE', 'TIME') THEN typeof(x) || ' "' || bqv_string(x) || '"'
+        WHEN typeof(x) LIKE 'DECIMAL(%' THEN 'NUMERIC "' || bqv_string(x) || '"'
+        WHEN typeof(x) = 'BLOB' THEN 'b"' || CAST(x AS VARCHAR) || '"'
         ELSE CAST(x AS VARCHAR) END""",
     "bqv_grouped(x)": "format('{:,}', CAST(x AS BIGINT))",
     "bqv_grouped_float(x, form)": "format(form, CAST(x AS DOUBLE))",
@@ -163,12 +177,10 @@ def _at(node: exp.Bracket) -> exp.Expr | None:
 
 def _regexp_extract(node: exp.RegexpExtract) -> exp.Expr | None:
     pattern = node.expression
-    if (
-        node.args.get("position")
-        or node.args.get("occurrence")
-        or (not pattern.is_string and not isinstance(pattern, exp.RawString))
-    ):
+    if node.args.get("position") or node.args.get("occurrence"):
         return None
+    if not pattern.is_string and not isinstance(pattern, exp.RawString):
+        return call("bqv_regexp_extract_by", node.this, pattern)
     groups = sum(found.startswith("(") for found in GROUP.findall(pattern.name))
     if groups > 1:
         return call("bqv_fail", exp.Literal.string("Regular expression has more than 1 capturing group"))
@@ -224,6 +236,47 @@ def _divided(node: exp.IntDiv | exp.Mod) -> exp.Expr:
     # sqlglot makes an operator of the function, without parentheses.
     name = "bqv_div" if isinstance(node, exp.IntDiv) else "bqv_mod"
     return call(name, node.this.unnest(), node.expression.unnest())
+
+
+def _concat(node: exp.Concat | exp.DPipe) -> exp.Expr | None:
+    joined, *parts = node.expressions if isinstance(node, exp.Concat) else [node.left, node.right]
+    # DuckDB would give what is joined to NULL the type of an integer.
+    if any(isinstance(one.this if isinstance(one, exp.Cast) else one, exp.Null) for one in (joined, *parts)):
+        return None
+    for part in parts:
+        joined = call("bqv_concat", joined, part)
+    return joined
+
+
+def _count_if(node: exp.CountIf) -> exp.Expr | None:
+    if isinstance(node.this, exp.Distinct):
+        return None
+    return exp.Count(this=exp.If(this=node.this, true=exp.Literal.number(1)))
+
+
+def _without_nulls(node: exp.IgnoreNulls) -> exp.Expr | None:
+    """ARRAY_AGG([DISTINCT] x IGNORE NULLS [ORDER BY …] [LIMIT n])."""
+    if not isinstance(node.this, exp.ArrayAgg):
+        return None
+    items, limit = node.this.this, None
+    if isinstance(items, exp.Limit):
+        items, limit = items.this, items.expression
+    value = items.this if isinstance(items, exp.Order) else items
+    value = value.expressions[0] if isinstance(value, exp.Distinct) else value
+    condition = exp.Where(this=value.is_(exp.null()).not_())
+    kept = exp.Filter(this=exp.ArrayAgg(this=items.copy()), expression=condition)
+    return call("list_slice", kept, exp.Literal.number(1), limit.copy()) if limit else kept
+
+
+def _json_query(node: exp.JSONExtract) -> exp.Expr | None:
+    if not isinstance(node.expression, exp.JSONPath):
+        return None
+    path = node.expression.sql("duckdb")[1:-1]
+    return call("bqv_json_query", node.this, exp.Literal.string(path))
+
+
+def _no_counterpart(node: exp.ApproxTopK) -> None:
+    raise InvalidQueryError(f"The sandbox's BigQuery has no {node.sql('bigquery')}: use GROUP BY and LIMIT")
 
 
 def _format(node: exp.Format) -> exp.Expr | None:
@@ -283,6 +336,12 @@ CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
     exp.JSONType: lambda node: call("bqv_json_type", node.this),
     exp.Substring: _substring,
     exp.Split: _split,
+    exp.CountIf: _count_if,
+    exp.IgnoreNulls: _without_nulls,
+    exp.ApproxTopK: _no_counterpart,
+    exp.DPipe: _concat,
+    exp.Concat: _concat,
+    exp.JSONExtract: _json_query,
     exp.IntDiv: _divided,
     exp.Mod: _divided,
     exp.Format: _format,
