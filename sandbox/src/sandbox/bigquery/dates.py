@@ -3,6 +3,8 @@
 Macros of DuckDB, and which node of a statement becomes a call of which; functions.py puts both to use.
 """
 
+import functools
+import itertools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -33,7 +35,32 @@ DATE_PARTS = {
     "m": ("([0-9]{1,2})", "%m"),
     "Y": ("0{0,3}([1-9][0-9]{0,3})", "%Y"),
 }
+# Of FORMAT_…, what strftime has not, as strftime has it: \1 before two digits that may be a blank and one.
+SHORT = {
+    "%-d": "\1%d", "%e": "\1%d", "%k": "\1%H", "%l": "\1%I", "%h": "%b", "%n": "\n", "%t": "\t", "%x": "%m/%d/%y",
+    "%R": "%H:%M", "%r": "%I:%M:%S %p", "%X": "%H:%M:%S", "%E4Y": "%Y", "%E0S": "%S",
+    "%z": "+0000", "%Ez": "+00:00", "%Z": "UTC",
+}  # fmt: skip
+# And as a value of DuckDB's.
+COMPUTED = {
+    "%Q": "quarter(x)",
+    "%P": "lower(strftime(x, '%p'))",
+    "%C": "lpad(CAST(year(x) // 100 AS VARCHAR), 2, '0')",
+    "%g": "lpad(CAST(isoyear(x) % 100 AS VARCHAR), 2, '0')",
+    "%s": "CAST(floor(epoch_us(x) / 1000000) AS BIGINT)",
+    "%E*S": "rtrim(rtrim(strftime(x, '%S.%f'), '0'), '.')",
+    **{f"%E{digits}S": f"left(strftime(x, '%S.%f'), {3 + digits})" for digits in range(1, 7)},
+}
+OF_TIMES = re.compile(r"%([HIMSXRrklpPszZ]|E[z\d*]S?)")
+TEXTS_FROM = {
+    exp.TsOrDsToDate: "DATE",
+    exp.TsOrDsToDatetime: "DATETIME",
+    exp.TsOrDsToTimestamp: "TIMESTAMPTZ",
+    exp.TsOrDsToTime: "TIME",
+}
 MACROS = {
+    **{f"bqv_text_{place}(x)": f"CAST({value} AS VARCHAR)" for place, value in enumerate(COMPUTED.values())},
+    "bqv_time_of_day(x)": "DATE '1970-01-01' + x",
     # TRY, which SAFE. becomes, takes no error().
     "bqv_parse_date(x, pattern, parts, form)": """CAST(strptime(
         CASE WHEN regexp_full_match(x, pattern) THEN regexp_replace(x, pattern, parts) ELSE 'no date: ' || x END,
@@ -63,8 +90,9 @@ MACROS = {
         || CASE WHEN minutes % 60 != 0 THEN ':' || lpad(CAST(abs(minutes) % 60 AS VARCHAR), 2, '0') ELSE '' END)""",
     "bqv_in_zone(x, zone)": "bqv_zone_text(x, zone, date_diff('minute', timezone('UTC', x), timezone(zone, x)))",
     "bqv_from_zone(x, zone)": "timezone(zone, CAST(x AS TIMESTAMP))",
+    "bqv_strptime(x, form, other)": "strptime(x, [form, other])",
     # A digit of its own has a blank before it.
-    "bqv_padded(x)": "replace(replace(x, chr(1) || '0', ' '), chr(1), '')",
+    "bqv_strftime(x, form)": "replace(replace(strftime(x, form), chr(1) || '0', ' '), chr(1), '')",
     "bqv_fraction(x, whole)": "x % whole",
 }
 
@@ -87,6 +115,8 @@ def _parse_date(node: exp.StrToDate) -> exp.Expr | None:
         else:
             pattern += re.escape(one)
     parts = "|".join(f"\\{place}" for place in range(1, len(found) + 1))
+    if found and "%Y" not in found:
+        parts, found = f"{parts}|1970", [*found, "%Y"]
     texts = (pattern + "[[:space:]]*", parts, "|".join(found))
     return call("bqv_parse_date", node.this, *map(exp.Literal.string, texts)) if found else None
 
@@ -147,21 +177,45 @@ def _last_day(node: exp.LastDay) -> exp.Expr | None:
     return exp.cast(call("bqv_days", node.this, *map(exp.Literal.number, (7, day))), "DATE") + 6
 
 
-def _parse_timestamp(node: exp.StrToTime) -> exp.Expr | None:
-    zone, has_zone = node.args.get("zone"), "%z" in node.text("format")
-    if not zone and not has_zone:
-        return None
-    changed = node.copy()
+def _parse_time(node: exp.StrToTime | exp.ParseDatetime) -> exp.Expr | None:
+    form = node.text("format").replace("%Ez", "%z").replace("%E4Y", "%Y")
+    zone, has_zone = node.args.get("zone"), "%z" in form
+    changed: exp.Expr = node.copy()
     changed.set("zone", None)
-    return call("bqv_from_zone", changed, exp.Literal.string("UTC") if has_zone else zone)
+    if form != node.text("format") or "%E" in form:
+        # With a fraction of a second, or without.
+        forms = [re.sub(r"%E[\d*]S", seconds, form) for seconds in ("%S.%f", "%S")]
+        changed = call("bqv_strptime", node.this, *map(exp.Literal.string, forms))
+    elif not zone and not has_zone:
+        return None
+    if isinstance(node, exp.ParseDatetime):
+        return exp.cast(changed, "DATETIME")
+    return call("bqv_from_zone", changed, exp.Literal.string("UTC") if has_zone or not zone else zone)
 
 
 def _time_text(node: exp.TimeToStr) -> exp.Expr | None:
-    if "%-d" not in node.text("format"):
+    form, zone, kind = node.text("format"), node.args.get("zone"), TEXTS_FROM.get(type(node.this))
+    if not kind or not form or (zone and re.search("%(?:E?z|Z|s)", form)):
         return None
-    changed = node.copy()
-    changed.set("format", exp.Literal.string(node.text("format").replace("%-d", "\1%d")))
-    return call("bqv_padded", changed)
+    parts = re.findall(r"%%|%E[\d*]S|%E4Y|%Ez|%-?.|[^%]+", form)
+    if kind == "DATE":
+        # Which has no time: such parts stay as they are.
+        parts = ["%" + part if OF_TIMES.fullmatch(part) else part for part in parts]
+    elif not zone and not {*parts} & {*SHORT, *COMPUTED}:
+        return None
+    value: exp.Expr = exp.cast(node.this.this, kind)
+    if zone:
+        value = call("timezone", zone, value)
+    elif kind == "TIME":
+        value = call("bqv_time_of_day", value)
+    texts: list[exp.Expr] = []
+    for is_computed, run in itertools.groupby(parts, COMPUTED.__contains__):
+        if is_computed:
+            texts += (call(f"bqv_text_{list(COMPUTED).index(part)}", value.copy()) for part in run)
+        else:
+            words = "".join(SHORT.get(part, part) for part in run)
+            texts.append(call("bqv_strftime", value.copy(), exp.Literal.string(words)))
+    return functools.reduce(lambda joined, text: call("bqv_concat", joined, text), texts)
 
 
 def _extract(node: exp.Extract) -> exp.Expr | None:
@@ -188,7 +242,8 @@ CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
     exp.DateDiff: _weeks,
     exp.DatetimeDiff: _weeks,
     exp.LastDay: _last_day,
-    exp.StrToTime: _parse_timestamp,
+    exp.StrToTime: _parse_time,
+    exp.ParseDatetime: _parse_time,
     exp.TimeToStr: _time_text,
     exp.Extract: _extract,
 }
