@@ -205,6 +205,24 @@ def test_a_view_has_labels_and_descriptions(warehouse: Warehouse) -> None:
     assert warehouse.bigquery.get_table(name).labels == {"a": "b", "c": "d"}
 
 
+SCRIPTS: dict[str, tuple[str, list[Any]]] = {
+    "function": ("CREATE TEMP FUNCTION double(x INT64) AS (x * 2); SELECT double(21)", [42]),
+    "declared-by-value": ("DECLARE x DEFAULT (SELECT 7); SELECT x + 1", [8]),
+    "keys": (
+        "CREATE TABLE {0} (id INT64 PRIMARY KEY NOT ENFORCED, FOREIGN KEY (id) REFERENCES {0}(id) NOT ENFORCED); INSERT INTO {0} VALUES (1), (1); SELECT COUNT(*) FROM {0}",
+        [2],
+    ),
+    "view-columns": ("CREATE VIEW {0} (x, y) AS SELECT 7 AS y, COUNT(*); SELECT y FROM {0}", [1]),
+    "tuples": ("SELECT SUM(n) FROM UNNEST([STRUCT('a' AS name, 1 AS n), ('b', 2)]) GROUP BY ALL", [3]),
+}
+
+
+@pytest.mark.parametrize(("sql", "row"), SCRIPTS.values(), ids=SCRIPTS)
+def test_a_script_gives_its_last_rows(warehouse: Warehouse, sql: str, row: list[Any]) -> None:
+    """What it makes is there for the statements that follow: "Procedural language", "Data definition language"."""
+    assert warehouse.query(sql.format(f"`{warehouse.new_name()}`")) == [tuple(row)]
+
+
 UNSUPPORTED = [
     "SELECT * FROM ML.PREDICT(MODEL m, TABLE t)",
     "SELECT ST_GEOGPOINT(1, 2)",
@@ -213,6 +231,7 @@ UNSUPPORTED = [
     "CREATE TABLE {} AS SELECT x.*, y.* FROM (SELECT 1 AS id) AS x CROSS JOIN (SELECT 2 AS ID) AS y",
     "CREATE OR REPLACE TABLE {} AS SELECT COUNT(*) FROM UNNEST([1])",
     "SELECT @@project_id",
+    "CREATE TABLE {} (a INT64, PRIMARY KEY (a))",
     # DuckDB's own.
     "DESCRIBE SELECT 1",
     "EXPLAIN SELECT 1",

@@ -15,10 +15,25 @@ NULL_IN_REQUIRED = re.compile(r"NOT NULL constraint failed: [^.\s]+\.(\w+)")
 CTAS = "sql.rewriter.create_table_schema_ctas"
 MADE_OF = re.compile(r"CREATE (?:OR REPLACE )?(?:TABLE|VIEW) [^(]*?\sAS\s")
 _engine = patches.get("storage.engine", "DuckDBEngine")
+_script = patches.get("scripting.parser", "Parser")
+_type_name = _script._read_type_name  # noqa: SLF001 (replaced below)
+_body = patches.get("udf.sql_udf", "_translate_body")
 _execute = _engine.execute
 _first = patches.get(CTAS, "_first_select")
 _casts = patches.get(CTAS, "_cast_projections_to_schema")
 _translated = patches.get("jobs.error_mapper", "translate_runtime_error")
+
+
+@patches.replaces_method(_script, "_read_type_name", why="DECLARE x DEFAULT 1: the type is the value's")
+def read_type_name(self: Any) -> str:  # noqa: ANN401 (the emulator's parser)
+    """Return the type of a declaration, '' where it has none."""
+    return "" if self._cursor.match_keyword("DEFAULT") else str(_type_name(self))
+
+
+@patches.replaces("udf.sql_udf", "_translate_body", why="the value of a function has no name")
+def function_body(sql: str, translator: Any) -> str:  # noqa: ANN401 (the emulator's)
+    """Return what a function computes, in DuckDB's words; without a name of ours, _select would give it one."""
+    return str(_body(f"{sql} AS value", translator)).removesuffix(" AS value")
 
 
 @patches.replaces(CTAS, "_first_select", why="CREATE TABLE t (columns) AS (SELECT …), as of a dbt contract")
@@ -141,8 +156,54 @@ def _select(node: exp.Select) -> exp.Expr | None:
     unnamed = [one for one in node.expressions if not isinstance(one, (exp.Alias, exp.Column, exp.Star))]
     names = map("f{}_".format, itertools.count())
     for one in unnamed:
-        one.replace(exp.alias_(one.copy(), one.name if isinstance(one, exp.Dot) else next(names)))
+        is_field = isinstance(one, exp.Dot) and isinstance(one.expression, exp.Identifier)
+        one.replace(exp.alias_(one.copy(), one.name if is_field else next(names)))
     return node if unnamed else None
+
+
+def _columns(node: exp.Schema) -> exp.Expr | None:
+    """Drop keys NOT ENFORCED of CREATE TABLE, and give the columns of CREATE VIEW to its query."""
+    create = node.parent
+    if not isinstance(create, exp.Create):
+        return None
+    if create.kind == "VIEW":
+        return named_view(create).this  # type: ignore[no-any-return]
+    for key in list(
+        node.find_all(exp.PrimaryKey, exp.ForeignKey, exp.PrimaryKeyColumnConstraint, exp.Reference)
+    ):
+        if "NOT ENFORCED" not in key.sql("bigquery"):
+            raise InvalidQueryError(f"{key.sql('bigquery')}: enforced keys are not supported")
+        if key.parent:
+            (key.parent if isinstance(key.parent, exp.ColumnConstraint) else key).pop()
+    return node
+
+
+def named_view(create: exp.Create) -> Any:  # noqa: ANN401 (the same statement)
+    """Move the columns' names of CREATE VIEW v (x, y) into its query.
+
+    Raises:
+        InvalidQueryError: The query does not list as many columns.
+    """
+    columns, query = create.this.expressions, create.expression.unnest()
+    if not isinstance(query, exp.Select) or query.is_star or len(query.expressions) != len(columns):
+        raise InvalidQueryError(
+            "The sandbox's BigQuery takes a view's columns from a SELECT that lists as many"
+        )
+    for column, item in zip(columns, query.expressions, strict=True):
+        item.replace(exp.alias_(item.unalias().copy(), column.name, quoted=True))
+    create.set("this", create.this.this)
+    return create
+
+
+def _array(node: exp.Array) -> exp.Expr | None:
+    """The first STRUCT of an array names the fields of what follows it, tuples too."""
+    first, *others = node.expressions or [None]
+    tuples = [other for other in others if isinstance(other, exp.Tuple)]
+    if not isinstance(first, exp.Struct):
+        return None
+    for other in tuples:
+        other.replace(exp.Struct(expressions=[value.copy() for value in other.expressions]))
+    return node if tuples else None
 
 
 def _rows(node: exp.Delete | exp.Update) -> exp.Expr | None:
@@ -173,6 +234,8 @@ def _parameter(node: exp.Parameter) -> exp.Expr | None:
 # What becomes of a node of BigQuery's statement (functions.py).
 CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
     exp.Select: _select,
+    exp.Schema: _columns,
+    exp.Array: _array,
     exp.Delete: _rows,
     exp.Update: _rows,
     exp.Describe: _foreign,
