@@ -223,6 +223,21 @@ def test_a_script_gives_its_last_rows(warehouse: Warehouse, sql: str, row: list[
     assert warehouse.query(sql.format(f"`{warehouse.new_name()}`")) == [tuple(row)]
 
 
+def test_ddl_describes_tables_and_columns(warehouse: Warehouse) -> None:
+    """OPTIONS of a table, of columns and of ALTER TABLE are kept, also by CREATE TABLE IF NOT EXISTS: "Data definition language"."""
+    name = warehouse.new_name()
+    for sql in (
+        "CREATE TABLE `{}` (a BIGNUMERIC OPTIONS(description='A.') ) OPTIONS(description='T.')",
+        "/* dbt */ ALTER TABLE `{}` ADD COLUMN b INT64 OPTIONS(description='B.')",
+        "ALTER TABLE `{}` SET OPTIONS (labels=[('k', 'v')])",
+        "CREATE TABLE IF NOT EXISTS `{}` (c INT64)",
+    ):
+        warehouse.query(sql.format(name))
+    table = warehouse.bigquery.get_table(name)
+    assert (table.description, table.labels) == ("T.", {"k": "v"})
+    assert table.schema == [F("a", "BIGNUMERIC", description="A."), F("b", "INTEGER", description="B.")]
+
+
 UNSUPPORTED = [
     "SELECT * FROM ML.PREDICT(MODEL m, TABLE t)",
     "SELECT ST_GEOGPOINT(1, 2)",
@@ -232,6 +247,7 @@ UNSUPPORTED = [
     "CREATE OR REPLACE TABLE {} AS SELECT COUNT(*) FROM UNNEST([1])",
     "SELECT @@project_id",
     "CREATE TABLE {} (a INT64, PRIMARY KEY (a))",
+    "ALTER TABLE {} ALTER COLUMN a SET OPTIONS(description='A.')",
     # DuckDB's own.
     "DESCRIBE SELECT 1",
     "EXPLAIN SELECT 1",

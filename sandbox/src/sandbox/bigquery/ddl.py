@@ -1,18 +1,24 @@
 """Writes what DDL declares of tables and views into the catalog: labels, descriptions, clustering, NOT NULL, changed columns."""
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import sqlglot
 from bqemulator.api.dependencies import AppContext
 from bqemulator.catalog.models import Clustering, TableFieldSchema, TableMeta, TableSchema
+from bqemulator.domain.errors import InvalidQueryError
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 from sqlglot import exp
 
 from . import patches
 from .columns import quoted
 from .schemas import introspect
+from .statements import named_view
 
 SYNC = "catalog.ddl_sync"
+# dbt writes a comment before its statements.
+ALTER = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*ALTER\b", re.IGNORECASE | re.DOTALL)
 USERS = ("jobs.executor", "scripting.interpreter")
 _table = patches.get(SYNC, "sync_created_table")
 _view = patches.get(SYNC, "sync_created_view")
@@ -26,13 +32,12 @@ def _parse_as(sql: str, kind: type[exp.Expr]) -> Any:  # noqa: ANN401 (a stateme
     return tree if isinstance(tree, kind) else None
 
 
-def _options(create: exp.Create) -> dict[str, Any]:
-    """Return description and labels of CREATE … OPTIONS(…), as the catalog has them."""
-    properties = create.args.get("properties")
+def _options(properties: exp.Expr | None) -> dict[str, Any]:
+    """Return description, labels and clustering of properties, among them OPTIONS(…), as the catalog has them."""
+    if not isinstance(properties, exp.Properties):
+        return {}
     options = {
-        item.name.lower(): item.args["value"]
-        for item in (properties.expressions if properties else ())
-        if type(item) is exp.Property
+        item.name.lower(): item.args["value"] for item in properties.expressions if type(item) is exp.Property
     }
     changes: dict[str, Any] = {}
     if "description" in options:
@@ -40,13 +45,48 @@ def _options(create: exp.Create) -> dict[str, Any]:
     if isinstance(options.get("labels"), exp.Array):
         pairs = (pair.expressions for pair in options["labels"].expressions)
         changes["labels"] = {key.name: value.name for key, value in pairs}
-    if (cluster := create.find(exp.ClusterProperty)) is not None:
+    if (cluster := properties.find(exp.ClusterProperty)) is not None:
         changes["clustering"] = Clustering(fields=tuple(item.name for item in cluster.expressions))
     return changes
 
 
-def _required(field: TableFieldSchema, names: set[str]) -> TableFieldSchema:
-    return field.model_copy(update={"mode": "REQUIRED"}) if field.name in names else field
+@patches.replaces(
+    "sql.translator",
+    "rewrite_alter_table_set_options",
+    why="ALTER TABLE SET OPTIONS changes the catalog, DuckDB has no options; those of a column are refused",
+)
+def without_options(sql: str) -> str:
+    """Return what DuckDB is to do.
+
+    Raises:
+        InvalidQueryError: The options are a column's.
+    """
+    words = re.search(r"\b(ALTER\s+COLUMN\s.*)?SET\s+OPTIONS\s*\(", sql, re.IGNORECASE | re.DOTALL)
+    if not words or not ALTER.match(sql):
+        return sql
+    if words[1]:
+        raise InvalidQueryError("The sandbox's BigQuery sets the options of a column by tables.patch only")
+    return "SELECT 1"
+
+
+@patches.replaces("jobs.ddl_result", "_has_not_null_constraint", why="a column may have OPTIONS")
+def is_required(column: exp.Expr) -> bool:
+    """Whether a statement's column is NOT NULL."""
+    constraints = column.args.get("constraints") or ()
+    return any(isinstance(one.args["kind"], exp.NotNullColumnConstraint) for one in constraints)
+
+
+def _declared(fields: tuple[TableFieldSchema, ...], columns: Iterable[exp.Expr]) -> TableSchema:
+    """Return the fields with the NOT NULL and the descriptions of a statement's columns."""
+    changes: dict[str, dict[str, Any]] = {}
+    for column in columns:
+        change: dict[str, Any] = {"mode": "REQUIRED"} if is_required(column) else {}
+        for constraint in column.args.get("constraints") or ():
+            change |= _options(constraint.args["kind"])
+        changes[column.name.lower()] = change
+    return TableSchema(
+        fields=tuple(field.model_copy(update=changes.get(field.name.lower(), {})) for field in fields)
+    )
 
 
 @patches.replaces(
@@ -54,33 +94,44 @@ def _required(field: TableFieldSchema, names: set[str]) -> TableFieldSchema:
 )
 def sync_table(sql: str, project_id: str, ctx: AppContext) -> None:
     """Write a table that was created or altered into the catalog."""
-    _table(sql, project_id, ctx)
-    if sql.lstrip()[:5].upper() == "ALTER":
+    if ALTER.match(sql):
         _sync_altered(sql, project_id, ctx)
     if (target := _detect_table(sql)) is None:
         return
     create, table = _parse_as(sql, exp.Create), _split(target, project_id)
-    meta = ctx.catalog.get_table(*table)
-    if meta is None or create is None:
+    if create.args.get("exists") and ctx.catalog.get_table(*table):
         return
-    change = _options(create)
-    names = {c.name for c in create.find_all(exp.ColumnDef) if c.find(exp.NotNullColumnConstraint)}
-    if names and create.expression is not None:
+    _table(sql, project_id, ctx)
+    meta = ctx.catalog.get_table(*table)
+    if meta is None:
+        return
+    columns = [one for one in create.this.expressions if isinstance(one, exp.ColumnDef)]
+    schema = _declared(meta.schema_.fields, columns)
+    if create.expression is not None and (
+        required := [f.name for f in schema.fields if f.mode == "REQUIRED"]
+    ):
         # In DuckDB a query's columns come without constraints; statements.py has checked the values.
         alter = f"ALTER TABLE {quoted_table_ref(*table)} ALTER COLUMN"
-        ctx.engine.execute("; ".join(f"{alter} {quoted(name)} SET NOT NULL" for name in sorted(names)))
-        change["schema_"] = TableSchema(fields=tuple(_required(f, names) for f in meta.schema_.fields))
-    if change:
-        ctx.catalog.update_table(meta.model_copy(update=change))
+        ctx.engine.execute("; ".join(f"{alter} {quoted(name)} SET NOT NULL" for name in sorted(required)))
+    ctx.catalog.update_table(
+        meta.model_copy(update={**_options(create.args.get("properties")), "schema_": schema})
+    )
 
 
 @patches.replaces(SYNC, "sync_created_view", why="labels and description of a view", also=USERS)
 def sync_view(sql: str, project_id: str, ctx: AppContext) -> None:
     """Write a view that was created into the catalog."""
-    _view(sql, project_id, ctx)
     target, _ = _detect_view(sql)
-    meta = ctx.catalog.get_table(*_split(target, project_id)) if target is not None else None
-    if meta is not None and (change := _options(_parse_as(sql, exp.Create))):
+    if target is None:
+        return
+    create = _parse_as(sql, exp.Create)
+    columns = create.this.expressions
+    _view(named_view(create.copy()).sql("bigquery") if columns else sql, project_id, ctx)
+    if (meta := ctx.catalog.get_table(*_split(target, project_id))) is not None:
+        change = {
+            **_options(create.args.get("properties")),
+            "schema_": _declared(meta.schema_.fields, columns),
+        }
         ctx.catalog.update_table(meta.model_copy(update=change))
 
 
@@ -89,6 +140,9 @@ def _sync_altered(sql: str, project_id: str, ctx: AppContext) -> None:
     alter = _parse_as(sql, exp.Alter)
     meta: TableMeta | None = ctx.catalog.get_table(*_split(alter.this, project_id)) if alter else None
     if meta is None or meta.table_type != "TABLE":
+        return
+    if options := alter.find(exp.AlterSet):
+        ctx.catalog.update_table(meta.model_copy(update=_options(options.expressions[0])))
         return
     if renamed := alter.find(exp.AlterRename):
         ctx.catalog.delete_table(meta.project_id, meta.dataset_id, meta.table_id)
@@ -103,5 +157,6 @@ def _sync_altered(sql: str, project_id: str, ctx: AppContext) -> None:
         if field.mode != "REPEATED":
             change["mode"] = stored.mode
         fields.append(field.model_copy(update=change))
-    change = {"schema_": TableSchema(fields=tuple(fields)), "last_modified_time": ctx.clock.now()}
+    schema = _declared(tuple(fields), alter.find_all(exp.ColumnDef))
+    change = {"schema_": schema, "last_modified_time": ctx.clock.now()}
     ctx.catalog.update_table(meta.model_copy(update=change))

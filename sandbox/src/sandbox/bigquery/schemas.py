@@ -1,5 +1,6 @@
 """What an append or a patch may change in a table's schema, and the statements that change the table in DuckDB."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -36,6 +37,7 @@ _render = patches.get("api.routes.tables", "_field_to_rest")
 
 
 # What DuckDB has of these is a text in Arrow, and a decimal.
+NUMERIC_SCALE = 9
 LOST_IN_ARROW = {exp.DataType.Type.JSON: "JSON", exp.DataType.Type.INT128: "INTEGER"}
 _response = patches.get("jobs.executor", "build_response_schema")
 _introspect = patches.get("catalog.ddl_sync", "_introspect_schema")
@@ -173,11 +175,13 @@ def _exact(field: dict[str, Any], kind: exp.DataType) -> dict[str, Any]:
     if field.get("fields"):
         inner = zip(field["fields"], kind.expressions, strict=True)
         return field | {"fields": [_exact(one, column.args["kind"]) for one, column in inner]}
+    if kind.this == exp.DataType.Type.DECIMAL and int(kind.expressions[1].name) > NUMERIC_SCALE:
+        return field | {"type": "BIGNUMERIC"}
     return field | {"type": LOST_IN_ARROW.get(kind.this, field["type"])}
 
 
 def _parsed(kind: str) -> exp.DataType | None:
-    return exp.DataType.build(kind, dialect="duckdb") if "JSON" in kind or "HUGEINT" in kind else None
+    return exp.DataType.build(kind, dialect="duckdb") if re.search("JSON|HUGEINT|DECIMAL", kind) else None
 
 
 @patches.replaces(
