@@ -213,6 +213,11 @@ SCRIPTS: dict[str, tuple[str, list[Any]]] = {
         [2],
     ),
     "view-columns": ("CREATE VIEW {0} (x, y) AS SELECT 7 AS y, COUNT(*); SELECT y FROM {0}", [1]),
+    "64-bits": (
+        "CREATE TABLE {0} AS SELECT 1 AS id; INSERT INTO {0} VALUES (3000000000); SELECT MAX(id) FROM {0}",
+        [3_000_000_000],
+    ),
+    "project-with-dashes": ("CREATE TABLE {1} AS SELECT 1 AS a; SELECT t.a FROM {1} AS t", [1]),
     "tuples": ("SELECT SUM(n) FROM UNNEST([STRUCT('a' AS name, 1 AS n), ('b', 2)]) GROUP BY ALL", [3]),
 }
 
@@ -220,7 +225,8 @@ SCRIPTS: dict[str, tuple[str, list[Any]]] = {
 @pytest.mark.parametrize(("sql", "row"), SCRIPTS.values(), ids=SCRIPTS)
 def test_a_script_gives_its_last_rows(warehouse: Warehouse, sql: str, row: list[Any]) -> None:
     """What it makes is there for the statements that follow: "Procedural language", "Data definition language"."""
-    assert warehouse.query(sql.format(f"`{warehouse.new_name()}`")) == [tuple(row)]
+    name = warehouse.new_name()
+    assert warehouse.query(sql.format(f"`{name}`", name)) == [tuple(row)]
 
 
 def test_ddl_describes_tables_and_columns(warehouse: Warehouse) -> None:

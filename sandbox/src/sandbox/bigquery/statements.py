@@ -206,6 +206,26 @@ def _array(node: exp.Array) -> exp.Expr | None:
     return node if tuples else None
 
 
+def _table(node: exp.Table) -> exp.Expr | None:
+    """A project's dashes need no back-quotes."""
+    project = node.args.get("catalog")
+    if not isinstance(project, exp.Identifier) or project.args.get("quoted") or "-" not in project.name:
+        return None
+    project.set("quoted", value=True)
+    return node
+
+
+def _integer(node: exp.Literal) -> exp.Expr | None:
+    """An integer that is a value, or the first of a sum or product, has 64 bits; DuckDB's literals have 32."""
+    if node.is_string or not node.is_int:
+        return None
+    value: exp.Expr = node
+    while isinstance(value.parent, (exp.Neg, exp.Paren, exp.Alias)):
+        value = value.parent
+    keys = VALUES_IN.get(type(value.parent or value), ())
+    return exp.cast(node.copy(), "BIGINT") if value.arg_key in keys else None
+
+
 def _rows(node: exp.Delete | exp.Update) -> exp.Expr | None:
     if node.parent is None and not node.args.get("where"):
         raise InvalidQueryError(f"{node.key.upper()} must have a WHERE clause")
@@ -231,9 +251,19 @@ def _parameter(node: exp.Parameter) -> exp.Expr | None:
     return None
 
 
+# Where a literal is a value: not a count, a place or a digit.
+VALUES_IN: dict[type[exp.Expr], tuple[str, ...]] = {
+    **dict.fromkeys((exp.Select, exp.Array, exp.Struct, exp.Coalesce), ("this", "expressions")),
+    **dict.fromkeys((exp.Add, exp.Sub, exp.Mul, exp.BitwiseLeftShift), ("this",)),
+    exp.PropertyEQ: ("expression",),
+    exp.If: ("true", "false"),
+    exp.Case: ("default",),
+}
 # What becomes of a node of BigQuery's statement (functions.py).
 CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
     exp.Select: _select,
+    exp.Literal: _integer,
+    exp.Table: _table,
     exp.Schema: _columns,
     exp.Array: _array,
     exp.Delete: _rows,
