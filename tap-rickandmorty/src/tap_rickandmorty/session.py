@@ -158,10 +158,12 @@ class _Deadline(threading.Timer):
 class _FinalResponse(HTTPResponse):
     """The answer after informational ones (RFC 9110, 15.2), of which http.client passes over no other than 100."""
 
-    def _read_status(self) -> tuple[str, int, str]:
-        version, status, reason = super()._read_status()  # type: ignore[misc]
-        informational = HTTPStatus.SWITCHING_PROTOCOLS < status < HTTPStatus.OK
-        return version, HTTPStatus.CONTINUE if informational else status, reason
+    def begin(self) -> None:
+        super().begin()
+        while HTTPStatus.SWITCHING_PROTOCOLS < self.status < HTTPStatus.OK:
+            # So that it reads on.
+            self.headers = None  # type: ignore[assignment]
+            super().begin()
 
 
 class _Watched:

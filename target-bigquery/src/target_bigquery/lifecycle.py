@@ -3,9 +3,9 @@
 A version is a sequence of records that one job loads: the records of one `version` number, or those of a stream
 without numbers. Its proof shows that it is whole:
 
-- `tap`: ACTIVATE_VERSION after its records. Where the version was announced before them, only one that no SCHEMA precedes:
-  taps of databases announce the first version and activate it; singer-sdk taps announce each, and the child streams of each
-  parent begin with SCHEMA and announce it again.
+- `tap`: ACTIVATE_VERSION after its records. Where the version was announced before them, no SCHEMA may stand between: taps of
+  databases announce the first version and activate it; singer-sdk taps announce each, and its child streams send SCHEMA and
+  announce it again for each parent.
 - `state`: a STATE after its last record that reports the stream as done (`says_done`). singer-sdk sends one after each
   parent's children too, and starts the child stream again for the next parent: the stream is done when the number of
   such STATEs in a row exceeds that between two parents.
@@ -133,8 +133,8 @@ class _Progress:
     announced: set[int] = field(default_factory=set)
     done: set[int] = field(default_factory=set)
     has_unnumbered: bool = False
-    # Whether nothing has followed its last SCHEMA, and whether its last message ended a version that was announced.
-    starting: bool = True
+    # Whether a record has followed its last SCHEMA, and whether an ACTIVATE_VERSION has followed that record.
+    recorded: bool = False
     ended: bool = False
 
     @property
@@ -171,14 +171,14 @@ class Lifecycle:
                 "right; give them names of their own in stream_maps"
             )
         progress.incremental = progress.incremental or bookmarked
-        progress.starting, progress.ended = True, False
+        progress.recorded = progress.ended = False
         if progress.open or progress.announced:
             self._restarted(progress)
 
     def record(self, stream: str, version: int | None) -> tuple[Action, ...]:
         """Take a RECORD, which is staged after the actions."""
         progress = self._streams[stream]
-        progress.starting = progress.ended = False
+        progress.recorded, progress.ended = True, False
         if progress.open and version == progress.version:
             progress.rows += 1
             progress.states_before = self._states
@@ -208,10 +208,8 @@ class Lifecycle:
         if progress.open and version == progress.version and version not in progress.announced:
             return (self._close(stream, progress, Proof.TAP),)
         if version in progress.announced:
-            in_progress = progress.version if progress.open else max(progress.announced)
-            progress.ended = not progress.starting and version == in_progress
+            progress.ended = progress.open and progress.recorded and version == progress.version
             self._restarted(progress)
-        progress.starting = False
         progress.announced.add(version)
         progress.states_before = self._states
         return NOTHING
@@ -289,8 +287,8 @@ class Lifecycle:
                     actions.append(Load(name, progress.version, proof, self._replication(progress)))
             elif not progress.has_unnumbered and (waiting := progress.announced - progress.done):
                 version = max(waiting)
-                if proofs[name] is not Proof.END_OF_INPUT:
-                    actions += [Begin(name, version), Load(name, version, proofs[name], Replication.FULL)]
+                if proofs[name] is Proof.STATE:
+                    actions += [Begin(name, version), Load(name, version, Proof.STATE, Replication.FULL)]
                 elif self._overwrite:
                     wrong.append(self._unproven(name, 0))
         if not wrong and self._state is not None:
