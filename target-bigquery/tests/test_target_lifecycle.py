@@ -56,6 +56,22 @@ def test_an_announcement_is_no_empty_version_where_records_have_no_number() -> N
     assert not [action for action in actions if isinstance(action, Load)]
 
 
+@pytest.mark.parametrize(
+    ("records", "states", "proof"), [(9_999, 1, "state"), (10_000, 1, "end_of_input"), (10_000, 2, "state")]
+)
+def test_a_state_after_ten_thousand_records_may_be_one_along_the_way(
+    records: int, states: int, proof: str
+) -> None:
+    """singer-sdk sends one then, and at the end only one that differs: a tap that fails next looks as one that has ended."""
+    lifecycle = Lifecycle()
+    lifecycle.schema("s")
+    for _ in range(records):
+        lifecycle.record("s", None)
+    for _ in range(states):
+        lifecycle.state({"bookmarks": {"s": {"starting_replication_value": None}}})
+    assert [action.proof for action in lifecycle.end()[0] if isinstance(action, Load)] == [proof]
+
+
 # singer-sdk's own order for two parents of which each has one child, before the parents' end.
 CHILD = {"partitions": [{"context": {"parent": 1}}]}
 ONE_PARENT = [

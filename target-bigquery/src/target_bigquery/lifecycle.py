@@ -8,7 +8,8 @@ without numbers. Its proof shows that it is whole:
   announce it again for each parent.
 - `state`: a STATE after its last record that reports the stream as done (`says_done`). singer-sdk sends one after each
   parent's children too, and starts the child stream again for the next parent: the stream is done when the number of
-  such STATEs in a row exceeds that between two parents.
+  such STATEs in a row exceeds that between two parents. It also sends one after every 10,000 records, and at the end only
+  one that differs: where the bookmark holds no position, one such STATE after as many records proves nothing.
 - `end_of_input`: nothing but the end. Meltano closes the target's input when a tap dies, so this proves nothing.
 
 A version that was not announced and that no ACTIVATE_VERSION closes is never loaded. One that was announced, or has no
@@ -75,6 +76,8 @@ class Release:
 Action = Begin | Load | Drop | Release
 NOTHING: tuple[Action, ...] = ()
 MARKERS = "progress_markers"
+# singer-sdk's Stream.STATE_MSG_FREQUENCY.
+SDK_STATE_EVERY = 10_000
 
 
 def bookmark_of(state: Mapping[str, Any], stream: str) -> Any:  # noqa: ANN401 (a tap's own)
@@ -299,7 +302,7 @@ class Lifecycle:
         return (
             f"{stream}: {rows} records, and nothing but the end of input says that they are all; overwrite replaces the "
             "table only where ACTIVATE_VERSION or a STATE after the last record says so; the table is as it was; look at "
-            "the tap's message, then run again"
+            "the tap's message, then run again (where the tap never says so, use append-only or upsert)"
         )
 
     def _end_unfinished(self, stream: str, progress: _Progress, version: int | None) -> Action:
@@ -324,8 +327,11 @@ class Lifecycle:
     def _proof(self, progress: _Progress) -> Proof:
         if progress.ended:
             return Proof.TAP
-        later = self._states - progress.states_before > progress.too_early
-        done = later and self._state is not None and says_done(self._state, progress.source)
+        states, state = self._states - progress.states_before, self._state or {}
+        bookmark = bookmark_of(state, progress.source)
+        full = progress.open and isinstance(bookmark, dict) and not has_position(bookmark)
+        along_the_way = full and states == 1 and progress.rows % SDK_STATE_EVERY == 0
+        done = states > progress.too_early and not along_the_way and says_done(state, progress.source)
         return Proof.STATE if done else Proof.END_OF_INPUT
 
     def _proofs(self) -> dict[str, Proof]:
