@@ -76,13 +76,17 @@ class Release:
 Action = Begin | Load | Drop | Release
 NOTHING: tuple[Action, ...] = ()
 MARKERS = "progress_markers"
+NO_POSITIONS = {"version", "context", "currently_syncing"}
 # singer-sdk's Stream.STATE_MSG_FREQUENCY.
 SDK_STATE_EVERY = 10_000
 
 
 def bookmark_of(state: Mapping[str, Any], stream: str) -> Any:  # noqa: ANN401 (a tap's own)
-    """Return the stream's bookmark, None where the state has none for it."""
-    bookmarks = state.get("bookmarks")
+    """Return the stream's bookmark, None where the state has none for it.
+
+    Without `bookmarks`, those of singer-python's `update_state` are the state's own items.
+    """
+    bookmarks = state.get("bookmarks", state)
     return bookmarks.get(stream) if isinstance(bookmarks, dict) else None
 
 
@@ -110,9 +114,9 @@ def _has_markers(bookmark: Any) -> bool:  # noqa: ANN401
 
 
 def has_position(bookmark: Any) -> bool:  # noqa: ANN401
-    """Return whether a bookmark holds a position to resume from: any value but a version or a partition's context."""
+    """Return whether a bookmark holds a position to resume from: any value but a version, a context or a stream's name."""
     if isinstance(bookmark, dict):
-        return any(has_position(v) for k, v in bookmark.items() if k not in {"version", "context"})
+        return any(has_position(v) for k, v in bookmark.items() if k not in NO_POSITIONS)
     if isinstance(bookmark, list):
         return any(has_position(value) for value in bookmark)
     return bookmark is not None and bookmark is not False
@@ -356,9 +360,13 @@ class Lifecycle:
 
         Taps of databases number a delta too, by the version of the last full read, and announce that number first.
         """
-        bookmark = bookmark_of(self._state or {}, progress.source)
+        state = self._state or {}
+        bookmark = bookmark_of(state, progress.source)
         if progress.version is None:
-            incremental = progress.incremental or has_position(bookmark)
+            # A state that names no stream, such as {"start_date": …}, may be any stream's: a delta must not replace a table.
+            named = "bookmarks" in state or any(one.source in state for one in self._streams.values())
+            position = bookmark if named or not self._overwrite else state
+            incremental = progress.incremental or has_position(position)
         else:
             key = isinstance(bookmark, dict) and bookmark.get("replication_key")
             incremental = progress.version in progress.announced and bool(progress.incremental or key)
