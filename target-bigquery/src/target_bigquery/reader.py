@@ -19,6 +19,7 @@ from target_bigquery.errors import TargetError
 
 SHOWN = 120
 COMPRESSIONS = (None, "none", "gzip")
+GZIP = b"\x1f\x8b"
 # What a message of each type has.
 NEEDED = {
     "RECORD": {"stream", "record"},
@@ -110,22 +111,24 @@ def batch_records(stream: str, message: dict[str, Any]) -> Iterator[tuple[str, A
     for address in files:
         path, number = Path(address), 0
         try:
-            parts = urlsplit(address)
-            if parts.scheme not in {"", "file"}:
+            scheme = urlsplit(address).scheme
+            if scheme not in {"", "file"}:
                 raise TargetError(
                     f"{stream}: BATCH file {address} is not on the local disk; set the storage root in the tap's "
                     "batch_config to a file:// folder"
                 )
-            if parts.scheme:
-                # In file://folder/…, with a slash too few, the first folder is parsed as the host.
-                path = Path(unquote(parts.netloc + parts.path))
-            is_gzip = encoding.get("compression") == "gzip"
-            if is_gzip and not path.stat().st_size:
-                raise TargetError(
-                    f"{stream}: BATCH file {path} cannot be read: it is empty, and gzip begins with a header"
-                )
-            with gzip.open(path) if is_gzip else path.open("rb") as lines:
-                for number, line in enumerate(lines, 1):
+            if scheme:
+                # singer-sdk writes the path as it is, with # and %; others quote it.
+                path = Path(address[len("file:") :].removeprefix("//"))
+                path = path if path.exists() else Path(unquote(str(path)))
+            with path.open("rb") as file:
+                # singer-sdk compresses whatever its batch_config says.
+                is_gzip = encoding.get("compression") == "gzip" or file.peek(2).startswith(GZIP)
+                if is_gzip and not file.peek(1):
+                    raise TargetError(
+                        f"{stream}: BATCH file {path} cannot be read: it is empty, and gzip begins with a header"
+                    )
+                for number, line in enumerate(gzip.GzipFile(fileobj=file) if is_gzip else file, 1):
                     yield f"{path}, line {number}", decode(line)
         except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
             at = f" at line {number}" if number else ""
