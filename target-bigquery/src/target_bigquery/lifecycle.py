@@ -76,7 +76,6 @@ class Release:
 Action = Begin | Load | Drop | Release
 NOTHING: tuple[Action, ...] = ()
 MARKERS = "progress_markers"
-NO_POSITIONS = {"version", "context", "currently_syncing"}
 # singer-sdk's Stream.STATE_MSG_FREQUENCY.
 SDK_STATE_EVERY = 10_000
 
@@ -114,9 +113,9 @@ def _has_markers(bookmark: Any) -> bool:  # noqa: ANN401
 
 
 def has_position(bookmark: Any) -> bool:  # noqa: ANN401
-    """Return whether a bookmark holds a position to resume from: any value but a version, a context or a stream's name."""
+    """Return whether a bookmark holds a position to resume from: any value but a version or a partition's context."""
     if isinstance(bookmark, dict):
-        return any(has_position(v) for k, v in bookmark.items() if k not in NO_POSITIONS)
+        return any(has_position(v) for k, v in bookmark.items() if k not in {"version", "context"})
     if isinstance(bookmark, list):
         return any(has_position(value) for value in bookmark)
     return bookmark is not None and bookmark is not False
@@ -360,13 +359,9 @@ class Lifecycle:
 
         Taps of databases number a delta too, by the version of the last full read, and announce that number first.
         """
-        state = self._state or {}
-        bookmark = bookmark_of(state, progress.source)
+        bookmark = bookmark_of(self._state or {}, progress.source)
         if progress.version is None:
-            # A state that names no stream, such as {"start_date": …}, may be any stream's: a delta must not replace a table.
-            named = "bookmarks" in state or any(one.source in state for one in self._streams.values())
-            position = bookmark if named or not self._overwrite else state
-            incremental = progress.incremental or has_position(position)
+            incremental = progress.incremental or has_position(bookmark)
         else:
             key = isinstance(bookmark, dict) and bookmark.get("replication_key")
             incremental = progress.version in progress.announced and bool(progress.incremental or key)
