@@ -25,13 +25,13 @@ FORMATS = (
 
 
 def infer_object(records: list[dict[str, Any]], path: str = "") -> dict[str, Any]:
-    """Return the schema of objects: what each of them has is required; where none has a field, any may come."""
+    """Return the schema of objects: what each of them has is required, what one lacks may be null; where none has a field, any may come."""
     names = dict.fromkeys(name for record in records for name in record)
     return names and {
         "additionalProperties": False,
         "required": [name for name in names if all(name in record for record in records)],
         "properties": {
-            name: infer_field([r[name] for r in records if name in r], path + name) for name in names
+            name: infer_field([record.get(name) for record in records], path + name) for name in names
         },
     }
 
