@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 from testkit.programs import run, succeed
+from testkit.project_copy import copy_project
 from testkit.project_files import ROOT
 from testkit.required_tools import tool
+from testkit.whole_pipeline import program
 
 SCRIPTS = ROOT / ".github" / "scripts"
 
@@ -111,3 +113,17 @@ def test_a_scan_that_finds_what_has_no_fix_passes(tmp_path: Path, status: int, e
     shutil.copy(ROOT / "Makefile", tmp_path)
     done = run("make", "audit", cwd=tmp_path)
     assert done.returncode == expected, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_dbt_changed_takes_a_change_that_takes_a_field_away(tmp_path: Path) -> None:
+    """A model of the base that reads what is not landed any more fails only the change that leaves it as it is."""
+    program("SANDBOX_COMMAND", ".venvs/sandbox/bin/sandbox")
+    copy = copy_project(tmp_path / "copy")
+    commit = "git add -A && git -c user.name=x -c user.email=x@example.com commit -qm x --allow-empty"
+    copy.run(
+        f"git init -q && sed -i s/landing.air_date/landing.gone/ transform/macros/records.sql && {commit}"
+    )
+    copy.run(f"{commit} && .github/scripts/dbt_changed.sh HEAD~1", status=1)
+    copy.run(f"sed -i s/landing.gone/landing.air_date/ transform/macros/records.sql && {commit}")
+    copy.run(".github/scripts/dbt_changed.sh HEAD~1")

@@ -23,11 +23,12 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS=false DATASET_PREFIX=local_ DBT_TARGET=loc
 echo "Landing: tap and target of the change"
 MELTANO_DATABASE_URI=sqlite:///$work/meltano.db "$meltano" --log-level warning run tap-rickandmorty target-bigquery
 
+# What reads a field or a table that the change takes away fails here; where it is still there it is built again below.
 echo "Building: the dbt project of ${base:0:12}"
 DBT_TARGET_PATH=$work/base-target DBT_LOG_PATH=$work/base-logs \
-  "$dbt" --quiet --no-version-check run --project-dir "$work/base/transform" --profiles-dir "$work/base/transform"
+  "$dbt" --quiet --no-version-check run --project-dir "$work/base/transform" --profiles-dir "$work/base/transform" || [[ $? == 1 ]]
 
 echo "Building: what differs from it"
 DBT_TARGET_PATH=$work/target DBT_LOG_PATH=$work/logs \
   "$dbt" --warn-error-options '{}' build --project-dir transform --profiles-dir transform \
-  --select state:modified+ --defer --state "$work/base-target"
+  --select state:modified+ result:error+ result:skipped --defer --state "$work/base-target"
