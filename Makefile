@@ -21,7 +21,7 @@ export MELTANO_SEND_ANONYMOUS_USAGE_STATS := false
 # Meltano keeps each run's log in the home folder, which may be missing or not writable.
 export XDG_STATE_HOME := $(CURDIR)/.meltano
 # What would lead elsewhere: another repository in a hook of git's, another project of Meltano's, other code than the locks', a TZ that is no zone.
-unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_COMMON_DIR GIT_OBJECT_DIRECTORY GIT_PREFIX MELTANO_PROJECT_ROOT PYTHONPATH PYTHONHOME TZ
+unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_COMMON_DIR GIT_OBJECT_DIRECTORY GIT_PREFIX MELTANO_PROJECT_ROOT PYTHONPATH PYTHONHOME PIP_PREFIX PIP_TARGET TZ
 # The environments have one Python: the one that is named, else the one that they were installed with, else python3.
 INSTALLED_PYTHON := $(file < $(VENVS)/.python)
 ifndef PYTHON
@@ -274,7 +274,7 @@ once = { mkdir -p $(VENVS) && exec 9> "$(VENVS)/.$(notdir $(@D)).lock"; } || { "
   if [[ "$(findstring B,$(firstword -$(MAKEFLAGS)))$$(find $@ $^ -newer $@ 2>&1)" ]]; then
 $(VENVS)/.python: $(if $(PYTHON_PATH),,no-python)
 	@$(once) { command -v uv >/dev/null || { echo "Installing uv"; "$(PYTHON_PATH)" -m venv $(VENVS)/uv && \
-	  $(VENVS)/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt; } \
+	  $(VENVS)/uv/bin/python -m pip install --no-user --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt; } \
 	  || { $(call installation_failed,uv); }; } && echo "$(PYTHON_PATH)" > $@; fi
 
 no-python:

@@ -137,7 +137,10 @@ def test_another_source_gets_a_warehouse_of_its_own(fresh_clone: ProjectCopy) ->
     os.geteuid() != 0 or not shutil.which("setpriv"), reason="another user needs root and setpriv"
 )
 def test_an_ordinary_user_starts_from_nothing() -> None:
-    """Nothing is installed: no uv, no environments, LC_ALL=C, an odd path, no write access elsewhere; needs a registry."""
+    """Nothing is installed: no uv, no environments, LC_ALL=C, an odd path, no write access elsewhere; needs a registry.
+
+    pip is to install for the user, as Gitpod has it.
+    """
     # pytest's own folders are closed to others.
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -145,7 +148,7 @@ def test_an_ordinary_user_starts_from_nothing() -> None:
         for path in (folder, *folder.rglob("*")):
             os.chown(path, 65534, 65534, follow_symlinks=False)
         given = {name: os.environ[name] for name in ("SSL_CERT_FILE", "PIP_CERT") if name in os.environ}
-        copy.env = bare(folder) | given | {"LC_ALL": "C"}
+        copy.env = bare(folder) | given | {"LC_ALL": "C", "PIP_USER": "yes"}
         user = "setpriv --reuid 65534 --regid 65534 --clear-groups"
         printed = copy.run(f"{user} make run PYTHON=/usr/bin/python3")
     assert "Verdict: pass" in printed

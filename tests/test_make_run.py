@@ -73,6 +73,8 @@ def test_no_variable_leads_to_another_project(tmp_path: Path) -> None:
         "MELTANO_PROJECT_ROOT",
         "PYTHONPATH",
         "PYTHONHOME",
+        "PIP_PREFIX",
+        "PIP_TARGET",
         "TZ",
     )
     spy = python_program(tmp_path / "spy", "import json, os\nprint(json.dumps(sorted(os.environ)))\n")

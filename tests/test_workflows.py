@@ -328,7 +328,7 @@ def test_dependabot_waits_a_week_and_sees_every_kind() -> None:
     kinds = {"github-actions", "pip", "docker"}
     optional = {"docker-compose": "compose.yaml", "terraform": "terraform", "maven": "tests/kestra/pom.xml"}
     kinds |= {kind for kind, file in optional.items() if (ROOT / file).exists()}
-    assert {u["package-ecosystem"] for u in updates} == kinds
+    assert kinds <= {u["package-ecosystem"] for u in updates}
     assert all(u["cooldown"]["default-days"] >= 7 for u in updates)
 
 
