@@ -89,14 +89,14 @@ def renamed(text: str, name: str) -> str:
     return OURS.sub(form, text)
 
 
-def rewrite(file: Path, pattern: str, text: str) -> None:
-    """Replace what is found once in a file.
+def rewrite(file: Path, pattern: str, text: str = "", least: int = 1) -> None:
+    """Replace what is found once in a file; with `least` 0, where a person may have taken it out already.
 
     Raises:
-        ValueError: It is not there once.
+        ValueError: It is not there, or more than once.
     """
     changed, times = re.subn(pattern, text, file.read_text(encoding="utf-8"))
-    if times != 1:
+    if not least <= times <= 1:
         raise ValueError(
             f"{file}: expected {pattern!r} once, got it {times} times; correct {Path(__file__).name}"
         )
@@ -142,20 +142,20 @@ def without_what_is_not_there(line: str, folder: Path) -> str:
 def adapt(folder: Path, parts: list[str], *, empty: bool) -> None:
     """Give the copy an id and a repository of its own, and take out of its files what is not there."""
     rewrite(folder / "meltano.yml", r"(?m)^project_id: .*$", f"project_id: {uuid.uuid4()}")
-    rewrite(folder / "Makefile", r"(?m)^new: .*\n(\t.*\n)+\n", "")
-    rewrite(folder / "scripts" / "README.md", r"(?m)^\| `make new` .*\n", "")
+    rewrite(folder / "Makefile", r"(?m)^new: .*\n(\t.*\n)+\n")
+    rewrite(folder / "scripts" / "README.md", r"(?m)^\| `make new` .*\n")
     readme = folder / "README.md"
     lines = readme.read_text(encoding="utf-8").splitlines(keepends=True)
     readme.write_text("".join(without_what_is_not_there(line, folder) for line in lines), encoding="utf-8")
     dependabot = folder / ".github" / "dependabot.yml"
     for ecosystem in (name for name, file in UPDATED.items() if not (folder / file).exists()):
-        rewrite(dependabot, rf"(?m)^  - package-ecosystem: {ecosystem}\n(    .*\n)+", "")
+        rewrite(dependabot, rf"(?m)^  - package-ecosystem: {ecosystem}\n(    .*\n)+", least=0)
     if "report" not in parts:
-        rewrite(dependabot, ', "/report"', "")
+        rewrite(dependabot, ', "/report"', least=0)
         # The last of the utilities: up to the next line without indentation.
-        rewrite(folder / "meltano.yml", r"(?ms)^    - name: report\n.*?(?=^\S)", "\n")
+        rewrite(folder / "meltano.yml", r"(?ms)^    - name: report\n.*?(?=^\S)", "\n", least=0)
     if "kestra" not in parts:
-        rewrite(folder / "Dockerfile", r"(?m)^# The program of Kestra's flows\.\n(.+\n)+", "")
+        rewrite(folder / "Dockerfile", r"(?m)^# The program of Kestra's flows\.\n(.+\n)+", least=0)
     commands: list[list[str | Path]] = [
         # Under another name, imports sort and lines wrap differently.
         [RUFF, "check", "--quiet", "--fix-only", "--select", "I,RUF022", "."],

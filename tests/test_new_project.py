@@ -82,6 +82,25 @@ def test_without_its_optional_parts_every_rule_is_there(bare: Path) -> None:
     output_of(bare, "make", "--dry-run", "install", "check", "run", "docs", "pytest")
 
 
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_project_without_its_optional_parts_makes_others(bare: Path, *, by_hand: bool) -> None:
+    """Whether or not all that docs/onboarding.md says of a removed part was done by hand."""
+    leftovers = {
+        "meltano.yml": r"(?ms)^    - name: report\n.*?(?=^\S)",
+        "Dockerfile": r"(?m)^# The program of Kestra's flows\.\n(.+\n)+",
+        ".github/dependabot.yml": r'(?m)^  - package-ecosystem: (docker-c|maven|terra).*\n(    .*\n)+|, "/report"',
+    }
+    for name, pattern in leftovers.items() if by_hand else ():
+        text = (bare / name).read_text(encoding="utf-8")
+        (bare / name).write_text(re.sub(pattern, "", text), encoding="utf-8")
+    (bare / ".venvs").mkdir()
+    (bare / ".venvs" / "dev").symlink_to(ROOT / ".venvs" / "dev")
+    own = ("env", f"PYTHONPATH={bare / 'testkit' / 'src'}", sys.executable, "scripts/new_project.py")
+    output_of(bare, *own, "library", "../library")
+    for name, pattern in leftovers.items():
+        assert not re.search(pattern, (bare.parent / "library" / name).read_text(encoding="utf-8")), name
+
+
 @pytest.mark.slow
 def test_tests_of_a_removed_part_are_skipped_by_its_name(bare: Path) -> None:
     """A file of tests whose part is not there says so, and is no error."""
