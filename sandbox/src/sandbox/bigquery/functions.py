@@ -84,6 +84,8 @@ MACROS = {
     "bqv_json_type(x)": """CASE CAST(json_type(x) AS VARCHAR)
         WHEN 'VARCHAR' THEN 'string' WHEN 'OBJECT' THEN 'object' WHEN 'ARRAY' THEN 'array' WHEN 'BOOLEAN' THEN 'boolean'
         WHEN 'NULL' THEN 'null' ELSE CASE WHEN x IS NOT NULL THEN 'number' END END""",
+    "bqv_32_bits(x)": "CAST(x AS INTEGER)",
+    "bqv_32_bits_each(x)": "CAST(x AS INTEGER[])",
     # A text begins at 1, which 0 and what lies before it mean too.
     "bqv_start(x, start)": "CASE WHEN start = 0 OR start < -length(x) THEN 1 ELSE start END",
     "bqv_split(list, separator)": "CASE WHEN separator IS NOT NULL THEN list END",
@@ -205,6 +207,19 @@ def _trim(node: exp.Trim) -> exp.Expr | None:
         return None
     changed = node.copy()
     changed.set("expression", exp.Literal.string(BLANK))
+    return changed
+
+
+def _narrowed(node: exp.Chr | exp.Pad | exp.Round | exp.Trunc) -> exp.Expr | None:
+    """DuckDB takes only 32 bits for a width, digits and a character."""
+    place = {exp.Chr: "expressions", exp.Pad: "expression"}.get(type(node), "decimals")
+    given = node.args.get(place)
+    (count,) = given if isinstance(given, list) and len(given) == 1 else [given]
+    if not isinstance(count, exp.Expr) or isinstance(count, exp.Literal):
+        return None
+    changed = node.copy()
+    narrow = call("bqv_32_bits", count.copy())
+    changed.set(place, [narrow] if isinstance(given, list) else narrow)
     return changed
 
 
@@ -330,6 +345,11 @@ CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
     exp.ArrayToString: _array_to_string,
     exp.String: _string,
     exp.Trim: _trim,
+    exp.Chr: _narrowed,
+    exp.Pad: _narrowed,
+    exp.Round: _narrowed,
+    exp.Trunc: _narrowed,
+    exp.CodePointsToString: lambda node: exp.CodePointsToString(this=call("bqv_32_bits_each", node.this)),
     exp.Left: _counted,
     exp.Right: _counted,
     exp.Repeat: _counted,
