@@ -6,6 +6,7 @@ Each test's docstring ends with the title of the page of Google's documentation 
 import uuid
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -175,3 +176,37 @@ def test_a_failed_truncate_keeps_the_rows(warehouse: Warehouse) -> None:
     assert warehouse.count(table) == 5
     warehouse.load(table, warehouse.put(ROWS[:1]), write_disposition="WRITE_TRUNCATE")
     assert warehouse.count(table) == 1
+
+
+CSV: list[tuple[dict[str, Any], str, list[tuple[Any, ...]] | str]] = [
+    ({}, "1,a\n2,\n", [(1, "a"), (2, None)]),
+    (
+        {"skip_leading_rows": 1, "field_delimiter": ";", "null_marker": "NA"},
+        "id;name\n1;NA\n2;\n",
+        [(1, None), (2, "")],
+    ),
+    ({"allow_quoted_newlines": True, "allow_jagged_rows": True}, '1,"a\n,b"\n2\n', [(1, "a\n,b"), (2, None)]),
+    ({}, "1,a\nx,b\n", "row 2: Could not convert value to integer. Field: id; Value: x"),
+    ({}, "1\n", "row 1: Missing columns"),
+    ({}, "1,a,b\n", "row 1: Too many values"),
+    ({"autodetect": True}, "id,name\n1,a\n", "autodetects nothing of CSV"),
+]
+
+
+@pytest.mark.parametrize(("options", "text", "expected"), CSV)
+def test_csv_is_read_by_its_options(
+    warehouse: Warehouse, options: dict[str, Any], text: str, expected: list[tuple[Any, ...]] | str
+) -> None:
+    """The first row is one, and each has every column: "Loading CSV data from Cloud Storage"."""
+    name = warehouse.new_name()
+    config = bigquery.LoadJobConfig(schema=[F("id", "INTEGER"), F("name", "STRING")], **options)
+
+    def load() -> None:
+        warehouse.bigquery.load_table_from_file(BytesIO(text.encode()), name, job_config=config).result()
+
+    if isinstance(expected, str):
+        with pytest.raises(exceptions.BadRequest, match=expected):
+            load()
+        return
+    load()
+    assert warehouse.query(f"SELECT * FROM `{name}` ORDER BY id") == expected

@@ -42,6 +42,11 @@ class Load:
     upload: Path | None
 
     @property
+    def format(self) -> str:
+        """CSV, JSON or NEWLINE_DELIMITED_JSON."""
+        return self.config.get("sourceFormat") or "CSV"
+
+    @property
     def name(self) -> str:
         """The table as BigQuery's messages have it."""
         return f"{self.project}:{self.dataset}.{self.table}"
@@ -78,6 +83,10 @@ def parse(project: str, config: dict[str, Any], ctx: AppContext, upload: Path | 
         raise ValidationError("Schema update options should only be specified with WRITE_APPEND disposition")
     if "$" in load.table:
         raise ValidationError("The sandbox's BigQuery loads no partition decorator")
+    if load.format == "CSV" and config.get("autodetect"):
+        raise ValidationError(
+            "The sandbox's BigQuery autodetects nothing of CSV: give a schema, and skipLeadingRows"
+        )
     if int(config.get("maxBadRecords") or 0):
         raise ValidationError("The sandbox's BigQuery loads no maxBadRecords")
     return load

@@ -25,7 +25,7 @@ from .columns import quoted
 from .errors import refusal
 from .load_request import JobFailedError, Load, count_rows, parse, resolve_sources, resolve_target
 
-FORMATS = ("NEWLINE_DELIMITED_JSON", "JSON")
+FORMATS = ("NEWLINE_DELIMITED_JSON", "JSON", "CSV")
 GZIP = b"\x1f\x8b"
 READING = "Error while reading data, error message: "
 _partitioning = patches.get("api.routes.tables", "_rest_to_time_partitioning")
@@ -55,11 +55,16 @@ class _Stage:
         where = f" File: {uri}" if uri else ""
         try:
             with gzip.open(path) if _is_gzip(path) else path.open("rb") as file:
+                if self.load.format == "CSV":
+                    for table in rows.read_csv(file, self.fields, self.load.config):
+                        self._insert(table)
+                    return
                 for position, block in rows.blocks(file):
                     self._block(position, block)
         except rows.BadRowError as error:
             row = {"reason": "invalid", "message": f"{READING}{error}{where}", "location": uri}
-            message = f"{READING}JSON table encountered too many errors, giving up. Rows: 1; errors: 1. {error}{where}"
+            kind = self.load.format.rpartition("_")[2]
+            message = f"{READING}{kind} table encountered too many errors, giving up. Rows: 1; errors: 1. {error}{where}"
             raise JobFailedError("invalid", message, uri, row) from None
         except (OSError, EOFError, zlib.error, duckdb.Error) as error:
             words = str(error).splitlines()[0]

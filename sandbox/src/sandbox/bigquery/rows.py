@@ -5,6 +5,8 @@ BigQuery's conversions, so that the error names the bad row and the reason. Date
 """
 
 import base64
+import csv
+import io
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +24,7 @@ from .schemas import kind
 
 Scalar = str | int | Decimal  # of JSON; bool is an int
 BLOCK = 32 << 20  # bytes of text at a time
+CSV_ROWS = 10_000  # at a time
 MAX_ROW = 100 << 20  # bytes, https://cloud.google.com/bigquery/quotas#load_jobs
 DATE = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}"
 TIME = r"\d{1,2}:\d{1,2}:\d{1,2}(?:\.\d{0,6})?"
@@ -49,10 +52,12 @@ class NotPlainError(ValueError):
 
 
 class BadRowError(Exception):
-    """A row that BigQuery refuses: where it starts in the file (bytes, from 0), and why."""
+    """A row that BigQuery refuses: where it starts in the file (bytes, from 0; of CSV: which it is, from 1), and why."""
 
-    def __init__(self, position: int, why: str) -> None:
-        super().__init__(f"JSON parsing error in row starting at position {position}: {why}")
+    def __init__(
+        self, position: int, why: str, row: str = "JSON parsing error in row starting at position"
+    ) -> None:
+        super().__init__(f"{row} {position}: {why}")
 
 
 def blocks(file: IO[bytes] | GzipFile) -> Iterator[tuple[int, bytes]]:
@@ -157,6 +162,59 @@ def read_each(block: bytes, position: int, fields: Sequence[Field], *, ignore_un
                 raise BadRowError(position, f"Parser terminated before end of string: {error}") from None
         position += len(line) + 1
     return pa.Table.from_pylist(records, schema=_schema(fields))
+
+
+def read_csv(
+    file: IO[bytes] | GzipFile, fields: Sequence[Field], config: dict[str, Any]
+) -> Iterator[pa.Table]:
+    """Yield a CSV file's rows, by `skipLeadingRows`, `fieldDelimiter`, `quote`, `nullMarker` … of the job's configuration.
+
+    Raises:
+        BadRowError: BigQuery would refuse a row.
+    """
+    delimiter = {"tab": "\t"}.get(config.get("fieldDelimiter") or ",", config.get("fieldDelimiter") or ",")
+    quote = config.get("quote", '"')
+    quoting: dict[str, Any] = {"quotechar": quote} if quote else {"quoting": csv.QUOTE_NONE}
+    lines = csv.reader(
+        io.TextIOWrapper(file, "utf-8", newline=""), delimiter=delimiter, strict=True, **quoting
+    )
+    records: list[dict[str, Any]] = []
+    number = 0
+    try:
+        for number, values in enumerate(lines, 1):
+            if number > int(config.get("skipLeadingRows") or 0) and values:
+                records.append(_record(_csv_record(values, fields, config), fields, ignore_unknown=False))
+            if len(records) == CSV_ROWS:
+                yield pa.Table.from_pylist(records, schema=_schema(fields))
+                records = []
+    except (NotPlainError, UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
+        row = number + (not isinstance(error, NotPlainError))
+        raise BadRowError(row, str(error), "CSV parsing error in row") from None
+    yield pa.Table.from_pylist(records, schema=_schema(fields))
+
+
+def _csv_record(values: list[str], fields: Sequence[Field], config: dict[str, Any]) -> dict[str, Any]:
+    if len(values) < len(fields) and not config.get("allowJaggedRows"):
+        raise NotPlainError(f"Missing columns: {len(values)} of {len(fields)} are there.")
+    if len(values) > len(fields) and not config.get("ignoreUnknownValues"):
+        raise NotPlainError(f"Too many values in row: {len(values)} for {len(fields)} columns.")
+    if any("\n" in value for value in values) and not config.get("allowQuotedNewlines"):
+        raise NotPlainError("Missing close quote character: a quoted newline needs allowQuotedNewlines.")
+    null = config.get("nullMarker") or ""
+    return {
+        field.name: json.loads(value) if kind(field) == "JSON" else value
+        for field, value in zip(fields, values, strict=False)
+        if value != null
+    }
+
+
+def refused(row: dict[str, Any], fields: Sequence[Field], *, ignore_unknown: bool) -> str:
+    """Return why BigQuery would not take a row, '' where it does."""
+    try:
+        _record(row, fields, ignore_unknown=ignore_unknown)
+    except NotPlainError as error:
+        return str(error)
+    return ""
 
 
 def _reject_constant(word: str) -> Any:  # noqa: ANN401 (what json asks for)
