@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from google.api_core import exceptions
 from google.cloud import bigquery
+from google.cloud.bigquery import dbapi
 from local_warehouse import ROWS, SCHEMA, F, Warehouse
 
 
@@ -200,9 +201,10 @@ def test_a_view_has_labels_and_descriptions(warehouse: Warehouse) -> None:
     )
     view = warehouse.bigquery.get_table(name)
     assert (view.table_type, view.description, view.labels) == ("VIEW", "Two\nlines", {"a": "b", "c": "d"})
-    view.schema = [F("x", "INTEGER", description="A number.")]
-    assert warehouse.bigquery.update_table(view, ["schema"]).schema == view.schema
-    assert warehouse.bigquery.get_table(name).labels == {"a": "b", "c": "d"}
+    assert view.view_query == "SELECT 1 AS x"
+    view.schema, view.labels = [F("x", "INTEGER", description="A number.")], {"a": None}
+    assert warehouse.bigquery.update_table(view, ["schema", "labels"]).schema == view.schema
+    assert warehouse.bigquery.get_table(name).labels == {"c": "d"}
 
 
 SCRIPTS: dict[str, tuple[str, list[Any]]] = {
@@ -326,6 +328,32 @@ def test_an_answer_to_what_was_not_foreseen_is_the_last_of_its_connection(wareho
     url = f"{client._connection.API_BASE_URL}/bigquery/v2/projects/{client.project}/queries"  # noqa: SLF001 (as the client has it)
     answer = client._http.post(url, json={"query": "SELECT STRUCT(1, 2)", "useLegacySql": False})  # noqa: SLF001 (as it is)
     assert (answer.status_code, answer.headers["Connection"]) == (400, "close")
+
+
+def test_a_row_that_does_not_fit_is_not_streamed(warehouse: Warehouse) -> None:
+    """insertAll: neither unknown fields nor other types; without skipInvalidRows no row at all: "REST: tabledata.insertAll"."""
+    client, table = warehouse.bigquery, warehouse.table()
+    given: list[dict[str, Any]] = [{"id": 1}, {"id": "x"}, {"id": 2, "no": 1}, {"name": "a"}]
+    errors = client.insert_rows_json(table, given)
+    assert [error["errors"][0]["reason"] for error in errors] == ["stopped", "invalid", "invalid", "invalid"]
+    assert warehouse.count(table) == 0
+    errors = client.insert_rows_json(table, given, skip_invalid_rows=True)
+    assert [error["index"] for error in errors] == [1, 2, 3]
+    assert warehouse.count(table) == 1
+
+
+def test_a_query_has_parameters_as_the_db_api_writes_them(warehouse: Warehouse) -> None:
+    """@`name`, as SQLAlchemy's queries have it, and BYTES: "Run parameterized queries"."""
+    cursor = dbapi.connect(warehouse.bigquery, prefer_bqstorage_client=False).cursor()
+    cursor.execute("SELECT %(number:INT64)s + 1, %(bytes)s", {"number": 4, "bytes": b"a"})
+    assert [row.values() for row in cursor.fetchall()] == [(5, b"a")]
+
+
+def test_a_query_into_a_table_is_refused(warehouse: Warehouse) -> None:
+    """A destinationTable would be left unwritten."""
+    config = bigquery.QueryJobConfig(destination=warehouse.new_name())
+    with pytest.raises(exceptions.BadRequest, match="destinationTable"):
+        warehouse.bigquery.query("SELECT 1 AS a", job_config=config)
 
 
 def test_an_array_of_a_row_is_joined_by_its_name(warehouse: Warehouse) -> None:

@@ -148,6 +148,10 @@ async def insert_job(project_id: str, request: Request, ctx: Ctx, caller: Caller
     """Run a job."""
     body = await request.json()
     config, reference = body.get("configuration") or {}, body.get("jobReference") or {}
+    if (config.get("query") or {}).get("destinationTable"):
+        raise ValidationError(
+            "The sandbox's BigQuery writes no query into a destinationTable: CREATE TABLE … AS does"
+        )
     if not KINDS.keys() & config or config.get("dryRun"):
         return dict(await _insert(project_id, request, ctx, caller))
     email = caller.email if caller.is_authenticated else None

@@ -1,5 +1,6 @@
 """Statements that the emulator's translation to DuckDB gets wrong or refuses."""
 
+import base64
 import itertools
 import re
 from collections.abc import Callable
@@ -17,6 +18,7 @@ MADE_OF = re.compile(r"CREATE (?:OR REPLACE )?(?:TABLE|VIEW) [^(]*?\sAS\s")
 _engine = patches.get("storage.engine", "DuckDBEngine")
 _script = patches.get("scripting.parser", "Parser")
 _type_name = _script._read_type_name  # noqa: SLF001 (replaced below)
+_value = patches.get("sql.parameters", "_extract_value")
 _body = patches.get("udf.sql_udf", "_translate_body")
 _execute = _engine.execute
 _first = patches.get(CTAS, "_first_select")
@@ -28,6 +30,15 @@ _translated = patches.get("jobs.error_mapper", "translate_runtime_error")
 def read_type_name(self: Any) -> str:  # noqa: ANN401 (the emulator's parser)
     """Return the type of a declaration, '' where it has none."""
     return "" if self._cursor.match_keyword("DEFAULT") else str(_type_name(self))
+
+
+@patches.replaces("sql.parameters", "_extract_value", why="BYTES come in base64")
+def parameter_value(parameter: dict[str, Any]) -> Any:  # noqa: ANN401 (of any type)
+    """Return the value of a query's parameter."""
+    value = _value(parameter)
+    if (parameter.get("parameterType") or {}).get("type") == "BYTES" and isinstance(value, str):
+        return base64.b64decode(value)
+    return value
 
 
 @patches.replaces("udf.sql_udf", "_translate_body", why="the value of a function has no name")
@@ -246,6 +257,9 @@ def _foreign(node: exp.Describe | exp.Pragma | exp.Copy | exp.Command) -> exp.Ex
 
 
 def _parameter(node: exp.Parameter) -> exp.Expr | None:
+    if isinstance(node.this, exp.Identifier) and node.this.args.get("quoted"):
+        # As Google's DB-API writes it, and so SQLAlchemy.
+        return exp.Parameter(this=exp.to_identifier(node.name))
     if isinstance(node.this, exp.Parameter):
         raise InvalidQueryError(f"The sandbox's BigQuery has no system variables: @@{node.this.name}")
     return None

@@ -8,12 +8,14 @@ from bqemulator.domain.errors import ResourceRef, ValidationError, resource_not_
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 from fastapi import Depends, Request
 
-from . import patches, schemas
+from . import patches, rows, schemas
 
 Ctx = Annotated[AppContext, Depends(get_context)]
 TABLES = "/projects/{project_id}/datasets/{dataset_id}/tables"
 TABLE = TABLES + "/{table_id}"
 ROUTES = "api.routes.tables"
+DATA = "api.routes.tabledata"
+_insert_all = patches.route(DATA, "POST", TABLE + "/insertAll")
 _get = patches.route(ROUTES, "GET", TABLE)
 _list = patches.route(ROUTES, "GET", TABLES)
 _columns = patches.get(ROUTES, "bq_schema_to_duckdb_columns")
@@ -32,6 +34,9 @@ def with_constraints(fields: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 def _with_location(resource: dict[str, Any], ctx: AppContext) -> dict[str, Any]:
     reference = resource["tableReference"]
+    meta = ctx.catalog.get_table(*(reference[key] for key in ("projectId", "datasetId", "tableId")))
+    if meta is not None and meta.view_query:
+        resource["view"] = {"query": meta.view_query, "useLegacySql": False}
     dataset = ctx.catalog.get_dataset(reference["projectId"], reference["datasetId"])
     return {**resource, "location": dataset.location} if dataset else resource
 
@@ -93,6 +98,11 @@ def _with_columns(change: Callable[..., Any]) -> Callable[..., Any]:
     async def endpoint(
         project_id: str, dataset_id: str, table_id: str, request: Request, ctx: Ctx
     ) -> dict[str, Any]:
+        body, meta = await request.json(), ctx.catalog.get_table(project_id, dataset_id, table_id)
+        if meta is not None and body.get("labels"):
+            labels = {**(meta.labels if request.method == "PATCH" else {}), **body["labels"]}
+            # The request keeps the body that it has parsed.
+            body["labels"] = {key: value for key, value in labels.items() if value is not None}
         await _change_columns(project_id, dataset_id, table_id, request, ctx)
         return _with_location(await change(project_id, dataset_id, table_id, request, ctx), ctx)
 
@@ -103,6 +113,32 @@ for _method in ("PATCH", "PUT"):
     patches.replaces_route(ROUTES, _method, TABLE, why="columns are added and relaxed in storage too")(
         _with_columns(patches.route(ROUTES, _method, TABLE))
     )
+
+
+@patches.replaces_route(
+    DATA,
+    "POST",
+    TABLE + "/insertAll",
+    why="unknown and missing fields, and values of another type, are insertErrors",
+)
+async def insert_all(
+    project_id: str, dataset_id: str, table_id: str, request: Request, ctx: Ctx
+) -> dict[str, Any]:
+    """Stream rows into a table: all of them, or those that are right with skipInvalidRows."""
+    body, meta = await request.json(), ctx.catalog.get_table(project_id, dataset_id, table_id)
+    if meta is None:
+        return dict(await _insert_all(project_id, dataset_id, table_id, request, ctx))
+    ignore = bool(body.get("ignoreUnknownValues"))
+    whys = [rows.refused(row["json"], meta.schema_.fields, ignore_unknown=ignore) for row in body["rows"]]
+    stops = any(whys) and not body.get("skipInvalidRows")
+    errors = [
+        {"index": place, "errors": [{"reason": "invalid" if why else "stopped", "message": why}]}
+        for place, why in enumerate(whys)
+        if why or stops
+    ]
+    body["rows"] = [] if stops else [row for row, why in zip(body["rows"], whys, strict=True) if not why]
+    answer = await _insert_all(project_id, dataset_id, table_id, request, ctx)
+    return {**answer, "insertErrors": errors}
 
 
 @patches.replaces_method(_snapshots, "record_change", why="lastModifiedTime follows DML")
