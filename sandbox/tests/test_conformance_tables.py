@@ -275,6 +275,9 @@ def test_a_statement_that_cannot_be_run_is_refused_at_once(warehouse: Warehouse,
 
 CHANGES = [
     ("DELETE {}", "must have a WHERE clause"),
+    ("INSERT {} SELECT 1.5", "type FLOAT64 which cannot be inserted into column a, which has type INT64"),
+    ("UPDATE {} SET a = TRUE WHERE a = 1", "type BOOL"),
+    ("MERGE {} USING UNNEST(['2']) AS n ON FALSE WHEN NOT MATCHED THEN INSERT (a) VALUES (n)", "type STRING"),
     ("UPDATE {} SET a = 2", "must have a WHERE clause"),
     ("UPDATE {} SET a = n FROM UNNEST([2, 3]) AS n WHERE a = 1", "at most one source row"),
     (

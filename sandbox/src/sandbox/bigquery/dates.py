@@ -218,6 +218,13 @@ def _time_text(node: exp.TimeToStr) -> exp.Expr | None:
     return functools.reduce(lambda joined, text: call("bqv_concat", joined, text), texts)
 
 
+def _timestamps(node: exp.GenerateTimestampArray) -> exp.Expr | None:
+    texts = [bound for bound in (node.args["start"], node.args["end"]) if bound.is_string]
+    for text in texts:
+        text.replace(exp.cast(text.copy(), "TIMESTAMPTZ"))
+    return node if texts else None
+
+
 def _extract(node: exp.Extract) -> exp.Expr | None:
     # ISOWEEK is the emulator's.
     day = _first_day(node.this)
@@ -245,5 +252,6 @@ CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
     exp.StrToTime: _parse_time,
     exp.ParseDatetime: _parse_time,
     exp.TimeToStr: _time_text,
+    exp.GenerateTimestampArray: _timestamps,
     exp.Extract: _extract,
 }
