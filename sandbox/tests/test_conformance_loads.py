@@ -178,7 +178,7 @@ def test_a_failed_truncate_keeps_the_rows(warehouse: Warehouse) -> None:
     assert warehouse.count(table) == 1
 
 
-CSV: list[tuple[dict[str, Any], str, list[tuple[Any, ...]] | str]] = [
+FILES: list[tuple[dict[str, Any], str, list[tuple[Any, ...]] | str]] = [
     ({}, "1,a\n2,\n", [(1, "a"), (2, None)]),
     (
         {"skip_leading_rows": 1, "field_delimiter": ";", "null_marker": "NA"},
@@ -189,17 +189,18 @@ CSV: list[tuple[dict[str, Any], str, list[tuple[Any, ...]] | str]] = [
     ({}, "1,a\nx,b\n", "row 2: Could not convert value to integer. Field: id; Value: x"),
     ({}, "1\n", "row 1: Missing columns"),
     ({}, "1,a,b\n", "row 1: Too many values"),
+    ({"source_format": "PARQUET", "schema": []}, "PAR1", "no schema from a file of PARQUET"),
     ({"autodetect": True}, "id,name\n1,a\n", "autodetects nothing of CSV"),
 ]
 
 
-@pytest.mark.parametrize(("options", "text", "expected"), CSV)
-def test_csv_is_read_by_its_options(
+@pytest.mark.parametrize(("options", "text", "expected"), FILES)
+def test_a_file_is_read_by_the_options_of_its_job(
     warehouse: Warehouse, options: dict[str, Any], text: str, expected: list[tuple[Any, ...]] | str
 ) -> None:
     """The first row is one, and each has every column: "Loading CSV data from Cloud Storage"."""
     name = warehouse.new_name()
-    config = bigquery.LoadJobConfig(schema=[F("id", "INTEGER"), F("name", "STRING")], **options)
+    config = bigquery.LoadJobConfig(**{"schema": [F("id", "INTEGER"), F("name", "STRING")], **options})
 
     def load() -> None:
         warehouse.bigquery.load_table_from_file(BytesIO(text.encode()), name, job_config=config).result()

@@ -131,9 +131,15 @@ patches.replace("api.routes.upload", "_build_job_response", resource, "the same"
 async def _load(job: JobMeta, ctx: AppContext, upload: Path | None = None) -> JobMeta:
     if (job.configuration["load"].get("sourceFormat") or "CSV") in loads.FORMATS:
         return await loads.run(job, ctx, upload)
-    config = job.configuration
+    config, load = job.configuration, job.configuration["load"]
+    table = load.get("destinationTable") or {}
+    place = (table.get("projectId") or job.project_id, table.get("datasetId", ""), table.get("tableId", ""))
+    if not (load.get("schema") or {}).get("fields") and ctx.catalog.get_table(*place) is None:
+        raise ValidationError(
+            f"The sandbox's BigQuery takes no schema from a file of {load['sourceFormat']}: {'.'.join(place)} is not there, and the job has none"
+        )
     if upload is not None:
-        config = {"load": {**config["load"], "sourceUris": [f"file://{upload}"]}}
+        config = {"load": {**load, "sourceUris": [f"file://{upload}"]}}
     done = await execute_load_job(job.project_id, job.job_id, config, ctx)
     return ctx.catalog.upsert_job(loads.finished(job, ctx, statistics=done.statistics))
 
