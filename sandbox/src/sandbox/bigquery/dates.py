@@ -75,6 +75,10 @@ MACROS = {
     },
     # Whole units, not boundaries.
     "bqv_timestamp_diff(later, earlier, unit)": "date_sub(unit, CAST(earlier AS TIMESTAMPTZ), CAST(later AS TIMESTAMPTZ))",
+    # Of dates, boundaries.
+    "bqv_date_diff(later, earlier)": """CASE
+        WHEN typeof(later) = 'TIMESTAMP WITH TIME ZONE' THEN bqv_timestamp_diff(later, earlier, 'day')
+        ELSE date_diff('day', earlier, later) END""",
     # Before 1970 too, whole units are those that have passed; a float has not the digits of a time stamp.
     "bqv_unix(x, unit, micros)": "epoch_us(date_trunc(unit, CAST(x AS TIMESTAMPTZ))) // micros",
     "bqv_epoch(x, micros)": "make_timestamptz(CAST(x AS BIGINT) * micros)",
@@ -165,9 +169,13 @@ def _trunc(node: exp.DateTrunc | exp.TimestampTrunc | exp.DatetimeTrunc) -> exp.
     return call("bqv_days", value, *map(exp.Literal.number, (1, 0) if day is None else (7, day)))
 
 
-def _weeks(node: exp.DateDiff | exp.DatetimeDiff) -> exp.Expr | None:
+def _difference(node: exp.DateDiff | exp.DatetimeDiff) -> exp.Expr | None:
     day = _first_day(node.args.get("unit"))
-    return None if day is None else call("bqv_weeks", node.this, node.expression, exp.Literal.number(day))
+    if day is not None:
+        return call("bqv_weeks", node.this, node.expression, exp.Literal.number(day))
+    if node.text("unit").upper() == "DAY" and not (node.this.is_string or node.expression.is_string):
+        return call("bqv_date_diff", node.this, node.expression)
+    return None
 
 
 def _last_day(node: exp.LastDay) -> exp.Expr | None:
@@ -246,8 +254,8 @@ CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
     exp.DateTrunc: _trunc,
     exp.TimestampTrunc: _trunc,
     exp.DatetimeTrunc: _trunc,
-    exp.DateDiff: _weeks,
-    exp.DatetimeDiff: _weeks,
+    exp.DateDiff: _difference,
+    exp.DatetimeDiff: _difference,
     exp.LastDay: _last_day,
     exp.StrToTime: _parse_time,
     exp.ParseDatetime: _parse_time,

@@ -38,7 +38,9 @@ MACROS = {
         WHEN typeof(x) IN ('DOUBLE', 'FLOAT') THEN regexp_replace(CAST(x AS VARCHAR), '[.]0$', '')
         WHEN typeof(x) LIKE 'DECIMAL(%' AND contains(CAST(x AS VARCHAR), '.')
           THEN rtrim(rtrim(CAST(x AS VARCHAR), '0'), '.')
+        WHEN typeof(x) = 'BLOB' THEN decode(TRY_CAST(x AS BLOB))
         ELSE CAST(x AS VARCHAR) END""",
+    "bqv_bytes(x)": "CASE WHEN typeof(x) = 'BLOB' THEN TRY_CAST(x AS BLOB) ELSE encode(CAST(x AS VARCHAR)) END",
     "bqv_array_to_string(list, separator)": """CASE
         WHEN list IS NOT NULL AND separator IS NOT NULL THEN coalesce(array_to_string(list, separator), '') END""",
     # JSON has no text for NULL but null, a time stamp is RFC 3339, and beyond 2^53 an integer is a text, as NaN is.
@@ -117,6 +119,7 @@ KINDS = {
     exp.DataType.Type.TEXT: "string",
     exp.DataType.Type.BIGINT: "int64",
     exp.DataType.Type.BOOLEAN: "bool",
+    exp.DataType.Type.BINARY: "bytes",
     exp.DataType.Type.DATE: "date",
     exp.DataType.Type.DATETIME: "datetime",
     exp.DataType.Type.TIMESTAMP: "datetime",
@@ -153,7 +156,7 @@ def _cast(node: exp.Cast) -> exp.Expr | None:
         return None
     if kind in dates.TEXTS_OF and node.this.is_string and not isinstance(node, exp.TryCast):
         return None
-    safe = "safe_" if isinstance(node, exp.TryCast) and kind != "string" else ""
+    safe = "safe_" if isinstance(node, exp.TryCast) and kind not in {"string", "bytes"} else ""
     value = call(f"bqv_{safe}{kind}", node.this)
     return type(node)(this=value, to=node.to) if node.to.this in DIGITS else value
 
@@ -251,6 +254,13 @@ def _divided(node: exp.IntDiv | exp.Mod) -> exp.Expr:
     # sqlglot makes an operator of the function, without parentheses.
     name = "bqv_div" if isinstance(node, exp.IntDiv) else "bqv_mod"
     return call(name, node.this.unnest(), node.expression.unnest())
+
+
+def _like(node: exp.Like) -> exp.Expr | None:
+    pattern = node.expression
+    # DuckDB is faster where nothing can be escaped.
+    plain = isinstance(pattern, (exp.Literal, exp.RawString)) and "\\" not in pattern.name
+    return None if plain else exp.Escape(this=node.copy(), expression=exp.Literal.string("\\"))
 
 
 def _concat(node: exp.Concat | exp.DPipe) -> exp.Expr | None:
@@ -356,6 +366,7 @@ CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
     exp.JSONType: lambda node: call("bqv_json_type", node.this),
     exp.Substring: _substring,
     exp.Split: _split,
+    exp.Like: _like,
     exp.CountIf: _count_if,
     exp.IgnoreNulls: _without_nulls,
     exp.ApproxTopK: _no_counterpart,

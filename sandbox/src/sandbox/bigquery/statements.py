@@ -279,6 +279,33 @@ def _array(node: exp.Array) -> exp.Expr | None:
     return node if tuples else None
 
 
+def _struct(node: exp.Struct) -> exp.Expr | None:
+    """A field without a name has its column's, where nothing before the struct names the fields: DuckDB would match names."""
+    outer = node.find_ancestor(exp.JSONFormat, exp.ArrayAgg, exp.Dot, exp.Array, exp.Struct, exp.Query)
+    place: exp.Expr = node
+    while isinstance(place.parent, (exp.Alias, exp.Order, exp.Limit, exp.Distinct, exp.Paren)):
+        place = place.parent
+    first = not isinstance(outer, exp.Array) or outer.expressions[0] is node
+    others = (exp.SetOperation, exp.Insert, exp.Merge, exp.Update, exp.Schema)
+    meets = isinstance(outer, exp.Query) and node.root().find(*others)
+    fields = [
+        exp.PropertyEQ(this=exp.to_identifier(one.name), expression=one.copy())
+        if isinstance(one, exp.Column)
+        else one.copy()
+        for one in node.expressions
+    ]
+    names = {one.name.lower() for one in fields if isinstance(one, exp.PropertyEQ)}
+    if (
+        place.parent is not outer
+        or not first
+        or meets
+        or len(names) != len(fields)
+        or fields == node.expressions
+    ):
+        return None
+    return exp.Struct(expressions=fields)
+
+
 def _table(node: exp.Table) -> exp.Expr | None:
     """A project's dashes need no back-quotes."""
     project = node.args.get("catalog")
@@ -288,9 +315,12 @@ def _table(node: exp.Table) -> exp.Expr | None:
     return node
 
 
-def _integer(node: exp.Literal) -> exp.Expr | None:
-    """An integer that is a value, or the first of a sum or product, has 64 bits; DuckDB's literals have 32."""
-    if node.is_string or not node.is_int:
+def _literal(node: exp.Literal) -> exp.Expr | None:
+    """A text has characters by number; an integer that is a value, or the first of a sum or product, has 64 bits, DuckDB's has 32."""
+    if node.is_string:
+        text = CHARACTER.sub(lambda match: chr(int(match[1] or match[2], 16)), node.name)
+        return None if text == node.name else exp.Literal.string(text)
+    if not node.is_int:
         return None
     value: exp.Expr = node
     while isinstance(value.parent, (exp.Neg, exp.Paren, exp.Alias)):
@@ -327,6 +357,7 @@ def _parameter(node: exp.Parameter) -> exp.Expr | None:
     return None
 
 
+CHARACTER = re.compile(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))")
 # Where a literal is a value: not a count, a place or a digit.
 VALUES_IN: dict[type[exp.Expr], tuple[str, ...]] = {
     **dict.fromkeys((exp.Select, exp.Array, exp.Struct, exp.Coalesce), ("this", "expressions")),
@@ -338,7 +369,8 @@ VALUES_IN: dict[type[exp.Expr], tuple[str, ...]] = {
 # What becomes of a node of BigQuery's statement (functions.py).
 CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
     exp.Select: _select,
-    exp.Literal: _integer,
+    exp.Literal: _literal,
+    exp.Struct: _struct,
     exp.Table: _table,
     exp.Schema: _columns,
     exp.Array: _array,
