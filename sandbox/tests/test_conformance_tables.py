@@ -254,6 +254,10 @@ UNSUPPORTED = [
     "CREATE TABLE {} AS SELECT x.*, y.* FROM (SELECT 1 AS id) AS x CROSS JOIN (SELECT 2 AS ID) AS y",
     "CREATE OR REPLACE TABLE {} AS SELECT COUNT(*) FROM UNNEST([1])",
     "SELECT @@project_id",
+    "SELECT APPROX_TOP_COUNT(x, 1) FROM UNNEST([1]) AS x",
+    "SELECT INSTR('banana', 'an', -1)",
+    "SELECT REGEXP_INSTR('foo bar', 'ba(r)')",
+    "SELECT * FROM (SELECT 'a' AS q, 1 AS v) PIVOT (SUM(v) AS s FOR q IN ('a' AS x))",
     "CREATE TABLE {} (a INT64, PRIMARY KEY (a))",
     "ALTER TABLE {} ALTER COLUMN a SET OPTIONS(description='A.')",
     # DuckDB's own.

@@ -300,8 +300,20 @@ def _json_query(node: exp.JSONExtract) -> exp.Expr | None:
     return call("bqv_json_query", node.this, exp.Literal.string(path))
 
 
-def _no_counterpart(node: exp.ApproxTopK) -> None:
-    raise InvalidQueryError(f"The sandbox's BigQuery has no {node.sql('bigquery')}: use GROUP BY and LIMIT")
+def _no_counterpart(node: exp.Expr) -> None:
+    """Refuse what DuckDB would give another value or name."""
+    match node:
+        case exp.ApproxTopK():
+            instead = "GROUP BY and LIMIT"
+        case exp.StrPosition() if isinstance(node.args.get("position"), exp.Neg):
+            instead = "a position from the left"
+        case exp.RegexpInstr() if any(one.startswith("(") for one in GROUP.findall(node.expression.name)):
+            instead = "a pattern without a group, as (?:…)"
+        case exp.Pivot() if not node.unpivot and any(isinstance(one, exp.Alias) for one in node.expressions):
+            instead = "an aggregate without an alias"
+        case _:
+            return
+    raise InvalidQueryError(f"The sandbox's BigQuery has no {node.sql('bigquery').strip()}: use {instead}")
 
 
 def _format(node: exp.Format) -> exp.Expr | None:
@@ -369,7 +381,7 @@ CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
     exp.Like: _like,
     exp.CountIf: _count_if,
     exp.IgnoreNulls: _without_nulls,
-    exp.ApproxTopK: _no_counterpart,
+    **dict.fromkeys((exp.ApproxTopK, exp.StrPosition, exp.RegexpInstr, exp.Pivot), _no_counterpart),
     exp.DPipe: _concat,
     exp.Concat: _concat,
     exp.JSONExtract: _json_query,
