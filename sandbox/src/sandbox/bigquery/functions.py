@@ -213,36 +213,24 @@ def _trim(node: exp.Trim) -> exp.Expr | None:
     return changed
 
 
-def _narrowed(node: exp.Chr | exp.Pad | exp.Round | exp.Trunc) -> exp.Expr | None:
-    """DuckDB takes only 32 bits for a width, digits and a character."""
-    place = {exp.Chr: "expressions", exp.Pad: "expression"}.get(type(node), "decimals")
+def _within(node: exp.Expr) -> exp.Expr | None:
+    place, macro = WITHIN[type(node)]
     given = node.args.get(place)
-    (count,) = given if isinstance(given, list) and len(given) == 1 else [given]
-    if not isinstance(count, exp.Expr) or isinstance(count, exp.Literal):
+    if given is None or isinstance(given, exp.Literal):
         return None
     changed = node.copy()
-    narrow = call("bqv_32_bits", count.copy())
-    changed.set(place, [narrow] if isinstance(given, list) else narrow)
-    return changed
-
-
-def _counted(node: exp.Substring | exp.Left | exp.Right | exp.Repeat) -> exp.Expr | None:
-    place = {exp.Substring: "length", exp.Repeat: "times"}.get(type(node), "expression")
-    count = node.args.get(place)
-    if count is None or isinstance(count, exp.Literal):
-        return None
-    changed = node.copy()
-    changed.set(place, call("bqv_count", count.copy()))
+    calls = [call(macro, one.copy()) for one in (given if isinstance(given, list) else [given])]
+    changed.set(place, calls if isinstance(given, list) else calls[0])
     return changed
 
 
 def _substring(node: exp.Substring) -> exp.Expr | None:
     start = node.args["start"]
     if isinstance(start, exp.Literal) and start.name != "0":
-        return _counted(node)
+        return _within(node)
     changed = node.copy()
     changed.set("start", call("bqv_start", node.this.copy(), start.copy()))
-    return _counted(changed) or changed
+    return _within(changed) or changed
 
 
 def _split(node: exp.Split) -> exp.Expr | None:
@@ -356,7 +344,18 @@ def _format(node: exp.Format) -> exp.Expr | None:
     )
 
 
+# The argument of a function that is put into a macro: no negative count, and what DuckDB takes with 32 bits only.
+WITHIN: dict[type[exp.Expr], tuple[str, str]] = {
+    exp.Substring: ("length", "bqv_count"),
+    exp.Repeat: ("times", "bqv_count"),
+    **dict.fromkeys((exp.Left, exp.Right), ("expression", "bqv_count")),
+    **dict.fromkeys((exp.Round, exp.Trunc), ("decimals", "bqv_32_bits")),
+    exp.Pad: ("expression", "bqv_32_bits"),
+    exp.Chr: ("expressions", "bqv_32_bits"),
+    exp.CodePointsToString: ("this", "bqv_32_bits_each"),
+}
 CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
+    **dict.fromkeys(WITHIN, _within),
     exp.DataType: _decimal,
     exp.Cast: _cast,
     exp.TryCast: _cast,
@@ -367,14 +366,6 @@ CHANGES: dict[type[exp.Expr], Callable[[Any], exp.Expr | None]] = {
     exp.ArrayToString: _array_to_string,
     exp.String: _string,
     exp.Trim: _trim,
-    exp.Chr: _narrowed,
-    exp.Pad: _narrowed,
-    exp.Round: _narrowed,
-    exp.Trunc: _narrowed,
-    exp.CodePointsToString: lambda node: exp.CodePointsToString(this=call("bqv_32_bits_each", node.this)),
-    exp.Left: _counted,
-    exp.Right: _counted,
-    exp.Repeat: _counted,
     exp.JSONType: lambda node: call("bqv_json_type", node.this),
     exp.Substring: _substring,
     exp.Split: _split,
