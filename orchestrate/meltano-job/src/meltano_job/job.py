@@ -186,8 +186,9 @@ class Job:
         reader = threading.Thread(target=self._pass_on, args=(process,), daemon=True)
         reader.start()
         while process.poll() is None and not (self._stopped or self._over or self._unread):
-            time.sleep(0.05)
+            # Whether it has ended is asked before: a run that ended in time is not over the limit.
             self._over = time.monotonic() >= self._deadline
+            time.sleep(0 if self._over else 0.05)
         if process.poll() is not None and running(process.pid):
             # They would load beside the next attempt, and keep the log open.
             kestra.log("WARN", "processes that Meltano had started outlived it, and are ended")
@@ -239,8 +240,8 @@ class Job:
 
     def _conclude_fetch(self, status: int) -> int:
         if status:
-            tried = len(self.attempts)
-            self._fail(f"failed with status {status} after {tried} attempts; nothing has landed in half")
+            tried = f"{len(self.attempts)} attempt{'s' * (len(self.attempts) != 1)}"
+            self._fail(f"failed with status {status} after {tried}; nothing has landed in half")
         elif not self.figures.blocks:
             self._fail("Meltano ended with status 0 and ran nothing; look at the job's tasks in meltano.yml")
             return 1
