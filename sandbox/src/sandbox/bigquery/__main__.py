@@ -27,6 +27,7 @@ def main() -> int:
             information_schema,
             jobs,
             parse_cache,
+            refusals,
             statements,
             tables,
             unused_features,

@@ -110,7 +110,7 @@ def sync_table(sql: str, project_id: str, ctx: AppContext) -> None:
     if create.expression is not None and (
         required := [f.name for f in schema.fields if f.mode == "REQUIRED"]
     ):
-        # In DuckDB a query's columns come without constraints; statements.py has checked the values.
+        # In DuckDB a query's columns come without constraints; statements.py refuses NULL.
         alter = f"ALTER TABLE {quoted_table_ref(*table)} ALTER COLUMN"
         ctx.engine.execute("; ".join(f"{alter} {quoted(name)} SET NOT NULL" for name in sorted(required)))
     ctx.catalog.update_table(
