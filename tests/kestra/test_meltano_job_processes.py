@@ -67,6 +67,7 @@ def test_nothing_that_meltano_started_outlives_it(meltano: Meltano, program: str
     done = meltano.run(ATTEMPTS="1")
     assert done.status == status
     assert any("outlived it" in message for message in done.at("WARN"))
+    assert not status or "failed with status 137 after 1 attempt; " in done.at("ERROR")[0]
     assert not alive(meltano.pid("stray"))
 
 
