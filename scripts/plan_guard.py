@@ -255,8 +255,10 @@ def safety_losses(
         yield "ddl would drop what is there"
     for name in ENTRIES:
         was, will = (before.get(name) or [], after.get(name) or [])
-        if gone := [entry for entry in was if entry not in will]:
-            yield f"{name} would lose {len(gone)} of its {len(was)} entries"
+        unknown = will == UNKNOWN
+        if gone := [entry for entry in was if unknown or entry not in will]:
+            loss = f"be {UNKNOWN}" if unknown else f"lose {len(gone)} of its {len(was)} entries"
+            yield f"{name} would {loss}"
     for name in chain.from_iterable(names for end, names in FIXED.items() if kind.endswith(end)):
         if (before.get(name) or None) != (after.get(name) or None):
             yield f"{name} would be another"

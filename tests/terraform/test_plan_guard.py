@@ -298,6 +298,7 @@ ACCOUNT = {"member": "serviceAccount:loader@example.com"}
         (updated({"force_destroy": False}, {}, {"force_destroy": True}), True),
         (updated({"default_partition_expiration_ms": None}, {}, {"default_partition_expiration_ms": True}), True),
         (updated({"schema": '[{"name": "id", "type": "INT64"}]'}, {}, {"schema": True}), True),
+        (updated({"access": [{"role": "OWNER"}]}, {}, {"access": True}), True),
         (updated(bucket(), {}, {"lifecycle_rule": True}), True),
         (updated(bucket(), {"lifecycle_rule": []}, {"lifecycle_rule": [True]}), True),
         (updated(bucket({"age": 90}), bucket({"age": None}), {"lifecycle_rule": [{"condition": [{"age": True}]}]}), True),
