@@ -115,6 +115,16 @@ def test_a_scan_that_finds_what_has_no_fix_passes(tmp_path: Path, status: int, e
     assert done.returncode == expected, done.stdout + done.stderr
 
 
+def test_dbt_changed_says_that_there_is_no_commit_to_compare_with(tmp_path: Path) -> None:
+    """As in a shallow clone, where git itself says nothing."""
+    script = shutil.copytree(SCRIPTS, tmp_path / ".github" / "scripts") / "dbt_changed.sh"
+    commit = "git -c user.name=x -c user.email=x@example.com commit -qm x --allow-empty"
+    history = f"git init -qb main && {commit} && git checkout -q --orphan other && {commit} -m y"
+    done = run("bash", "-c", f'{history} && "{script}" main', cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "git fetch --unshallow" in done.stderr
+
+
 @pytest.mark.slow
 def test_dbt_changed_takes_a_change_that_takes_a_field_away(tmp_path: Path) -> None:
     """A model of the base that reads what is not landed any more fails only the change that leaves it as it is."""

@@ -6,7 +6,8 @@
 # All on a sandbox of its own, with data of its own, under .cache/dbt-changed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-base=$(git merge-base HEAD "${1:?the commit to compare with, such as origin/main}")
+base=$(git merge-base HEAD "${1:?the commit to compare with, such as origin/main}") \
+  || { echo "dbt_changed: no commit here is in the history of both HEAD and $1; a shallow clone gets it by git fetch --unshallow" >&2; exit 1; }
 work=$PWD/.cache/dbt-changed
 sandbox=("${SANDBOX_COMMAND:-$PWD/.venvs/sandbox/bin/sandbox}" --home "$work/sandbox")
 meltano=${MELTANO_COMMAND:-$PWD/.venvs/meltano/bin/meltano}
