@@ -247,7 +247,7 @@ plan apply: export TF_WORKSPACE := default
 # Of what Terraform prints, a misspelt variable alone is shown: values are not for a log.
 plan: ## Plan Terraform's changes; refused if data would be lost: make plan ENVIRONMENT=prod STATE_BUCKET=… [ALLOW='ADDRESS …']
 	@$(call typed,ENVIRONMENT STATE_BUCKET ARGS ALLOW)$(call needed,ENVIRONMENT)$(call needed,STATE_BUCKET)rm -f "terraform/$$ENVIRONMENT.tfplan"
-	@$(TERRAFORM) init -reconfigure -input=false "-backend-config=bucket=$$STATE_BUCKET" "-backend-config=prefix=rickandmorty/$$ENVIRONMENT" > /dev/null
+	@$(TERRAFORM) init -reconfigure -input=false "-backend-config=bucket=$${STATE_BUCKET#gs://}" "-backend-config=prefix=rickandmorty/$$ENVIRONMENT" > /dev/null
 	@$(BY_LINE) $(TERRAFORM) plan -input=false "-out=$$ENVIRONMENT.tfplan" "-var-file=environments/$$ENVIRONMENT.tfvars" "-var-file=environments/$$ENVIRONMENT.site.tfvars" $(call lines_of,ARGS) \
 	  | { ! grep -A 6 'undeclared variable' >&2; } || { rm -f "terraform/$$ENVIRONMENT.tfplan"; echo "make: no plan was made: \
 terraform says why above; where it does not, leave -detailed-exitcode out of ARGS: what is changed is listed and counted" >&2; exit 1; }

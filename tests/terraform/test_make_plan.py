@@ -153,7 +153,7 @@ def test_a_misspelt_variable_is_no_plan(clone: Clone) -> None:
 
 
 def test_what_is_typed_reaches_terraform_as_it_is(clone: Clone) -> None:
-    """Quotes and blanks of an address, dollars and stars: neither make nor the shell reads them, in ARGS and in ALLOW."""
+    """Quotes and blanks of an address, dollars and stars: neither make nor the shell reads them, in ARGS and in ALLOW; a bucket may be an address."""
     rows = 'for_each = toset(["a b", "c"])\n  input = each.key\n  triggers_replace = var.rows_days'
     (clone.folder / "terraform/rows.tf").write_text(f'resource "terraform_data" "rows" {{\n  {rows}\n}}\n')
     plan = clone.plan("dev")
@@ -168,3 +168,5 @@ def test_what_is_typed_reaches_terraform_as_it_is(clone: Clone) -> None:
     assert f"-/+ {one}\n" in done.stdout
     printed = clone.must(*plan, f'ALLOW={one} terraform_data.rows["c"]', f"ARGS=-var=environment={odd}")
     assert "3 changes; nothing is lost" in printed
+    address = f"STATE_BUCKET=gs://{clone.states.name}"
+    clone.must("plan", "ENVIRONMENT=dev", address, f"ALLOW={one}", f"ARGS=-target={one}")
