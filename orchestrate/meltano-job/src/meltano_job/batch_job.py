@@ -151,7 +151,7 @@ class Settings:
             "labels": {
                 "pipeline": "rickandmorty",
                 "job": as_name(self.place.job)[:63],
-                "run_id": self.run_id.lower(),
+                "run_id": self.run_id,
                 "execution": self.place.execution.lower(),
             },
             "logsPolicy": {"destination": "CLOUD_LOGGING"},
