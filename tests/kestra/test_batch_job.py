@@ -193,6 +193,17 @@ def test_the_result_of_an_earlier_job_is_not_this_ones(runs: Runs, tmp_path: Pat
     assert any("has left no figures" in message for message in done.at("WARN"))
 
 
+def test_a_result_that_is_no_text_is_a_warning(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies in the bucket undoes no job that has succeeded."""
+    given = runs.batch.object
+    monkeypatch.setattr(
+        runs.batch, "object", lambda *a: b"\xff" if isinstance(given(*a), bytes) else given(*a)
+    )
+    runs.batch.faults = [LOG_REFUSED]
+    done = runs.run()
+    assert (done.status, len(done.at("WARN"))) == (0, 2), done.lines
+
+
 @pytest.mark.slow
 def test_the_log_is_read_as_it_grows_and_not_whole_each_time(runs: Runs) -> None:
     """A line older than a minute is not read again."""

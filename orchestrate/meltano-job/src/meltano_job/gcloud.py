@@ -76,7 +76,8 @@ def run(*arguments: str, stdin: str | None = None) -> str:
             ["gcloud", *arguments, "--quiet"],
             check=False,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             input=stdin,
             timeout=SECONDS_PER_CALL,
         )
