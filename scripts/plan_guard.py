@@ -324,7 +324,7 @@ def planned(text: str) -> tuple[list[dict[str, Any]], bool]:
         plan = json.loads(text)
     except ValueError:
         plan = None
-    if not isinstance(plan, dict) or "format_version" not in plan:
+    if not isinstance(plan, dict) or not plan.keys() >= {"format_version", "planned_values"}:
         raise ValueError(f"expected a plan as `terraform show -json PLAN` writes it, got {text[:60]!r}")
     if not str(plan["format_version"]).startswith("1."):
         raise ValueError(f"the plan has format {plan['format_version']}: only 1 is known here")

@@ -156,7 +156,7 @@ def updated(before: dict[str, Any], after: dict[str, Any], unknown: Any = None) 
 def plan_of(*changes: dict[str, Any], **variables: object) -> dict[str, Any]:
     """A plan with these changes."""
     given = {name: {"value": value} for name, value in variables.items()}
-    return {"format_version": "1.2", "variables": given, "resource_changes": changes}
+    return {"format_version": "1.2", "planned_values": {}, "variables": given, "resource_changes": changes}
 
 
 class Guarded(NamedTuple):
@@ -366,9 +366,9 @@ def test_what_is_named_may_go(guarded: Callable[..., Guarded]) -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "Error: x"])
+@pytest.mark.parametrize("text", ["", "{}", "[]", "Error: x", '{"format_version": "1.0"}'])
 def test_the_guard_takes_no_other_input_for_a_plan(text: str) -> None:
-    """Nothing to read is not nothing lost."""
+    """Nothing to read is not nothing lost, nor is the state, which `terraform show -json` without a plan writes."""
     done = guard(text)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "terraform show -json" in done.stderr
