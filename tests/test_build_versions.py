@@ -25,7 +25,7 @@ from warehouse import (
 LEDGER = "`local_rickandmorty_landing._loads`"
 # All that readers of `state` see.
 WHAT_READERS_SEE = (*VERDICT, "--select", "+rpt_data_quality", "+rpt_loads", "+rpt_changes")
-CHARACTERS = ("stg_rickandmorty__characters", "snap_characters", "dim_characters")
+CHARACTERS = ("tag:staging", "int_links", "snap_characters", "dim_characters")
 # One mart and what it needs, without the findings.
 ONE_MART = ("run", "--select", *VERDICT_MODELS, "stg_rickandmorty__locations", "dim_locations")
 VERSIONS_ALONE = ("run", "--select", *VERSIONS)
@@ -88,7 +88,9 @@ def test_a_bad_version_ends_before_the_marts_and_leaves_no_trace_once_retracted(
     warehouse.build(*WHAT_READERS_SEE).succeeded()
     before = state(warehouse)
     land(warehouse, "bad", 89)
-    done = warehouse.build(*VERDICT, "--select", "tag:staging", "tag:snapshots", "tag:marts")
+    done = warehouse.build(
+        *VERDICT, "--select", "tag:staging", "tag:intermediate", "tag:snapshots", "tag:marts"
+    )
     assert not done.ok
     assert "verdict_passes" in done.messages()
     assert verdict(warehouse, "fail") == [("drop", "characters")]
@@ -197,9 +199,12 @@ def test_a_part_of_a_build_needs_the_verdict(warehouse: Warehouse) -> None:
         (ONE_MART, refused),
         (("build", "--select", "tag:core", "--indirect-selection", "empty"), refused),
         (ONE_MART, refused),
-        ((*VERSIONS_ALONE, "dim_locations"), "expected a verdict on the versions"),
+        ((*VERSIONS_ALONE, "dim_locations"), "which this build of new versions leaves out"),
+        (VERSIONS_ALONE, ""),
+        (("run", "--select", "dim_locations"), "expected a verdict on the versions"),
         (("run", "--select", "+dim_locations", "--empty"), "--empty reads no row"),
         (("run", "--select", "dim_locations", "--empty"), "--empty reads no row"),
+        (("run", "--exclude", "int_links"), "reads int_links, which this build of new versions leaves out"),
     ):
         if command[0] == "build":
             land(warehouse, "bad again", 50)

@@ -15,6 +15,21 @@
     {%- endif -%}
 {%- endmacro %}
 
+{% macro refuse_a_gap() -%}
+    {%- set asked = execute and flags.WHICH in ('build', 'run') and model.resource_type == 'model' -%}
+    {%- set models = graph.nodes.values() | selectattr('resource_type', 'equalto', 'model') | list if asked else [] -%}
+    {#- What reads no model, as the ledger's view, reads no version. The verdict alone may be asked about older findings. -#}
+    {%- set left_out = models | rejectattr('unique_id', 'in', selected_resources) | selectattr('refs') | map(attribute='unique_id') | list -%}
+    {%- for node in models | selectattr('unique_id', 'in', selected_resources) if node.name != 'rpt_verdict' -%}
+        {%- for parent in node.depends_on.nodes if parent in left_out -%}
+            {{ exceptions.raise_compiler_error(
+                node.name ~ " reads " ~ graph.nodes[parent].name ~ ", which this build of new versions leaves out: expected it among what is built; "
+                ~ "select it too, or +" ~ node.name ~ ", or exclude both"
+            ) }}
+        {%- endfor -%}
+    {%- endfor -%}
+{%- endmacro %}
+
 {% macro build_versions(stream, newest=none) -%}
     {%- set build = ref('int_build_versions') -%}
     {%- if not execute or flags.WHICH == 'compile' -%}

@@ -1,4 +1,5 @@
 {% do refuse_empty() %}
+{% do refuse_a_gap() %}
 {% set as_of = var('as_of', none) or env_var('DBT_AS_OF', '') %}
 {% if as_of and execute and flags.WHICH != 'compile' %}
     {% do refuse_an_unknown_run(as_of) %}
