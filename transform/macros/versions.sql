@@ -36,7 +36,7 @@
         {{ return([]) }}
     {%- endif -%}
     {%- set found = run_query(
-        "SELECT table_version, run_id, landed_since, replication, is_of_newest_run, CAST(started_at AS STRING) AS started_at, load_method, is_baseline"
+        "SELECT table_version, run_id, landed_since, replication, is_of_newest_run, CAST(started_at AS STRING) AS started_at, load_method, is_baseline, row_count"
         ~ " FROM " ~ build ~ " WHERE entity = '" ~ stream ~ "'" ~ (" AND recency <= " ~ newest if newest else "")
         ~ " ORDER BY version_number DESC"
     ) -%}

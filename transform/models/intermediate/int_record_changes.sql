@@ -36,6 +36,10 @@ WITH
         FROM {{ entity }}_before AS before
         FULL JOIN {{ entity }}_after AS after
             ON before.id = after.id
+        {% if versions and versions[1].row_count %}
+            -- Rows that have left the landing table are no records that were added since.
+            WHERE EXISTS (SELECT 1 FROM {{ entity }}_before)
+        {% endif %}
     ){{ '' if loop.last else ',' }}
 {% endfor %}
 
