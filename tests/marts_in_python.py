@@ -569,7 +569,7 @@ def fields(record: Row) -> dict[str, str | None]:
             continue
         if isinstance(value, list):
             texts[name] = ", ".join(
-                text.rpartition("/")[2] if text.startswith("http") else text for text in value
+                re.findall(r"[^/]*/*$", text)[0] if text.startswith("http") else text for text in value
             )
         elif isinstance(value, dict):
             texts.update({f"{name}.{inner}": text for inner, text in value.items()})

@@ -73,6 +73,7 @@ def edited() -> Records:
         status="Dead", episode=links("episode", 1, 2, 4), location=place(3), new_fields={"b": 1, "a": [2]}
     )
     two["type"] = ""
+    records["characters"][3]["episode"] = [*UNREADABLE[:1], f"{SITE}/episode/11/", ""]
     # The id is given to another.
     records["characters"][4].update(name="Another 5", species="Robot", created="2025-01-02T03:04:05.006Z")
     del records["characters"][2]

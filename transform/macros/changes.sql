@@ -28,7 +28,7 @@
 {% macro last_parts(column) -%}
     ARRAY_TO_STRING(
         ARRAY(
-            SELECT IF(STARTS_WITH(address, 'http'), ARRAY_REVERSE(SPLIT(address, '/'))[SAFE_OFFSET(0)], address)
+            SELECT IF(STARTS_WITH(address, 'http'), REGEXP_EXTRACT(address, r'[^/]*/*$'), address)
             FROM UNNEST({{ column }}) AS address WITH OFFSET AS position
             ORDER BY position
         ), ', '
