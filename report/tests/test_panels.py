@@ -125,6 +125,11 @@ def test_several_and_one_are_said_rightly() -> None:
         f"By {breakdown}, the last bar sums 1 smaller value." for breakdown in ("species", "origin")
     ]
     assert [note.text for note in panels.pairs(marts).notes] == ["Not drawn: 1 more pair."]
+    # An older one that is not drawn may have more.
+    for row in marts["episodes"] + marts["seasons"]:
+        row["total_rows"] += 1
+    assert panels.episodes(marts).sentence.startswith("Of the newest 51: S01E01")
+    assert panels.seasons(marts).sentence.startswith("Of the newest 5: Season ")
 
 
 def largest(rows: Rows, column: str) -> int:

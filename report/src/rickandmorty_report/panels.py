@@ -129,7 +129,7 @@ def seasons(marts: Marts) -> Panel:
         Column("characters per episode", "characters_per_episode", number=True),
     ]
     return Panel(
-        sentence=most_sentence(rows, "appearance_count", name, HAS_MOST, "appearance"),
+        sentence=_most_of_newest(rows, "appearance_count", name, "appearance"),
         columns=columns,
         figures=rows,
         chart=charts.seasons(chart_data(columns, rows, "season", "episodes", "appearances", "characters")),
@@ -167,7 +167,7 @@ def episodes(marts: Marts) -> Panel:
     seasons = dict.fromkeys(map(season, rows))
     choices = {"all": "all", **{number: number for number in seasons}}
     return Panel(
-        sentence=most_sentence(rows, "character_count", name, HAS_MOST, "character"),
+        sentence=_most_of_newest(rows, "character_count", name, "character"),
         columns=columns,
         figures=rows,
         chart=charts.episodes(bars),
@@ -335,6 +335,13 @@ def pairs(marts: Marts) -> Panel:
         notes=_left_out(rows, "more pair"),
         controls=[Control("measure", "Show", measures)],
     )
+
+
+def _most_of_newest(rows: list[Row], column: str, name: Callable[[Row], str], noun: str) -> str:
+    """Return who has the most of the newest rows, and that it is of these alone where older ones are left out."""
+    total = rows[0]["total_rows"] or 0
+    sentence = most_sentence([{**row, "total_rows": len(rows)} for row in rows], column, name, HAS_MOST, noun)
+    return f"Of the newest {len(rows):,}: {sentence}" if total > len(rows) else sentence
 
 
 def _left_out(rows: list[Row], noun: str, column: str = "", column_noun: str = "") -> list[Note]:
