@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rickandmorty_report import page, panels
+from rickandmorty_report.sentences import distinct_names
 
 Rows = list[dict[str, Any]]
 # What the queries count themselves, and the keys of the marts: never missing.
@@ -74,6 +75,9 @@ def test_a_name_turns_no_figure_round_and_is_never_blank() -> None:
     found["findings"][0]["record_id"] = 0
     html = page.render(found, made_up_marts.MADE_AT)
     assert "(no name) #1" in html
+    assert len({value for by, value, *_ in panels.statuses(found).rows if by == "species"}) == 10
+    rows = [{"id": key, "name": name} for key, name in enumerate(("Who", "Who", "Who #1"))]
+    assert list(distinct_names(rows, "id", "name").values()) == ["Who #0", "Who #1", "Who #1 #2"]
     assert re.search(r'<th scope="row">— <span class="muted">#0</span>', html)
 
 

@@ -210,9 +210,17 @@ def statuses(marts: Marts) -> Panel:
     def share(row: Row) -> float:
         return (row["character_count"] or 0) / (sizes[row["breakdown"], row["place"]] or 1)
 
+    totals = {str(row["breakdown"]): row["total_rows"] or 0 for row in rows}
+    # Long values may be cut to the same text: each has its own bar.
+    names = {
+        by: distinct_names(
+            [{**row, "name": _value(row)} for row in rows if row["breakdown"] == by], "place", "name"
+        )
+        for by in totals
+    }
     columns = [
         Column("by", lambda row: str(row["breakdown"])),
-        Column("value", _value),
+        Column("value", lambda row: names[row["breakdown"]][row["place"]]),
         Column("status", lambda row: row["status"] or "unknown"),
         Column("characters", lambda row: row["character_count"] or 0, number=True),
         Column("share", lambda row: f"{share(row):.1%}", number=True),
@@ -221,7 +229,6 @@ def statuses(marts: Marts) -> Panel:
         {**shown, "share": share(row), "place": _status_rank(shown["status"])}
         for row, shown in zip(rows, chart_data(columns, rows), strict=True)
     ]
-    totals = {str(row["breakdown"]): row["total_rows"] or 0 for row in rows}
     by_status: Counter[str] = Counter()
     for bar in bars:
         by_status[bar["status"]] += bar["characters"] if bar["by"] == bars[0]["by"] else 0

@@ -51,7 +51,10 @@ def most_sentence(
 
 
 def distinct_names(rows: Iterable[Row], key: str, name: str) -> dict[Any, str]:
-    """Return each key's name; the key is added where two share one, and an empty name is shown as such."""
+    """Return each key's name, no two alike: the key is added where two share one; an empty name is shown as such."""
     names = {row[key]: row[name] or "(no name)" for row in rows}
     often = Counter(names.values())
-    return {k: f"{n} #{k}" if often[n] > 1 else n for k, n in names.items()}
+    distinct = {k: f"{n} #{k}" if often[n] > 1 else n for k, n in names.items()}
+    # A name may be another's with its key.
+    taken = len(set(distinct.values())) < len(distinct)
+    return {k: f"{n} #{k}" for k, n in names.items()} if taken else distinct
