@@ -21,7 +21,8 @@ READERS = ("run", "--select", "stg_rickandmorty__loads", "int_build_versions", "
            "int_record_changes", "history", "--threads", "1")  # fmt: skip
 # With what its own query says of it: a condition may come after a join, and not after the query's end.
 TABLE = re.compile(r"(?:FROM|JOIN)\s+`[^`]+`\.`([^`]+)`\.`([^`]+)`(?=(.*?)(?:\bFROM\b|\)|\Z))", re.DOTALL)
-FLOOR = re.compile(r"_sdc_batched_at >= TIMESTAMP '(\d{4}-\d\d-\d\d)")
+# A view's text is the sandbox's: TIMESTAMP '…' is a CAST there.
+FLOOR = re.compile(r"_sdc_batched_at >= (?:TIMESTAMP |CAST\()'(\d{4}-\d\d-\d\d)")
 
 
 @dataclass
