@@ -24,6 +24,7 @@ from bqemulator.row_access.identity import CallerIdentity
 from fastapi import Depends, Request
 
 from . import loads, patches
+from .load_request import destination, source_format
 
 Ctx = Annotated[AppContext, Depends(get_context)]
 Caller = Annotated[CallerIdentity, Depends(get_caller)]
@@ -129,11 +130,10 @@ patches.replace("api.routes.upload", "_build_job_response", resource, "the same"
 
 
 async def _load(job: JobMeta, ctx: AppContext, upload: Path | None = None) -> JobMeta:
-    if (job.configuration["load"].get("sourceFormat") or "CSV") in loads.FORMATS:
-        return await loads.run(job, ctx, upload)
     config, load = job.configuration, job.configuration["load"]
-    table = load.get("destinationTable") or {}
-    place = (table.get("projectId") or job.project_id, table.get("datasetId", ""), table.get("tableId", ""))
+    if source_format(load) in loads.FORMATS:
+        return await loads.run(job, ctx, upload)
+    place = destination(job.project_id, load)
     if not (load.get("schema") or {}).get("fields") and ctx.catalog.get_table(*place) is None:
         raise ValidationError(
             f"The sandbox's BigQuery takes no schema from a file of {load['sourceFormat']}: {'.'.join(place)} is not there, and the job has none"

@@ -44,7 +44,7 @@ class Load:
     @property
     def format(self) -> str:
         """CSV, JSON or NEWLINE_DELIMITED_JSON."""
-        return self.config.get("sourceFormat") or "CSV"
+        return source_format(self.config)
 
     @property
     def name(self) -> str:
@@ -57,17 +57,25 @@ class Load:
         return quoted_table_ref(self.project, self.dataset, self.table)
 
 
+def source_format(config: dict[str, Any]) -> str:
+    """Return the format that a load's configuration names: CSV where it names none."""
+    return config.get("sourceFormat") or "CSV"
+
+
+def destination(project: str, config: dict[str, Any]) -> tuple[str, str, str]:
+    """Return project, dataset and table of a load's configuration; `project` is the job's."""
+    table = config.get("destinationTable") or {}
+    return table.get("projectId") or project, table.get("datasetId", ""), table.get("tableId", "")
+
+
 def parse(project: str, config: dict[str, Any], ctx: AppContext, upload: Path | None) -> Load:
     """Return what the configuration asks for.
 
     Raises:
         DomainError: BigQuery refuses it before it creates a job.
     """
-    destination = config.get("destinationTable") or {}
     load = Load(
-        project=destination.get("projectId") or project,
-        dataset=destination.get("datasetId", ""),
-        table=destination.get("tableId", ""),
+        *destination(project, config),
         uris=tuple(config.get("sourceUris") or ()),
         write=config.get("writeDisposition") or "WRITE_APPEND",
         create=config.get("createDisposition") or "CREATE_IF_NEEDED",

@@ -51,17 +51,19 @@ def execute(self: Any, sql: str, parameters: list[Any] | None = None) -> Any:  #
             else:
                 continue
             raise InvalidQueryError(wrong, location="query")
-    if CHANGED.match(sql):
-        _refuse_types(self, sql, parameters)
-    if (twice := _matched_twice(sql)) and _execute(self, twice, parameters).fetchall():
-        wrong = "UPDATE/MERGE must match at most one source row for each target row"
-        raise InvalidQueryError(wrong, location="query")
+    changes_table = CHANGED.match(sql)
+    if changes_table or sql.startswith(("MERGE ", "UPDATE ")):
+        tree = sqlglot.parse_one(sql, read="duckdb")
+        if changes_table:
+            _refuse_types(self, tree.copy(), parameters)
+        if (twice := _matched_twice(tree)) and _execute(self, twice, parameters).fetchall():
+            wrong = "UPDATE/MERGE must match at most one source row for each target row"
+            raise InvalidQueryError(wrong, location="query")
     return _execute(self, sql, parameters)
 
 
-def _refuse_types(engine: Any, sql: str, parameters: list[Any] | None) -> None:  # noqa: ANN401 (the emulator's)
+def _refuse_types(engine: Any, tree: exp.Expr, parameters: list[Any] | None) -> None:  # noqa: ANN401 (the emulator's)
     """Refuse a value of a type that BigQuery does not coerce into the column's; DuckDB casts, and rounds."""
-    tree = sqlglot.parse_one(sql, read="duckdb")
     table = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
     described = _execute(
         engine, f"DESCRIBE {exp.table_(table.name, table.db, quoted=True).sql('duckdb')}"
@@ -86,7 +88,7 @@ def _assigned(tree: exp.Expr) -> Iterator[tuple[list[str], exp.Expr]]:
         case exp.Insert() if tree.expression:
             yield [column.name for column in tree.this.expressions], tree.expression
         case exp.Update() | exp.Merge():
-            source: Any = (tree.args.get("from_") or exp.From()).this or tree.args.get("using")
+            source = _source(tree)
             whens = tree.args["whens"].expressions if isinstance(tree, exp.Merge) else ()
             for change in (tree, *(when.args["then"] for when in whens)):
                 if isinstance(change, exp.Update):
@@ -105,18 +107,20 @@ def _kind(kind: str) -> str | None:
     return TYPES.get(kind.partition("(")[0])
 
 
-def _matched_twice(sql: str) -> str | None:
+def _source(tree: exp.Expr) -> Any:  # noqa: ANN401 (an expression)
+    """Return what MERGE, or UPDATE … FROM, reads beside its table; None where it reads nothing."""
+    return (tree.args.get("from_") or exp.From()).this or tree.args.get("using")
+
+
+def _matched_twice(tree: exp.Expr) -> str | None:
     """Return a query for rows of the target that MERGE, or UPDATE … FROM, would change twice."""
-    if not sql.startswith(("MERGE ", "UPDATE ")):
-        return None
-    tree = sqlglot.parse_one(sql, read="duckdb")
     if isinstance(tree, exp.Merge):
         matched = [one for one in tree.args["whens"].expressions if one.args["matched"]]
-        source, conditions = tree.args["using"], [one.args.get("condition") or exp.true() for one in matched]
+        conditions = [one.args.get("condition") or exp.true() for one in matched]
         where = exp.and_(tree.args["on"], exp.or_(*conditions)) if matched else None
     else:
-        source = (tree.args.get("from_") or exp.From()).this
         where = (tree.args.get("where") or exp.Where()).this
+    source = _source(tree)
     if source is None or where is None:
         return None
     rows = (
